@@ -1,0 +1,28 @@
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads collapse when the cores are contended
+os.environ.setdefault("WANDB_MODE", "offline")
+
+import pytest
+
+import dfd  # noqa: F401  before anything that imports torchvision
+
+
+def _real(kind: str) -> Path:
+    root = os.environ.get("DFD_REAL_DATA")
+    if not root:
+        pytest.skip("DFD_REAL_DATA is not set: it names the folder that holds data/ and weights/")
+    return Path(root) / kind
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Excerpts of the public sets, in their layouts."""
+    return _real("data")
+
+
+@pytest.fixture(scope="session")
+def real_weights() -> Path:
+    """Pretrained weights: backbones, face detector."""
+    return _real("weights")

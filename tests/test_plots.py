@@ -1,0 +1,91 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn.metrics import confusion_matrix
+
+from dfd.batch import Verdicts
+from dfd.plots import confusion, curves, image_grid, precision_recall, reliability, roc
+
+
+def drawn(size: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, size)
+    return label, np.round(rng.normal(size=size) + 2 * label - 1, 1)
+
+
+def points(axes) -> np.ndarray:
+    return next(line.get_xydata() for line in axes.lines if line.get_linewidth() == 2)
+
+
+def test_roc_and_precision_recall_pass_through_their_threshold():
+    label, logit = drawn(200)
+    called = logit > 0.3
+    tpr, fpr, precision = called[label == 1].mean(), called[label == 0].mean(), label[called].mean()
+    for figure, x, y in ((roc(label, logit, 0.3), fpr, tpr), (precision_recall(label, logit, 0.3), tpr, precision)):
+        (axes,) = figure.axes
+        marker = next(line for line in axes.lines if line.get_marker() == "o")
+        np.testing.assert_allclose(marker.get_xydata(), [[x, y]])
+        assert axes.get_xlabel() and axes.get_ylabel() and axes.get_title(loc="left")
+    # vertices are thresholds: each share of fakes found comes with its share of false alarms
+    fpr, tpr = points(roc(label, logit).axes[0]).T
+    assert (np.diff(fpr) >= 0).all() and (np.diff(tpr) >= 0).all()
+    area = ((tpr[1:] + tpr[:-1]) * np.diff(fpr)).sum() / 2
+    pairs = logit[label == 1][:, None] - logit[label == 0]
+    assert area == pytest.approx(((pairs > 0) + 0.5 * (pairs == 0)).mean())
+
+
+def test_confusion_shows_counts_and_shares():
+    label, logit = drawn(100)
+    called = (logit > 0).astype(int)
+    texts = {text.get_position(): text.get_text().split("\n") for text in confusion(label, called).axes[0].texts}
+    counts = confusion_matrix(label, called)
+    for (truth, word), count in np.ndenumerate(counts):
+        assert texts[word, truth] == [str(count), f"{count / counts[truth].sum():.1%}"]
+
+
+def test_reliability_shows_share_and_count_of_each_bin():
+    prob = np.array([0.02, 0.03, 0.04, 0.97, 0.99, 1.0, 0.0])
+    label = np.array([0, 0, 1, 1, 1, 0, 0])
+    axes, below = reliability(label, prob).axes
+    (low, high) = next(line.get_xydata() for line in axes.lines if line.get_marker() == "o")
+    np.testing.assert_allclose(low, [(0.02 + 0.03 + 0.04) / 4, 1 / 4])
+    np.testing.assert_allclose(high, [(0.97 + 0.99 + 1.0) / 3, 2 / 3])
+    heights = np.array([bar.get_height() for bar in below.patches]).reshape(2, 15)
+    assert heights.sum() == 7 and heights[:, 0].tolist() == [3, 1] and heights[:, -1].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("labels", [[], [0, 0], [1, 1], [-1, -1]])
+def test_a_page_without_both_classes_says_undefined(labels):
+    size = len(labels)
+    names = np.full(size, "")
+    page = curves(Verdicts(np.arange(size), np.ones(size), np.array(labels, int), names, names, names), title="none")
+    texts = [text.get_text() for axes in page.findobj(lambda artist: hasattr(artist, "texts")) for text in axes.texts]
+    assert sum("undefined" in text for text in texts) == 2
+
+
+def test_a_page_is_a_png_with_its_title(tmp_path):
+    label, logit = drawn(300)
+    names = np.full(300, "")
+    page = curves(Verdicts(np.arange(300), logit, label, names, names, names), 1.5, 0.2, "val: 300 images")
+    page.savefig(tmp_path / "page.png")
+    assert page.get_suptitle() == "val: 300 images"
+    assert (tmp_path / "page.png").stat().st_size > 20_000
+
+
+def test_a_grid_lays_maps_over_grey_pictures():
+    images = [np.random.default_rng(at).random((8, 8, 3)) for at in range(3)] + [np.full((8, 8, 3), 255, np.uint8)]
+    maps = [None, np.eye(8), -np.eye(8), np.zeros((8, 8))]
+    figure = image_grid(images, list("abcd"), maps, columns=3, title="t")
+    assert [axes.get_title() for axes in figure.axes] == ["a", "b", "c", "d", "", ""]
+    assert [len(axes.images) for axes in figure.axes] == [1, 2, 2, 2, 0, 0]
+    fake, real = (figure.axes[at].images[1].to_rgba(figure.axes[at].images[1].get_array())[0, 0] for at in (1, 2))
+    assert fake[0] > fake[2] and real[2] > real[0]  # red for fake, blue for real
+    assert not figure.axes[3].images[1].get_alpha().any()  # an empty map hides nothing
+    figure.canvas.draw()
+
+
+def test_pyplot_is_never_imported():
+    draw = "import sys, numpy as np; from dfd.plots import reliability as r; r(np.eye(2)[0], np.eye(2)[0]).canvas.draw()"
+    subprocess.run([sys.executable, "-c", f"{draw}; assert 'matplotlib.pyplot' not in sys.modules"], check=True)

@@ -1,0 +1,110 @@
+"""Detectors side by side on one split of prepared shards, clean and after the same deliveries, with paired intervals.
+
+Each side of the comparison is a name and its seeds: checkpoints of `dfd fit` (.ckpt) or of `bare_loop.py` (.pt). Every side sees
+the same pixels, five native crops averaged by logit.
+
+    python benchmarks/real_faces.py shards/140k --split test --side dual=a.ckpt,b.ckpt --side bare=bare0.pt,bare1.pt
+"""
+
+import argparse
+
+import bare_loop
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from dfd.augment import Corruption
+from dfd.batch import Verdicts
+from dfd.data import ShardDataModule, View
+from dfd.malloc import keep_pages
+from dfd.metrics import detection_metrics, interval, paired
+from dfd.models import load_net
+
+CONDITIONS = {
+    "clean": None,
+    "JPEG 75": ("jpeg", 75),
+    "JPEG 50": ("jpeg", 50),
+    "half and back": ("half", None),
+    "224 px + JPEG 75": ("delivery", None),
+}
+
+
+def load(path: str) -> tuple[torch.nn.Module, View, float, float]:
+    """Net, view, temperature and threshold of a checkpoint of either kind."""
+    if path.endswith(".ckpt"):
+        net, facts = load_net(path)
+        return net, View(**facts["view"]), facts["temperature"], facts["thresholds"]["balanced"]
+    net = bare_loop.Bare(None)
+    net.load_state_dict(torch.load(path, weights_only=True)["state_dict"])
+    return _Images(net.eval()), View(size=bare_loop.SIZE, crops=5, longest=256), 1.0, 0.0
+
+
+class _Images(torch.nn.Module):
+    """The bare net takes lists of arrays; here it takes what every net takes."""
+
+    def __init__(self, bare: "bare_loop.Bare"):
+        super().__init__()
+        self.bare = bare
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.bare.net((image - self.bare.mean) / self.bare.std).squeeze(1)
+
+
+@torch.inference_mode()
+def judge(nets: list[torch.nn.Module], view: View, root: str, split: str, condition: tuple | None) -> list[Verdicts]:
+    """One verdict table a net, from pixels read once."""
+    data = ShardDataModule(root, view=view, corruption=Corruption(*condition) if condition else None, num_workers=0)
+    data.setup({"val": "validate", "test": "test"}[split])
+    rows, logits, labels = [], [[] for _ in nets], []
+    for batch in data.val_dataloader() if split == "val" else data.test_dataloader():
+        image = data.on_after_batch_transfer(batch, 0)["image"]
+        for net, logit in zip(nets, logits, strict=True):
+            logit.append(net(image.flatten(0, 1)).view(image.shape[:2]).mean(1).double().numpy())
+        rows.append(batch["row"].numpy())
+        labels.append(batch["label"].numpy())
+    row, label = np.concatenate(rows), np.concatenate(labels)
+    facts = data.describe(row)
+    return [Verdicts(row, np.concatenate(logit), label, facts["source"], facts["method"], facts["group"]) for logit in logits]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("root")
+    parser.add_argument("--split", choices=["val", "test"], default="test")
+    parser.add_argument("--side", action="append", required=True, help="name=checkpoint,checkpoint,... ; the first is compared with each other one")
+    parser.add_argument("--conditions", default=",".join(CONDITIONS))
+    args = parser.parse_args()
+    keep_pages()
+    sides = {name: [load(path) for path in paths.split(",")] for name, paths in (side.split("=") for side in args.side)}
+    views = {net[1] for nets in sides.values() for net in nets}
+    tables: dict[str, dict[str, list[Verdicts]]] = {name: {} for name in sides}
+    for condition in args.conditions.split(","):
+        for view in views:
+            chosen = [(name, net) for name, nets in sides.items() for net, its_view, *_ in nets if its_view == view]
+            judged = judge([net for _, net in chosen], view, args.root, args.split, CONDITIONS[condition])
+            for (name, _), verdicts in zip(chosen, judged, strict=True):
+                tables[name].setdefault(condition, []).append(verdicts)
+
+    console = Console(width=160)
+    some = next(iter(next(iter(tables.values())).values()))[0]
+    console.print(f"{args.root}, {args.split}: {len(some)} images, {len(set(some.group))} groups; AUROC, mean over seeds [95% interval of the first seed]")
+    page = Table("side", "seeds", *tables[next(iter(tables))], "acc (clean)", "ECE (clean)")
+    for name, by_condition in tables.items():
+        cells = []
+        for seeds in by_condition.values():
+            mean = np.mean([detection_metrics(seed)["auroc"] for seed in seeds])
+            low, high = interval(seeds[0])
+            cells.append(f"{mean:.4f} [{low:.3f}, {high:.3f}]")
+        clean = [detection_metrics(table, net[2], net[3]) for table, net in zip(next(iter(by_condition.values())), sides[name], strict=True)]
+        page.add_row(name, str(len(sides[name])), *cells, *(f"{np.mean([metrics[key] for metrics in clean]):.4f}" for key in ("acc", "ece")))
+    console.print(page)
+    first, *others = tables
+    for other in others:
+        for condition in tables[first]:
+            gap = paired(tables[first][condition], tables[other][condition])
+            console.print(f"{first} - {other}, {condition}: {gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}], p = {gap.p:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,167 @@
+"""From the table of contents to batches: order(seed, epoch) -> bytes -> decode -> stages -> crops.
+
+The order of an epoch is a pure function of (seed, epoch), so any number of ranks and workers shows the same samples in the same
+global batches. The sampler knows the epoch and hands it on with each row; datasets and workers hold none, because a
+persistent worker's memory of it goes stale.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from dfd.batch import Sample
+from dfd.data.decode import Undecodable, decode
+from dfd.data.view import View
+
+Stage = Callable[[Sample, np.random.Generator], Sample]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The columns of the table that every rank and worker holds, one line a sample, several roots behind one another."""
+
+    shards: list[Path]
+    shard: np.ndarray  # (M,) int32, into `shards`
+    offset: np.ndarray  # (M,) int64, bytes into the shard
+    length: np.ndarray  # (M,) int64, bytes
+    label: np.ndarray  # (M,) int8
+    root: np.ndarray  # (M,) int16, which of the data module's roots
+
+    def __len__(self) -> int:
+        return len(self.shard)
+
+
+def epoch_order(
+    rows: np.ndarray, shard: np.ndarray, root: np.ndarray, weights: Sequence[float], seed: int, epoch: int, window: int | None = None
+) -> np.ndarray:
+    """The rows that one epoch shows, in order: a pure function of (seed, epoch).
+
+    A root of weight w gives floor(w) whole permutations of itself and a random fraction w - floor(w) of one more. Shards are
+    permuted and cut into windows of `window` shards; samples are permuted within a window. None is one window.
+
+    Args:
+        rows: (R,) rows of the training split.
+        shard, root: (R,) shard and root of each of `rows`.
+        weights: one weight a root.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    picks = []
+    for index, weight in enumerate(weights):
+        members = np.flatnonzero(root == index)
+        whole = int(weight)
+        picks.append(np.tile(members, whole))
+        # the order of the draw must not depend on how the table was sorted in memory, only on the rows
+        picks.append(rng.permutation(members)[: round((weight - whole) * len(members))])
+    picked = np.concatenate(picks)
+    if window is None:
+        return rows[rng.permutation(picked)]
+    present = np.unique(shard)
+    turn = np.empty(int(present.max()) + 1, np.int64)
+    turn[present] = rng.permutation(len(present)) // window
+    return rows[picked[np.lexsort((rng.random(len(picked)), turn[shard[picked]]))]]
+
+
+class TrainSampler(Sampler[list[tuple[int, int]]]):
+    """Yields this rank's slice of each global batch as a list of (epoch, row); the last, incomplete global batch is dropped.
+
+    Args:
+        order: epoch -> (R,) rows, the same on every rank, R constant.
+        num_rows: R.
+        batch_size: global.
+        position: global batches that this run has consumed, from which epoch and batch follow: Lightning tells nobody else
+            where a resumed epoch stands.
+    """
+
+    def __init__(
+        self, order: Callable[[int], np.ndarray], num_rows: int, batch_size: int, rank: int, world: int, position: Callable[[], int]
+    ):
+        self.order, self.batch_size, self.rank, self.world, self.position = order, batch_size, rank, world, position
+        self.num_batches = num_rows // batch_size
+
+    def __len__(self) -> int:
+        return self.num_batches
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch, start = divmod(self.position(), len(self))
+        rows = self.order(epoch)
+        for batch in range(start, len(self)):
+            mine = rows[batch * self.batch_size : (batch + 1) * self.batch_size][self.rank :: self.world]
+            yield [(epoch, int(row)) for row in mine]
+
+
+class EvalSampler(Sampler[list[tuple[int, int]]]):
+    """Yields every row of this rank's share once, as lists of (0, row): nothing is padded, repeated or dropped."""
+
+    def __init__(self, rows: np.ndarray, batch_size: int, rank: int, world: int):
+        self.rows, self.batch_size = rows[rank::world], batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for at in range(0, len(self.rows), self.batch_size):
+            yield [(0, int(row)) for row in self.rows[at : at + self.batch_size]]
+
+
+class ShardDataset(Dataset[Sample]):
+    """Samples by (epoch, row), read at their offset in a shard.
+
+    Args:
+        stages: what a picture goes through before it is cropped, drawing from (seed, epoch, row) alone.
+        training: random crops; otherwise `view.judge`.
+        name_of: row -> what to call the sample in an error.
+    """
+
+    def __init__(
+        self, contents: Contents, view: View, stages: Sequence[Stage], seed: int, training: bool, name_of: Callable[[int], str] = str
+    ):
+        self.contents, self.view, self.stages = contents, view, list(stages)
+        self.seed, self.training, self.name_of = seed, training, name_of
+        self._files: dict[int, int] = {}  # shard -> file descriptor; pread shares them safely across forks
+
+    def __len__(self) -> int:
+        return len(self.contents)
+
+    def read(self, row: int) -> bytes:
+        """The file's bytes, as they were prepared."""
+        shard = int(self.contents.shard[row])
+        if shard not in self._files:
+            self._files[shard] = os.open(self.contents.shards[shard], os.O_RDONLY)
+        length = int(self.contents.length[row])
+        data = os.pread(self._files[shard], length, int(self.contents.offset[row]))
+        if len(data) != length:
+            raise ValueError(
+                f"{self.contents.shards[shard]} ends before sample {self.name_of(row)}: {len(data)} of {length} bytes. "
+                "The shard was cut or replaced; run `dfd prepare` again with --overwrite."
+            )
+        return data
+
+    def __getitem__(self, at: tuple[int, int]) -> Sample:
+        epoch, row = at
+        rng = np.random.default_rng((self.seed, epoch, row))  # the same draw on any rank and worker
+        try:
+            image = decode(self.read(row))
+        except Undecodable as error:
+            raise ValueError(f"sample {self.name_of(row)} cannot be decoded: {error}") from error
+        sample: Sample = {"image": self.view.shrink(image) if self.training else image, "label": int(self.contents.label[row]), "row": row}
+        for stage in self.stages:
+            sample = stage(sample, rng)
+        cut = self.view.train(sample["image"], rng) if self.training else self.view.judge(sample["image"])
+        return {**sample, "image": cut}
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_files": {}}  # a spawned worker opens its own
+
+
+def collate(samples: list[Sample]) -> dict[str, torch.Tensor]:
+    """Image (B, H, W, 3) or (B, N, H, W, 3) uint8, label (B,), row (B,): a quarter of float's bytes on the way to the device."""
+    return {
+        "image": torch.from_numpy(np.stack([sample["image"] for sample in samples])),
+        "label": torch.tensor([sample["label"] for sample in samples]),
+        "row": torch.tensor([sample["row"] for sample in samples]),
+    }

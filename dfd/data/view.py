@@ -1,0 +1,89 @@
+"""How a picture becomes what a net sees: one object for training, evaluation and use, stored in every checkpoint.
+
+Resizing destroys the traces that a generator leaves, so native crops are the default: what is larger than `longest` is shrunk,
+nothing is ever enlarged.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+# where the crops lie, as fractions of the free room (top, left); the centre is last, so `crops[-1]` is always it
+PLACES = {
+    1: [(0.5, 0.5)],
+    5: [(0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5)],
+    9: [(0, 0), (0, 0.5), (0, 1), (0.5, 0), (0.5, 1), (1, 0), (1, 0.5), (1, 1), (0.5, 0.5)],
+}
+
+
+@dataclass(frozen=True)
+class View:
+    """
+    Args:
+        size: side of the square that a net sees, in pixels.
+        crops: how many crops evaluation averages by logit: 1 (centre), 5 (corners and centre) or 9 (a 3 x 3 grid).
+        longest: pictures whose longer side exceeds this are shrunk to it first; None keeps every picture as it is.
+        resize: take the whole picture, resized to `size`, instead of crops.
+        margin: side of the training pictures as a multiple of the longer side of the face box in them; scoring cuts faces out
+            of larger pictures at this margin.
+    """
+
+    size: int = 128
+    crops: int = 5
+    longest: int | None = 256
+    resize: bool = False
+    margin: float = 1.6
+
+    def __post_init__(self):
+        if self.size < 16:
+            raise ValueError(f"view.size={self.size} is too small to hold a face. Use 16 pixels or more, 96-256 as a rule.")
+        if self.crops not in PLACES:
+            raise ValueError(f"view.crops={self.crops} is not a layout of crops. Use one of {sorted(PLACES)}.")
+        if self.longest is not None and self.longest < self.size:
+            raise ValueError(f"view.longest={self.longest} is below view.size={self.size}: every crop would be padding. Raise it.")
+
+    @property
+    def num_crops(self) -> int:
+        """Crops of one picture in evaluation."""
+        return 1 if self.resize else self.crops
+
+    def shrink(self, image: np.ndarray) -> np.ndarray:
+        """(H, W, 3) with the longer side at most `longest`."""
+        height, width = image.shape[:2]
+        if self.longest is None or max(height, width) <= self.longest:
+            return image
+        scale = self.longest / max(height, width)
+        return cv2.resize(image, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA)
+
+    def train(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(size, size, 3): a random crop, or the whole picture resized."""
+        if self.resize:
+            return _resized(image, self.size)
+        image = _padded(image, self.size)
+        top, left = (int(rng.integers(side - self.size + 1)) for side in image.shape[:2])
+        return image[top : top + self.size, left : left + self.size]
+
+    def judge(self, image: np.ndarray) -> np.ndarray:
+        """(N, size, size, 3): the crops to be averaged, the central one last."""
+        image = self.shrink(image)
+        if self.resize:
+            return _resized(image, self.size)[None]
+        image = _padded(image, self.size)
+        room = [side - self.size for side in image.shape[:2]]
+        corners = [(round(room[0] * y), round(room[1] * x)) for y, x in PLACES[self.crops]]
+        return np.stack([image[top : top + self.size, left : left + self.size] for top, left in corners])
+
+
+def _resized(image: np.ndarray, size: int) -> np.ndarray:
+    shrinks = max(image.shape[:2]) > size
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def _padded(image: np.ndarray, size: int) -> np.ndarray:
+    """At least (size, size, 3): a small picture is mirrored at its edges, which keeps its pixels as they are."""
+    missing = [max(0, size - side) for side in image.shape[:2]]
+    if not any(missing):
+        return image
+    (top, bottom), (left, right) = ((gap // 2, gap - gap // 2) for gap in missing)
+    return cv2.copyMakeBorder(image, top, bottom, left, right, cv2.BORDER_REFLECT)

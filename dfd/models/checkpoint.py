@@ -1,0 +1,214 @@
+"""A net that knows how it was made, and checkpoints that rebuild it without the code that trained it.
+
+A checkpoint is Lightning's, readable with `weights_only=True`. Under the key "dfd" it carries the net's recipe: class path and
+arguments as plain values. Only the net is built from it, never an optimizer or a data set.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+import os
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+OURS = "dfd."
+AVERAGE, PLAIN = "average.module.", "net."  # where a task keeps the average of its weights, and the weights themselves
+
+
+class Net(nn.Module):
+    """A module that remembers its class and the arguments it was called with, so that `recipe` can write them down.
+
+    Subclass it as you would nn.Module. Arguments may be numbers, strings, None, lists and dicts of them, and other Nets.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Net:
+        # Here and not in __init__: subclasses need not cooperate, and a chain of them is seen once, from the outside.
+        self = super().__new__(cls)
+        try:
+            bound = inspect.signature(cls.__init__).bind(self, *args, **kwargs)
+        except TypeError:  # wrong arguments: __init__ is about to say so; none at all: pickle or deepcopy restores __dict__
+            return self
+        bound.apply_defaults()  # a checkpoint outlives today's defaults
+        given: dict[str, Any] = {}
+        for name, parameter in list(bound.signature.parameters.items())[1:]:
+            if parameter.kind is parameter.VAR_KEYWORD:
+                given |= bound.arguments[name]
+            else:
+                given[name] = bound.arguments[name]
+        self.__dict__["_given"] = {name: _frozen(value) for name, value in given.items()}
+        return self
+
+
+def recipe(net: nn.Module) -> dict[str, Any]:
+    """{"class_path", "init_args"}: all that `build` needs to make this net again, in plain values.
+
+    Raises ValueError where the net could not be rebuilt, so ask before training and not after it.
+    """
+    made = _describe(net)
+    if "_shapes" not in net.__dict__:
+        with torch.random.fork_rng(devices=[]):  # saving a checkpoint must not change what is drawn next
+            net.__dict__["_shapes"] = _shapes(build(made, allow=("",)))
+    if difference := _difference(net.__dict__["_shapes"], _shapes(net)):
+        raise ValueError(
+            f"{type(net).__name__} was changed after it was made ({difference}), so its arguments alone do not give it back. "
+            "Make the change in the __init__ of a subclass of dfd.models.Net."
+        )
+    return made
+
+
+def build(recipe: dict[str, Any], allow: Iterable[str] = (OURS,)) -> Net:
+    """A net with fresh weights. Every `pretrained` in the recipe counts as False: nothing is downloaded or looked for.
+
+    `allow` names the packages, beside dfd itself, whose code a recipe may import: ("my_package.",).
+    """
+    path = recipe["class_path"]
+    allowed = (OURS, allow) if isinstance(allow, str) else (OURS, *allow)
+    if not path.startswith(allowed):
+        raise ValueError(
+            f"The net is a {path}, code from outside dfd. If you trust where the file came from, "
+            f'say so with allow=("{path.split(".")[0]}.",).'
+        )
+    module, _, name = path.rpartition(".")
+    try:
+        cls = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"The net is a {path}, which cannot be imported here: {error}. Install or upgrade its package."
+        ) from error
+    if not (isinstance(cls, type) and issubclass(cls, Net)):
+        raise ValueError(f"{path} is not a dfd.models.Net. A checkpoint may name nets only.")
+    arguments = {
+        name: False if name == "pretrained" else _build_inside(value, allowed) for name, value in recipe["init_args"].items()
+    }
+    try:
+        return cls(**arguments)
+    except TypeError as error:
+        raise ValueError(
+            f"{path} does not take the arguments {sorted(arguments)} that were stored: {error}. "
+            "The checkpoint belongs to another version of this code."
+        ) from error
+
+
+def load_net(
+    path: str | os.PathLike[str], map_location: str | torch.device = "cpu", allow: Iterable[str] = (OURS,)
+) -> tuple[Net, dict[str, Any]]:
+    """The net of a checkpoint, ready to judge, and the facts stored with it: view, temperature, thresholds, data.
+
+    Averaged weights are taken where the training kept an average. Needs no network and no file but this one. ValueError says
+    what is wrong with a file that does not give a net.
+    """
+    checkpoint = _read(Path(path))
+    facts, weights = checkpoint["dfd"], checkpoint["state_dict"]
+    net = build(facts["net"], allow)
+    prefix = AVERAGE if any(name.startswith(AVERAGE) for name in weights) else PLAIN
+    weights = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    if difference := _difference(_shapes(net), {name: tuple(value.shape) for name, value in weights.items()}):
+        raise ValueError(
+            f"The weights in {path} do not fit the {facts['net']['class_path']} that it names: {difference}. "
+            "The file was put together from two trainings, or belongs to another version of dfd or timm."
+        )
+    net.load_state_dict(weights)
+    return net.to(map_location).eval(), facts
+
+
+def _frozen(value: Any) -> Any:
+    """Plain containers are copied, so that what happens to them later does not rewrite history; nets are kept by reference."""
+    if isinstance(value, dict):
+        return {key: _frozen(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_frozen(item) for item in value]
+    return value
+
+
+def _describe(net: nn.Module) -> dict[str, Any]:
+    cls = type(net)
+    path = f"{cls.__module__}.{cls.__qualname__}"
+    if not isinstance(net, Net):
+        raise ValueError(
+            f"{path} could not be rebuilt from a checkpoint: it does not record its arguments. Derive it from dfd.models.Net."
+        )
+    if cls.__module__ == "__main__" or "." in cls.__qualname__:
+        raise ValueError(
+            f"{path} could not be rebuilt from a checkpoint: it is defined in a notebook, a script, a function or a class. "
+            "Move it to the top level of a module that can be imported."
+        )
+    return {"class_path": path, "init_args": {name: _plain(value, f"{path}({name}=...)") for name, value in net._given.items()}}
+
+
+def _plain(value: Any, where: str) -> Any:
+    if isinstance(value, nn.Module):
+        return _describe(value)
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {key: _plain(item, where) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item, where) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)  # numpy's float64 is a float too, but weights_only=True would not read it
+    if value is None:
+        return None
+    raise ValueError(
+        f"{where} could not be rebuilt from a checkpoint: it was given a {type(value).__name__}. "
+        "Give numbers, strings, None, lists or dicts of them, or nets derived from dfd.models.Net."
+    )
+
+
+def _build_inside(value: Any, allowed: tuple[str, ...]) -> Any:
+    if isinstance(value, dict):
+        if value.keys() == {"class_path", "init_args"}:
+            return build(value, allowed)
+        return {key: _build_inside(item, allowed) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_build_inside(item, allowed) for item in value]
+    return copy.copy(value)
+
+
+def _shapes(net: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in net.state_dict().items()}
+
+
+def _difference(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> str:
+    """The first few names on which two sets of weights disagree; empty where they agree."""
+    missing = [name for name in wanted if name not in found]
+    extra = [name for name in found if name not in wanted]
+    shaped = [f"{name} {found[name]} for {wanted[name]}" for name in wanted if name in found and found[name] != wanted[name]]
+    lists = {"missing": missing, "not asked for": extra, "of another shape": shaped}
+    return "; ".join(
+        f"{what}: {', '.join(names[:3])}{f' and {len(names) - 3} more' * (len(names) > 3)}"
+        for what, names in lists.items()
+        if names
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ValueError(f"There is no checkpoint {path}. Give the path of a .ckpt file that `dfd fit` wrote.")
+    try:
+        # mmap: a checkpoint is two thirds optimizer state, which nobody reads here
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except Exception as error:  # hostile and broken files raise anything
+        with path.open("rb") as file:
+            torn = file.read(4) == b"PK\x03\x04" and not zipfile.is_zipfile(path)
+        reason = (
+            "is incomplete: its end is missing. Copy it again"
+            if torn
+            else "is not a checkpoint that dfd wrote. Give a .ckpt file"
+        )
+        cause = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        raise ValueError(f"{path} {reason}. (torch: {cause})") from error
+    if not (
+        isinstance(checkpoint, dict)
+        and isinstance(checkpoint.get("dfd"), dict)
+        and isinstance(checkpoint.get("state_dict"), dict)
+    ):
+        raise ValueError(f"{path} is a torch file, but not a checkpoint that dfd wrote: it names no net to rebuild.")
+    return checkpoint

@@ -1,0 +1,6 @@
+"""Lightning modules: what is trained, on what loss, and how it is judged."""
+
+from dfd.tasks.adversarial import AdversarialTask
+from dfd.tasks.classification import ClassificationTask
+
+__all__ = ["AdversarialTask", "ClassificationTask"]

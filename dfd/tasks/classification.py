@@ -1,0 +1,238 @@
+"""Supervised detection: one logit a picture, above zero means FAKE."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from dfd import __version__
+from dfd.batch import Batch, Verdicts
+from dfd.calibration import fit_temperature, fit_thresholds
+from dfd.metrics import by_method, by_source, detection_metrics
+from dfd.models import Net, recipe
+
+OptimizerCallable = Callable[[Iterable], torch.optim.Optimizer]
+THRESHOLDS = ("balanced", "fpr5", "fnr5")
+
+
+class ClassificationTask(LightningModule):
+    """Trains `net`, judges every picture once, and keeps what makes a checkpoint answer for itself.
+
+    The learning rate is a pure function of the optimizer step (linear warm-up, then cosine to zero), so a resumed run
+    needs no scheduler state and a new `lr` takes effect at once. Temperature and thresholds are fitted on each validation pass of
+    a fit and stored as buffers.
+
+    Args:
+        net: (B, 3, H, W) in [0, 1] -> (B,) logits.
+        optimizer: parameters -> optimizer; its `lr` is the peak of the schedule.
+        class_weight: "balanced" weighs both classes alike in the loss, whatever their numbers.
+        label_smoothing: s in [0, 1): targets become s/2 and 1 - s/2.
+        warmup: share of all steps in which the learning rate rises.
+        ema_decay: judge an exponential moving average of the weights instead of the last ones; .998 is usual.
+    """
+
+    def __init__(
+        self,
+        net: Net,
+        optimizer: OptimizerCallable = torch.optim.AdamW,
+        class_weight: Literal["balanced"] | None = None,
+        label_smoothing: float = 0.0,
+        warmup: float = 0.05,
+        ema_decay: float | None = None,
+    ):
+        super().__init__()
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"model.label_smoothing={label_smoothing} is outside [0, 1). Use .1 as a start.")
+        if not 0 <= warmup <= 1:
+            raise ValueError(f"model.warmup={warmup} is a share of all steps, in [0, 1]. Use .05 as a start.")
+        if ema_decay is not None and not 0 < ema_decay < 1:
+            raise ValueError(f"model.ema_decay={ema_decay} is outside (0, 1). Use .998 as a start, or null for none.")
+        recipe(net)  # refuses now, not at the first checkpoint, a net that could not be rebuilt
+        self.net = net.to(memory_format=torch.channels_last)
+        self.optimizer, self.class_weight, self.label_smoothing, self.warmup = optimizer, class_weight, label_smoothing, warmup
+        self.average = None
+        if ema_decay is not None:
+            self.average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True).requires_grad_(False)
+        self.register_buffer("temperature_", torch.ones((), dtype=torch.float64))
+        # before any calibration nothing may be said for certain: every verdict is inconclusive
+        self.register_buffer("thresholds_", torch.tensor([0.0, math.inf, -math.inf], dtype=torch.float64))
+        self.calibrated_on: dict[str, Any] | None = None
+        self.selected_on = "nothing yet"
+        self.made_from: dict[str, Any] = {}  # the command line's task and data, as plain values
+        self.verdicts: Verdicts | None = None
+        self._judged: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._label_weight: Tensor | None = None
+
+    @property
+    def judge(self) -> nn.Module:
+        """The net that verdicts come from: the average where there is one."""
+        return self.net if self.average is None else self.average.module
+
+    @property
+    def temperature(self) -> float:
+        return float(self.temperature_)
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Raw logits, by name."""
+        return dict(zip(THRESHOLDS, self.thresholds_.tolist(), strict=True))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits (B,) of images (B, 3, H, W), or of (B, N, 3, H, W) as the mean over N crops."""
+        if image.dim() == 4:
+            return self.judge(image)
+        return self.judge(image.flatten(0, 1)).view(image.shape[:2]).mean(1)
+
+    # training
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.optimizer(self.net.parameters())
+
+    def on_fit_start(self) -> None:
+        if self.class_weight == "balanced":
+            counts = np.maximum(self.trainer.datamodule.label_counts("train"), 1)
+            self._label_weight = torch.tensor(sum(counts) / (2 * counts), dtype=torch.float32, device=self.device)
+        # the constructor's peak, not the checkpoint's: what the command line says now is what counts
+        fresh = self.optimizer(self.net.parameters())
+        self._peaks = [group["lr"] for group in fresh.param_groups]
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        factor = cosine_with_warmup(self.trainer.global_step, self._total_steps(), self.warmup)
+        for group, peak in zip(self.trainer.optimizers[0].param_groups, self._peaks, strict=True):
+            group["lr"] = peak * factor
+        self.log("train/lr", self._peaks[0] * factor)
+
+    def _total_steps(self) -> float:
+        """Optimizer steps of the whole run; infinite where the Trainer has no end."""
+        trainer = self.trainer
+        steps = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+        epochs = trainer.max_epochs if trainer.max_epochs is not None and trainer.max_epochs >= 0 else math.inf
+        return min(epochs * steps, trainer.max_steps if trainer.max_steps >= 0 else math.inf)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = self.loss(self.net(batch["image"]), batch["label"])
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def loss(self, logit: Tensor, label: Tensor) -> Tensor:
+        """Mean binary cross-entropy of logits (B,) against labels (B,)."""
+        target = label.to(logit.dtype) * (1 - self.label_smoothing) + self.label_smoothing / 2
+        weight = None if self._label_weight is None else self._label_weight[label]
+        return binary_cross_entropy_with_logits(logit, target, weight)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        # right after the optimizer's step, so that validation and checkpoint see the same average
+        if self.average is not None and self.trainer.global_step > int(self.average.n_averaged):
+            self.average.update_parameters(self.net)
+
+    # judging: one path
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._record(batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._record(batch)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> None:
+        self._record(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        self._close("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._close("test")
+
+    def on_predict_epoch_end(self) -> None:
+        self._close("predict")
+
+    def _record(self, batch: Batch) -> None:
+        self._judged.append((batch["row"].cpu(), self(batch["image"]).double().cpu(), batch["label"].cpu()))
+
+    def _close(self, stage: str) -> None:
+        """Gathers the verdict table, calibrates on it where it is a fit's validation, and logs the metrics."""
+        row, logit, label = (np.concatenate(column) for column in zip(*self._gathered(), strict=True))
+        order = np.argsort(row, kind="stable")
+        row, logit, label = row[order], logit[order], label[order]
+        trainer, data = self.trainer, self.trainer.datamodule
+        facts = {name: np.full(len(row), "") for name in ("source", "method")} | {"group": row.astype(str)}
+        if data is not None:
+            whole = all(limit == 1.0 for limit in (trainer.limit_val_batches, trainer.limit_test_batches, trainer.limit_predict_batches))
+            data.check_ledger("val" if stage == "val" else "test", row, whole and not trainer.sanity_checking)
+            facts = data.describe(row)
+        self.verdicts = Verdicts(row, logit, label, facts["source"], facts["method"], facts["group"])
+        if trainer.sanity_checking or stage == "predict":
+            return
+        if trainer.state.fn == "fit":
+            self._calibrate()
+        metrics = detection_metrics(self.verdicts, self.temperature, self.thresholds["balanced"])
+        self.log_dict({f"{stage}/{name}": value for name, value in metrics.items()}, prog_bar=False)
+        self.log(f"{stage}/loss", metrics["nll"], prog_bar=False)
+        for parts in (by_source(self.verdicts), by_method(self.verdicts)):
+            if len(parts) > 1:
+                for name, part in parts.items():
+                    self.log(f"{stage}/auroc/{name}", detection_metrics(part)["auroc"])
+
+    def _gathered(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        mine = tuple(torch.cat(column).numpy() for column in zip(*self._judged, strict=True))
+        self._judged.clear()
+        if self.trainer.world_size == 1:
+            return [mine]
+        everyone: list = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(everyone, mine)
+        return everyone
+
+    def _calibrate(self) -> None:
+        logit, label = self.verdicts.logit, self.verdicts.label
+        self.temperature_.fill_(fit_temperature(logit, label))
+        thresholds = fit_thresholds(logit, label)
+        self.thresholds_.copy_(torch.tensor([thresholds[name] for name in THRESHOLDS], dtype=torch.float64))
+        self.calibrated_on = {"split": "val", "images": len(logit), "groups": len(np.unique(self.verdicts.group))}
+
+    # checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        data = self.trainer.datamodule
+        if self.trainer.state.fn == "fit":
+            self.selected_on = self._selected_on()
+        checkpoint["dfd"] = {
+            "version": __version__,
+            "net": recipe(self.net),
+            "view": None if data is None else dict(vars(data.view)),
+            "temperature": self.temperature,
+            "thresholds": self.thresholds,
+            "calibrated_on": self.calibrated_on,
+            "selected_on": self.selected_on,
+            **self.made_from,
+        }
+
+    def _selected_on(self) -> str:
+        """What chose the weights of this moment: a metric that has just reached its best, or nothing."""
+        metrics = self.trainer.callback_metrics
+        for callback in self.trainer.checkpoint_callbacks:
+            monitor = getattr(callback, "monitor", None)
+            if monitor in metrics and callback.best_model_score is not None and metrics[monitor] == callback.best_model_score:
+                return f"{monitor} (best epoch so far, split: val)"
+        return "nothing: the last weights"
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "dfd" not in checkpoint:
+            raise ValueError("this checkpoint was not made by dfd: it lacks the entry that says how to rebuild its net.")
+        self.calibrated_on, self.selected_on = checkpoint["dfd"]["calibrated_on"], checkpoint["dfd"]["selected_on"]
+
+
+def cosine_with_warmup(step: int, total: float, warmup: float) -> float:
+    """Factor in (0, 1] on the peak learning rate at `step` of `total`: linear over the share `warmup`, then a cosine to zero."""
+    if not math.isfinite(total):
+        return 1.0
+    rise = warmup * total
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1.0, total - rise))))

@@ -1,0 +1,133 @@
+import io
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dfd.batch import FAKE, REAL
+from dfd.data import ShardDataModule, View
+from dfd.data.shards import Made, write_samples
+
+VIEW = View(size=32, crops=5, longest=None)
+
+
+def picture(seed: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def shards(root, name, train=20, val=6, test=6, labels=(REAL, FAKE)):
+    counts = {"train": train, "val": val, "test": test}
+    made = [
+        Made(f"{split}-{i}", picture(hash((name, split, i)) % 2**32), labels[i % len(labels)], split, name)
+        for split, count in counts.items()
+        for i in range(count)
+    ]
+    write_samples(made, root / name, {"test": name})
+    return str(root / name)
+
+
+def on_ranks(data, world, rank=0):
+    data.trainer = SimpleNamespace(
+        global_rank=rank,
+        world_size=world,
+        overfit_batches=0,
+        fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(total=SimpleNamespace(ready=0)))),
+    )
+    return data
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("roots")
+    return [shards(folder, "first"), shards(folder, "second", train=10)]
+
+
+def make(roots, **kwargs):
+    data = ShardDataModule(roots, VIEW, num_workers=0, **{"batch_size": 4, **kwargs})
+    data.setup("fit")
+    return data
+
+
+def test_pixels_become_floats_in_the_unit_interval_on_the_device(roots):
+    data = make(roots)
+    raw = next(iter(data.train_dataloader()))
+    batch = data.on_after_batch_transfer(raw, 0)
+    assert raw["image"].dtype == torch.uint8 and batch["image"].shape == (4, 3, 32, 32)
+    assert torch.equal((batch["image"] * 255).round().byte(), raw["image"].permute(0, 3, 1, 2))
+    assert 0 <= batch["image"].min() and batch["image"].max() <= 1
+    crops = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)["image"]
+    assert crops.shape[1:] == (5, 3, 32, 32)
+
+
+def test_roots_are_mixed_by_weight_in_training_only(roots):
+    data = make(dict(zip(roots, (0.5, 2), strict=True)))
+    rows = torch.cat([batch["row"] for batch in data.train_dataloader()]).numpy()
+    source = data.describe(rows)["source"]
+    # 10 of the first root's 20, the second's 10 twice: 30 samples, of which 28 fill whole batches
+    assert len(rows) == 28 and 18 <= (source == "second").sum() <= 20
+    judged = torch.cat([batch["row"] for batch in data.val_dataloader()]).numpy()
+    assert sorted(data.describe(judged)["source"]) == ["first"] * 6 + ["second"] * 6
+
+
+def test_the_table_describes_what_was_read(roots):
+    data = make(roots)
+    for batch in data.val_dataloader():
+        facts = data.describe(batch["row"].numpy())
+        assert set(facts["split"]) == {"val"}
+        assert [int(key.split("-")[1]) % 2 for key in facts["key"]] == batch["label"].tolist()
+
+
+@pytest.mark.parametrize("world", [1, 2, 5])
+def test_evaluation_judges_each_image_once_on_any_number_of_ranks(roots, world):
+    rows = []
+    for rank in range(world):
+        data = on_ranks(make(roots), world, rank)
+        rows += [int(row) for batch in data.val_dataloader() for row in batch["row"]]
+    data.check_ledger("val", np.array(rows))
+    with pytest.raises(RuntimeError, match="judged twice, first val-"):
+        data.check_ledger("val", np.array([*rows, rows[0]]))
+    with pytest.raises(RuntimeError, match="1 of 12 images of the val split were not judged"):
+        data.check_ledger("val", np.array(rows[1:]))
+
+
+def test_a_batch_that_does_not_divide_by_the_ranks_says_what_would(roots):
+    with pytest.raises(ValueError, match=r"batch_size=10 .* 4 ranks. Use 8 or 12"):
+        on_ranks(make(roots, batch_size=10), 4).train_dataloader()
+
+
+def test_more_ranks_than_samples_says_how_many(roots):
+    with pytest.raises(ValueError, match="val split has 6 images for 8 ranks.*at most 6"):
+        on_ranks(make(roots[0]), 8).val_dataloader()
+
+
+def test_a_batch_larger_than_the_set_is_refused(roots):
+    with pytest.raises(ValueError, match="20 images an epoch, fewer than data.batch_size=64"):
+        make(roots[0], batch_size=64).train_dataloader()
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ({"val": 0}, "no image in the val split"),
+        ({"labels": (REAL,)}, "20 real and 0 fake"),
+        ({"labels": (FAKE,)}, "0 real and 20 fake"),
+    ],
+)
+def test_a_set_that_cannot_train_says_why(tmp_path, counts, message):
+    with pytest.raises(ValueError, match=message):
+        make(shards(tmp_path, "odd", **counts))
+
+
+@pytest.mark.parametrize("wrong", [[], {"somewhere": 0}, {"somewhere": -1.0}])
+def test_roots_that_mean_nothing_are_refused(wrong):
+    with pytest.raises(ValueError, match="data.roots"):
+        ShardDataModule(wrong)
+
+
+def test_a_missing_root_says_what_makes_one(tmp_path):
+    with pytest.raises(ValueError, match="dfd prepare"):
+        make(str(tmp_path / "nowhere"))

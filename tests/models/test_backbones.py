@@ -1,0 +1,98 @@
+import pytest
+import torch
+
+from dfd.models import SingleStream, TimmBackbone, backbones
+
+LITE = "mobilenetv2_100"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("mobilnetv2_100", "Did you mean mobilenetv2_100"),
+        ("mobilenetv2_100.nonsense", "no weights 'nonsense' for mobilenetv2_100. It has: ra_in1k"),
+        ("###", "has no model '###'. timm.list_models"),
+    ],
+)
+def test_a_wrong_name_is_answered_with_near_ones(name, words):
+    with pytest.raises(ValueError, match=words):
+        TimmBackbone(name)
+
+
+def test_options_reach_timm():
+    assert TimmBackbone("test_vit", options={"global_pool": "avg"}).model.global_pool == "avg"
+
+
+def test_a_local_file_is_loaded(tmp_path):
+    weights = TimmBackbone("test_resnet").model
+    torch.save(weights.state_dict(), tmp_path / "weights.pth")  # without a classifier; timm's own files come with one
+    found = TimmBackbone("test_resnet", pretrained=str(tmp_path / "weights.pth"))
+    for name, value in found.model.state_dict().items():
+        assert torch.equal(value, weights.state_dict()[name]), name
+
+
+def test_a_file_that_does_not_fit_is_refused(tmp_path):
+    path = tmp_path / "weights.pth"
+    with pytest.raises(ValueError, match="there is no such file"):
+        TimmBackbone("test_resnet", pretrained=str(path))
+    path.write_text("not weights")
+    with pytest.raises(ValueError, match="does not hold weights of test_resnet"):
+        TimmBackbone("test_resnet", pretrained=str(path))
+    torch.save(TimmBackbone("test_vit").model.state_dict(), path)
+    with pytest.raises(ValueError, match="does not hold weights of test_resnet"):
+        TimmBackbone("test_resnet", pretrained=str(path))
+    half = {name: value for name, value in TimmBackbone("test_resnet").model.state_dict().items() if "layer4" not in name}
+    torch.save(half, path)
+    with pytest.raises(ValueError, match="tensors are not in it, layer4"):
+        TimmBackbone("test_resnet", pretrained=str(path))
+
+
+def test_without_a_network_the_local_file_is_named(monkeypatch):
+    from huggingface_hub import constants, utils
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # the discard port: nobody listens
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(backbones.timm, "create_model", lambda *_, **__: pytest.fail("timm would retry for a minute"))
+    assert utils.get_session  # where the hub keeps its client
+    with pytest.raises(
+        ValueError, match=r"does not answer .*pretrained=PATH of a .safetensors or .pth; .*timm/mobilenetv2_100"
+    ):
+        TimmBackbone(LITE, pretrained=True)
+
+
+def test_the_hubs_cache_is_enough(monkeypatch, tmp_path):
+    path = tmp_path / "model.pth"
+    weights = TimmBackbone("test_resnet").model.state_dict()
+    torch.save(weights, path)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: str(path))
+    monkeypatch.setattr("huggingface_hub.utils.get_session", lambda: pytest.fail("asked the network"))
+    found = TimmBackbone("test_resnet", pretrained=True).model
+    assert torch.equal(found.conv1[0].weight, weights["conv1.0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("name", "mean", "std"),
+    [(LITE, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), ("tf_efficientnet_lite0", (0.5,) * 3, (0.5,) * 3)],
+)
+def test_pictures_are_normalized_as_the_weights_expect(name, mean, std):
+    net = TimmBackbone(name).eval()
+    seen = []
+    net.model.conv_stem.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
+    pixel = torch.tensor([0.2, 0.5, 0.9]).view(1, 3, 1, 1)
+    net(pixel.expand(1, 3, 64, 64))
+    expected = (pixel - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    torch.testing.assert_close(seen[0][:, :, 30:31, 30:31], expected)
+    assert {"mean", "std"} <= net.state_dict().keys()  # travel with the checkpoint
+
+
+@pytest.mark.parametrize("name", [LITE, "tf_efficientnet_lite0"])
+def test_real_weights_load_offline(name, real_weights, monkeypatch):
+    safetensors = pytest.importorskip("safetensors.torch")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    path = real_weights / f"{name}.fp16.safetensors"
+    net = SingleStream(TimmBackbone(name, pretrained=str(path)))
+    stored = safetensors.load_file(path)
+    weights = net.backbone.model.state_dict()
+    assert all(torch.equal(weights[key], stored[key].to(weights[key].dtype)) for key in weights)
+    assert {value.dtype for value in net.parameters()} == {torch.float32}
+    assert net(torch.rand(2, 3, 64, 64)).shape == (2,)

@@ -1,0 +1,120 @@
+"""What every backbone and every detector promises."""
+
+import pytest
+import timm
+import torch
+
+from dfd.models import DualStream, LocalSpectrum, LogSpectrum, SingleStream, SmallCNN, TimmBackbone, build, recipe
+
+BACKBONES = {
+    "small_cnn": lambda: SmallCNN(8),
+    "resnet": lambda: TimmBackbone("test_resnet"),
+    "efficientnet": lambda: TimmBackbone("test_efficientnet"),
+    "convnext": lambda: TimmBackbone("test_convnext"),
+    "vit": lambda: TimmBackbone("test_vit"),
+}
+DETECTORS = {name: lambda make=make: SingleStream(make()) for name, make in BACKBONES.items()} | {
+    "dual": lambda: DualStream(TimmBackbone("test_efficientnet"), SmallCNN(8)),
+    "dual_gate": lambda: DualStream(SmallCNN(8), SmallCNN(8, 1), LogSpectrum("luma"), fusion="gate"),
+    "dual_local": lambda: DualStream(TimmBackbone("test_vit"), SmallCNN(8, 64), LocalSpectrum()),
+}
+
+
+@pytest.fixture(params=DETECTORS.values(), ids=DETECTORS.keys())
+def detector(request):
+    torch.manual_seed(0)
+    return request.param()
+
+
+@pytest.fixture(params=BACKBONES.values(), ids=BACKBONES.keys())
+def backbone(request):
+    return request.param()
+
+
+@pytest.mark.parametrize("size", [(64, 64), (96, 64), (160, 160)])
+def test_backbones_pool_features_of_any_size(backbone, size):
+    assert backbone(torch.rand(2, 3, *size)).shape == (2, backbone.num_features)
+
+
+def test_backbones_show_a_map_for_grad_cam(backbone):
+    shapes = []
+    handle = backbone.cam_layers["features"].register_forward_hook(lambda layer, _, output: shapes.append(output.shape))
+    backbone(torch.rand(2, 3, 64, 64))
+    handle.remove()
+    (shape,) = shapes
+    assert shape[0] == 2 and len(shape) == 4 and shape[2] == shape[3] >= 2
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext"])
+def test_a_backbone_gives_what_timm_gives(name):
+    backbone, bare = TimmBackbone(name).eval(), timm.create_model(name, num_classes=0).eval()
+    bare.load_state_dict({key.replace("norm1.0.", "norm1."): value for key, value in backbone.model.state_dict().items()})
+    image = torch.rand(2, 3, 160, 160)
+    assert torch.equal(backbone(image), bare((image - backbone.mean) / backbone.std))
+
+
+def test_a_detector_gives_one_logit_and_starts_undecided(detector):
+    logit = detector(torch.rand(8, 3, 64, 64))
+    assert logit.shape == (8,)
+    label = torch.tensor([0.0, 1.0] * 4)
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(logit, label)
+    assert 0.6 < loss < 0.8
+
+
+def test_gradients_reach_every_parameter(detector):
+    image, label = torch.rand(8, 3, 64, 64), torch.tensor([0.0, 1.0] * 4)
+    optimizer = torch.optim.Adam(detector.parameters(), lr=1e-3)
+    for _ in range(2):  # timm starts some layers at zero, which keeps gradients from others in the first step
+        optimizer.zero_grad()
+        torch.nn.functional.binary_cross_entropy_with_logits(detector(image), label).backward()
+        optimizer.step()
+    assert [name for name, value in detector.named_parameters() if value.grad is None or not value.grad.any()] == []
+
+
+def test_a_detector_is_rebuilt_from_its_recipe(detector):
+    image = torch.rand(2, 3, 64, 64)
+    detector(image)  # statistics move
+    again = build(recipe(detector))
+    again.load_state_dict(detector.state_dict())
+    assert recipe(again) == recipe(detector)
+    assert torch.equal(again.eval()(image), detector.eval()(image))
+
+
+def test_a_detector_judges_each_picture_by_itself(detector):
+    image = torch.rand(3, 3, 64, 64)
+    detector(image)
+    detector.eval()
+    torch.testing.assert_close(detector(image)[1:2], detector(image[1:2]), rtol=1e-4, atol=1e-5)
+
+
+def test_dual_stream_says_which_channels_do_not_fit():
+    with pytest.raises(ValueError, match=r"LocalSpectrum gives 64 channels, but fft=SmallCNN takes 3\. Set in_channels=64"):
+        DualStream(SmallCNN(8), SmallCNN(8), LocalSpectrum())
+    with pytest.raises(ValueError, match="fusion='sum'"):
+        DualStream(SmallCNN(8), SmallCNN(8), fusion="sum")
+
+
+def test_small_cnn_says_which_widths_it_takes():
+    with pytest.raises(ValueError, match="width=7"):
+        SmallCNN(7)
+
+
+def test_small_cnn_keeps_full_resolution_first():
+    net = SmallCNN(8)
+    assert net.stem(torch.rand(1, 3, 40, 33)).shape[2:] == (40, 33)
+    assert 0.25e6 < sum(value.numel() for value in SmallCNN(32).parameters()) < 0.5e6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dual", "dual_local"])
+def test_onnx_gives_the_same_logits(name, tmp_path):
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    net, image = DETECTORS[name](), torch.rand(2, 3, 64, 64)
+    net(image)
+    net.eval()
+    torch.onnx.export(net, (image,), tmp_path / "net.onnx", dynamo=True, input_names=["image"])
+    session = runtime.InferenceSession(tmp_path / "net.onnx")
+    (logit,) = session.run(None, {"image": image.numpy()})
+    torch.testing.assert_close(torch.from_numpy(logit), net(image).detach(), rtol=1e-4, atol=1e-5)

@@ -1,0 +1,160 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import nn
+
+from dfd.calibration import fit_thresholds
+from dfd.data import ToyDataModule, View
+from dfd.models import Net, SingleStream, SmallCNN, load_net
+from dfd.tasks import ClassificationTask
+from dfd.tasks.classification import cosine_with_warmup
+
+
+def tiny() -> SingleStream:
+    torch.manual_seed(0)
+    return SingleStream(SmallCNN(width=8))
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    """Makes a data module of a small toy set; the set itself is made once."""
+    folder = tmp_path_factory.mktemp("toy") / "shards"
+    common = {"num_images": 120, "picture": 96, "folder": str(folder), "num_workers": 0, "batch_size": 16}
+
+    def make(**kwargs):
+        return ToyDataModule(**{**common, "view": View(size=48, crops=1, longest=96), **kwargs})
+
+    make().prepare_data()
+    return make
+
+
+def fit(task, data, folder, **kwargs):
+    options = {"max_epochs": 2, "logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    trainer = Trainer(default_root_dir=folder, use_distributed_sampler=False, num_sanity_val_steps=0, **{**options, **kwargs})
+    trainer.fit(task, data)
+    return trainer
+
+
+def test_the_learning_rate_rises_then_falls_to_zero():
+    factors = [cosine_with_warmup(step, 100, 0.1) for step in range(100)]
+    assert factors[0] < 0.2 and np.argmax(factors) in (9, 10, 11) and max(factors) <= 1
+    assert all(a > b for a, b in zip(factors[12:], factors[13:], strict=False)) and factors[-1] < 0.01
+    assert factors[55] == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.5)))
+    assert cosine_with_warmup(7, math.inf, 0.1) == 1.0
+
+
+class Trace:
+    """An optimizer factory that keeps the rate of each step that was really taken."""
+
+    def __init__(self):
+        self.rates: list[float] = []
+
+    def __call__(self, parameters):
+        trace = self
+
+        class SGD(torch.optim.SGD):
+            def step(self, closure=None):
+                trace.rates.append(self.param_groups[0]["lr"])
+                return super().step(closure)
+
+        return SGD(parameters, lr=0.1)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_schedule_really_steps_with_the_optimizer(toy, tmp_path, accumulate):
+    trace = Trace()
+    fit(ClassificationTask(tiny(), trace), toy(), tmp_path, accumulate_grad_batches=accumulate, enable_checkpointing=False)
+    total = 2 * math.ceil(6 / accumulate)  # 96 training images in batches of 16
+    assert len(trace.rates) == total
+    assert trace.rates == pytest.approx([0.1 * cosine_with_warmup(step, total, 0.05) for step in range(total)])
+
+
+def test_balanced_loss_weighs_both_classes_alike():
+    task = ClassificationTask(tiny(), class_weight="balanced")
+    task._label_weight = torch.tensor([4 / (2 * 1), 4 / (2 * 3)])
+    logit, label = torch.tensor([0.3, 0.3, 0.3, 0.3]), torch.tensor([0, 1, 1, 1])
+    real, fake = nn.functional.softplus(torch.tensor(0.3)), nn.functional.softplus(torch.tensor(-0.3))
+    assert task.loss(logit, label) == pytest.approx(float((real + fake) / 2))
+
+
+def test_label_smoothing_moves_both_targets():
+    task = ClassificationTask(tiny(), label_smoothing=0.2)
+    loss = task.loss(torch.tensor([1.0]), torch.tensor([1]))
+    assert loss == pytest.approx(0.9 * math.log1p(math.exp(-1)) + 0.1 * math.log1p(math.exp(1)))
+
+
+def test_one_batch_can_be_learnt_by_heart(toy, tmp_path):
+    torch.manual_seed(0)
+    task = ClassificationTask(SingleStream(SmallCNN(width=8), dropout=0.0), lambda parameters: torch.optim.AdamW(parameters, lr=1e-2))
+    data = toy(view=View(size=48, crops=1, longest=96, resize=True))
+    trainer = fit(task, data, tmp_path, max_epochs=40, overfit_batches=1, limit_val_batches=0, enable_checkpointing=False)
+    assert trainer.callback_metrics["train/loss"] < 0.15
+
+
+def test_first_loss_is_that_of_a_coin(toy, tmp_path):
+    task = ClassificationTask(tiny(), lambda parameters: torch.optim.SGD(parameters, lr=0.0))
+    trainer = fit(task, toy(), tmp_path, max_steps=1, limit_val_batches=0, enable_checkpointing=False)
+    assert trainer.callback_metrics["train/loss"] == pytest.approx(math.log(2), abs=0.1)
+
+
+def test_a_checkpoint_answers_for_itself(toy, tmp_path):
+    task = ClassificationTask(tiny(), ema_decay=0.5)
+    best = ModelCheckpoint(tmp_path, monitor="val/auroc", mode="max", filename="best", auto_insert_metric_name=False)
+    trainer = fit(task, toy(), tmp_path, callbacks=[best, ModelCheckpoint(tmp_path, filename="last")])
+    net, facts = load_net(tmp_path / "last.ckpt")
+    assert facts["view"] == {"size": 48, "crops": 1, "longest": 96, "resize": False, "margin": 1.6}
+    assert facts["calibrated_on"] == {"split": "val", "images": len(task.verdicts), "groups": len(set(task.verdicts.group))}
+    assert facts["thresholds"] == pytest.approx(fit_thresholds(task.verdicts.logit, task.verdicts.label))
+    assert facts["temperature"] == pytest.approx(task.temperature) and facts["selected_on"] == task.selected_on
+    assert "val/auroc" in load_net(tmp_path / "best.ckpt")[1]["selected_on"]
+    # the verdicts of validation are those of the stored net: here, the average
+    data = trainer.datamodule
+    batch = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
+    again = net(batch["image"][:, 0]).detach().double().numpy()
+    assert again == pytest.approx(task.verdicts.logit[: len(again)], abs=1e-5)
+    assert any((a != b).any() for a, b in zip(task.net.parameters(), net.parameters(), strict=True))
+
+
+def test_crops_fold_into_one_verdict_by_their_mean_logit():
+    task = ClassificationTask(tiny()).eval()
+    image = torch.rand(3, 5, 3, 32, 32)
+    each = torch.stack([task.net(image[:, crop]) for crop in range(5)])
+    assert torch.allclose(task(image), each.mean(0), atol=1e-6)
+
+
+def test_validation_alone_changes_no_calibration(toy, tmp_path):
+    task = ClassificationTask(tiny())
+    trainer = fit(task, toy(), tmp_path, max_epochs=1, enable_checkpointing=False)
+    before = task.temperature, task.thresholds
+    trainer.validate(task, toy(view=View(size=32, crops=5)), verbose=False)
+    assert (task.temperature, task.thresholds) == before
+
+
+def test_before_calibration_nothing_is_certain():
+    assert ClassificationTask(tiny()).thresholds == {"balanced": 0.0, "fpr5": math.inf, "fnr5": -math.inf}
+
+
+def test_a_net_that_could_not_be_rebuilt_is_refused_at_once():
+    class Local(Net):
+        def forward(self, image):
+            return image.mean((1, 2, 3))
+
+    with pytest.raises(ValueError, match="could not be rebuilt"):
+        ClassificationTask(Local())
+
+
+@pytest.mark.parametrize("wrong", [{"label_smoothing": 1.0}, {"warmup": 2}, {"ema_decay": 1.0}])
+def test_settings_out_of_range_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        ClassificationTask(tiny(), **wrong)
+
+
+def test_metrics_name_each_source_and_method(toy, tmp_path):
+    task = ClassificationTask(tiny())
+    trainer = fit(task, toy(), tmp_path, max_epochs=1, enable_checkpointing=False)
+    methods = {name for name in np.unique(task.verdicts.method) if name}
+    assert len(methods) > 1 and all(f"val/auroc/{method}" in trainer.callback_metrics for method in methods)

@@ -14,7 +14,6 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -50,10 +49,11 @@ class Bare:
             context.Process(target=self._work, args=(theirs, pictures[share::processes], view), daemon=True).start()
             self.pipes.append(ours)
 
-    def __call__(self, seconds: float) -> float:
+    def __call__(self, seconds: float) -> tuple[int, float]:
         for pipe in self.pipes:
             pipe.send(seconds)
-        return sum(pipe.recv() for pipe in self.pipes)
+        images, took = zip(*(pipe.recv() for pipe in self.pipes), strict=True)
+        return sum(images), statistics.mean(took)
 
     @staticmethod
     def _work(pipe: Connection, pictures: list[bytes], view: View) -> None:
@@ -66,22 +66,24 @@ class Bare:
                     view.train(image, rng)
                 images += 32
                 pictures = pictures[32:] + pictures[:32]
-            pipe.send(images / (time.perf_counter() - start))
+            pipe.send((images, time.perf_counter() - start))
 
 
 class Batches:
-    """A loader, epoch after epoch; what it holds ready before the clock starts is taken off first."""
+    """A loader, epoch after epoch; the `ready` batches that it may hold before the clock starts are taken off first."""
 
-    def __init__(self, loader: DataLoader):
-        self.sizes, self.ready = self._sizes(loader), 1 + 2 * loader.num_workers
+    def __init__(self, loader: DataLoader, ready: int):
+        self.sizes, self.ready = self._sizes(loader), ready
 
-    def __call__(self, seconds: float) -> float:
-        for _ in range(self.ready):
-            next(self.sizes)
+    def __call__(self, seconds: float) -> tuple[int, float]:
         images, start = 0, time.perf_counter()
         while time.perf_counter() - start < seconds:
             images += next(self.sizes)
-        return images / (time.perf_counter() - start)
+        return images, time.perf_counter() - start
+
+    def warm_up(self) -> None:
+        for _ in range(self.ready):
+            next(self.sizes)
 
     @staticmethod
     def _sizes(loader: DataLoader) -> Iterator[int]:
@@ -143,11 +145,12 @@ def main() -> None:
             file = Path(folder) / f"{data.contents.label[row]}" / f"{row}.jpg"  # Pillow goes by the bytes
             file.parent.mkdir(exist_ok=True)
             file.write_bytes(picture)
+        ready = 1 + 2 * args.workers  # torch asks each worker for two batches ahead
         sides: dict[str, Callable[[float], float]] = {
             "bare decoding": Bare(pictures, view, args.workers),
-            "dfd": Batches(loader),
-            "webdataset": Batches(webdatasets_own(shards, view, args.batch_size, args.workers)),
-            "ImageFolder": Batches(image_folder(Path(folder), view, args.batch_size, args.workers)),
+            "dfd": Batches(loader, ready),
+            "webdataset": Batches(webdatasets_own(shards, view, args.batch_size, args.workers), ready),
+            "ImageFolder": Batches(image_folder(Path(folder), view, args.batch_size, args.workers), ready),
         }
         speed: dict[str, list[float]] = {name: [] for name in sides}
         cpu: dict[str, list[float]] = {name: [] for name in sides}

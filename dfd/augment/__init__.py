@@ -1,0 +1,7 @@
+"""What happens to a picture before a net sees it: by chance in training, on purpose in evaluation, or out of malice."""
+
+from dfd.augment.attack import FGSM, PGD, Attack
+from dfd.augment.corruption import CORRUPTIONS, Corruption, corrupt
+from dfd.augment.image import Augment
+
+__all__ = ["CORRUPTIONS", "FGSM", "PGD", "Attack", "Augment", "Corruption", "corrupt"]

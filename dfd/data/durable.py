@@ -1,0 +1,61 @@
+"""Files that are there whole or not at all, whatever kills the process that writes them."""
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PART = ".part-"  # temporary names are `<name>.part-<process id>`: two processes never write the same one
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its name once the block ends well; after an error nothing is left.
+
+    Raises:
+        OSError: the folder cannot be written or the disk is full, in words for the user.
+    """
+    part = path.with_name(f"{path.name}{PART}{os.getpid()}")
+    try:
+        yield part
+        sync(part)
+        os.replace(part, path)
+    except BaseException as error:
+        part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise in_words(error, path.parent) from error
+        raise
+
+
+def in_words(error: OSError, folder: Path) -> OSError:
+    """The same kind of error, saying what to do about it where that is known."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        text = f"no space left for {folder}. Free some and run the same command again: it goes on where it stopped."
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        text = f"{folder} cannot be written ({os.strerror(error.errno)}). Choose another --out or change its permissions."
+    elif error.errno in (errno.ENOTDIR, errno.EEXIST):
+        text = f"{folder} cannot be a folder: a file is in the way ({error.filename}). Choose another --out."
+    else:
+        return error
+    return OSError(error.errno, text)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes it with its parents and proves that it can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".dfd{PART}{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise in_words(error, folder) from error
+
+
+def sync(path: Path) -> None:
+    """Forces a file, or the names in a folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,193 @@
+"""`dfd index`: the table of contents of WebDataset shards that were made elsewhere.
+
+A sample is a picture beside a `json` ({"label": 0, 1, "real" or "fake", and what else `dfd prepare` writes}) or a `cls`
+(0 or 1). Nothing but these, "mask.png" and the picture is read: a pickle in a tar runs whatever its author likes.
+"""
+
+import hashlib
+import json
+import os
+import tarfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dfd.data.decode import Undecodable, probe
+from dfd.data.durable import make_folder
+from dfd.data.look import MAX_BYTES
+from dfd.data.progress import progress
+from dfd.data.readers.row import IMAGE_SUFFIXES, LABEL_WORDS, SPLIT_WORDS, Reject, words
+from dfd.data.report import Report
+from dfd.data.settle import settle
+from dfd.data.shards import SCHEMA, Shard, read_index, write_contents
+from dfd.data.splits import SPLITS
+from dfd.data.workers import Workers, usable_cores
+
+_MAX_JSON, _MAX_CLS = 1 << 20, 16  # bytes
+# as SCHEMA, but a split may be unknown still and the family always is
+_PLAIN = {field.name: pa.string() if pa.types.is_dictionary(field.type) else field.type for field in SCHEMA}
+_FOUND = pa.schema([(name, kind) for name, kind in _PLAIN.items() if name != "family"])
+
+
+def index_root(root: Path, workers: int | None = None, allow_leaks: bool = False) -> Report:
+    """Reads every shard of `root` once and writes samples.parquet, index.json and rejected.csv beside them.
+
+    A split comes from the json, else from the shard's name ("val-0003.tar"), else from the family's hash.
+
+    Raises:
+        ValueError: no uncompressed tars, a truncated one, or samples that `dfd prepare` would refuse as well.
+        OSError: unwritable folder or full disk, in words.
+    """
+    root, start = Path(root), time.monotonic()
+    if not root.is_dir():
+        raise ValueError(f"{root}: no such folder. Name the folder that holds the .tar shards.")
+    if (root / ".prepare").is_dir():
+        raise ValueError(
+            f"{root}: `dfd prepare` was stopped before the end. Run the same command again: it makes the table itself."
+        )
+    paths = sorted(root.glob("*.tar"))
+    if not paths:
+        packed = next((path.name for path in root.glob("*.t*gz")), "")
+        cure = f"Unpack {packed} and its like with gunzip: compressed tars have no offsets." if packed else "Name their folder."
+        raise ValueError(f"{root}: no .tar shards. {cure}")
+    make_folder(root)
+    tables, rejects, shards = [], [], []
+    count = min(workers or usable_cores(), len(paths))
+    with Workers(count, __name__) as crew, progress(len(paths), "indexing shards") as advance:
+        for rows, refused, shard in crew.run(scan_shard, paths):
+            tables.append(pa.Table.from_pylist(rows, _FOUND))
+            rejects += refused
+            shards.append(shard)
+            advance(1)
+    table = _with_unique_keys(pa.concat_tables(tables)).sort_by([("shard", "ascending"), ("offset", "ascending")])
+    table, num_rejected, num_crossing = settle(root, root, table, rejects, allow_leaks)
+    made_by = {"command": "index", "reader": "webdataset"}
+    write_contents(root, table.select(SCHEMA.names), _counted(shards, table), made_by, num_rejected)
+    return Report.of(root, read_index(root), families_crossing=num_crossing, seconds=time.monotonic() - start)
+
+
+def scan_shard(path: Path) -> tuple[list[dict[str, Any]], list[Reject], Shard]:
+    """Runs in a worker: the rows of one tar, what was refused, and the tar's own facts."""
+    rows, rejects = [], []
+    with open(path, "rb") as file:
+        try:
+            for key, members in _samples(path):
+                try:
+                    rows.append(_row(path, file.fileno(), key, members))
+                except Undecodable as error:
+                    rejects.append(Reject(f"{path.name}:{key}", str(error)))
+        except tarfile.TarError as error:
+            raise ValueError(
+                f"{path} is no whole tar: {error}, after {len(rows)} samples. Copy it again or remove it."
+            ) from error
+        digest = hashlib.sha256()
+        file.seek(0)
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return rows, rejects, Shard(path.name, "", len(rows), path.stat().st_size, digest.hexdigest())
+
+
+def _samples(path: Path) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
+    """Neighbouring members with one key: the name up to the first dot after the folders, as WebDataset has it."""
+    current, members = "", {}
+    with tarfile.open(path, "r:") as tar:
+        for member in tar:
+            tar.members = []  # tarfile would keep every header of the shard
+            if not member.isreg() or member.issparse():
+                continue
+            folder, _, name = member.name.rpartition("/")
+            stem, _, extension = name.partition(".")
+            key = f"{folder}/{stem}" if folder else stem
+            if key != current and members:
+                yield current, members
+                members = {}
+            current = key
+            members[extension.lower()] = member
+    if members:
+        yield current, members
+
+
+def _row(path: Path, handle: int, key: str, members: dict[str, tarfile.TarInfo]) -> dict[str, Any]:
+    images = [name for name in members if f".{name.rpartition('.')[2]}" in IMAGE_SUFFIXES and not name.startswith("mask.")]
+    if len(images) != 1:
+        raise Undecodable(f"{len(images)} pictures ({', '.join(members)}); a sample has one")
+    member, mask = members[images[0]], members.get("mask.png")
+    facts = _facts(handle, members)
+    image = _read(handle, member, MAX_BYTES)
+    seen = probe(image)
+    groups = facts.get("groups") or facts.get("group") or []
+    split = str(facts.get("split") or "").lower() or next((word for word in words(path.stem) if word in SPLIT_WORDS), "")
+    if split and split not in SPLIT_WORDS:
+        raise Undecodable(f"split {split!r} is none of {', '.join(SPLITS)}")
+    return {
+        "key": key,
+        "path": str(facts.get("path") or member.name),
+        "shard": path.name,
+        "offset": member.offset_data,
+        "length": member.size,
+        "mask_offset": mask.offset_data if mask else -1,
+        "mask_length": mask.size if mask else 0,
+        "label": facts["label"],
+        "split": SPLIT_WORDS.get(split),
+        "source": str(facts.get("source") or path.resolve().parent.name),
+        "method": str(facts.get("method") or ""),
+        "groups": [str(group) for group in groups] if isinstance(groups, list) else [str(groups)],
+        **seen._asdict(),
+        "sha256": hashlib.sha256(image).hexdigest(),
+    }
+
+
+def _facts(handle: int, members: dict[str, tarfile.TarInfo]) -> dict[str, Any]:
+    """What the json says, with the label as 0 or 1."""
+    facts: Any = {}
+    if "json" in members:
+        try:
+            facts = json.loads(_read(handle, members["json"], _MAX_JSON))
+        except (ValueError, RecursionError) as error:
+            raise Undecodable(f"its json cannot be read: {error}") from error
+    if not isinstance(facts, dict):
+        raise Undecodable("its json is no object")
+    told = facts.get("label")
+    if told is None and "cls" in members:
+        told = _read(handle, members["cls"], _MAX_CLS).decode("ascii", "replace").strip()
+    if isinstance(told, (bool, float)) or str(told).lower() not in LABEL_WORDS:
+        raise Undecodable(f"label {told!r} is none of real, fake, 0 (real), 1 (fake)")
+    return {**facts, "label": LABEL_WORDS[str(told).lower()]}
+
+
+def _read(handle: int, member: tarfile.TarInfo, limit: int) -> bytes:
+    if member.size > limit:
+        raise Undecodable(f"{member.name} has {member.size} bytes, more than the {limit} that are read")
+    data = os.pread(handle, member.size, member.offset_data)
+    if len(data) != member.size:
+        raise tarfile.ReadError(f"{member.name} ends early")
+    return data
+
+
+def _with_unique_keys(table: pa.Table) -> pa.Table:
+    """Shards often count their samples from 0 each: then the shard's name goes before the key."""
+    if len(pc.unique(table["key"])) == len(table):
+        return table
+    stems = [Path(shard).stem.replace(".", "_") for shard in table["shard"].to_pylist()]
+    keys = [f"{stem}/{key}" for stem, key in zip(stems, table["key"].to_pylist(), strict=True)]
+    twice = [key for key, count in Counter(keys).items() if count > 1]
+    if twice:
+        raise ValueError(f"{len(twice)} keys come twice in one shard, first {twice[0]}. A WebDataset key names one sample.")
+    return table.set_column(0, "key", pa.array(keys))
+
+
+def _counted(shards: list[Shard], table: pa.Table) -> list[Shard]:
+    """The shards with the split that they hold ("mixed" where several) and the number of samples that stay."""
+    held = table.group_by("shard").aggregate([("split", "min"), ("split", "max"), ("key", "count")]).to_pylist()
+    by_name = {line["shard"]: line for line in held}
+    counted = []
+    for shard in shards:
+        line = by_name.get(shard.name, {"split_min": "", "split_max": "", "key_count": 0})
+        split = line["split_min"] if line["split_min"] == line["split_max"] else "mixed"
+        counted.append(Shard(shard.name, split, line["key_count"], shard.bytes, shard.sha256))
+    return counted

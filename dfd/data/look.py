@@ -1,0 +1,96 @@
+"""What a source's files are: read once each, checked, hashed."""
+
+import errno
+import hashlib
+import os
+import stat
+from functools import lru_cache
+from typing import NamedTuple
+
+from dfd.data.decode import Undecodable, probe
+
+MAX_BYTES = 256_000_000  # of one file
+
+
+class Look(NamedTuple):
+    """The facts of one file; `reason` says why it is refused, "" where it is not."""
+
+    reason: str
+    sha256: str = ""
+    length: int = 0  # bytes
+    format: str = ""
+    width: int = 0  # upright
+    height: int = 0
+    mask_length: int = 0
+
+
+def look_at(root: str, path: str, mask: str | None) -> Look:
+    """Reads and checks a picture, and its mask where it has one."""
+    try:
+        data = read_inside(root, path)
+        facts = probe(data)
+        mask_length = _check_mask(root, mask, facts.width, facts.height) if mask else 0
+    except Undecodable as error:
+        return Look(str(error))
+    return Look("", hashlib.sha256(data).hexdigest(), len(data), *facts, mask_length)
+
+
+def _check_mask(root: str, mask: str, width: int, height: int) -> int:
+    try:
+        data = read_inside(root, mask)
+        facts = probe(data)
+    except Undecodable as error:
+        raise Undecodable(f"mask {mask}: {error}") from error
+    if facts != ("PNG", width, height):
+        raise Undecodable(f"mask {mask}: {facts.format}, {facts.width} x {facts.height}; needed is PNG, {width} x {height}")
+    return len(data)
+
+
+def read_inside(root: str, path: str) -> bytes:
+    """The bytes of a regular file below `root`.
+
+    Args:
+        root: real path of a folder, no links left in it.
+
+    Raises:
+        Undecodable: no such file, no plain file, empty, too large, or outside `root` by "..", an absolute path or a link.
+    """
+    whole = os.path.join(root, path)
+    if not _below(_real(os.path.dirname(whole)), root):
+        raise Undecodable("leads out of the source folder")
+    try:
+        handle = _open(whole, root)
+        with open(handle, "rb", buffering=0) as file:
+            facts = os.fstat(handle)
+            if not stat.S_ISREG(facts.st_mode):
+                raise Undecodable("no plain file")
+            if facts.st_size > MAX_BYTES:
+                raise Undecodable(f"{facts.st_size} bytes, more than the {MAX_BYTES // 1_000_000} MB that are read")
+            data = file.read()
+    except OSError as error:
+        raise Undecodable(f"cannot be opened: {os.strerror(error.errno or 0)}") from error
+    if not data:
+        raise Undecodable("empty file")
+    return data
+
+
+def _open(whole: str, root: str) -> int:
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)  # a named pipe must not stop us
+    try:
+        return os.open(whole, flags | getattr(os, "O_NOFOLLOW", 0))
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+    real = os.path.realpath(whole)
+    if not _below(real, root):
+        raise Undecodable("a link that leads out of the source folder")
+    return os.open(real, flags)
+
+
+def _below(path: str, root: str) -> bool:
+    return path == root or path.startswith(root.rstrip(os.sep) + os.sep)
+
+
+@lru_cache(maxsize=4096)
+def _real(folder: str) -> str:
+    return os.path.realpath(folder)

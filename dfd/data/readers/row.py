@@ -1,0 +1,77 @@
+"""What a reader yields, and the words for labels and splits that people use."""
+
+import re
+from dataclasses import dataclass
+
+from dfd.batch import FAKE, REAL
+
+LABEL_WORDS = {"real": REAL, "fake": FAKE, "0": REAL, "1": FAKE}
+SPLIT_WORDS = {
+    "train": "train", "training": "train",
+    "val": "val", "valid": "val", "validation": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+# HEIC is not read, but it is a picture: it is listed as rejected instead of passed over
+IMAGE_SUFFIXES = frozenset(
+    (
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".gif",
+        ".avif",
+        ".jp2",
+        ".ppm",
+        ".pgm",
+        ".heic",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One picture of a source, as its layout describes it."""
+
+    path: str  # relative to the source folder, with "/"
+    label: int  # REAL or FAKE
+    groups: tuple[str, ...] = ()  # every identity that it carries: persons, source videos
+    split: str | None = None  # train, val, test; None where the source does not say
+    source: str = ""  # data set; "" takes the source folder's name
+    method: str = ""  # how it was forged; "" for real or unknown
+    mask: str | None = None  # relative path of a PNG, 255 where forged
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Something of a source that is no usable row: listed in rejected.csv, never guessed."""
+
+    path: str
+    reason: str
+
+
+def words(name: str) -> list[str]:
+    """The lower-case words of a folder's name: "training_real" has two."""
+    return re.findall(r"[a-z]+", name.lower())
+
+
+def label_of(name: str) -> int | None:
+    """The class that a folder is named after, with a split's word, a number or "images" beside it at most."""
+    parts = words(name)
+    found = {part for part in parts if part in ("real", "fake")}
+    others = [part for part in parts if part not in found and part not in SPLIT_WORDS and part not in _FILLING]
+    return LABEL_WORDS[found.pop()] if len(found) == 1 and not others else None
+
+
+def split_of(name: str) -> str | None:
+    """The split that a folder is named after, alone or beside its class ("train_fake")."""
+    found = {SPLIT_WORDS[part] for part in words(name) if part in SPLIT_WORDS}
+    others = [part for part in words(name) if part not in SPLIT_WORDS and part not in ("real", "fake") and part not in _FILLING]
+    return found.pop() if len(found) == 1 and not others else None
+
+
+_FILLING = ("image", "images", "img", "imgs", "face", "faces", "set", "data")

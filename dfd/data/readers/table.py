@@ -1,0 +1,149 @@
+"""A CSV or JSON Lines file that lists pictures: path and label, and what else is known of each.
+
+    path,label,groups,split,source,method,mask
+    faces/a.png,real,id07,train,ffhq,,
+    faces/b.png,fake,id07;id12,train,ffhq,swap,masks/b.png
+
+`path` and `mask` are relative to the file's folder. `label` is real, fake, 0 (real) or 1 (fake). `group` or `groups` are
+identities, several separated by ";" (in JSON Lines a list will do); `split` is train, val or test in the
+usual spellings. Other columns are passed over.
+"""
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dfd.data.readers.row import LABEL_WORDS, SPLIT_WORDS, Reject, Row
+
+SUFFIXES = (".csv", ".jsonl", ".ndjson")
+_NEEDED = ("path", "label")
+_MAX_LINE = 1 << 20  # bytes of JSON a line
+
+
+def mismatch(root: Path) -> str:
+    """What this layout would have that `root` lacks; "" where it fits."""
+    try:
+        return "" if _tables(root) else f"{root / 'samples.csv'} or .jsonl with the columns path and label"
+    except ValueError as error:
+        return str(error)
+
+
+def rows(root: Path) -> Iterator[Row | Reject]:
+    """The lines of the one table in `root`, or of `root` itself where it is such a file.
+
+    Raises:
+        ValueError: no table, several, a missing column, or text that is not UTF-8.
+    """
+    tables = _tables(root)
+    if len(tables) != 1:
+        found = ", ".join(path.name for path in tables) or "none"
+        raise ValueError(
+            f"{root} needs one CSV or JSON Lines file with the columns path and label; found: {found}. Name the file itself."
+        )
+    return _read(tables[0])
+
+
+def _tables(root: Path) -> list[Path]:
+    if root.is_file():
+        return [root]
+    files = (
+        sorted(path for path in root.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()) if root.is_dir() else []
+    )
+    return [path for path in files if not _missing(_columns(path))]
+
+
+def _columns(path: Path) -> list[str]:
+    """Of a JSON Lines file, those of its first line."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            if path.suffix.lower() == ".csv":
+                return [_column(name) for name in next(csv.reader(file), [])]
+            first = json.loads(file.readline(_MAX_LINE) or "{}")
+            return [_column(name) for name in first] if isinstance(first, dict) else []
+    except (UnicodeDecodeError, csv.Error, ValueError):
+        return []
+
+
+def _column(name: Any) -> str:
+    return str(name).strip().lower()
+
+
+def _missing(columns: list[str]) -> list[str]:
+    return [name for name in _NEEDED if name not in columns]
+
+
+def _read(path: Path) -> Iterator[Row | Reject]:
+    if missing := _missing(_columns(path)):
+        raise ValueError(
+            f"{path} lacks the column {' and '.join(missing)}; it has {', '.join(_columns(path)) or 'none that can be read'}. "
+            "A table needs path and label (real, fake, 0 or 1), in UTF-8."
+        )
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            yield from (_row(line, f"{path.name}:{number}") for number, line in _lines(file, path))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}). Save it as UTF-8.") from error
+
+
+def _lines(file: Any, path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    """Line numbers with columns by name, or with what is wrong."""
+    if path.suffix.lower() == ".csv":
+        reader = csv.reader(file)
+        columns = [_column(name) for name in next(reader)]
+        while True:
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                yield reader.line_num, str(error)
+                continue
+            if cells:
+                fits = len(cells) == len(columns)
+                yield (
+                    reader.line_num,
+                    dict(zip(columns, cells, strict=True)) if fits else f"{len(cells)} cells for {len(columns)} columns",
+                )
+    else:
+        for number, text in enumerate(file, 1):
+            if not text.strip():
+                continue
+            try:
+                line = json.loads(text) if len(text) <= _MAX_LINE else f"longer than {_MAX_LINE} characters"
+            except (ValueError, RecursionError) as error:
+                line = f"not JSON: {error}"
+            yield number, {_column(name): value for name, value in line.items()} if isinstance(line, dict) else str(line)
+
+
+def _row(line: Mapping[str, Any] | str, at: str) -> Row | Reject:
+    if isinstance(line, str):
+        return Reject(at, line)
+    path = _text(line.get("path"))
+    if not path:
+        return Reject(at, "no path")
+    label = LABEL_WORDS.get(_text(line.get("label")).lower())
+    if label is None:
+        return Reject(path, f"{at}: label {line.get('label')!r} is none of real, fake, 0 (real), 1 (fake)")
+    split = _text(line.get("split")).lower()
+    if split and split not in SPLIT_WORDS:
+        return Reject(path, f"{at}: split {line.get('split')!r} is none of train, val, test")
+    groups = line.get("groups") or line.get("group") or ()
+    listed = groups if isinstance(groups, list) else _text(groups).split(";")
+    return Row(
+        path=path,
+        label=label,
+        groups=tuple(sorted({_text(group) for group in listed} - {""})),
+        split=SPLIT_WORDS.get(split),
+        source=_text(line.get("source")),
+        method=_text(line.get("method")),
+        mask=_text(line.get("mask")) or None,
+    )
+
+
+def _text(value: Any) -> str:
+    """JSON's numbers as they would stand in a CSV; nothing for null."""
+    if value is None or isinstance(value, (bool, dict, list, tuple)):
+        return ""
+    return str(value).strip()

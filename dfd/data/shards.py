@@ -1,0 +1,314 @@
+"""Shards on disk: plain WebDataset tars of original bytes, with a table of contents beside them.
+
+ROOT/train-000000.tar   <key>.jpg (bytes as found), <key>.json, <key>.mask.png; one split a shard
+ROOT/samples.parquet    one line a sample: SCHEMA
+ROOT/index.json         shards with counts and sha256, totals, what made them; written last, so its presence means "whole"
+ROOT/rejected.csv       path, reason
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dfd import __version__
+from dfd.batch import LABELS
+from dfd.data.decode import Facts, probe
+from dfd.data.durable import PART, appearing, in_words, make_folder, sync
+from dfd.data.splits import SPLITS, crossing_families, families
+
+INDEX, TABLE = "index.json", "samples.parquet"
+EXTENSIONS = {
+    "JPEG": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "bmp", "TIFF": "tif",
+    "GIF": "gif", "AVIF": "avif", "JPEG2000": "jp2", "PPM": "ppm",
+}  # fmt: skip
+SCHEMA = pa.schema(
+    {
+        "key": pa.string(),  # unique, without dots
+        "path": pa.string(),  # as found, relative to the source
+        "shard": pa.dictionary(pa.int32(), pa.string()),  # file name
+        "offset": pa.int64(),  # of the picture's bytes in the tar
+        "length": pa.int64(),
+        "mask_offset": pa.int64(),  # -1 without a mask
+        "mask_length": pa.int64(),
+        "label": pa.int8(),
+        "split": pa.dictionary(pa.int8(), pa.string()),
+        "source": pa.dictionary(pa.int32(), pa.string()),
+        "method": pa.dictionary(pa.int32(), pa.string()),  # "" for real or unknown
+        "groups": pa.list_(pa.string()),
+        "family": pa.string(),
+        "width": pa.int32(),  # upright
+        "height": pa.int32(),
+        "format": pa.dictionary(pa.int8(), pa.string()),
+        "sha256": pa.string(),  # hex
+    }
+)
+SHARD_BYTES, SHARD_IMAGES = 64_000_000, 5000
+_BLOCK = 512  # of a tar
+_LEGAL_KEY = re.compile(r"(?=.{1,80}$)[\w-]+(/[\w-]+)*", re.ASCII)  # a longer member name takes more than one header block
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a sample's members lie in their tar, in bytes."""
+
+    offset: int
+    length: int
+    mask_offset: int = -1
+    mask_length: int = 0
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What index.json says of one tar."""
+
+    name: str
+    split: str
+    images: int
+    bytes: int
+    sha256: str
+
+
+class ShardWriter:
+    """Writes one tar; the same samples give the same bytes on any machine at any time."""
+
+    def __init__(self, path: Path, name: str):
+        from webdataset import TarWriter  # imports torch where there is one, which `dfd --help` need not wait for
+
+        self.name, self.images, self._hash, self._size = name, 0, hashlib.sha256(), 0
+        self._file = open(path, "wb", buffering=1 << 20)  # noqa: SIM115  closed by `close`
+        self._tar = TarWriter(self, encoder=False, user="dfd", group="dfd", compress=False, mtime=0)
+
+    def write(self, data: bytes) -> int:
+        """The tar's own bytes, on their way to the file."""
+        if self._file.closed:  # an abandoned tar flushes what it holds when it is collected
+            return len(data)
+        self._hash.update(data)
+        self._size += len(data)
+        return self._file.write(data)
+
+    def add(self, key: str, image: bytes, extension: str, facts: Mapping[str, Any], mask: bytes | None = None) -> Place:
+        members = {extension: image, "json": json.dumps(facts, ensure_ascii=False, sort_keys=True).encode()}
+        if mask is not None:
+            members["mask.png"] = mask
+        at, start = self._tar.tarstream.offset, {}
+        for name in sorted(members):  # the order in which TarWriter writes them, each behind one header block
+            start[name] = at + _BLOCK
+            at = start[name] + -(-len(members[name]) // _BLOCK) * _BLOCK
+        self._tar.write({"__key__": key, **members})
+        assert self._tar.tarstream.offset == at, f"{key}: the tar's layout is not what the table says"
+        self.images += 1
+        if mask is None:
+            return Place(start[extension], len(image))
+        return Place(start[extension], len(image), start["mask.png"], len(mask))
+
+    def close(self) -> Shard:
+        self._tar.close()
+        self._file.close()
+        return Shard(self.name, self.name.rsplit("-", 1)[0], self.images, self._size, self._hash.hexdigest())
+
+    def abandon(self) -> None:
+        self._file.close()
+
+
+def shard_name(split: str, number: int) -> str:
+    return f"{split}-{number:06d}.tar"
+
+
+def member_facts(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a sample's json says, of a line of the table."""
+    names = ("label", "source", "method", "groups", "width", "height", "format", "sha256", "path", "split")
+    return {name: row[name] for name in names}
+
+
+def write_contents(root: Path, table: pa.Table, shards: Sequence[Shard], made_by: Mapping[str, Any], rejected: int = 0) -> None:
+    """Writes samples.parquet, then index.json: from here on the folder counts as whole."""
+    for shard in shards:
+        sync(root / shard.name)
+    with appearing(root / TABLE) as part:
+        pq.write_table(table.cast(SCHEMA), part, compression="zstd")
+    index = {
+        "dfd": __version__,
+        "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "made_by": dict(made_by),
+        "images": len(table),
+        "rejected": rejected,
+        "classes": count_classes(table),
+        "splits": {split: count_classes(table.filter(pc.equal(table["split"], split))) for split in SPLITS},
+        "families": len(pc.unique(table["family"])),
+        "shards": [asdict(shard) for shard in sorted(shards, key=lambda shard: shard.name)],
+    }
+    with appearing(root / INDEX) as part:
+        part.write_text(json.dumps(index, indent=2, ensure_ascii=False) + "\n")
+        sync(root)  # the names of shards and table are on the disk before the index's
+
+
+def count_classes(table: pa.Table) -> dict[str, int]:
+    return {name: pc.sum(pc.equal(table["label"], value)).as_py() or 0 for value, name in enumerate(LABELS)}
+
+
+def read_index(root: Path) -> dict[str, Any]:
+    """index.json of finished shards.
+
+    Raises:
+        ValueError: `root` is missing, unfinished, or no shards; says which command helps.
+    """
+    if not root.is_dir():
+        raise ValueError(f"{root}: no such folder. `dfd prepare SOURCE --out {root}` makes it.")
+    try:
+        return json.loads((root / INDEX).read_text())
+    except FileNotFoundError:
+        pass
+    except ValueError as error:
+        raise ValueError(f"{root / INDEX} is not JSON ({error}). Run `dfd index {root}`.") from error
+    if (root / ".prepare").is_dir():
+        raise ValueError(
+            f"{root}: `dfd prepare` was stopped before the end. Run the same command again: it goes on from there."
+        )
+    if any(root.glob("*.tar")):
+        raise ValueError(f"{root}: tars without {INDEX}. `dfd index {root}` makes their table.")
+    raise ValueError(
+        f"{root}: no shards here (no {INDEX}, no .tar). `dfd prepare {root} --out FOLDER` makes shards of pictures."
+    )
+
+
+def load_table(root: Path) -> pa.Table:
+    """samples.parquet of finished shards, one line a sample, columns as in SCHEMA; all shards are there in their full size.
+
+    Raises:
+        ValueError: what is wrong with `root`, and what to do.
+    """
+    root = Path(root)
+    index = read_index(root)
+    if not (root / TABLE).is_file():
+        raise ValueError(f"{root}: {TABLE} is missing. `dfd index {root}` makes it again.")
+    try:
+        table = pq.read_table(root / TABLE)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{root / TABLE} cannot be read ({error}). `dfd index {root}` makes it again.") from error
+    if missing := [name for name in SCHEMA.names if name not in table.column_names]:
+        raise ValueError(f"{root / TABLE} lacks the columns {', '.join(missing)}. `dfd index {root}` makes it again.")
+    for shard in index["shards"]:
+        path = root / shard["name"]
+        size = path.stat().st_size if path.is_file() else None
+        if size != shard["bytes"]:
+            found = "is missing" if size is None else f"has {size} bytes"
+            raise ValueError(
+                f"{path} {found}, {INDEX} says {shard['bytes']}. Copy the folder again or prepare it with --overwrite."
+            )
+    return table
+
+
+@dataclass(frozen=True)
+class Made:
+    """A sample made in memory: drawn, or by a generator."""
+
+    key: str  # unique; letters, digits, "_", "-", and "/" between parts
+    image_bytes: bytes  # an encoded picture; its format is read from the bytes
+    label: int  # REAL or FAKE
+    split: str  # train, val or test
+    source: str
+    method: str = ""  # "" for real
+    groups: tuple[str, ...] = ()
+    mask_bytes: bytes | None = None  # PNG, 255 where forged
+
+
+def write_samples(samples: Iterable[Made], out: Path, made_by: Mapping[str, Any]) -> None:
+    """Writes samples as shards in the layout of `dfd prepare`, in the order in which they come.
+
+    All is written into a folder beside `out`, which takes its name at the end: `out` is whole or not there. Where another
+    process finished `out` meanwhile, its shards stay and these are dropped.
+
+    Args:
+        made_by: what index.json records: the command and its arguments, and a note for the reader.
+
+    Raises:
+        ValueError: `out` exists with something in it; a key is illegal or comes twice; a group crosses splits; no samples.
+        Undecodable: a picture that `decode` would refuse.
+        OSError: disk full or unwritable, in words.
+    """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out} exists and is not empty. Choose another folder or remove it.")
+    make_folder(out.parent)
+    part = out.with_name(f"{out.name}{PART}{uuid.uuid4().hex[:8]}")
+    part.mkdir()
+    try:
+        rows, shards = _write_made(samples, part)
+        table = pa.Table.from_pylist(_with_families(rows), SCHEMA)
+        write_contents(part, table, shards, made_by)
+        try:
+            os.replace(part, out)
+        except OSError:
+            if not (out / INDEX).is_file():
+                raise
+    except OSError as error:
+        raise in_words(error, out) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _write_made(samples: Iterable[Made], folder: Path) -> tuple[list[dict[str, Any]], list[Shard]]:
+    rows: list[dict[str, Any]] = []
+    shards: list[Shard] = []
+    writers: dict[str, ShardWriter] = {}
+    keys: set[str] = set()
+    number = dict.fromkeys(SPLITS, 0)
+    try:
+        for made in samples:
+            _check_made(made, keys)
+            facts: Facts = probe(made.image_bytes)
+            if made.split not in writers:
+                name = shard_name(made.split, number[made.split])
+                writers[made.split] = ShardWriter(folder / name, name)
+                number[made.split] += 1
+            writer = writers[made.split]
+            row = {
+                "key": made.key, "path": made.key, "shard": writer.name, "label": int(made.label), "split": made.split,
+                "source": made.source, "method": made.method, "groups": list(made.groups), **facts._asdict(),
+                "sha256": hashlib.sha256(made.image_bytes).hexdigest(),
+            }  # fmt: skip
+            extension = EXTENSIONS[facts.format]
+            rows.append(
+                {**row, **asdict(writer.add(made.key, made.image_bytes, extension, member_facts(row), made.mask_bytes))}
+            )
+            if writer._size >= SHARD_BYTES or writer.images >= SHARD_IMAGES:
+                shards.append(writers.pop(made.split).close())
+        shards += [writers.pop(split).close() for split in list(writers)]
+    finally:
+        for writer in writers.values():
+            writer.abandon()
+    if not rows:
+        raise ValueError("there is no sample to write.")
+    return rows, shards
+
+
+def _check_made(made: Made, keys: set[str]) -> None:
+    if not _LEGAL_KEY.fullmatch(made.key):
+        raise ValueError(f"key {made.key!r}: a key has up to 80 letters, digits, '_', '-', and '/' between parts.")
+    if made.key in keys:
+        raise ValueError(f"key {made.key!r} comes twice; keys are unique.")
+    if made.label not in (0, 1) or made.split not in SPLITS:
+        raise ValueError(
+            f"{made.key}: label {made.label!r}, split {made.split!r}; labels are 0 or 1, splits {', '.join(SPLITS)}."
+        )
+    keys.add(made.key)
+
+
+def _with_families(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    names = families([row["groups"] for row in rows], [row["sha256"] for row in rows])
+    if crossing := crossing_families(names, [row["split"] for row in rows]):
+        name, splits = next(iter(crossing.items()))
+        raise ValueError(f"{len(crossing)} families are in several splits, first {name!r} in {', '.join(sorted(splits))}.")
+    return [{**row, "family": name} for row, name in zip(rows, names, strict=True)]

@@ -1,0 +1,72 @@
+"""Which pictures belong together, and which split they go to.
+
+Pictures that share an identity (a person, a video, the very same bytes) form a family, and a family lives in one split: a
+detector that saw a face in training is not tested on it. A face swap carries two identities and so joins two families.
+"""
+
+import hashlib
+from collections.abc import Hashable, Sequence
+
+SPLITS = ("train", "val", "test")
+_UPPER = (0.8, 0.9, 1.0)
+
+
+class UnionFind:
+    """Disjoint sets of anything hashable, with path halving."""
+
+    def __init__(self) -> None:
+        self.parent: dict[Hashable, Hashable] = {}
+
+    def find(self, item: Hashable) -> Hashable:
+        parent = self.parent
+        parent.setdefault(item, item)
+        while parent[item] != item:
+            parent[item] = item = parent[parent[item]]
+        return item
+
+    def join(self, one: Hashable, other: Hashable) -> None:
+        one, other = self.find(one), self.find(other)
+        if one != other:
+            self.parent[max(one, other)] = min(one, other)  # the smallest name leads: the order of rows cannot matter
+
+
+def families(groups: Sequence[Sequence[str]], sha256: Sequence[str]) -> list[str]:
+    """The family of each picture, named after its smallest group, or after its bytes where no member has a group.
+
+    Args:
+        groups: the identities that each picture carries; equal names mean the same identity.
+        sha256: of each picture's bytes: exact copies are one identity too.
+    """
+    sets = UnionFind()
+    identities = [[(0, group) for group in mine] + [(1, digest)] for mine, digest in zip(groups, sha256, strict=True)]
+    for first, *others in identities:
+        for other in others:
+            sets.join(first, other)
+    return [sets.find(first)[1] for first, *_ in identities]
+
+
+def hashed_split(family: str) -> str:
+    """80/10/10 by the family's name alone, so adding data moves nobody else."""
+    draw = int.from_bytes(hashlib.sha256(family.encode()).digest()[:8], "big") / 2**64
+    return next(split for split, upper in zip(SPLITS, _UPPER, strict=True) if draw < upper)
+
+
+def assign_splits(family: Sequence[str], official: Sequence[str | None]) -> list[str]:
+    """A split for each picture: the official one where there is one, else its family's.
+
+    A picture without an official split follows the members of its family that have one (train before val before test, should
+    they disagree).
+    """
+    home: dict[str, str] = {}
+    for name, split in zip(family, official, strict=True):
+        if split is not None:
+            home[name] = min(split, home.get(name, split), key=SPLITS.index)
+    return [split or home.get(name) or hashed_split(name) for name, split in zip(family, official, strict=True)]
+
+
+def crossing_families(family: Sequence[str], split: Sequence[str]) -> dict[str, set[str]]:
+    """The families with members in more than one split, and those splits."""
+    homes: dict[str, set[str]] = {}
+    for name, home in zip(family, split, strict=True):
+        homes.setdefault(name, set()).add(home)
+    return {name: splits for name, splits in homes.items() if len(splits) > 1}

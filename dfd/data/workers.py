@@ -1,0 +1,77 @@
+"""Work over several processes, without holding its tasks or results in memory."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+
+def usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Workers:
+    """Processes that stay for several rounds of work: fresh ones, not forks of a process that may hold threads and a GPU.
+
+    Args:
+        count: of processes; at least 1.
+        prepared: a module that they import before the first task.
+    """
+
+    def __init__(self, count: int, prepared: str):
+        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        context = multiprocessing.get_context(method)
+        if method == "forkserver":
+            context.set_forkserver_preload(["__main__", prepared])
+        self.count = count
+        self._pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin)
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def run(self, function: Callable[[Any], Any], tasks: Iterable[Any]) -> Iterator[Any]:
+        """Yields `function(task)` of each task, in the order in which they finish; the first error ends it.
+
+        Tasks are taken from their iterator only as workers come free.
+
+        Raises:
+            RuntimeError: a worker was killed.
+        """
+        running: set[Future] = set()
+        try:
+            for task in tasks:
+                running.add(self._pool.submit(function, task))
+                if len(running) > 2 * self.count:  # one task waits for each worker
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                "a worker process was killed, perhaps for want of memory. Run the same command again (it goes on where it "
+                f"stopped), with fewer workers than {self.count} if it happens again."
+            ) from error
+
+
+def _begin() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    # webdataset imports torch, 1.5 s for each worker, for classes that writing does not use and has stand-ins for
+    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for its next task for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,314 @@
+import csv
+import errno
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dfd.batch import FAKE, REAL
+from dfd.data import prepare as module
+from dfd.data.look import look_at
+from dfd.data.prepare import prepare
+from dfd.data.rounds import write_shard
+from dfd.data.shards import load_table
+
+
+def picture(seed: int, name: str = "PNG", width: int = 12) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (10, width, 3), dtype=np.uint8)).save(buffer, name)
+    return buffer.getvalue()
+
+
+def write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """120 pictures in class folders without splits."""
+    for n in range(120):
+        write(tmp_path / "faces" / ("fake" if n % 2 else "real") / f"{n:03d}.png", picture(n))
+    return tmp_path / "faces"
+
+
+def listed(out: Path) -> dict[str, str]:
+    with open(out / "rejected.csv", newline="") as file:
+        return {line["path"]: line["reason"] for line in csv.DictReader(file)}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_pictures_become_shards_and_stay_what_they_are(source, tmp_path, capsys):
+    before = contents(source)
+    report = prepare(source, tmp_path / "out", workers=2)
+    assert "class_folders" in capsys.readouterr().err
+    assert contents(source) == before
+    table = load_table(tmp_path / "out")
+    assert (report.images, report.rejected, report.classes) == (120, 0, {"real": 60, "fake": 60})
+    assert sum(sum(count.values()) for count in report.splits.values()) == 120
+    for row in table.to_pylist():
+        data = (tmp_path / "out" / row["shard"]).read_bytes()[row["offset"] :][: row["length"]]
+        assert data == before[row["path"]]
+        assert row["label"] == (FAKE if "fake" in row["path"] else REAL)
+        assert (row["source"], row["family"], row["width"], row["height"]) == ("faces", row["sha256"], 12, 10)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
+        {"index.json", "samples.parquet", "rejected.csv", *table["shard"].to_pylist()}
+    )
+    train = [row["label"] for row in table.to_pylist() if row["split"] == "train"]
+    assert max(len(run) for run in "".join(map(str, train)).split("0")) < 15, "classes are mixed within a shard"
+
+
+def test_finished_shards_are_left_alone(source, tmp_path):
+    out = tmp_path / "out"
+    prepare(source, out, workers=1)
+    before, times = contents(out), {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    write(source / "real" / "new.png", picture(999))
+    assert prepare(source, out, workers=1).already
+    assert contents(out) == before and {path: path.stat().st_mtime_ns for path in out.iterdir()} == times
+    assert prepare(source, out, workers=1, overwrite=True).images == 121
+    source.rename(tmp_path / "others")
+    with pytest.raises(ValueError, match="'faces', not of 'others'"):
+        prepare(tmp_path / "others", out)
+
+
+def test_many_shards_are_of_one_split_and_even(source, tmp_path):
+    report = prepare(source, tmp_path / "out", workers=2, shard_bytes=40_000)
+    index = json.loads((tmp_path / "out" / "index.json").read_text())
+    assert report.shards == len(index["shards"]) >= 8
+    held = {(row["shard"], row["split"]) for row in load_table(tmp_path / "out").to_pylist()}
+    assert len(held) == report.shards
+    train = [shard["images"] for shard in index["shards"] if shard["split"] == "train"]
+    assert max(train) - min(train) <= 2
+
+
+def test_odd_files_are_converted_or_listed(source, tmp_path):
+    write(source / "real" / "wrong.jpg", picture(500))
+    write(source / "real" / "cmyk.jpg", cmyk := to_bytes(Image.new("CMYK", (12, 10), (9, 80, 30, 0)), "JPEG"))
+    write(source / "fake" / "truncated.jpg", picture(501, "JPEG")[:-40])
+    write(source / "fake" / "text.png", b"this is no picture")
+    write(source / "real" / "empty.jpg", b"")
+    (source / "fake" / "loop.png").symlink_to(source / "fake" / "loop.png")
+    (source / "fake" / "inside.png").symlink_to(source / "fake" / "001.png")
+    write(tmp_path / "secret.png", picture(502))
+    (source / "real" / "outside.png").symlink_to(tmp_path / "secret.png")
+    os.mkfifo(source / "real" / "pipe.png")
+    report = prepare(source, tmp_path / "out", workers=1)
+    reasons = listed(tmp_path / "out")
+    assert set(reasons) == {
+        "fake/truncated.jpg", "fake/text.png", "real/empty.jpg", "fake/loop.png", "real/outside.png", "real/pipe.png",
+    }  # fmt: skip
+    assert "out of the source" in reasons["real/outside.png"] and "empty" in reasons["real/empty.jpg"]
+    assert (report.images, report.rejected, report.misnamed) == (123, 6, 1)
+    assert "6 rejected" in str(report) and "rejected.csv" in str(report)
+    rows = {row["path"]: row for row in load_table(tmp_path / "out").to_pylist()}
+    assert rows["real/wrong.jpg"]["format"] == "PNG"
+    assert rows["real/cmyk.jpg"]["sha256"] == hashlib.sha256(cmyk).hexdigest()
+    assert rows["fake/inside.png"]["split"] == rows["fake/001.png"]["split"], "the same bytes stay together"
+
+
+def to_bytes(image: Image.Image, name: str) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, name)
+    return buffer.getvalue()
+
+
+def table_source(tmp_path: Path, extra: list[str]) -> Path:
+    """A table of 60 pictures with groups, splits, methods and masks, and more lines."""
+    lines = ["path,label,groups,split,source,method,mask"]
+    for n in range(60):
+        write(tmp_path / "set" / f"{n}.png", picture(n))
+        split = ("train", "train", "val", "test")[n // 2 % 4]
+        mask = f"mask{n}.png" if n % 2 else ""
+        if mask:
+            write(tmp_path / "set" / mask, to_bytes(Image.new("L", (12, 10), 255), "PNG"))
+        lines.append(f"{n}.png,{n % 2},p{n // 2},{split},here,{'swap' if n % 2 else ''},{mask}")
+    (tmp_path / "set" / "list.csv").write_text("\n".join(lines + extra))
+    return tmp_path / "set"
+
+
+def test_tables_bring_groups_splits_methods_and_masks(tmp_path):
+    source = table_source(tmp_path, ["0.png,0,p0,train,here,,", "./1.png,1,p0,train,here,swap,mask1.png"])  # twice the same
+    report = prepare(source, tmp_path / "out", workers=1)
+    assert (report.images, report.rejected, report.families) == (60, 0, 30)
+    for row in load_table(tmp_path / "out").to_pylist():
+        n = int(row["path"].split(".")[0])
+        assert (row["label"], row["groups"], row["family"], row["source"]) == (n % 2, [f"p{n // 2}"], f"p{n // 2}", "here")
+        assert row["split"] == ("train", "train", "val", "test")[n // 2 % 4] and row["method"] == ("swap" if n % 2 else "")
+        data = (tmp_path / "out" / row["shard"]).read_bytes()[row["mask_offset"] :][: max(row["mask_length"], 0)]
+        assert data == ((source / f"mask{n}.png").read_bytes() if n % 2 else b"")
+
+
+def test_contradictions_are_listed_never_guessed(tmp_path):
+    source = table_source(
+        tmp_path, ["0.png,1,p0,train,here,,", "copy.png,1,,train,,,", "gone.png,1,,train,,,", "../x.png,0,,,,,"]
+    )
+    (source / "copy.png").write_bytes((source / "2.png").read_bytes())
+    write(tmp_path / "x.png", picture(900))
+    with pytest.raises(ValueError, match=r"5 of 63 files were rejected \(7.9%; 5% may be\)"):
+        prepare(source, tmp_path / "out", workers=1)
+    reasons = listed(tmp_path / "out")
+    assert (
+        "contradict" in reasons["0.png"]
+        and "real and as fake" in reasons["2.png"]
+        and "real and as fake" in reasons["copy.png"]
+    )
+    assert "No such file" in reasons["gone.png"] and "out of the source" in reasons["../x.png"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["rejected.csv"]
+
+
+def test_a_mask_must_fit_its_picture(tmp_path):
+    source = table_source(tmp_path, [])
+    write(source / "mask1.png", to_bytes(Image.new("L", (9, 9)), "PNG"))
+    report = prepare(source, tmp_path / "out", workers=1)
+    assert report.rejected == 1 and "mask1.png: PNG, 9 x 9; needed is PNG, 12 x 10" in listed(tmp_path / "out")["1.png"]
+
+
+def test_families_across_official_splits_are_refused(tmp_path):
+    write(tmp_path / "set" / "swap.png", picture(901))
+    source = table_source(tmp_path, ["swap.png,1,p0;p3,train,here,swap,"])  # p0 is of train, p3 of test
+    with pytest.raises(ValueError, match=r"1 families .* p0 in test and train .*--allow-leaks"):
+        prepare(source, tmp_path / "out", workers=1)
+    report = prepare(source, tmp_path / "out", workers=1, allow_leaks=True)
+    assert report.families_crossing == 1 and "LEAK" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (lambda source: source.rename(source.with_name("x")), "no such folder"),
+        (lambda source: [path.unlink() for path in source.glob("fake/*")], "60 real and 0 fake"),
+        (lambda source: [path.write_bytes(b"x") for path in source.glob("fake/*")], "60 of 120"),
+        (lambda source: source.joinpath("real").rename(source / "natural"), "0 real and 60 fake|rejected"),
+        (lambda source: [path.unlink() for path in source.glob("*/*")], "no picture found"),
+    ],
+    ids=["missing", "class-empty", "class-broken", "class-misnamed", "none"],
+)
+def test_sources_that_cannot_be_used_say_why(source, tmp_path, harm, words):
+    harm(source)
+    with pytest.raises(ValueError, match=words) as error:
+        prepare(source, tmp_path / "out", workers=1)
+    assert len(str(error.value).splitlines()) <= 10
+    assert not (tmp_path / "out" / "index.json").exists()
+
+
+def test_out_must_be_free_and_beside_the_source(source, tmp_path):
+    for out in (source, source / "shards", tmp_path):
+        with pytest.raises(ValueError, match="inside one another"):
+            prepare(source, out)
+    write(tmp_path / "thesis" / "chapter.tex", b"years of work")
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match="not empty"):
+            prepare(source, tmp_path / "thesis", overwrite=overwrite)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="is empty"):
+        prepare(tmp_path / "empty", tmp_path / "out")
+    write(tmp_path / "file", b"")
+    with pytest.raises(OSError, match="cannot be a folder"):
+        prepare(source, tmp_path / "file" / "out")
+
+
+def test_a_full_disk_is_said_before_and_while_writing(source, tmp_path, monkeypatch):
+    usage = module.shutil.disk_usage(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(module.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+        with pytest.raises(OSError, match="no space left") as error:
+            prepare(source, tmp_path / "out", workers=1)
+    assert error.value.errno == errno.ENOSPC
+    path = "real/000.png"
+    row = {"key": "a", "path": path, "mask": None, "label": 0, "source": "", "method": "", "groups": [], "split": "train"}
+    row |= look_at(str(source), path, None)._asdict()
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "tars" / ".prepare").mkdir(parents=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="Free some and run the same command again"):
+            write_shard((str(source), tmp_path / "tars", "train-000000.tar", [row]))
+    assert contents(tmp_path / "tars") == {}
+    assert prepare(source, tmp_path / "out", workers=1).images == 120
+
+
+RUN = "from pathlib import Path; from dfd.data.prepare import prepare; import sys\n"
+RUN += "if __name__ == '__main__': prepare(Path(sys.argv[1]), Path(sys.argv[2]), workers=2, shard_bytes=80_000)\n"
+
+
+@pytest.mark.parametrize("sign", [".prepare/look-*.parquet", ".prepare/*.tar.parquet"])
+def test_killed_and_run_again_it_goes_on(source, tmp_path, sign):
+    for n in range(120, 900):
+        write(source / ("fake" if n % 2 else "real") / f"{n}.png", picture(n))
+    (tmp_path / "run.py").write_text(RUN)
+    out = tmp_path / "out"
+    environment = {**os.environ, "PYTHONPATH": str(Path(module.__file__).parents[2])}
+    process = subprocess.Popen([sys.executable, tmp_path / "run.py", source, out], env=environment, stderr=subprocess.DEVNULL)
+    while not list(out.glob(sign)) and process.poll() is None:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (out / "index.json").exists(), "killed too late to show anything"
+    with pytest.raises(ValueError, match="stopped before the end"):
+        load_table(out)
+    time.sleep(0.5)  # its workers end with it
+    kept = {path: path.stat().st_mtime_ns for pattern in (sign, "*.tar") for path in out.glob(pattern)}
+    noted = [path for path in kept if path.parent == out and (out / ".prepare" / f"{path.name}.parquet").exists()]
+    assert kept and (noted or "look" in sign)
+
+    write(source / "real" / "late.png", picture(9999))
+    with pytest.raises(ValueError, match=r"1 files are new \(first real/late.png\)"):
+        prepare(source, out, workers=2, shard_bytes=80_000)
+    (source / "real" / "late.png").unlink()
+    assert all(path.exists() for path in kept), "a refusal takes nothing away"
+    report = prepare(source, out, workers=2, shard_bytes=80_000)
+    assert report.images == 900
+    assert all(path.stat().st_mtime_ns == kept[path] for path in noted), "finished shards are kept"
+
+    prepare(source, tmp_path / "whole", workers=2, shard_bytes=80_000)
+    assert load_table(out).equals(load_table(tmp_path / "whole"))
+    tars = [{path.name: path.read_bytes() for path in made.glob("*.tar")} for made in (out, tmp_path / "whole")]
+    assert tars[0] == tars[1]
+    assert {path.suffix for path in out.iterdir()} == {".tar", ".json", ".parquet", ".csv"}
+
+
+def test_a_file_that_changes_meanwhile_is_noticed(source, tmp_path, monkeypatch):
+    look = module.look_round
+
+    def then_touch(root, *rest):
+        table = look(root, *rest)
+        (source / "real" / "000.png").write_bytes(picture(7777))
+        return table
+
+    monkeypatch.setattr(module, "look_round", then_touch)
+    with pytest.raises(ValueError, match=r"real/000.png changed while it was prepared"):
+        prepare(source, tmp_path / "out", workers=1)
+    monkeypatch.undo()
+    assert prepare(source, tmp_path / "out", workers=1).images == 120
+
+
+def test_what_a_reader_of_ones_own_gets_wrong_is_listed(source, tmp_path, monkeypatch):
+    code = "from dfd.data.readers.class_folders import rows as folders\nfrom dataclasses import replace\n"
+    code += "def rows(root):\n    for at, row in enumerate(folders(root)):\n"
+    code += "        yield replace(row, label=7) if at == 0 else replace(row, split='valid') if at == 1 else row\n"
+    (tmp_path / "wrong_reader.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert prepare(source, tmp_path / "out", "wrong_reader:rows", workers=1).images == 118
+    assert "label 7" in listed(tmp_path / "out")["fake/001.png"] and "'valid'" in listed(tmp_path / "out")["fake/003.png"]
+
+
+def test_preparing_needs_no_torch():
+    code = (
+        "import sys, dfd.data.prepare, dfd.data.index; print({'torch', 'lightning', 'webdataset', 'rich'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -1,0 +1,88 @@
+from collections import defaultdict
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from dfd.data.splits import SPLITS, assign_splits, crossing_families, families, hashed_split
+
+GROUPS = st.lists(st.lists(st.sampled_from([f"p{n}" for n in range(12)]), max_size=3), min_size=1, max_size=25)
+OFFICIAL = st.sampled_from([None, None, *SPLITS])
+
+
+def digests(count: int) -> list[str]:
+    return [f"{n:064x}" for n in range(count)]
+
+
+@given(GROUPS)
+def test_no_group_crosses_a_split(groups):
+    family = families(groups, digests(len(groups)))
+    homes = defaultdict(set)
+    for mine, split in zip(groups, assign_splits(family, [None] * len(groups)), strict=True):
+        for group in mine:
+            homes[group].add(split)
+    assert all(len(splits) == 1 for splits in homes.values())
+
+
+@given(GROUPS, st.data())
+def test_families_are_the_connected_components(groups, data):
+    """Against scipy's, with copies of bytes as one more identity."""
+    sha256 = data.draw(st.lists(st.sampled_from(digests(20)), min_size=len(groups), max_size=len(groups)))
+    names = sorted({name for mine in groups for name in mine} | set(sha256))
+    pairs = [(row, names.index(name)) for row, mine in enumerate(groups) for name in [*mine, sha256[row]]]
+    rows, columns = np.array(pairs).T
+    size = len(groups) + len(names)
+    graph = coo_array((np.ones(len(pairs)), (rows, columns + len(groups))), shape=(size, size))
+    expected = connected_components(graph, directed=False)[1][: len(groups)]
+    family = families(groups, sha256)
+    for one in range(len(groups)):
+        for other in range(one):
+            assert (family[one] == family[other]) == (expected[one] == expected[other])
+
+
+@given(GROUPS, st.randoms(use_true_random=False))
+def test_the_order_of_rows_changes_nothing(groups, random):
+    order = list(range(len(groups)))
+    random.shuffle(order)
+    sha256 = digests(len(groups))
+    family = families(groups, sha256)
+    assert families([groups[at] for at in order], [sha256[at] for at in order]) == [family[at] for at in order]
+
+
+def test_a_face_swap_joins_its_two_persons():
+    family = families([["anna"], ["ben"], ["anna", "ben"], ["carl"]], digests(4))
+    assert family == ["anna", "anna", "anna", "carl"]
+
+
+def test_copies_without_groups_stay_together():
+    family = families([[], [], ["anna"], []], ["a", "b", "b", "a"])
+    assert family == ["a", "anna", "anna", "a"]
+
+
+@given(st.integers(1, 400), st.integers(0, 100))
+@settings(max_examples=20)
+def test_adding_data_moves_nobody(before, more):
+    names = digests(before + more)
+    splits = [assign_splits(families([[]] * count, names[:count]), [None] * count) for count in (before, before + more)]
+    assert splits[0] == splits[1][:before]
+
+
+def test_hashing_gives_80_10_10():
+    share = np.unique([hashed_split(name) for name in digests(20_000)], return_counts=True)
+    assert dict(zip(share[0], np.round(share[1] / 20_000, 2), strict=True)) == {"train": 0.8, "val": 0.1, "test": 0.1}
+
+
+@given(GROUPS, st.data())
+def test_official_splits_are_kept_and_followed(groups, data):
+    official = data.draw(st.lists(OFFICIAL, min_size=len(groups), max_size=len(groups)))
+    family = families(groups, digests(len(groups)))
+    splits = assign_splits(family, official)
+    torn = crossing_families(family, splits)
+    for row, split in enumerate(official):
+        assert split is None or splits[row] == split
+    stated = [(name, split) for name, split in zip(family, official, strict=True) if split]
+    assert set(torn) == set(crossing_families(*zip(*stated, strict=True)) if stated else {}), (
+        "rows without a split tear no family"
+    )

@@ -13,7 +13,7 @@ import json
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -49,7 +49,11 @@ class Bare:
             context.Process(target=self._work, args=(theirs, pictures[share::processes], view), daemon=True).start()
             self.pipes.append(ours)
 
+    def warm_up(self) -> None:
+        self(0.2)
+
     def __call__(self, seconds: float) -> tuple[int, float]:
+        """Images and seconds."""
         for pipe in self.pipes:
             pipe.send(seconds)
         images, took = zip(*(pipe.recv() for pipe in self.pipes), strict=True)
@@ -76,6 +80,7 @@ class Batches:
         self.sizes, self.ready = self._sizes(loader), ready
 
     def __call__(self, seconds: float) -> tuple[int, float]:
+        """Images and seconds."""
         images, start = 0, time.perf_counter()
         while time.perf_counter() - start < seconds:
             images += next(self.sizes)
@@ -146,21 +151,21 @@ def main() -> None:
             file.parent.mkdir(exist_ok=True)
             file.write_bytes(picture)
         ready = 1 + 2 * args.workers  # torch asks each worker for two batches ahead
-        sides: dict[str, Callable[[float], float]] = {
+        sides: dict[str, Bare | Batches] = {
             "bare decoding": Bare(pictures, view, args.workers),
             "dfd": Batches(loader, ready),
             "webdataset": Batches(webdatasets_own(shards, view, args.batch_size, args.workers), ready),
             "ImageFolder": Batches(image_folder(Path(folder), view, args.batch_size, args.workers), ready),
         }
         speed: dict[str, list[float]] = {name: [] for name in sides}
-        cpu: dict[str, list[float]] = {name: [] for name in sides}
-        for side in sides.values():
-            side(0.5)  # workers start
+        cpu: dict[str, list[float]] = {name: [] for name in sides}  # seconds an image
         for _ in range(args.rounds):
             for name, side in sides.items():
+                side.warm_up()
                 before = cpu_seconds()
-                speed[name].append(side(args.seconds))
-                cpu[name].append((cpu_seconds() - before) / speed[name][-1] / args.seconds)
+                images, seconds = side(args.seconds)
+                speed[name].append(images / seconds)
+                cpu[name].append((cpu_seconds() - before) / images)
     page = Table("", "images/s", "CPU ms an image", "dfd / it", "lowest-highest", "target")
     for name in sides:
         ratios = [ours / theirs for ours, theirs in zip(speed["dfd"], speed[name], strict=True)]

@@ -33,7 +33,7 @@ class View:
     crops: int = 5
     longest: int | None = 256
     resize: bool = False
-    margin: float = 1.6
+    margin: float = 1.35
 
     def __post_init__(self):
         if self.size < 16:

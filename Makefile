@@ -1,0 +1,48 @@
+# A fresh clone to a trained detector (make fit) or to green tests (make test). Needs make and Python 3.10 or newer, nothing else.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUN ?= runs/dual_stream/make-fit
+PYTEST_ARGS ?=
+
+# python3.11 first: it is the version that small CPU builds of torch exist for everywhere
+PYTHON ?= $(shell for each in python3.11 python3 python3.12 python3.13 python3.10 python; do \
+	$$each -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$each && break; done)
+
+.PHONY: help fit test lint clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make fit    train the dual-stream detector on the toy set (about ten minutes on two cores)"
+	@echo "make test   install the development extra and run the tests"
+	@echo "make lint   ruff: check and format"
+	@echo "make clean  remove the environment and the run of make fit"
+
+fit: $(VENV)/.installed
+	@if [ -f $(RUN)/summary.yaml ]; then \
+		echo "already trained (rm -r $(RUN) to train again):"; cat $(RUN)/summary.yaml; \
+	else \
+		rm -rf $(RUN) && $(BIN)/dfd fit --config configs/dual_stream.yaml --run_folder $(RUN); \
+	fi
+
+test: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf $(VENV) $(RUN)
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "dfd needs Python 3.10 or newer with venv; none found. Name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $@ $(VENV)/.installed

@@ -1,0 +1,50 @@
+"""A page of curves after each validation and test."""
+
+from __future__ import annotations
+
+from lightning import Callback, LightningModule, Trainer
+
+from dfd.batch import Verdicts
+from dfd.callbacks.publish import publish
+from dfd.metrics import detection_metrics, format_metric, interval
+
+
+class Curves(Callback):
+    """Draws ROC, precision and recall, confusion and reliability to plots/val-curves.png and plots/test-curves.png of the run
+    folder, over the last ones, and into the logger.
+
+    Args:
+        every_n_epochs: 1 is after each validation of a fit; `dfd validate` and `dfd test` always draw.
+    """
+
+    def __init__(self, every_n_epochs: int = 1):
+        if every_n_epochs < 1:
+            raise ValueError(f"every_n_epochs={every_n_epochs} must be 1 or more. To draw none, leave the callback out.")
+        self.every_n_epochs = every_n_epochs
+
+    # the hooks at a stage's end: at an epoch's end callbacks come before the task, which has not yet gathered its table
+    def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
+        if trainer.state.fn == "validate":
+            self._draw(trainer, task, "val", "val")
+        elif not trainer.sanity_checking and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+            self._draw(trainer, task, "val", f"val, epoch {trainer.current_epoch + 1}")
+
+    def on_test_end(self, trainer: Trainer, task: LightningModule) -> None:
+        self._draw(trainer, task, "test", "test")
+
+    def _draw(self, trainer: Trainer, task: LightningModule, stage: str, what: str) -> None:
+        if not trainer.is_global_zero:
+            return
+        from dfd.plots import curves  # matplotlib: most of a second that `dfd fit --help` need not wait for
+
+        title = f"{what}: {_summary(task.verdicts)}"
+        publish(trainer, curves(task.verdicts, task.temperature, task.thresholds["balanced"], title), f"{stage}-curves")
+
+
+def _summary(verdicts: Verdicts) -> str:
+    metrics = detection_metrics(verdicts)
+    low, high = (format_metric(end) for end in interval(verdicts, num=1000))
+    return (
+        f"{metrics['num_images']:.0f} images in {metrics['num_groups']:.0f} groups, "
+        f"AUROC {format_metric(metrics['auroc'])} [{low}, {high}]"
+    )

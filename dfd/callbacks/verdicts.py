@@ -1,0 +1,136 @@
+"""What an evaluation leaves behind: a CSV with a line an image, and a table on the screen."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from lightning import Callback, LightningModule, Trainer
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+from scipy.special import expit
+
+from dfd.batch import LABELS, Verdicts
+from dfd.calibration import verdict
+from dfd.callbacks.publish import whole
+from dfd.metrics import METRICS, by_method, by_source, check_finite, detection_metrics, format_metric, interval
+
+WITH_INTERVAL = ("auroc", "acc", "balanced_acc")
+OF_PARTS = ("auroc", "eer", "balanced_acc")  # as many as 80 columns hold beside the names
+
+
+class VerdictWriter(Callback):
+    """After `dfd validate`, `test` and `predict` (not within a fit) writes predictions-<stage>.csv into the run folder and
+    prints the metrics: overall with 95% bootstrap intervals, a source, and a method against the reals of its sources.
+
+    In the CSV `label` is 0 real, 1 fake, empty where unknown; `logit` is raw, `prob` is P(fake) after temperature.
+    """
+
+    def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
+        if trainer.state.fn == "validate":  # `trainer.validating` is true in a fit's validation as well
+            self._leave(trainer, task, "val")
+
+    def on_test_end(self, trainer: Trainer, task: LightningModule) -> None:
+        self._leave(trainer, task, "test")
+
+    def on_predict_end(self, trainer: Trainer, task: LightningModule) -> None:
+        self._leave(trainer, task, "predict")
+
+    def _leave(self, trainer: Trainer, task: LightningModule, stage: str) -> None:
+        if not trainer.is_global_zero:
+            return
+        path = Path(trainer.default_root_dir) / f"predictions-{stage}.csv"
+        check_finite(task.verdicts)
+        words = [verdict(logit, task.thresholds) for logit in task.verdicts.logit.tolist()]
+        facts = trainer.datamodule.describe(task.verdicts.row)
+        with whole(path) as part:
+            _write(part, task.verdicts, task.temperature, words, facts)
+        console = Console(markup=False, highlight=False, emoji=False)  # a method may be called [gan]
+        for line in _report(stage, task, words):
+            console.print(line)
+        console.print(f"{len(words)} predictions: {path}", soft_wrap=True)
+
+
+def _write(path: Path, verdicts: Verdicts, temperature: float, words: list[str], facts: dict[str, np.ndarray]) -> None:
+    label = ["" if label < 0 else label for label in verdicts.label.tolist()]
+    columns = {
+        "key": facts["key"],
+        "path": facts["path"],
+        "label": label,
+        "logit": verdicts.logit.tolist(),  # Python floats: written with all digits, so that ranks survive
+        "prob": expit(verdicts.logit / temperature).tolist(),
+        "source": verdicts.source,
+        "method": verdicts.method,
+        "group": verdicts.group,
+        "split": facts["split"],
+        "verdict": words,
+    }
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+
+
+def _report(stage: str, task: LightningModule, words: list[str]) -> list[Table | str]:
+    """What goes to the screen, in order: metrics where the truth is known, the words, where they come from."""
+    tables = []
+    if (task.verdicts.label >= 0).any():
+        tables.append(_overall(stage, task))
+        sources, methods = by_source(task.verdicts), by_method(task.verdicts)
+        if len(sources) > 1 or len(methods) > 1:
+            tables.append(_parts(task, sources, methods))
+    counts = Counter(words)
+    fitted = task.calibrated_on
+    lines = [
+        "Verdicts: " + ", ".join(f"{counts[word]} {word}" for word in (*LABELS, "inconclusive")),
+        f"Temperature and thresholds: from {fitted['split']}, {fitted['images']} images in {fitted['groups']} groups"
+        if fitted
+        else "Temperature and thresholds: never fitted, so 1 and 0",
+    ]
+    if chosen := getattr(task, "selected_on", None):
+        lines.append(f"Checkpoint chosen on: {chosen}")
+    return tables + lines
+
+
+def _overall(stage: str, task: LightningModule) -> Table:
+    threshold = task.thresholds["balanced"]
+    metrics = detection_metrics(task.verdicts, task.temperature, threshold)
+    table = Table(
+        title=f"{stage}: {metrics['num_images']:.0f} images in {metrics['num_groups']:.0f} groups",
+        title_justify="left",
+        box=SIMPLE,
+    )
+    table.add_column("metric")
+    table.add_column("all", justify="right")
+    table.add_column("95% interval", justify="right")
+    for name in METRICS:
+        ends = ""
+        if name in WITH_INTERVAL:
+            low, high = interval(task.verdicts, name, temperature=task.temperature, threshold=threshold)
+            ends = "no error seen" if low == high == 1 else f"{format_metric(low)} .. {format_metric(high)}"
+        table.add_row(name, format_metric(metrics[name]), ends)
+    return table
+
+
+def _parts(task: LightningModule, sources: dict[str, Verdicts], methods: dict[str, Verdicts]) -> Table:
+    table = Table(
+        box=SIMPLE,
+        padding=0,
+        pad_edge=False,
+        caption="method: its fakes against the reals of its sources",
+        caption_justify="left",
+    )
+    table.add_column("of", overflow="fold")
+    for name in ("images", "groups", *OF_PARTS):
+        table.add_column(name, justify="right")
+    named = {
+        f"{kind} {name}": part for kind, parts in (("source", sources), ("method", methods)) for name, part in parts.items()
+    }
+    for name, part in named.items():
+        metrics = detection_metrics(part, task.temperature, task.thresholds["balanced"])
+        counts = (f"{metrics[count]:.0f}" for count in ("num_images", "num_groups"))
+        table.add_row(name, *counts, *(format_metric(metrics[column], 3) for column in OF_PARTS))
+    return table

@@ -1,0 +1,100 @@
+"""The `dfd` command and its two front doors.
+
+`fit validate test predict` go to LightningCLI, which costs seconds of imports; every other verb is a plain typed function of
+`commands.py` behind cyclopts, which answers at once. Nothing heavy may be imported here.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from dfd import __version__
+from dfd.cli.advice import UsageError, closest, shortened
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+LIGHTNING_VERBS = {
+    "fit": "Train: dfd fit --config dual_stream.yaml",
+    "validate": "Metrics of a checkpoint on the validation split: dfd validate CHECKPOINT",
+    "test": "Metrics of a checkpoint on the test split: dfd test CHECKPOINT",
+    "predict": "A checkpoint's verdict on every image of the test split, as CSV: dfd predict CHECKPOINT",
+}
+PLAIN_VERBS = ("prepare", "index", "score")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `dfd ARGV` and returns its exit code: 0 done, 1 the input was at fault, 2 the command line was.
+
+    What is no fault of the input keeps its traceback; DFD_TRACEBACK=1 shows the others' too.
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _lightning(args) if args and args[0] in LIGHTNING_VERBS else _plain(args)
+    except SystemExit as leave:  # argparse's and cyclopts' way to end --help and --print_config
+        return leave.code if isinstance(leave.code, int) else int(leave.code is not None)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        if os.environ.get("DFD_TRACEBACK"):
+            raise
+        verb = f"dfd {args[0]}" if args and not args[0].startswith("-") else "dfd"
+        print(f"{verb}: {shortened(_words(error))}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
+
+
+def _words(error: Exception) -> str:
+    """The message; of an OSError without its number, and with the file."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or type(error).__name__
+
+
+def _lightning(args: list[str]) -> int:
+    import gc
+
+    # half of the import time of torch and lightning is garbage collection that finds nothing; the door switches it on again
+    gc.disable()
+    from dfd.cli.lightning_door import run
+
+    return run(args)
+
+
+def _plain(args: list[str]) -> int:
+    from cyclopts import CycloptsError, UnknownCommandError
+
+    verbs = (*LIGHTNING_VERBS, *PLAIN_VERBS)
+    try:
+        return _app()(
+            args or ["--help"], exit_on_error=False, print_error=False, result_action="return_int_as_exit_code_else_zero"
+        )
+    except UnknownCommandError as error:
+        raise UsageError(f"there is no verb {args[0]!r}. {closest(args[0], verbs)}It takes: {', '.join(verbs)}.") from error
+    except CycloptsError as error:
+        text = str(error).removeprefix(f'Command "{args[0]}" ').replace("parameter ", "", 1)
+        raise UsageError(f"{text} dfd {args[0]} --help tells more.") from error
+
+
+def _app() -> App:
+    """Our own verbs; those of LightningCLI are here for the help page only, `main` has sent them elsewhere."""
+    from cyclopts import App, Group, Parameter
+
+    from dfd import commands
+
+    app = App(
+        name="dfd",
+        version=__version__,
+        help="Train, judge and use detectors of deepfake images.",
+        help_format="plaintext",
+        default_parameter=Parameter(negative=()),  # no --no-overwrite beside --overwrite
+    )
+    training, other = Group.create_ordered("Train and judge"), Group.create_ordered("Data and use")
+    for place, (verb, text) in enumerate(LIGHTNING_VERBS.items()):
+        app.command(_lightning, name=verb, help=text, group=training, sort_key=place)
+    for place, verb in enumerate(PLAIN_VERBS):
+        app.command(getattr(commands, verb), group=other, sort_key=place)
+    return app

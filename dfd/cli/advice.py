@@ -1,0 +1,144 @@
+"""What went wrong on a command line or in a config, in a line or two, with the name that was probably meant.
+
+jsonargparse answers a typo with 49 to 61 lines: usage, then every type that the value is not. The cause is the line indented
+deepest; the lines above it say where it lies.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from importlib import import_module
+from typing import get_type_hints
+
+MAX_LINES = 10
+
+# where a class named in a config usually comes from
+HOMES = ("dfd.models", "dfd.tasks", "dfd.data", "dfd.augment", "dfd.callbacks", "lightning.pytorch.callbacks", "torch.optim")
+
+
+class UsageError(ValueError):
+    """The command line or a config is at fault: exit code 2."""
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """ "Did you mean ...? " with the names of `known` next to `word`, or ""."""
+    found = get_close_matches(word, list(known), n=3, cutoff=0.6)
+    return f"Did you mean {' or '.join(found)}? " if found else ""
+
+
+def shortened(text: str) -> str:
+    """At most ten lines of `text`, none of them endless."""
+    lines = [line if len(line) <= 400 else f"{line[:397]}..." for line in text.strip().splitlines()]
+    return "\n".join(
+        lines if len(lines) <= MAX_LINES else [*lines[: MAX_LINES - 1], f"... and {len(lines) - MAX_LINES + 1} more lines"]
+    )
+
+
+def explain(message: str, options: Iterable[str]) -> str:
+    """jsonargparse's `message` as its deepest cause.
+
+    Args:
+        options: the parser's full option names, without dashes, for "did you mean".
+    """
+    if found := re.match(r"unrecognized arguments: (\S+)", message):
+        return _unknown(found[1], list(options))
+    if found := re.match(r"Subcommand '\w+' does not accept option '(.+?)'", message):
+        return _unknown(found[1], list(options))
+    if found := re.search(r"arguments are required: (.+)", message):
+        needed = " and ".join(name.partition(".")[2] or name for name in found[1].split(", "))
+        return f"it needs {needed}: name an experiment, for example --config dual_stream.yaml."
+    where, within, cause = _deepest(message)
+    return f"{where}: {_reason(cause, within)}" if where else _reason(cause, within)
+
+
+def _unknown(given: str, options: list[str]) -> str:
+    if not given.startswith("-") and "." not in given:
+        return f"what is {given!r}? Options start with --, and only validate, test and predict take a file as it is."
+    name = given.lstrip("-").partition("=")[0]
+    hint = closest(name, options) or closest(name.rpartition(".")[2], [option.rpartition(".")[2] for option in options])
+    return f"there is no option {name}. {hint}Options are written in full."
+
+
+def _deepest(message: str) -> tuple[str, str, str]:
+    """The deepest line of an indented message with its siblings: the dotted key it lies at, the class around it, the lines."""
+    above: list[tuple[int, str]] = []
+    deepest, where, within, causes = -1, "", "", [message]
+    for line in filter(str.strip, message.splitlines()):
+        text = line.strip().removeprefix("- ")
+        depth = len(line) - len(line.lstrip())
+        above = [(at, title) for at, title in above if at < depth]
+        titles = "\n".join(title for _, title in above)
+        key = ".".join(re.findall(r'Parser key "([^"]+)"', titles))
+        if (
+            text.startswith("Given value: ")
+            and causes[0].startswith(("Expected", "Import path"))
+            and depth < deepest
+            and key == where
+        ):
+            causes.append(text)
+            break
+        if text.endswith(":"):
+            above.append((depth, text))
+        elif depth > deepest:
+            deepest, where, within, causes = depth, key, (re.findall(r"class_path '([^']+)'", titles) or [""])[-1], [text]
+        elif depth == deepest and key == where:
+            causes.append(text)
+    return where, within, "\n".join(causes)
+
+
+def _reason(cause: str, within: str) -> str:
+    given = re.search(r"(?:Got|Given) value: (.*?)(?:\. Got value|$)", cause, flags=re.MULTILINE)
+    if found := re.search(r"Import path (\S* ?)does not correspond to a subclass of (\w+)", cause):
+        return f"{found[1].strip() or (given[1] if given else 'that')} is no {found[2]}."
+    if found := re.search(r"Group '(\S+)' does not accept option '(\S+?)'", cause):
+        return _unknown_argument(f"{found[1]}.{found[2]}", within)
+    if found := re.search(r"(?:Option '|unrecognized arguments: --)([\w.]+)", cause):
+        inline = re.search(r"class_path='([^']+)'", cause)
+        return _unknown_argument(found[1], inline[1] if inline else within)
+    if found := re.search(r"module '(\S+)' has no attribute '(\S+)'", cause):
+        missing = f"{found[1]}.{found[2]}"
+        return _unknown_class(within if within.startswith(missing) else missing)
+    if found := re.search(r"No module named '(\S+?)'", cause):
+        if within and not within.startswith(found[1]):
+            return f"importing {within} needs the package {found[1]!r}, which is not installed."
+        return _unknown_class(within or found[1])
+    if expected := re.findall(r"Expected an? (<.+?>|None)", cause):
+        kinds = [re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", kind).replace("NoneType", "null") for kind in expected]
+        return f"expected {' or '.join(dict.fromkeys(kinds))}" + (f", got {given[1]!r}." if given else ".")
+    return cause
+
+
+def _unknown_argument(name: str, class_path: str) -> str:
+    if class_path.startswith("lightning.") and class_path.endswith(("LightningModule", "LightningDataModule")):
+        return f"{name} was given before any class. Name an experiment first: --config dual_stream.yaml."
+    module, _, title = class_path.rpartition(".")
+    *groups, name = name.split(".")
+    try:
+        owner = getattr(import_module(module), title)
+        for group in groups:
+            owner = get_type_hints(owner.__init__)[group]
+        accepted = list(inspect.signature(owner).parameters)
+    except (ImportError, AttributeError, KeyError, NameError, TypeError, ValueError):
+        accepted = []
+    takes = f"It takes: {', '.join(accepted)}." if accepted else ""
+    return f"{'.'.join([title, *groups])} has no option {name!r}. {closest(name, accepted)}{takes}".rstrip()
+
+
+def _unknown_class(class_path: str) -> str:
+    module, _, title = class_path.rpartition(".")
+    known = {name: home for home in (*HOMES, module) for name in _public(home)}
+    found = [f"{known[name]}.{name}" for name in get_close_matches(title, known, n=3, cutoff=0.7)]
+    return f"there is no class {class_path}. " + (
+        f"Did you mean {' or '.join(found)}?" if found else "Write the path that Python would import."
+    )
+
+
+def _public(module: str) -> list[str]:
+    try:
+        loaded = import_module(module)
+    except (ImportError, ValueError):
+        return []
+    return [name for name in getattr(loaded, "__all__", None) or dir(loaded) if name[:1].isupper()]

@@ -1,0 +1,293 @@
+"""`dfd fit|validate|test|predict`: LightningCLI with run folders, checkpoints that need no config, and short errors."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import re
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import Namespace
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from dfd.cli.advice import UsageError, explain
+from dfd.cli.config_files import config_name, find_config, with_paths
+from dfd.cli.experiment import check_same_net, experiment_of, judged_as_trained
+from dfd.cli.run_folder import SHARED, drop_if_empty, open_run_folder, run_id, safe_name, write_summary
+from dfd.malloc import keep_pages
+
+# what Lightning says that a user of dfd cannot or need not act upon
+CHATTER = (
+    ".*does not have many workers.*",  # the shards are read by offset: two workers are enough
+    ".*custom batch sampler.*for prediction.*",  # it shows every sample once, and the ledger checks it
+    ".*predict returned None.*",  # predictions live in the verdict table
+    ".*callbacks used to create the checkpoint need to be provided.*",  # not to judge it
+    ".*logging interval.*",
+    ".*sync_dist=True.*",  # the verdict table is gathered before it is measured: every rank logs the same numbers
+    ".*dirpath has changed.*",  # a run folder may be moved
+    ".*exists and is not empty.*",  # the run folder, made a moment ago
+    ".*isinstance.treespec, LeafSpec.*",  # Lightning's own affair with torch
+    ".*skip_none parameter was deprecated.*",  # Lightning and jsonargparse 4
+)
+
+
+def run(args: list[str]) -> int:
+    """Runs one of the four verbs and returns the exit code. ValueError is the input's fault."""
+    verb, rest = args[0], args[1:]
+    keep_pages()
+    _quiet()
+    config, rest = with_paths(rest)
+    place = None
+    if verb != "fit":
+        place, rest = _with_checkpoint(verb, rest)
+    try:
+        RunCLI(verb, config_name(config), place, rest)
+    except SIGTERMException:  # Lightning would exit with 0, as if the run had finished
+        return 143
+    except MisconfigurationException as error:
+        raise ValueError(str(error)) from error
+    finally:
+        gc.enable()
+        os.environ.pop(SHARED, None)
+    return 0
+
+
+class Parser(LightningArgumentParser):
+    """No abbreviated options, configs found among dfd's own, and errors as exceptions that `explain` can shorten."""
+
+    def _get_option_tuples(self, option_string: str) -> list:
+        return []  # argparse's list of options that start like this one; `allow_abbrev=False` does not reach it in jsonargparse
+
+    def parse_args(self, args: Any = None, *rest: Any, **kwargs: Any) -> Namespace:
+        # jsonargparse hands a nested null on to its inner parsers as the text None, as W&B's agents do
+        return super().parse_args(args and [re.sub("=None$", "=null", arg) for arg in args], *rest, **kwargs)
+
+    def parse_string(self, content: str, path: str | os.PathLike = "", *args: Any, **kwargs: Any) -> Namespace:
+        # jsonargparse is in the config's own folder now, so `data: data/toy.yaml` is looked for there first
+        content = re.sub(
+            r"^((?:data|model|trainer): *)(\S+\.ya?ml) *$",
+            lambda found: found[1] + str(find_config(found[2])),
+            content,
+            flags=re.MULTILINE,
+        )
+        return super().parse_string(content, path, *args, **kwargs)
+
+    def error(self, message: str, ex: Exception | None = None) -> None:
+        if not self.exit_on_error:
+            super().error(message, ex)
+        options = getattr(self, "known_options", None) or [
+            option for action in self._actions for option in action.option_strings
+        ]
+        raise UsageError(explain(message, [option.lstrip("-") for option in options])) from ex
+
+
+class SaveConfig(SaveConfigCallback):
+    """The resolved config, in the run folder and once in W&B; without the folder itself, so that it can be run again."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        config = self.config.clone()
+        config.pop("run_folder", None)
+        path = os.path.join(trainer.default_root_dir, "config.yaml")
+        # nulls stay: what was switched off must not come back as a default
+        self.parser.save(config, path, skip_none=False, overwrite=True, multifile=False)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_hyperparams(yaml.safe_load(Path(path).read_text()))
+
+
+class RunCLI(LightningCLI):
+    """One verb of one run.
+
+    Args:
+        verb: fit, validate, test or predict.
+        name: the config's, as in runs/<name>/<id>.
+        place: the run's folder instead of that one, unless --run_folder or trainer.default_root_dir names it.
+        args: what follows the verb on the command line.
+    """
+
+    def __init__(self, verb: str, name: str, place: Path | None, args: list[str]):
+        self.verb, self.name, self.place, self.folder = verb, name, place, None
+        try:
+            super().__init__(
+                LightningModule,
+                LightningDataModule,
+                save_config_callback=SaveConfig,
+                save_config_kwargs={"save_to_log_dir": False, "overwrite": True},
+                trainer_defaults={"use_distributed_sampler": False, "num_sanity_val_steps": 0, "log_every_n_steps": 10},
+                seed_everything_default=0,
+                parser_class=Parser,
+                subclass_mode_model=True,
+                subclass_mode_data=True,
+                auto_configure_optimizers=False,
+                load_from_checkpoint_support=False,  # the net records itself
+                args=[verb, *args],
+            )
+        except BaseException:
+            if self.folder is not None and rank_zero_only.rank == 0:
+                drop_if_empty(self.folder)
+            raise
+
+    def subcommands(self) -> dict[str, set[str]]:
+        return {self.verb: LightningCLI.subcommands()[self.verb]}  # a parser takes a third of a second
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument(
+            "--run_folder", type=str | None, default=None, help="Where the run lives (default: runs/<config>/<id>)."
+        )
+
+    def setup_parser(self, *args: Any, **kwargs: Any) -> None:
+        super().setup_parser(*args, **kwargs)
+        inner = self._subcommand_parsers[self.verb]
+        self.parser.known_options = [option for action in inner._actions for option in action.option_strings]
+        inner.set_defaults({"weights_only": True} | ({"verbose": False} if self.verb in ("validate", "test") else {}))
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        self.config = parser.parse_args(args)
+
+    def _parse_ckpt_path(self) -> None:
+        """LightningCLI would put hyperparameters stored in the checkpoint above the command line's: dfd stores none."""
+
+    def before_instantiate_classes(self) -> None:
+        config = self.config[self.verb]
+        if given := config.run_folder or config.trainer.default_root_dir:
+            wanted, fresh = Path(given), False
+        elif self.place:
+            wanted, fresh = self.place, True
+        else:
+            identity, fresh = run_id()
+            wanted = Path("runs") / self.name / (identity if self.verb == "fit" else f"{identity}-{self.verb}")
+        self.folder = open_run_folder(wanted, fresh, rank_zero_only.rank)
+        if self.verb == "fit" and os.environ.get("SLURM_RESTART_COUNT") and not config.ckpt_path:
+            last = self.folder / "checkpoints" / "last.ckpt"
+            config.ckpt_path = str(last) if last.is_file() else None
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        config = self._get(self.config_init, "trainer")
+        own = config.callbacks or []
+        callbacks = self._with_defaults(own if isinstance(own, list) else [own], config.enable_progress_bar)
+        kwargs = {"default_root_dir": str(self.folder), "callbacks": callbacks, **kwargs}
+        if config.logger is None or config.logger is True:
+            kwargs["logger"] = self._default_loggers()
+        if not any(isinstance(callback, ProgressBar) for callback in callbacks):
+            kwargs["enable_progress_bar"] = False
+        if self.verb != "fit":
+            kwargs["enable_model_summary"] = False
+        trainer = super().instantiate_trainer(**kwargs)
+        for callback in trainer.checkpoint_callbacks:
+            if getattr(callback, "dirpath", "elsewhere") is None:
+                callback.dirpath = str(self.folder / "checkpoints")
+        return trainer
+
+    def _with_defaults(self, callbacks: list[Callback], progress: bool | None) -> list[Callback]:
+        from dfd.callbacks import ProgressLines, VerdictWriter
+
+        defaults: list[Callback] = []
+        if self.verb != "fit" and not any(isinstance(callback, VerdictWriter) for callback in callbacks):
+            defaults.append(VerdictWriter())
+        if progress is not False and not any(isinstance(callback, (ProgressBar, ProgressLines)) for callback in callbacks):
+            defaults.append(RichProgressBar(leave=True) if sys.stdout.isatty() else ProgressLines())
+        return callbacks + defaults
+
+    def _default_loggers(self) -> list[Logger]:
+        table = CSVLogger(str(self.folder), name="", version="")
+        if self.verb != "fit" or os.environ.get("WANDB_MODE") == "disabled":
+            return [table]
+        from wandb import Settings
+
+        identity = safe_name(f"{self.folder.parent.name}-{self.folder.name}")
+        mode = os.environ.get("WANDB_MODE", "offline")
+        settings = Settings(silent=True)
+        online = WandbLogger(name=identity, id=identity, project="dfd", save_dir=str(self.folder), mode=mode, settings=settings)
+        online._wandb_init.pop("anonymous", None)  # wandb warns of it, even of the None that Lightning passes
+        return [table, online]
+
+    def after_instantiate_classes(self) -> None:
+        if hasattr(self.model, "made_from"):
+            plain = yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.verb]
+            self.model.made_from = {"task": plain["model"], "data": plain["data"]}
+        if checkpoint := self.config_init[self.verb].get("ckpt_path"):
+            check_same_net(Path(checkpoint), self.model)
+        gc.enable()
+        gc.freeze()  # what was imported stays: later collections need not walk it
+        self._say(f"run folder: {_shown(self.folder)}")
+
+    def after_fit(self) -> None:
+        trainer = self.trainer
+        if not trainer.is_global_zero:
+            return
+        best = next((each for each in trainer.checkpoint_callbacks if getattr(each, "best_model_path", "")), None)
+        facts: dict[str, Any] = {"run folder": _shown(self.folder)}
+        if best is not None:
+            if not Path(best.best_model_path).exists():  # into a folder it may not write, Lightning saves without a word
+                raise ValueError(
+                    f"{best.best_model_path} was not written: look at the folder's permissions and the space left."
+                )
+            facts["best checkpoint"] = _shown(Path(best.best_model_path))
+            if best.monitor and best.best_model_score is not None:
+                facts[f"best {best.monitor}"] = round(float(best.best_model_score), 4)
+        facts |= self._pages()
+        facts["epochs"], facts["steps"] = trainer.current_epoch, trainer.global_step
+        self._say(write_summary(self.folder, facts).rstrip())
+
+    def _after_judging(self) -> None:
+        self._say(yaml.safe_dump({"run folder": _shown(self.folder), **self._pages()}, sort_keys=False, width=1000).rstrip())
+
+    after_validate = after_test = after_predict = _after_judging
+
+    def _pages(self) -> dict[str, str]:
+        pages = {
+            "table": "metrics.csv",
+            "predictions": f"predictions-{'val' if self.verb == 'validate' else self.verb}.csv",
+            "plots": "plots",
+        }
+        return {what: _shown(self.folder / page) for what, page in pages.items() if (self.folder / page).exists()}
+
+    @rank_zero_only
+    def _say(self, text: str) -> None:
+        print(text, flush=True)
+
+
+def _with_checkpoint(verb: str, args: list[str]) -> tuple[Path | None, list[str]]:
+    """A leading CHECKPOINT as options: its experiment first, so that all others beat it, and its weights; and where to judge it."""
+    if not args or args[0].startswith("-"):
+        if not any(arg.startswith(("--ckpt_path", "-h", "--help")) for arg in args):
+            raise UsageError(f"it needs a checkpoint: dfd {verb} CHECKPOINT, or --config CONFIG --ckpt_path CHECKPOINT.")
+        return None, args
+    checkpoint, rest = Path(args[0]), args[1:]
+    experiment, view = experiment_of(checkpoint)
+    if "data" not in experiment and "--data" not in rest:
+        raise ValueError(f"{checkpoint} does not say what data it was trained on. Name some: --data data/140k.yaml.")
+    options = ["--config", json.dumps(experiment), *judged_as_trained(rest, view), f"--ckpt_path={checkpoint}"]
+    return _beside(checkpoint, verb), options
+
+
+def _beside(checkpoint: Path, verb: str) -> Path | None:
+    """Next to the run that made the checkpoint, if that one lies below the current folder."""
+    run = checkpoint.absolute().parent.parent
+    known = checkpoint.absolute().parent.name == "checkpoints" and run.parent.is_relative_to(Path.cwd())
+    return run.with_name(f"{run.name}-{verb}") if known else None
+
+
+def _shown(path: Path) -> str:
+    """Relative to the current folder where it lies within."""
+    return os.path.relpath(path) if path.absolute().is_relative_to(Path.cwd()) else str(path)
+
+
+def _quiet() -> None:
+    for message in CHATTER:
+        warnings.filterwarnings("ignore", message)
+    # "GPU available", "Tip: try litlogger" and the like; warnings and errors stay
+    for package in ("pytorch", "fabric"):
+        logging.getLogger(f"lightning.{package}.utilities.rank_zero").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)

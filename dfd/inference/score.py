@@ -1,0 +1,183 @@
+"""`dfd score`: files and folders in, one line a face out, nothing left out without being counted."""
+
+from __future__ import annotations
+
+import csv as csv_format
+import json as json_format
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from dfd.data.durable import appearing
+from dfd.data.readers.row import IMAGE_SUFFIXES
+from dfd.inference.predictor import Predictor, Score
+
+COLOURS = {"fake": "31", "real": "32", "inconclusive": "33"}  # the rest is grey
+COLUMNS = [field.name for field in fields(Score)]
+
+
+def score_files(
+    checkpoint: str | Path,
+    paths: Sequence[str | Path],
+    whole: bool = False,
+    faces: str | Path | None = None,
+    json: bool = False,
+    csv: str | Path | None = None,
+    device: str = "cpu",
+    allow: Iterable[str] = ("dfd.",),
+    batch_size: int = 32,
+    workers: int | None = None,
+) -> int:
+    """Judges every face in files and folders, prints one line a face and a closing line.
+
+    Args:
+        checkpoint: file that `dfd fit` wrote.
+        paths: files, tried whatever their names, and folders, walked down in order of name for files with a picture's suffix.
+        whole: take each file as a face crop like those in training instead of looking for faces.
+        faces: YuNet's .onnx file; by default the one of DFD_YUNET or of the extra dfd[faces].
+        json: print JSON Lines instead of text, one object a face; the closing lines go to stderr then.
+        csv: also write a table to this file, or print it instead of the text where it is "-".
+        device: where the net runs, as torch names it.
+        allow: packages whose nets the checkpoint may name.
+        batch_size: crops that go through the net at once.
+        workers: threads that decode and find faces; by default up to four.
+
+    Returns the exit code: 0 if at least one face got a verdict (inconclusive is one), 1 if none did.
+    """
+    if json and str(csv) == "-":
+        raise ValueError("--json and --csv - both want the standard output. Give --csv a file, or leave one of them out.")
+    files, others = find_files(paths)
+    machine = json or str(csv) == "-"
+    with _table(csv) as table:
+        predictor = Predictor(checkpoint, faces=faces, device=device, allow=allow, batch_size=batch_size)
+        colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        seen: Counter[str] = Counter()
+        if table:
+            table.writerow(COLUMNS)
+        for score in predictor.score_all(files, whole, workers):
+            seen[score.verdict or score.status] += 1
+            if table:
+                table.writerow(_cell(value) for value in asdict(score).values())
+            if json:
+                print(json_format.dumps(asdict(score)))
+            elif not machine:
+                print(line(score, colour))
+    print(closing(predictor, len(files), others, seen), file=sys.stderr if machine else sys.stdout)
+    return 0 if seen.keys() & COLOURS.keys() else 1
+
+
+def find_files(paths: Sequence[str | Path]) -> tuple[list[Path], int]:
+    """The files to try, each once, and the number of files in the folders that no picture's suffix has.
+
+    Raises ValueError where a path does not exist, a folder cannot be read, or nothing is left to try.
+    """
+    files: dict[Path, None] = {}
+    others: set[Path] = set()
+    for path in map(Path, paths):
+        if path.is_dir():
+            for found in _walk(path):
+                if found.suffix.lower() in IMAGE_SUFFIXES and found.is_file():
+                    files[found] = None
+                else:
+                    others.add(found)
+        elif path.exists():
+            files[path] = None
+        else:
+            raise ValueError(f"there is no file or folder {path}. Nothing was scored.")
+    if not files:
+        named = ", ".join(map(str, paths)) or "no path given"
+        raise ValueError(
+            f"no pictures in {named} ({len(others)} other files). "
+            f"Name files, or folders with files named {', '.join(sorted(IMAGE_SUFFIXES))}."
+        )
+    return list(files), len(others - files.keys())
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Every file below a folder, by name; links to folders are followed, each folder is entered once."""
+
+    def stop(error: OSError) -> None:
+        raise ValueError(f"cannot read the folder {error.filename}: {error.strerror}. Nothing was scored.")
+
+    entered: set[str] = set()
+    for root, folders, names in os.walk(folder, onerror=stop, followlinks=True):
+        if os.path.realpath(root) in entered:
+            folders.clear()
+            continue
+        entered.add(os.path.realpath(root))
+        folders.sort()  # in place: os.walk goes down in this order
+        yield from (Path(root, name) for name in sorted(names))
+
+
+def line(score: Score, colour: bool = False) -> str:
+    """One line for people: verdict or status, P(fake) with its threshold, file, face, and what to mind."""
+    word = score.verdict or score.status
+    start = f"{word:<12}"
+    parts = [f"\033[{COLOURS.get(word, '90')}m{start}\033[0m" if colour else start]
+    if score.prob is not None:
+        parts.append(f"P(fake) {_shown(score.prob)}  threshold {score.threshold:.2f} ({score.calibrated_on}, balanced)")
+    parts.append(_printable(score.path))
+    if score.box:
+        parts.append(f"face {score.face}/{score.faces} at {','.join(f'{value:.0f}' for value in score.box)}")
+    if score.reason:
+        parts.append(f"({score.reason})")
+    return "  ".join(parts)
+
+
+def closing(predictor: Predictor, num_files: int, others: int, seen: Counter[str]) -> str:
+    """What was seen in all, and what P(fake) is and is not."""
+    verdicts = ", ".join(f"{seen[word]} {word}" for word in COLOURS)
+    statuses = ", ".join(f"{count} {word}" for word, count in sorted(seen.items()) if word not in COLOURS)
+    counted = f"{num_files} file{'s' * (num_files != 1)}: {verdicts}" + (f"; no verdict: {statuses}" if statuses else "")
+    if others:
+        counted += f"; {others} other file{'s' * (others != 1)} in the folders not tried (no picture's suffix)"
+    if not predictor.calibrated_on:
+        return f"{counted}.\nThis checkpoint was never calibrated on a validation set: its logits are no verdicts."
+    low, high = predictor.band
+    return (
+        f"{counted}.\nP(fake) is calibrated on {predictor.calibrated_on}, and is no proof: on generators, cameras and uploads "
+        f"unlike those it can be sure and wrong. From {low:.2f} to {high:.2f} the verdict is inconclusive."
+    )
+
+
+@contextmanager
+def _table(csv: str | Path | None) -> Iterator[Any]:
+    """A csv writer, or None. A file appears under its name when it is complete, not before."""
+    if csv is None or str(csv) == "-":
+        yield None if csv is None else csv_format.writer(sys.stdout, lineterminator="\n")
+        return
+    path = Path(csv)
+    if path.is_dir() or not path.parent.is_dir():
+        what = "it is a folder" if path.is_dir() else f"{path.parent} is no folder"
+        raise ValueError(f"cannot write {path}: {what}. Give --csv a file in a folder that exists.")
+    with appearing(path) as part:
+        try:
+            file = part.open("w", newline="", encoding="utf-8", errors="surrogateescape")
+        except OSError as error:
+            raise ValueError(
+                f"cannot write {path}: {error.strerror}. Give --csv a file in a folder you may write to."
+            ) from error
+        with file:
+            yield csv_format.writer(file)
+
+
+def _cell(value: object) -> object:
+    """A box as four numbers with spaces between them; None as an empty cell, which csv does itself."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else value
+
+
+def _shown(prob: float) -> str:
+    """Five letters; never 0.00 or 1.00, because no detector is certain."""
+    if prob < 0.005:
+        return "<0.01"
+    return ">0.99" if prob > 0.995 else f" {prob:.2f}"
+
+
+def _printable(path: str) -> str:
+    """A path that stays on its line: what is not printable is escaped, terminal commands and broken UTF-8 included."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in path)

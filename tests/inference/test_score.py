@@ -1,0 +1,159 @@
+import csv
+import json
+import os
+import re
+from dataclasses import fields
+
+import pytest
+
+from dfd.inference import Predictor, Score, score_files
+from dfd.inference.score import find_files, line
+
+CLOSING = re.compile(r"(\d+) files?: (\d+) fake, (\d+) real, (\d+) inconclusive")
+
+
+@pytest.fixture
+def folder(tmp_path, noise, encoded):
+    """Two pictures, a text that calls itself one, two other files, in folders."""
+    (tmp_path / "b" / "deep").mkdir(parents=True)
+    (tmp_path / "c.png").write_bytes(encoded(noise(100, 100, 1)))
+    (tmp_path / "b" / "deep" / "a.JPG").write_bytes(encoded(noise(120, 90, 2), "JPEG"))
+    (tmp_path / "b" / "z.jpg").write_text("not a picture")
+    (tmp_path / "b" / "notes.txt").write_text("notes")
+    (tmp_path / ".hidden").write_text("")
+    return tmp_path
+
+
+def test_a_folder_is_walked_in_order_and_nothing_vanishes(folder):
+    files, others = find_files([folder])
+    assert [str(file.relative_to(folder)) for file in files] == ["c.png", "b/z.jpg", "b/deep/a.JPG"]
+    assert others == 2
+    # a named file is tried whatever its name, and each file once
+    files, others = find_files([folder / "b/notes.txt", folder, folder / "c.png"])
+    assert [file.name for file in files] == ["notes.txt", "c.png", "z.jpg", "a.JPG"] and others == 1
+
+
+def test_links_to_folders_are_followed_once(folder, tmp_path_factory, noise, encoded):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "d.png").write_bytes(encoded(noise(80, 80)))
+    os.symlink(elsewhere, folder / "b" / "link")
+    os.symlink(folder, folder / "b" / "deep" / "loop")
+    os.symlink(folder / "gone", folder / "broken.png")
+    files, others = find_files([folder])
+    assert [file.name for file in files] == ["c.png", "z.jpg", "a.JPG", "d.png"] and others == 3
+
+
+def test_a_path_that_is_not_there_and_a_folder_without_pictures_are_errors(folder, tmp_path):
+    with pytest.raises(ValueError, match=r"no file or folder .*typo\.jpg"):
+        find_files([folder, folder / "typo.jpg"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"no pictures in .*empty \(0 other files\)"):
+        find_files([tmp_path / "empty"])
+
+
+def test_one_line_a_file_and_a_closing_line_that_counts_all(checkpoint, folder, capsys):
+    assert score_files(checkpoint, [folder], whole=True) == 0
+    *lines, counts, note = capsys.readouterr().out.splitlines()
+    scores = list(Predictor(checkpoint).score_all(find_files([folder])[0], whole=True))
+    assert lines == [line(score) for score in scores]
+    told = re.compile(r"(fake|real|inconclusive) +P\(fake\) [ <>]0\.\d\d  threshold 0\.51 \(val, 300 images, balanced\)  (.*)")
+    verdicts = [told.fullmatch(text) for text in lines]
+    assert verdicts[0][2].endswith("c.png") and verdicts[2][2].endswith("a.JPG") and verdicts[1] is None
+    assert lines[1].startswith("unreadable ") and "z.jpg  (" in lines[1]
+    num_files, *num_verdicts = map(int, CLOSING.match(counts).groups())
+    assert num_files == 3 and sum(num_verdicts) == 2
+    assert counts.endswith("; no verdict: 1 unreadable; 2 other files in the folders not tried (no picture's suffix).")
+    assert (
+        "calibrated on val, 300 images" in note
+        and "no proof" in note
+        and "From 0.46 to 0.56 the verdict is inconclusive" in note
+    )
+
+
+def test_the_exit_code_says_whether_anything_was_judged(checkpoint, folder, capsys):
+    assert score_files(checkpoint, [folder]) == 1  # no face detector
+    out = capsys.readouterr().out
+    assert out.count("no_detector ") == 2 and out.count("unreadable ") == 1 and "no verdict: 2 no_detector, 1 unreadable" in out
+    assert score_files(checkpoint, [folder / "b" / "z.jpg"], whole=True) == 1
+
+
+def read_csv(text):
+    """Scores from a table, by the types of their fields."""
+
+    def value(name, cell):
+        if name in ("box", "crop"):
+            return tuple(map(float, cell.split())) if cell else None
+        if name in ("face", "faces"):
+            return int(cell)
+        if name in ("prob", "logit", "threshold"):
+            return float(cell) if cell else None
+        return (cell or None) if name == "verdict" else cell
+
+    return [Score(**{name: value(name, cell) for name, cell in row.items()}) for row in csv.DictReader(text.splitlines())]
+
+
+def test_json_and_csv_give_back_the_scores(checkpoint, folder, capsys):
+    scores = list(Predictor(checkpoint).score_all(find_files([folder])[0], whole=True))
+    table = folder / "scores.csv"
+    assert score_files(checkpoint, [folder], whole=True, json=True, csv=table) == 0
+    out, err = capsys.readouterr()
+    rows = [json.loads(text) for text in out.splitlines()]
+    back = [Score(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}) for row in rows]
+    assert back == scores and list(rows[0]) == [field.name for field in fields(Score)]
+    assert CLOSING.match(err)
+    assert read_csv(table.read_text()) == scores
+    assert score_files(checkpoint, [folder], whole=True, csv="-") == 0
+    out, err = capsys.readouterr()
+    assert read_csv(out) == scores and CLOSING.match(err)
+
+
+def test_text_is_printed_beside_a_table_in_a_file(checkpoint, folder, capsys):
+    score_files(checkpoint, [folder / "c.png"], whole=True, csv=folder / "scores.csv")
+    assert "P(fake)" in capsys.readouterr().out and len(read_csv((folder / "scores.csv").read_text())) == 1
+
+
+def test_a_table_that_cannot_be_written_or_finished_leaves_nothing(checkpoint, folder):
+    before = sorted(folder.rglob("*"))
+    for target in (folder / "no-folder" / "scores.csv", folder, folder / "c.png" / "scores.csv"):
+        with pytest.raises(ValueError, match="cannot write"):
+            score_files(checkpoint, [folder], whole=True, csv=target)
+    with pytest.raises(ValueError, match="checkpoint"):
+        score_files(folder / "c.png", [folder], csv=folder / "scores.csv")
+    with pytest.raises(ValueError, match="both want the standard output"):
+        score_files(checkpoint, [folder], json=True, csv="-")
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_line_stays_a_line_and_certainty_is_never_printed():
+    score = Score(
+        "a\n\x1b[31mfake\udcff.jpg", "ok", verdict="fake", prob=0.9999, logit=9.0, threshold=0.5, calibrated_on="val, 9 images"
+    )
+    assert line(score) == r"fake          P(fake) >0.99  threshold 0.50 (val, 9 images, balanced)  a\n\x1b[31mfake\udcff.jpg"
+    low = line(Score("a.jpg", "ok", 1, 2, (1.2, 3.6, 50.0, 60.0), verdict="real", prob=1e-5, threshold=0.5))
+    assert "P(fake) <0.01" in low and low.endswith("a.jpg  face 1/2 at 1,4,50,60")
+    assert line(Score("a.jpg", "no_face", reason="why")) == "no_face       a.jpg  (why)"
+
+
+def test_colour_is_for_terminals_only(checkpoint, folder, capsys, monkeypatch):
+    score_files(checkpoint, [folder], whole=True)
+    assert "\x1b" not in capsys.readouterr().out
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    score_files(checkpoint, [folder], whole=True)
+    assert "\x1b[90munreadable" in capsys.readouterr().out
+    monkeypatch.setenv("NO_COLOR", "1")
+    score_files(checkpoint, [folder], whole=True)
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_an_uncalibrated_checkpoint_says_so(save, folder, capsys):
+    assert score_files(save(calibrated_on=None), [folder / "c.png"], whole=True) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("inconclusive  ") and "P(fake)" not in out and "never calibrated" in out
+
+
+def test_faces_are_scored_from_a_folder(checkpoint, yunet, faces_140k, capsys):
+    assert score_files(checkpoint, faces_140k[:6], faces=yunet, json=True) == 0
+    rows = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
+    assert [row["path"] for row in rows if row["face"] == 1] == [str(file) for file in faces_140k[:6]]
+    assert all(row["status"] == "ok" and row["prob"] is not None for row in rows)

@@ -1,0 +1,98 @@
+"""Who may import whom: downward only, never sideways. The order is the README's map."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import dfd
+
+PACKAGE = Path(dfd.__file__).parent
+ROWS = (
+    {"batch", "malloc", "_torchvision"},
+    {"forensics"},
+    {"calibration", "models", "augment", "explain", "metrics", "plots"},
+    {"tasks", "data", "callbacks"},
+    {"inference"},
+    {"evaluate", "launch"},
+    {"commands"},
+    {"cli"},
+)
+ROW = {name: row for row, names in enumerate(ROWS) for name in names}
+MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+# too slow or too optional for the top of a module that is not theirs alone
+LAZY = {"wandb", "optuna", "gradio", "onnx", "onnxruntime", "sklearn", "captum", "cyclopts"}
+NO_TORCH = (
+    "batch.py",
+    "malloc.py",
+    "commands.py",
+    "cli/__init__.py",
+    "cli/advice.py",
+    "data/prepare.py",
+    "data/index.py",
+    "data/decode.py",
+)
+
+
+def imports(path: Path, everywhere: bool = True) -> set[str]:
+    """Full names that a module imports; with `everywhere` inside functions too. Imports for type checkers do not count."""
+    found: set[str] = set()
+    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            waiting += node.orelse
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: write imports from dfd in full"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif everywhere or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            waiting += ast.iter_child_nodes(node)
+    return found
+
+
+def place(module: str) -> str | None:
+    """The part of the house that a full name belongs to: dfd.models.cnn -> models."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "dfd" and len(parts) > 1 and not parts[1].startswith("__") else None
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_imports_go_downward(module):
+    own = module.parts[0].removesuffix(".py")
+    assert own in ROW, f"{module} has no row: add it to ROWS here and to the map in the README"
+    for name in imports(PACKAGE / module):
+        other = place(name)
+        if other and other != own:
+            assert other in ROW, f"{module} imports {name}"
+            assert ROW[other] < ROW[own], f"{module} (row {ROW[own]}) imports {name} (row {ROW[other]})"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_heavy_imports_stay_where_they_belong(module):
+    everywhere = {name.partition(".")[0] for name in imports(PACKAGE / module)}
+    assert "timm" not in everywhere or module == Path("models/backbones.py")
+    top = {name.partition(".")[0] for name in imports(PACKAGE / module, everywhere=False)}
+    assert not top & LAZY, f"{module}: import {top & LAZY} inside the function that needs it"
+    if ROW.get(module.parts[0].removesuffix(".py"), 0) < 3:
+        assert "lightning" not in everywhere
+
+
+@pytest.mark.parametrize("module", NO_TORCH)
+def test_what_answers_at_once_imports_no_torch(module):
+    reached, waiting = set(), [PACKAGE / module]
+    while waiting:  # what the module's imports import, and so on
+        path = waiting.pop()
+        if path in reached or not path.exists():
+            continue
+        reached.add(path)
+        for name in imports(path, everywhere=False):
+            assert name.partition(".")[0] not in ("torch", "torchvision", "lightning", "timm", "albumentations"), (
+                f"{path} imports {name}"
+            )
+            if place(name):
+                parts = name.split(".")[1:]
+                waiting += [PACKAGE.joinpath(*parts[:end]).with_suffix(".py") for end in (len(parts), len(parts) - 1) if end]
+                waiting += [PACKAGE.joinpath(*parts[:end], "__init__.py") for end in range(1, len(parts) + 1)]

@@ -1,0 +1,410 @@
+import csv
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import dfd.commands
+from dfd.cli import LIGHTNING_VERBS, PLAIN_VERBS, main
+from dfd.cli.config_files import config_folder
+
+SMALL = ["--data.num_images=36", "--data.picture=64", "--data.view.size=32", "--data.view.longest=64"]
+FIT = ["fit", "--config", "small_cnn", "--config", "overlay/smoke", *SMALL]
+CONFIGS = sorted(path.stem for path in config_folder().glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Where the toy set is drawn, once for all tests of this file."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(cache, tmp_path, monkeypatch):
+    """An empty current folder, no account, no network, no W&B."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DFD_CACHE", str(cache))
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setenv("PYTHONPATH", str(Path(dfd.__file__).parents[1]))  # for processes started from here
+
+
+@pytest.fixture(scope="module")
+def trained(cache, tmp_path_factory):
+    """The folder of a finished run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("trained"))
+        patch.setenv("DFD_CACHE", str(cache))
+        patch.setenv("WANDB_MODE", "disabled")
+        assert main([*FIT, "--model.net.backbone.width=8"]) == 0
+        (folder,) = Path("runs/small_cnn").absolute().iterdir()
+    return folder
+
+
+@pytest.fixture
+def run_here(trained, tmp_path):
+    """The finished run, copied into this test's current folder."""
+    return Path(shutil.copytree(trained, tmp_path / "runs/small_cnn" / trained.name))
+
+
+def fails(capsys, args, *words, code=1):
+    """The command ends with this exit code and says these words in at most ten lines, none of them a traceback."""
+    capsys.readouterr()
+    assert main([str(arg) for arg in args]) == code
+    said = capsys.readouterr().err
+    assert len(said.strip().splitlines()) <= 10 and "Traceback" not in said, said
+    for word in words:
+        assert str(word) in said, said
+
+
+def config_of(capsys, *args):
+    """What --print_config says that these arguments amount to."""
+    capsys.readouterr()
+    assert main([*args, "--print_config"]) == 0
+    return yaml.safe_load(capsys.readouterr().out)
+
+
+# the front doors
+
+
+def test_help_lists_the_verbs_of_both_doors_without_heavy_imports():
+    code = (
+        "import sys; from dfd.cli import main\n"
+        "for args in (['--help'], ['score', '--help'], ['prepare', '--help'], ['--version'], ['scoer']): main(args)\n"
+        "heavy = {'torch', 'lightning', 'numpy', 'pyarrow', 'jsonargparse'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Did you mean score?" in done.stderr
+    assert dfd.__version__ in done.stdout
+    page = done.stdout.partition("Usage: dfd score")[0]
+    for verb in (*LIGHTNING_VERBS, *PLAIN_VERBS):
+        assert f" {verb} " in page
+
+
+def test_nothing_at_all_shows_the_help(capsys):
+    assert main([]) == 0
+    assert "prepare" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["fti"], ["'fti'", "Did you mean fit?"]),
+        (["score"], ["CHECKPOINT"]),
+        (["score", "x.ckpt", "x.jpg", "--jsn"], ["--jsn", "--json"]),
+        (["prepare", "somewhere"], ["--out"]),
+        (["prepare", "somewhere", "--out", "x", "--workers", "many"], ["--workers", "many"]),
+    ],
+)
+def test_a_wrong_command_line_ends_with_two(capsys, args, words):
+    fails(capsys, args, *words, code=2)
+
+
+def test_faults_of_the_input_lose_their_traceback_and_bugs_keep_it(capsys, monkeypatch):
+    def index(root: Path, /) -> None:
+        raise {"input": ValueError("no shards"), "disk": OSError(28, "no space"), "bug": KeyError("ours")}[root.name]
+
+    monkeypatch.setattr(dfd.commands, "index", index)
+    fails(capsys, ["index", "input"], "dfd index: no shards")
+    fails(capsys, ["index", "disk"], "dfd index: no space")
+    with pytest.raises(KeyError):
+        main(["index", "bug"])
+    monkeypatch.setenv("DFD_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="no shards"):
+        main(["index", "input"])
+
+
+# configs and options
+
+
+@pytest.mark.parametrize("name", ["dual_stream", "dual_stream.yaml", "configs/dual_stream.yaml"])
+def test_a_config_is_found_by_name_outside_the_checkout(capsys, name):
+    assert config_of(capsys, "fit", "--config", name)["model"]["class_path"] == "dfd.tasks.ClassificationTask"
+
+
+def test_the_current_folder_comes_before_our_own_configs(capsys):
+    Path("dual_stream.yaml").write_text((config_folder() / "small_cnn.yaml").read_text())
+    assert (
+        config_of(capsys, "fit", "--config", "dual_stream")["model"]["init_args"]["net"]["class_path"]
+        == "dfd.models.SingleStream"
+    )
+
+
+def test_overlays_and_flags_lie_on_top_of_a_config_that_names_another(capsys):
+    Path("mine").mkdir()
+    Path("mine/own.yaml").write_text(
+        (config_folder() / "dual_stream.yaml").read_text()
+    )  # its `data: data/toy.yaml` is not beside it
+    Path("over.yaml").write_text("data: {init_args: {batch_size: 12, num_workers: 0}}\ntrainer: {max_epochs: 3}")
+    flags = ["--data.batch_size=16", "--data.view.longest=null", "--model.net.rgb.width=8", "--model.optimizer.lr=0.5"]
+    config = config_of(capsys, "fit", "--config", "mine/own.yaml", "--config", "over.yaml", *flags)
+    data = config["data"]
+    assert data["class_path"] == "dfd.data.ToyDataModule"
+    assert (data["init_args"]["batch_size"], data["init_args"]["num_workers"]) == (16, 0)
+    assert data["init_args"]["view"]["longest"] is None
+    assert config["trainer"]["max_epochs"] == 3 and not config["trainer"]["use_distributed_sampler"]
+    assert config["model"]["init_args"]["net"]["init_args"]["rgb"]["init_args"]["width"] == 8
+    assert config["model"]["init_args"]["optimizer"]["init_args"]["lr"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        ([], ["model", "--config"]),
+        (["--config", "dual_strem"], ["'dual_strem'", "Did you mean dual_stream.yaml"]),
+        (["--trainer.max_epoch=3"], ["trainer.max_epoch.", "Did you mean trainer.max_epochs"]),  # argparse would complete it
+        (["--trainer.max_epoch", "3"], ["Did you mean trainer.max_epochs"]),
+        (["--trainer.max_epochs=three"], ["trainer.max_epochs", "int", "'three'"]),
+        (["--data.batchsize=3"], ["ToyDataModule", "Did you mean batch_size"]),
+        (["--data.init_args.view.sise=3"], ["ToyDataModule.view", "Did you mean size"]),
+        (["--model.net.class_path=dfd.models.DualStrem"], ["dfd.models.DualStrem", "Did you mean dfd.models.DualStream"]),
+        (["--model.net.rgb.widht=3"], ["model.net.rgb", "Did you mean width"]),
+        (["--model.net.rgb=dfd.modles.SmallCNN"], ["Did you mean dfd.models.SmallCNN"]),
+        (["--model.optimizer.lrr=3"], ["model.optimizer", "AdamW", "Did you mean lr"]),
+        (["--model.optimizer=torch.optim.AdamX"], ["torch.optim.AdamX", "torch.optim.Adam"]),
+        (["--model=dfd.data.ToyDataModule"], ["no LightningModule"]),
+        (["--trainer.callbacks+=dfd.callbacks.Curvs"], ["Did you mean dfd.callbacks.Curves"]),
+        (["extra"], ["'extra'"]),
+    ],
+)
+def test_a_wrong_option_is_named_with_what_was_meant(capsys, args, words):
+    named = "--config" in args or not args
+    fails(capsys, ["fit", *([] if named else ["--config", "dual_stream"]), *args], *words, code=2)
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("trainer: {max_epoch: 3}", ["Did you mean trainer.max_epochs"]),
+        ("trainr: {max_epochs: 3}", ["Did you mean trainer.max_epochs"]),
+        ("trainer: {callbacks: [{class_path: dfd.callbacks.Curves, init_args: {evry: 2}}]}", ["Curves has no option 'evry'"]),
+        (
+            "model: {init_args: {net: {init_args: {fft: {class_path: dfd.models.SmallCNM}}}}}",
+            ["model.net.fft", "dfd.models.SmallCNN"],
+        ),
+        ("trainer: [1,\n2", ["over.yaml, line 2"]),
+        ("just a word", ["over.yaml is not a config"]),
+        ("data: data/tyo.yaml", ["tyo.yaml"]),
+    ],
+)
+def test_a_wrong_config_is_named_with_what_was_meant(capsys, text, words):
+    Path("over.yaml").write_text(text)
+    fails(capsys, ["fit", "--config", "dual_stream", "--config", "over.yaml"], *words, code=2)
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--data=dfd.data.ShardDataModule", "--data.roots=nowhere"], ["nowhere", "dfd prepare"]),
+        (["--data=dfd.data.ShardDataModule", "--data.roots=."], ["dfd prepare"]),
+        ([*SMALL, "--data.batch_size=0"], ["data.batch_size=0"]),
+        ([*SMALL, "--data.batch_size=500"], ["500"]),
+        ([*SMALL, "--data.view.size=3"], ["view.size=3"]),
+        (
+            [*SMALL, "--model.net.rgb=dfd.models.TimmBackbone", "--model.net.rgb.name=tset_resnet"],
+            ["tset_resnet", "test_resnet"],
+        ),
+        ([*SMALL, "--run_folder=taken"], ["taken", "--run_folder"]),
+        ([*SMALL, "--run_folder=/proc/dfd"], ["/proc/dfd", "--run_folder"]),
+        ([*SMALL, "--ckpt_path=text.ckpt"], ["text.ckpt"]),
+    ],
+)
+def test_input_that_does_not_fit_ends_with_one(capsys, args, words):
+    Path("taken").write_text("a file")
+    Path("text.ckpt").write_text("no checkpoint")
+    fails(capsys, ["fit", "--config", "dual_stream", "--config", "overlay/smoke", *args], *words)
+
+
+def test_a_fault_before_the_run_begins_leaves_no_folder(capsys):
+    fails(capsys, ["fit", "--config", "dual_stream", "--data.batch_size=0"], "batch_size")
+    assert not Path("runs").exists()
+
+
+# runs
+
+
+def test_a_run_folder_holds_what_the_run_was_and_made(trained):
+    found = {path.relative_to(trained).as_posix() for path in trained.rglob("*")}
+    assert {"config.yaml", "metrics.csv", "summary.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "plots"} <= found
+    summary = yaml.safe_load((trained / "summary.yaml").read_text())
+    assert summary["best checkpoint"].endswith(f"{trained.name}/checkpoints/best.ckpt") and "best val/auroc" in summary
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    assert (
+        "run_folder" not in config and config["model"]["init_args"]["net"]["init_args"]["backbone"]["init_args"]["width"] == 8
+    )
+    with (trained / "metrics.csv").open() as table:
+        assert any(row["val/auroc"] for row in csv.DictReader(table))
+
+
+def test_where_the_run_lies_is_said_first_and_last(capsys):
+    assert main([*FIT, "--model.net.backbone.width=8", "--run_folder=here"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "run folder: here"
+    assert "best checkpoint: here/checkpoints/best.ckpt" in lines and "table: here/metrics.csv" in lines
+    assert any(line.startswith("epoch 1/1") and "val/auroc" in line for line in lines)
+
+
+def test_a_saved_config_runs_again_under_the_same_name(trained, run_here):
+    assert main(["fit", "--config", str(run_here / "config.yaml")]) == 0
+    assert len(list(Path("runs/small_cnn").iterdir())) == 2
+    first, second = (
+        torch.load(folder / "checkpoints/last.ckpt", weights_only=True) for folder in Path("runs/small_cnn").iterdir()
+    )
+    for name, value in first["state_dict"].items():
+        torch.testing.assert_close(value, second["state_dict"][name])
+
+
+def test_a_finished_run_is_not_trained_over(capsys, run_here):
+    before = (run_here / "checkpoints/best.ckpt").stat().st_mtime_ns
+    fails(capsys, [*FIT, f"--run_folder={run_here}"], "finished run", "--run_folder")
+    assert (run_here / "checkpoints/best.ckpt").stat().st_mtime_ns == before
+
+
+def test_a_requeued_job_goes_on_in_its_own_folder(monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    monkeypatch.setenv("SLURM_JOB_NAME", "dfd-fit")
+    # not cut short: an epoch of the resumed run must be an epoch
+    command = [*FIT, "--model.net.backbone.width=8", "--trainer.limit_train_batches=1.0"]
+    assert main(command) == 0
+    steps = torch.load("runs/small_cnn/77/checkpoints/last.ckpt", weights_only=True)["global_step"]
+    Path("runs/small_cnn/77/summary.yaml").unlink()  # as if the job had been stopped
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert main([*command, "--trainer.max_epochs=2"]) == 0
+    assert [path.name for path in Path("runs/small_cnn").iterdir()] == ["77"]
+    done = torch.load("runs/small_cnn/77/checkpoints/last.ckpt", weights_only=True)
+    assert (done["epoch"], done["global_step"]) == (1, 2 * steps)
+
+
+def test_a_checkpoint_is_judged_alone_and_offline(capsys, run_here, monkeypatch):
+    def refused(*args):
+        raise AssertionError("somebody asked the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    checkpoint = run_here / "checkpoints/best.ckpt"
+    for verb, stage in (("validate", "val"), ("test", "test"), ("predict", "predict")):
+        assert main([verb, str(checkpoint), "--data.num_workers=0"]) == 0
+        folder = run_here.with_name(f"{run_here.name}-{verb}")
+        with (folder / f"predictions-{stage}.csv").open() as table:
+            rows = list(csv.DictReader(table))
+        assert rows and {row["split"] for row in rows} == {"val" if verb == "validate" else "test"}
+        assert all(0 <= float(row["prob"]) <= 1 for row in rows)
+        assert f"predictions: runs/small_cnn/{folder.name}/predictions-{stage}.csv" in capsys.readouterr().out
+    with (run_here.with_name(f"{run_here.name}-test") / "predictions-test.csv").open() as table:
+        tested = {row["key"]: row["logit"] for row in csv.DictReader(table)}
+    assert tested == {row["key"]: row["logit"] for row in rows}  # what predict says is what test measures
+
+
+def test_judging_twice_keeps_both_results(run_here):
+    for _ in range(2):
+        assert main(["test", str(run_here / "checkpoints/best.ckpt"), "--config", "overlay/smoke"]) == 0
+    names = {path.name.removeprefix(run_here.name) for path in Path("runs/small_cnn").iterdir()}
+    assert names == {"", "-test", "-test-2"}
+
+
+def test_other_data_is_seen_as_the_checkpoint_saw_its_own(capsys, run_here):
+    init_args = "{num_images: 36, picture: 64, toy_seed: 1, view: {size: 48, longest: 48}}"
+    Path("other.yaml").write_text(f"class_path: dfd.data.ToyDataModule\ninit_args: {init_args}")
+    args = ["test", str(run_here / "checkpoints/best.ckpt"), "--data", "other.yaml"]
+    data = config_of(capsys, *args)["data"]["init_args"]
+    assert (data["toy_seed"], data["view"]["size"], data["view"]["longest"]) == (1, 32, 64)
+    assert config_of(capsys, *args, "--data.view.size=40")["data"]["init_args"]["view"]["size"] == 40
+
+
+def test_pretrained_is_off_when_a_checkpoint_is_judged(capsys, run_here):
+    path = run_here / "checkpoints/best.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    backbone = {"class_path": "dfd.models.TimmBackbone", "init_args": {"name": "test_resnet", "pretrained": "gone.safetensors"}}
+    net = {"class_path": "dfd.models.SingleStream", "init_args": {"backbone": backbone}}
+    from dfd.models import build
+
+    weights = {f"net.{name}": value for name, value in build(net).state_dict().items()}
+    others = {name: value for name, value in checkpoint["state_dict"].items() if not name.startswith(("net.", "average."))}
+    torch.save({**checkpoint, "state_dict": {**others, **weights}, "dfd": {**checkpoint["dfd"], "net": net}}, path)
+    config = config_of(capsys, "test", str(path))
+    assert config["model"]["init_args"]["net"]["init_args"]["backbone"]["init_args"]["pretrained"] is False
+
+
+@pytest.mark.parametrize("verb", ["validate", "test", "predict"])
+def test_what_is_no_checkpoint_is_refused(capsys, verb):
+    Path("text.ckpt").write_text("no checkpoint")
+    torch.save({"state_dict": {}}, "foreign.ckpt")
+    fails(capsys, [verb, "text.ckpt"], "text.ckpt")
+    fails(capsys, [verb, "foreign.ckpt"], "foreign.ckpt", "dfd")
+    fails(capsys, [verb, "gone.ckpt"], "gone.ckpt")
+    fails(capsys, [verb], "CHECKPOINT", code=2)
+    fails(capsys, [verb, "--config", "dual_stream"], "CHECKPOINT", code=2)
+
+
+def test_a_checkpoint_may_not_choose_code_to_run(capsys, run_here):
+    path = run_here / "checkpoints/best.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    for key in ("net", "task", "data"):
+        torch.save({**checkpoint, "dfd": {**checkpoint["dfd"], key: {"class_path": "os.system", "init_args": {}}}}, path)
+        fails(capsys, ["test", str(path)], "os.system")
+
+
+def test_a_checkpoint_of_another_net_is_refused(capsys, run_here):
+    checkpoint = f"--ckpt_path={run_here / 'checkpoints/best.ckpt'}"
+    fails(capsys, [*FIT, "--model.net.backbone.width=16", checkpoint], "another net", "width is 8 there, 16 here")
+    args = ["--config", "dual_stream", "--config", "overlay/smoke", *SMALL]
+    fails(capsys, ["test", *args, checkpoint], "another net", "SingleStream", "DualStream")
+
+
+def test_data_that_is_gone_is_named_with_the_way_out(capsys, run_here):
+    path = run_here / "checkpoints/best.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    data = {"class_path": "dfd.data.ShardDataModule", "init_args": {"roots": "shards/gone"}}
+    torch.save({**checkpoint, "dfd": {**checkpoint["dfd"], "data": data}}, path)
+    fails(capsys, ["test", str(path)], "shards/gone", "--data.roots")
+
+
+# every shipped experiment, and real processes
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_shipped_config_runs(name):
+    assert main(["fit", "--config", name, "--config", "overlay/smoke", *SMALL]) == 0
+    (folder,) = Path("runs", name).iterdir()
+    assert (folder / "summary.yaml").exists() and (folder / "checkpoints/last.ckpt").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_measure_what_one_measures(run_here):
+    def measured(*args):
+        command = [sys.executable, "-m", "dfd.cli", "validate", str(run_here / "checkpoints/best.ckpt"), *args]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        (name,) = [line.split(": ")[1] for line in done.stdout.splitlines() if line.startswith("table: ")]
+        with open(name) as table:
+            return list(csv.DictReader(table))[-1]
+
+    one, two = measured(), measured("--config", "overlay/ddp")
+    assert one.keys() == two.keys() and "val/auroc" in one
+    for name, value in one.items():
+        if value and name not in ("epoch", "step"):
+            assert float(two[name]) == pytest.approx(float(value), abs=1e-5, nan_ok=True), name
+
+
+@pytest.mark.slow
+def test_two_processes_train_into_one_folder(tmp_path):
+    command = [sys.executable, "-m", "dfd.cli", *FIT, "--config", "overlay/ddp"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "runs/small_cnn").iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_a_batch_that_does_not_divide_is_refused_by_every_rank(tmp_path):
+    command = [sys.executable, "-m", "dfd.cli", *FIT, "--config", "overlay/ddp", "--data.batch_size=5"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1
+    assert "data.batch_size=5" in done.stderr and "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("summary.yaml"))

@@ -129,7 +129,7 @@ def cpu_seconds() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", nargs="?", help="prepared shards; the toy set without")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2, help="processes of each, 1 or more")
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--size", type=int, default=128, help="of the crop, in pixels")
     parser.add_argument("--rounds", type=int, default=5)

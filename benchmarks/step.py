@@ -31,7 +31,6 @@ from dfd.models import DualStream, SmallCNN, TimmBackbone
 # after dfd, which lets torchvision load beside CPU torch
 import torch  # isort: skip
 from lightning.pytorch import Callback, LightningModule, Trainer  # isort: skip
-import wandb  # isort: skip
 from torch.nn.functional import binary_cross_entropy_with_logits  # isort: skip
 
 TARGET = 0.95
@@ -91,7 +90,6 @@ def fit(folder: Path, data: dict, steps: int) -> tuple[float, float]:
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         code = dfd(["fit", "--config", str(folder / "config.yaml"), "--run_folder", str(folder / "run")])
-        wandb.finish()  # the next fit is a run of its own
     if code:
         raise RuntimeError(f"dfd fit ended with {code}:\n{said.getvalue()}")
     return tuple(json.loads((folder / "speed.json").read_text()))

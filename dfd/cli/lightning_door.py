@@ -60,6 +60,8 @@ def run(args: list[str]) -> int:
     finally:
         gc.enable()
         os.environ.pop(SHARED, None)
+        if "wandb" in sys.modules:  # a second run in this process must not be written into the first one's files
+            sys.modules["wandb"].finish(exit_code=int(sys.exc_info()[0] is not None))
     return 0
 
 
@@ -259,7 +261,7 @@ class RunCLI(LightningCLI):
 
 
 def _with_checkpoint(verb: str, args: list[str]) -> tuple[Path | None, list[str]]:
-    """A leading CHECKPOINT as options: its experiment first, so that all others beat it, and its weights; and where to judge it."""
+    """A leading CHECKPOINT as options, its experiment first so that all others beat it; and the folder to judge it in."""
     if not args or args[0].startswith("-"):
         if not any(arg.startswith(("--ckpt_path", "-h", "--help")) for arg in args):
             raise UsageError(f"it needs a checkpoint: dfd {verb} CHECKPOINT, or --config CONFIG --ckpt_path CHECKPOINT.")

@@ -1,9 +1,9 @@
-"""The strongest bare-torch recipe we know for 140K, as a peer for `dfd fit`: one file, no framework, nothing of dfd's but the torchvision shim.
+"""The strongest bare-torch recipe that we know for 140K, as a peer for `dfd fit`: no framework, nothing of dfd's but its import.
 
 mobilenetv2_100 from ImageNet weights; native 128 px crops; half of the images are delivered (resized by .5-1, half of those
 back; blurred; JPEG 40-95) before the crop; AdamW, cosine, head started small; the epoch is chosen on valid by AUC.
 
-    python benchmarks/bare_loop.py --data .../real-vs-fake --weights .../mobilenetv2_100.fp16.safetensors --seed 0 --out bare0.pt
+    python benchmarks/bare_loop.py --data real-vs-fake --weights mobilenetv2_100.fp16.safetensors --seed 0 --out bare0.pt
 """
 
 import argparse
@@ -14,17 +14,19 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-
-import dfd  # noqa: F401  lets torchvision load beside CPU torch
 import timm
 import torch
 from sklearn.metrics import roc_auc_score
+
+import dfd  # noqa: F401  lets torchvision load beside CPU torch
 
 SIZE = 128
 
 
 def load(root: Path, split: str) -> tuple[list[np.ndarray], np.ndarray]:
-    files = [(file, label) for label, name in enumerate(("real", "fake")) for file in sorted((root / split / name).glob("*.jpg"))]
+    files = [
+        (file, label) for label, name in enumerate(("real", "fake")) for file in sorted((root / split / name).glob("*.jpg"))
+    ]
     return [cv2.imread(str(file))[..., ::-1] for file, _ in files], np.array([label for _, label in files], np.float32)
 
 
@@ -40,7 +42,9 @@ def deliver(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.5))
     else:
         quality = int(rng.integers(40, 96))
-        image = cv2.imdecode(cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])[1], 1)[..., ::-1]
+        image = cv2.imdecode(
+            cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])[1], 1
+        )[..., ::-1]
     return image
 
 
@@ -77,7 +81,12 @@ class Bare(torch.nn.Module):
 def judge(net: Bare, images: list[np.ndarray]) -> np.ndarray:
     """Logits (N,), each the mean of five native crops."""
     net.eval()
-    return np.concatenate([net(sum((five_crops(i) for i in images[at : at + 12]), [])).view(-1, 5).mean(1).numpy() for at in range(0, len(images), 12)])
+    return np.concatenate(
+        [
+            net([crop for image in images[at : at + 12] for crop in five_crops(image)]).view(-1, 5).mean(1).numpy()
+            for at in range(0, len(images), 12)
+        ]
+    )
 
 
 def main() -> None:
@@ -100,7 +109,9 @@ def main() -> None:
     net = Bare(args.weights).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=0.05, fused=True)
     steps = len(images) // 32 * args.epochs
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: min(1, (s + 1) / 80) * 0.5 * (1 + math.cos(math.pi * s / steps)))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda s: min(1, (s + 1) / 80) * 0.5 * (1 + math.cos(math.pi * s / steps))
+    )
     best, start = -1.0, time.time()
     for epoch in range(args.epochs):
         net.train()
@@ -117,7 +128,8 @@ def main() -> None:
         if auc > best:
             best = auc
             torch.save({"state_dict": net.state_dict(), "epoch": epoch, "val_auroc": auc, "seed": args.seed}, args.out)
-        print(f"epoch {epoch} loss {loss.item():.3f} val/auroc {auc:.4f} best {best:.4f} {time.time() - start:.0f}s cpu {time.process_time():.0f}s", flush=True)
+        took = f"{time.time() - start:.0f} s, of CPU {time.process_time():.0f} s"
+        print(f"epoch {epoch} loss {loss.item():.3f} val/auroc {auc:.4f} best {best:.4f} {took}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Detectors side by side on one split of prepared shards, clean and after the same deliveries, with paired intervals.
 
-Each side of the comparison is a name and its seeds: checkpoints of `dfd fit` (.ckpt) or of `bare_loop.py` (.pt). Every side sees
-the same pixels, five native crops averaged by logit.
+Each side of the comparison is a name and its seeds: checkpoints of `dfd fit` (.ckpt) or of `bare_loop.py` (.pt). Every side
+sees the same pixels, five native crops averaged by logit.
 
     python benchmarks/real_faces.py shards/140k --split test --side dual=a.ckpt,b.ckpt --side bare=bare0.pt,bare1.pt
 """
@@ -72,7 +72,12 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("root")
     parser.add_argument("--split", choices=["val", "test"], default="test")
-    parser.add_argument("--side", action="append", required=True, help="name=checkpoint,checkpoint,... ; the first is compared with each other one")
+    parser.add_argument(
+        "--side",
+        action="append",
+        required=True,
+        help="name=checkpoint,checkpoint,... ; the first is compared with each other one",
+    )
     parser.add_argument("--conditions", default=",".join(CONDITIONS))
     args = parser.parse_args()
     keep_pages()
@@ -88,7 +93,10 @@ def main() -> None:
 
     console = Console(width=160)
     some = next(iter(next(iter(tables.values())).values()))[0]
-    console.print(f"{args.root}, {args.split}: {len(some)} images, {len(set(some.group))} groups; AUROC, mean over seeds [95% interval of the first seed]")
+    console.print(
+        f"{args.root}, {args.split}: {len(some)} images, {len(set(some.group))} groups; "
+        "AUROC, mean over seeds [95% interval of the first seed]"
+    )
     page = Table("side", "seeds", *tables[next(iter(tables))], "acc (clean)", "ECE (clean)")
     for name, by_condition in tables.items():
         cells = []
@@ -96,14 +104,24 @@ def main() -> None:
             mean = np.mean([detection_metrics(seed)["auroc"] for seed in seeds])
             low, high = interval(seeds[0])
             cells.append(f"{mean:.4f} [{low:.3f}, {high:.3f}]")
-        clean = [detection_metrics(table, net[2], net[3]) for table, net in zip(next(iter(by_condition.values())), sides[name], strict=True)]
-        page.add_row(name, str(len(sides[name])), *cells, *(f"{np.mean([metrics[key] for metrics in clean]):.4f}" for key in ("acc", "ece")))
+        clean = [
+            detection_metrics(table, net[2], net[3])
+            for table, net in zip(next(iter(by_condition.values())), sides[name], strict=True)
+        ]
+        page.add_row(
+            name,
+            str(len(sides[name])),
+            *cells,
+            *(f"{np.mean([metrics[key] for metrics in clean]):.4f}" for key in ("acc", "ece")),
+        )
     console.print(page)
     first, *others = tables
     for other in others:
         for condition in tables[first]:
             gap = paired(tables[first][condition], tables[other][condition])
-            console.print(f"{first} - {other}, {condition}: {gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}], p = {gap.p:.3f}")
+            console.print(
+                f"{first} - {other}, {condition}: {gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}], p = {gap.p:.3f}"
+            )
 
 
 if __name__ == "__main__":

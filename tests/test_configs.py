@@ -30,7 +30,7 @@ def test_it_runs(config, here, capsys):
     (run,) = (here / "runs" / config.stem).iterdir()
     assert str(run.relative_to(here)) in capsys.readouterr().out
     assert yaml.safe_load((run / "summary.yaml").read_text())["steps"] == 2
-    net, facts = load_net(run / "checkpoints" / "last.ckpt")
+    _, facts = load_net(run / "checkpoints" / "last.ckpt")
     assert facts["view"]["size"] == 64 and facts["calibrated_on"]["split"] == "val"
     assert (run / "metrics.csv").is_file() and list(run.glob("wandb/offline-run-*"))
     assert list((run / "plots").glob("*.png")), "each experiment draws something"

@@ -57,8 +57,12 @@ def test_validate_gives_the_single_process_numbers(run):
 
 def test_two_ranks_train_one_net(run):
     options = ["--config", "small_cnn", "--config", "overlay/smoke.yaml", "--config", "overlay/ddp.yaml", *SMALL_TOY]
-    freeze = ["--trainer.callbacks+=dfd.callbacks.FreezeThenUnfreeze", "--trainer.callbacks.modules=[net.backbone]", "--trainer.max_epochs=2"]
+    freeze = [
+        "--trainer.callbacks+=dfd.callbacks.FreezeThenUnfreeze",
+        "--trainer.callbacks.modules=[net.backbone]",
+        "--trainer.max_epochs=2",
+    ]
     out = dfd("fit", *options, *freeze, "--run_folder", "two", cwd=run)
     assert out.count("run folder: two") == 2, "said at the start and at the end, by one rank"
-    net, facts = load_net(run / "two/checkpoints/last.ckpt")
+    _, facts = load_net(run / "two/checkpoints/last.ckpt")
     assert facts["calibrated_on"]["images"] == 4, "two batches of one image (five crops) on each of two ranks"

@@ -14,7 +14,7 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from dfd.batch import LABELS, Batch, Sample
+from dfd.batch import Batch, Sample
 from dfd.data.shards import load_table
 from dfd.data.stream import Contents, EvalSampler, ShardDataset, TrainSampler, collate, epoch_order
 from dfd.data.synthetic import make_toy, toy_root
@@ -26,8 +26,8 @@ Stages = Callable[[Sample, np.random.Generator], Sample] | list[Callable[[Sample
 class ShardDataModule(LightningDataModule):
     """
     Args:
-        roots: folders that `dfd prepare` made: one, several, or a mapping from folder to weight. A root of weight 1.5 shows each
-            of its training samples once and half of them a second time in an epoch. Weights touch training only.
+        roots: folders that `dfd prepare` made: one, several, or a mapping from folder to weight. A root of weight 1.5 shows
+            each of its training samples once and half of them a second time in an epoch. Weights touch training only.
         view: crop size, and how evaluation cuts a picture.
         batch_size: images of a global batch, over all ranks.
         augment: training stages on the whole picture, before the crop: `stage(sample, rng) -> sample`, one or several in order.
@@ -49,7 +49,9 @@ class ShardDataModule(LightningDataModule):
         seed: int = 0,
     ):
         super().__init__()
-        self.roots: dict[str, float] = dict(roots) if isinstance(roots, Mapping) else dict.fromkeys([roots] if isinstance(roots, str) else roots, 1.0)
+        self.roots: dict[str, float] = (
+            dict(roots) if isinstance(roots, Mapping) else dict.fromkeys([roots] if isinstance(roots, str) else roots, 1.0)
+        )
         if not self.roots:
             raise ValueError("data.roots is empty. Name at least one folder that `dfd prepare SOURCE --out FOLDER` made.")
         bad = {root: weight for root, weight in self.roots.items() if not weight > 0}
@@ -82,7 +84,11 @@ class ShardDataModule(LightningDataModule):
         tables, shards, columns = [], [], []
         for index, root in enumerate(self.roots):
             table = load_table(Path(root))
-            names = table["shard"].combine_chunks().dictionary_encode() if not pa.types.is_dictionary(table["shard"].type) else table["shard"].combine_chunks()
+            names = (
+                table["shard"].combine_chunks().dictionary_encode()
+                if not pa.types.is_dictionary(table["shard"].type)
+                else table["shard"].combine_chunks()
+            )
             columns.append((np.asarray(names.indices) + len(shards), np.full(len(table), index)))
             shards += [Path(root) / name for name in names.dictionary.to_pylist()]
             tables.append(table.set_column(table.schema.get_field_index("shard"), "shard", names.cast(pa.string())))
@@ -131,14 +137,19 @@ class ShardDataModule(LightningDataModule):
         if self.batch_size % world:
             below, above = self.batch_size // world * world, -(-self.batch_size // world) * world
             raise ValueError(
-                f"data.batch_size={self.batch_size} is global and does not divide by {world} ranks. Use {below or above} or {above}."
+                f"data.batch_size={self.batch_size} is global and does not divide by {world} ranks. "
+                f"Use {below or above} or {above}."
             )
         rows = self.rows("train")
         weights = list(self.roots.values())
-        order = partial(epoch_order, rows, self.contents.shard[rows], self.contents.root[rows], weights, self.seed, window=self.window)
+        order = partial(
+            epoch_order, rows, self.contents.shard[rows], self.contents.root[rows], weights, self.seed, window=self.window
+        )
         num_rows = len(order(epoch=0))
         if num_rows < self.batch_size:
-            raise ValueError(f"the train split shows {num_rows} images an epoch, fewer than data.batch_size={self.batch_size}. Lower it.")
+            raise ValueError(
+                f"the train split shows {num_rows} images an epoch, fewer than data.batch_size={self.batch_size}. Lower it."
+            )
         sampler = TrainSampler(lambda epoch: order(epoch=epoch), num_rows, self.batch_size, rank, world, self._position)
         return self._loader(sampler, self.augment, training=True)
 
@@ -160,7 +171,9 @@ class ShardDataModule(LightningDataModule):
         rank, world = self._ranks()
         rows = self.rows(split)
         if len(rows) < world:
-            raise ValueError(f"the {split} split has {len(rows)} images for {world} ranks; each rank needs one. Use at most {len(rows)}.")
+            raise ValueError(
+                f"the {split} split has {len(rows)} images for {world} ranks; each rank needs one. Use at most {len(rows)}."
+            )
         batch_size = max(1, self.batch_size // world // self.view.num_crops)  # in crops, a batch is as large as in training
         return self._loader(EvalSampler(rows, batch_size, rank, world), self.corruption, training=False)
 
@@ -179,10 +192,16 @@ class ShardDataModule(LightningDataModule):
         """Raises unless an evaluation judged each row of the split exactly once (at most once if it was cut short)."""
         unique, count = np.unique(rows, return_counts=True)
         if (count > 1).any():
-            raise RuntimeError(f"{(count > 1).sum()} images of the {split} split were judged twice, first {self._name(int(unique[count > 1][0]))}.")
+            raise RuntimeError(
+                f"{(count > 1).sum()} images of the {split} split were judged twice, "
+                f"first {self._name(int(unique[count > 1][0]))}."
+            )
         missing = np.setdiff1d(self.rows(split), unique)
         if complete and len(missing):
-            raise RuntimeError(f"{len(missing)} of {len(self.rows(split))} images of the {split} split were not judged, first {self._name(int(missing[0]))}.")
+            raise RuntimeError(
+                f"{len(missing)} of {len(self.rows(split))} images of the {split} split were not judged, "
+                f"first {self._name(int(missing[0]))}."
+            )
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> Batch:
         image = batch["image"]

@@ -37,7 +37,13 @@ class Contents:
 
 
 def epoch_order(
-    rows: np.ndarray, shard: np.ndarray, root: np.ndarray, weights: Sequence[float], seed: int, epoch: int, window: int | None = None
+    rows: np.ndarray,
+    shard: np.ndarray,
+    root: np.ndarray,
+    weights: Sequence[float],
+    seed: int,
+    epoch: int,
+    window: int | None = None,
 ) -> np.ndarray:
     """The rows that one epoch shows, in order: a pure function of (seed, epoch).
 
@@ -78,7 +84,13 @@ class TrainSampler(Sampler[list[tuple[int, int]]]):
     """
 
     def __init__(
-        self, order: Callable[[int], np.ndarray], num_rows: int, batch_size: int, rank: int, world: int, position: Callable[[], int]
+        self,
+        order: Callable[[int], np.ndarray],
+        num_rows: int,
+        batch_size: int,
+        rank: int,
+        world: int,
+        position: Callable[[], int],
     ):
         self.order, self.batch_size, self.rank, self.world, self.position = order, batch_size, rank, world, position
         self.num_batches = num_rows // batch_size
@@ -118,7 +130,13 @@ class ShardDataset(Dataset[Sample]):
     """
 
     def __init__(
-        self, contents: Contents, view: View, stages: Sequence[Stage], seed: int, training: bool, name_of: Callable[[int], str] = str
+        self,
+        contents: Contents,
+        view: View,
+        stages: Sequence[Stage],
+        seed: int,
+        training: bool,
+        name_of: Callable[[int], str] = str,
     ):
         self.contents, self.view, self.stages = contents, view, list(stages)
         self.seed, self.training, self.name_of = seed, training, name_of
@@ -148,7 +166,11 @@ class ShardDataset(Dataset[Sample]):
             image = decode(self.read(row))
         except Undecodable as error:
             raise ValueError(f"sample {self.name_of(row)} cannot be decoded: {error}") from error
-        sample: Sample = {"image": self.view.shrink(image) if self.training else image, "label": int(self.contents.label[row]), "row": row}
+        sample: Sample = {
+            "image": self.view.shrink(image) if self.training else image,
+            "label": int(self.contents.label[row]),
+            "row": row,
+        }
         for stage in self.stages:
             sample = stage(sample, rng)
         cut = self.view.train(sample["image"], rng) if self.training else self.view.judge(sample["image"])
@@ -159,7 +181,7 @@ class ShardDataset(Dataset[Sample]):
 
 
 def collate(samples: list[Sample]) -> dict[str, torch.Tensor]:
-    """Image (B, H, W, 3) or (B, N, H, W, 3) uint8, label (B,), row (B,): a quarter of float's bytes on the way to the device."""
+    """Image (B, H, W, 3) or (B, N, H, W, 3) uint8, label (B,), row (B,): a quarter of float's bytes to the device."""
     return {
         "image": torch.from_numpy(np.stack([sample["image"] for sample in samples])),
         "label": torch.tensor([sample["label"] for sample in samples]),

@@ -41,7 +41,9 @@ class View:
         if self.crops not in PLACES:
             raise ValueError(f"view.crops={self.crops} is not a layout of crops. Use one of {sorted(PLACES)}.")
         if self.longest is not None and self.longest < self.size:
-            raise ValueError(f"view.longest={self.longest} is below view.size={self.size}: every crop would be padding. Raise it.")
+            raise ValueError(
+                f"view.longest={self.longest} is below view.size={self.size}: every crop would be padding. Raise it."
+            )
 
     @property
     def num_crops(self) -> int:

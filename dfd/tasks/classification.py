@@ -27,8 +27,8 @@ class ClassificationTask(LightningModule):
     """Trains `net`, judges every picture once, and keeps what makes a checkpoint answer for itself.
 
     The learning rate is a pure function of the optimizer step (linear warm-up, then cosine to zero), so a resumed run
-    needs no scheduler state and a new `lr` takes effect at once. Temperature and thresholds are fitted on each validation pass of
-    a fit and stored as buffers.
+    needs no scheduler state and a new `lr` takes effect at once. Temperature and thresholds are fitted on each validation pass
+    of a fit and stored as buffers.
 
     Args:
         net: (B, 3, H, W) in [0, 1] -> (B,) logits.
@@ -60,7 +60,9 @@ class ClassificationTask(LightningModule):
         self.optimizer, self.class_weight, self.label_smoothing, self.warmup = optimizer, class_weight, label_smoothing, warmup
         self.average = None
         if ema_decay is not None:
-            self.average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True).requires_grad_(False)
+            self.average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True).requires_grad_(
+                False
+            )
         self.register_buffer("temperature_", torch.ones((), dtype=torch.float64))
         # before any calibration nothing may be said for certain: every verdict is inconclusive
         self.register_buffer("thresholds_", torch.tensor([0.0, math.inf, -math.inf], dtype=torch.float64))
@@ -164,7 +166,9 @@ class ClassificationTask(LightningModule):
         trainer, data = self.trainer, self.trainer.datamodule
         facts = {name: np.full(len(row), "") for name in ("source", "method")} | {"group": row.astype(str)}
         if data is not None:
-            whole = all(limit == 1.0 for limit in (trainer.limit_val_batches, trainer.limit_test_batches, trainer.limit_predict_batches))
+            whole = all(
+                limit == 1.0 for limit in (trainer.limit_val_batches, trainer.limit_test_batches, trainer.limit_predict_batches)
+            )
             data.check_ledger("val" if stage == "val" else "test", row, whole and not trainer.sanity_checking)
             facts = data.describe(row)
         self.verdicts = Verdicts(row, logit, label, facts["source"], facts["method"], facts["group"])
@@ -229,7 +233,7 @@ class ClassificationTask(LightningModule):
 
 
 def cosine_with_warmup(step: int, total: float, warmup: float) -> float:
-    """Factor in (0, 1] on the peak learning rate at `step` of `total`: linear over the share `warmup`, then a cosine to zero."""
+    """Factor in (0, 1] on the peak learning rate at `step` of `total`: linear over a share `warmup`, then a cosine to zero."""
     if not math.isfinite(total):
         return 1.0
     rise = warmup * total

@@ -54,7 +54,7 @@ def test_ranks_share_one_order_wherever_it_starts(num_rows, world, position):
     whole = list(TrainSampler(order, num_rows, 8, 0, 1, lambda: position))
     assert len(whole) == num_rows // 8 - position % (num_rows // 8)
     for batch, parts in zip(whole, zip(*per_rank, strict=True), strict=True):
-        assert sorted(batch) == sorted(sum(parts, []))
+        assert sorted(batch) == sorted(at for part in parts for at in part)
         assert {epoch for epoch, _ in batch} == {position // (num_rows // 8)}
 
 

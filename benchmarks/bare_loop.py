@@ -1,4 +1,4 @@
-"""The strongest bare-torch recipe that we know for 140K, as a peer for `dfd fit`: no framework, nothing of dfd's but its import.
+"""The strongest bare-torch recipe that we know for 140K, as a peer for `dfd fit`: no framework, no dfd beyond its import.
 
 mobilenetv2_100 from ImageNet weights; native 128 px crops; half of the images are delivered (resized by .5-1, half of those
 back; blurred; JPEG 40-95) before the crop; AdamW, cosine, head started small; the epoch is chosen on valid by AUC.

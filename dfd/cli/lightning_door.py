@@ -270,6 +270,12 @@ def _with_checkpoint(verb: str, args: list[str]) -> tuple[Path | None, list[str]
     experiment, view = experiment_of(checkpoint)
     if "data" not in experiment and "--data" not in rest:
         raise ValueError(f"{checkpoint} does not say what data it was trained on. Name some: --data data/140k.yaml.")
+    roots = experiment.get("data", {}).get("init_args", {}).get("roots", [])
+    gone = [root for root in ([roots] if isinstance(roots, str) else roots) if not Path(root).exists()]
+    if gone and not any(re.match(r"--data(\.init_args)?(\.roots)?(=|$)", arg) for arg in rest):
+        raise ValueError(
+            f"{checkpoint} was trained on {', '.join(gone)}, which is not here. Name other data: --data.roots=FOLDER."
+        )
     options = ["--config", json.dumps(experiment), *judged_as_trained(rest, view), f"--ckpt_path={checkpoint}"]
     return _beside(checkpoint, verb), options
 

@@ -22,6 +22,7 @@ class ProgressLines(Callback):
         self.seconds, self.metric = seconds, metric
         self._images = 0
         self._start = self._said = 0.0
+        self._trained_at = ""  # images/s up to the validation, which counts no images
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._restart()
@@ -36,7 +37,7 @@ class ProgressLines(Callback):
             self._say(trainer, f"{_epoch(trainer)}  {step}  loss {loss:.4f}  {self._speed()}")
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._trained_at = self._speed() if trainer.state.fn == "fit" else ""
+        self._trained_at = self._speed()
         self._said = time.monotonic()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -46,8 +47,9 @@ class ProgressLines(Callback):
             if name in trainer.callback_metrics
         }
         facts = "  ".join(f"{name} {float(value):.4f}" for name, value in seen.items())
-        speed = getattr(self, "_trained_at", "") or self._speed()
-        self._say(trainer, f"{_epoch(trainer)}  {facts}  {speed}  {time.monotonic() - self._start:.0f} s")
+        self._say(
+            trainer, f"{_epoch(trainer)}  {facts}  {self._trained_at or self._speed()}  {time.monotonic() - self._start:.0f} s"
+        )
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._restart()
@@ -71,7 +73,7 @@ class ProgressLines(Callback):
             self._say(trainer, f"{done} {batch_idx + 1}/{num_batches[dataloader_idx]} batches")
 
     def _restart(self) -> None:
-        self._images, self._start = 0, time.monotonic()
+        self._images, self._start, self._trained_at = 0, time.monotonic(), ""
         self._said = self._start
 
     def _due(self) -> bool:

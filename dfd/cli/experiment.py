@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import LightningModule
+from torch import nn
 
 
 def experiment_of(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
@@ -19,19 +20,31 @@ def experiment_of(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any] | No
     net, facts = load_net(checkpoint)  # refuses what is not ours; built, so that every `pretrained` in it is off
     task = facts.get("task") or {"class_path": "dfd.tasks.ClassificationTask", "init_args": {}}
     data = facts.get("data")
+    # these name classes to import, and belong to training or to another evaluation
+    task, data = _without(task, "net", "optimizer"), data and _without(data, "augment", "corruption")
     for what, made in (("task", task), ("data", data)):
-        if made and not made["class_path"].startswith("dfd."):
+        if foreign := [path for path in _class_paths(made) if not path.startswith("dfd.")]:
             raise ValueError(
-                f"{checkpoint} names a {what} from outside dfd, {made['class_path']}, and a file may not choose code to run. "
+                f"{checkpoint} names a {what} with code from outside dfd, {foreign[0]}, and a file may not choose code to run. "
                 "Name the experiment yourself: --config CONFIG --ckpt_path CHECKPOINT."
             )
-    # optimizer, augmentation and corruption name classes to import, and belong to training or to another evaluation
-    init = {key: value for key, value in task["init_args"].items() if key not in ("net", "optimizer")}
-    experiment: dict[str, Any] = {"model": {"class_path": task["class_path"], "init_args": {**init, "net": recipe(net)}}}
-    if data:
-        init = {key: value for key, value in data["init_args"].items() if key not in ("augment", "corruption")}
-        experiment["data"] = {"class_path": data["class_path"], "init_args": init}
-    return experiment, facts.get("view")
+    task["init_args"]["net"] = recipe(net)
+    return {"model": task} | ({"data": data} if data else {}), facts.get("view")
+
+
+def _without(made: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {**made, "init_args": {name: value for name, value in made["init_args"].items() if name not in names}}
+
+
+def _class_paths(made: Any) -> Iterator[str]:
+    """Every class path in a config."""
+    if isinstance(made, dict):
+        if "class_path" in made:
+            yield made["class_path"]
+        made = list(made.values())
+    if isinstance(made, list):
+        for value in made:
+            yield from _class_paths(value)
 
 
 def judged_as_trained(args: list[str], view: dict[str, Any] | None) -> list[str]:
@@ -44,16 +57,18 @@ def judged_as_trained(args: list[str], view: dict[str, Any] | None) -> list[str]
     return seen
 
 
-def check_same_net(checkpoint: Path, model: LightningModule) -> None:
+def check_same_net(checkpoint: Path, net: nn.Module) -> None:
+    """ValueError with the arguments that differ, unless the checkpoint's weights fit the net that a config asks for."""
     from dfd.models.checkpoint import load_net, recipe
 
-    stored, facts = load_net(checkpoint, allow=("",))  # the config has named this code already
-    if _shapes(stored) != _shapes(model.net):
-        differences = "; ".join(_differences(facts["net"], recipe(model.net))[:4])
+    asked = recipe(net)
+    stored, facts = load_net(checkpoint, allow={f"{path.partition('.')[0]}." for path in _class_paths(asked)})
+    if _shapes(stored) != _shapes(net):
+        differences = "; ".join(_differences(facts["net"], asked)[:4])
         raise ValueError(f"{checkpoint} holds another net than the config: {differences}. Use its own config, or train anew.")
 
 
-def _shapes(net: Any) -> dict[str, tuple[int, ...]]:
+def _shapes(net: nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in net.state_dict().items()}
 
 

@@ -215,11 +215,12 @@ class RunCLI(LightningCLI):
         return [table, online]
 
     def after_instantiate_classes(self) -> None:
-        if hasattr(self.model, "made_from"):
+        checkpoint = self.config_init[self.verb].get("ckpt_path")
+        if hasattr(self.model, "made_from"):  # a task of dfd's, or one that keeps its ways
             plain = yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.verb]
             self.model.made_from = {"task": plain["model"], "data": plain["data"]}
-        if checkpoint := self.config_init[self.verb].get("ckpt_path"):
-            check_same_net(Path(checkpoint), self.model)
+            if checkpoint and Path(checkpoint).suffix:  # Lightning's own words, such as last, have none
+                check_same_net(Path(checkpoint), self.model.net)
         gc.enable()
         gc.freeze()  # what was imported stays: later collections need not walk it
         self._say(f"run folder: {_shown(self.folder)}")

@@ -122,8 +122,9 @@ def test_modes_come_back_after_a_failure(net):
     assert net.training and net.head[0].training and torch.is_grad_enabled()
 
 
-def test_works_where_lightning_validates(net, batch):
-    with torch.inference_mode():
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_works_where_lightning_validates(mode, net, batch):
+    with mode():
         image, label = batch[0].clone(), batch[1].clone()
         inside = PGD(EPS, steps=3)(net, image, label, seed=3)
         net.eval()(inside)

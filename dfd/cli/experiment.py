@@ -18,7 +18,8 @@ def experiment_of(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any] | No
     from dfd.models.checkpoint import load_net, recipe
 
     net, facts = load_net(checkpoint)  # refuses what is not ours; built, so that every `pretrained` in it is off
-    task = facts.get("task") or {"class_path": "dfd.tasks.ClassificationTask", "init_args": {}}
+    average = {"ema_decay": facts.get("ema_decay")}
+    task = facts.get("task") or {"class_path": "dfd.tasks.ClassificationTask", "init_args": average}
     data = facts.get("data")
     # these name classes to import, and belong to training or to another evaluation
     task, data = _without(task, "net", "optimizer"), data and _without(data, "augment", "corruption")

@@ -153,10 +153,11 @@ class ShardDataModule(LightningDataModule):
         sampler = TrainSampler(lambda epoch: order(epoch=epoch), num_rows, self.batch_size, rank, world, self._position)
         return self._loader(sampler, self.augment, training=True)
 
-    def _position(self) -> int:
+    def _position(self, num_batches: int) -> tuple[int, int]:
         if self.trainer is None or self.trainer.overfit_batches:  # the same batches again and again
-            return 0
-        return self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
+            return 0, 0
+        shown = min(num_batches, self.trainer.num_training_batches)  # fewer under limit_train_batches
+        return divmod(self.trainer.fit_loop.epoch_loop.batch_progress.total.ready, int(shown))
 
     def val_dataloader(self) -> DataLoader:
         return self._eval_loader("val")

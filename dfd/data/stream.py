@@ -79,8 +79,8 @@ class TrainSampler(Sampler[list[tuple[int, int]]]):
         order: epoch -> (R,) rows, the same on every rank, R constant.
         num_rows: R.
         batch_size: global.
-        position: global batches that this run has consumed, from which epoch and batch follow: Lightning tells nobody else
-            where a resumed epoch stands.
+        position: batches an epoch -> (epoch, batch) where the run stands, asked anew at each start of an epoch: Lightning
+            tells nobody else where a resumed one goes on.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class TrainSampler(Sampler[list[tuple[int, int]]]):
         batch_size: int,
         rank: int,
         world: int,
-        position: Callable[[], int],
+        position: Callable[[int], tuple[int, int]],
     ):
         self.order, self.batch_size, self.rank, self.world, self.position = order, batch_size, rank, world, position
         self.num_batches = num_rows // batch_size
@@ -99,7 +99,7 @@ class TrainSampler(Sampler[list[tuple[int, int]]]):
         return self.num_batches
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        epoch, start = divmod(self.position(), len(self))
+        epoch, start = self.position(len(self))
         rows = self.order(epoch)
         for batch in range(start, len(self)):
             mine = rows[batch * self.batch_size : (batch + 1) * self.batch_size][self.rank :: self.world]

@@ -58,7 +58,7 @@ class ClassificationTask(LightningModule):
         recipe(net)  # refuses now, not at the first checkpoint, a net that could not be rebuilt
         self.net = net.to(memory_format=torch.channels_last)
         self.optimizer, self.class_weight, self.label_smoothing, self.warmup = optimizer, class_weight, label_smoothing, warmup
-        self.average = None
+        self.average, self.ema_decay = None, ema_decay
         if ema_decay is not None:
             self.average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True).requires_grad_(
                 False
@@ -214,6 +214,7 @@ class ClassificationTask(LightningModule):
             "thresholds": self.thresholds,
             "calibrated_on": self.calibrated_on,
             "selected_on": self.selected_on,
+            "ema_decay": self.ema_decay,  # where no command line wrote down the task: whether there is an average
             **self.made_from,
         }
 

@@ -50,8 +50,10 @@ def test_weights_show_whole_permutations_and_a_fraction():
 @settings(max_examples=40, deadline=None)
 def test_ranks_share_one_order_wherever_it_starts(num_rows, world, position):
     order = order_of(num_rows)
-    per_rank = [list(TrainSampler(order, num_rows, 8, rank, world, lambda: position)) for rank in range(world)]
-    whole = list(TrainSampler(order, num_rows, 8, 0, 1, lambda: position))
+    per_rank = [
+        list(TrainSampler(order, num_rows, 8, rank, world, lambda batches: divmod(position, batches))) for rank in range(world)
+    ]
+    whole = list(TrainSampler(order, num_rows, 8, 0, 1, lambda batches: divmod(position, batches)))
     assert len(whole) == num_rows // 8 - position % (num_rows // 8)
     for batch, parts in zip(whole, zip(*per_rank, strict=True), strict=True):
         assert sorted(batch) == sorted(at for part in parts for at in part)
@@ -94,7 +96,7 @@ def test_augmentation_is_the_same_at_any_number_of_workers(contents, workers):
     dataset = ShardDataset(contents, view, [jitter], seed=3, training=True)
 
     def run(num_workers):
-        sampler = TrainSampler(lambda epoch: np.arange(40), 40, 8, 0, 1, lambda: 5)
+        sampler = TrainSampler(lambda epoch: np.arange(40), 40, 8, 0, 1, lambda batches: divmod(5, batches))
         return [batch for batch in DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=num_workers)]
 
     for batch, expected in zip(run(workers), run(0), strict=True):

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
@@ -101,6 +101,21 @@ def test_one_batch_can_be_learnt_by_heart(toy, tmp_path):
     data = toy(view=View(size=48, crops=1, longest=96, resize=True))
     trainer = fit(task, data, tmp_path, max_epochs=40, overfit_batches=1, limit_val_batches=0, enable_checkpointing=False)
     assert trainer.callback_metrics["train/loss"] < 0.15
+
+
+def test_short_epochs_stay_whole_past_the_end_of_the_data(toy, tmp_path):
+    shown = []
+
+    class Watch(Callback):
+        def on_train_batch_end(self, trainer, task, outputs, batch, batch_idx):
+            shown.append((trainer.current_epoch, *batch["row"].tolist()))
+
+    # 6 batches an epoch, 4 of them shown: the second epoch must not end at the sixth batch
+    fit(ClassificationTask(tiny()), toy(), tmp_path, limit_train_batches=4, enable_checkpointing=False, callbacks=[Watch()])
+    assert [epoch for epoch, *_ in shown] == [0] * 4 + [1] * 4
+    for number in range(2):
+        rows = [row for epoch, *batch in shown for row in batch if epoch == number]
+        assert len(rows) == len(set(rows)) == 64
 
 
 def test_first_loss_is_that_of_a_coin(toy, tmp_path):

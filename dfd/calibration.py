@@ -53,14 +53,17 @@ def fit_thresholds(logit: np.ndarray, label: np.ndarray) -> dict[str, float]:
     fpr5: the smallest value with at most 5% of the reals strictly above it, so "fake" may be said above it. A logit of a real.
     fnr5: the largest value with at most 5% of the fakes strictly below it, so "real" may be said below it. A logit of a fake.
 
-    Ties stay together, so the rate reached can be under 5%, never over; with fewer than 20 images of a class it is 0. When one
-    class is missing nothing is known of errors: balanced is 0.0, fpr5 inf and fnr5 -inf, and every verdict is inconclusive.
+    Ties stay together, so the rate reached can be under 5%, never over. With fewer than 20 images of a class, 5% is less than
+    one image and nothing is known of such a rate: fpr5 is inf, fnr5 -inf, and every verdict is inconclusive. When a class is
+    missing altogether, balanced is 0.0 as well.
 
     logit: (M,) raw; label: (M,) REAL, FAKE or -1 (left out). Raises ValueError on a logit that is not finite.
     """
     real, fake = _classes(logit, label)
     if not (len(real) and len(fake)):
         return {"balanced": 0.0, "fpr5": math.inf, "fnr5": -math.inf}
+    if min(len(real), len(fake)) < 1 / ERROR_RATE:
+        return {"balanced": _best_balanced(real, fake), "fpr5": math.inf, "fnr5": -math.inf}
     allowed = [math.floor(ERROR_RATE * len(scores) + 1e-9) for scores in (real, fake)]  # 1e-9: 0.05 * 20 must give 1
     return {
         "balanced": _best_balanced(real, fake),

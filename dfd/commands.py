@@ -36,15 +36,16 @@ def prepare(
     print(prepare(source, out, reader, workers=workers, overwrite=overwrite, allow_leaks=allow_leaks))
 
 
-def index(root: Path, /) -> None:
+def index(root: Path, /, *, allow_leaks: bool = False) -> None:
     """Makes the table of contents of WebDataset shards that were made elsewhere.
 
     Args:
         root: Folder that holds the .tar files.
+        allow_leaks: Keep the shards' own splits even where related pictures lie in two of them.
     """
     from dfd.data.index import index_root
 
-    print(index_root(root))
+    print(index_root(root, allow_leaks=allow_leaks))
 
 
 def score(
@@ -68,7 +69,7 @@ def score(
         whole: Take each file as a face crop like those in training instead of looking for faces.
         faces: YuNet's .onnx file; by default the one of DFD_YUNET or of the extra dfd[faces].
         json: Print JSON Lines, one object a face.
-        csv: Also write a table to this file; - prints it instead of the text.
+        csv: Also write a table to this file; --csv=- prints it instead of the text.
         device: Where the net runs, as torch names it.
         batch_size: Crops that go through the net at once.
         workers: Threads that decode and find faces; by default up to four.

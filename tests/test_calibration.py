@@ -54,7 +54,7 @@ def test_temperature_is_bounded_and_claims_nothing_without_errors():
 @given(ROWS)
 @settings(deadline=None)
 def test_thresholds_keep_their_error_rates_on_ties(rows):
-    logit, label = columns(rows)
+    logit, label = (np.tile(column, 20) for column in columns(rows))  # enough of each class to speak of 5%
     real, fake = logit[label == REAL], logit[label == FAKE]
     found = fit_thresholds(logit, label)
     assert (real > found["fpr5"]).mean() <= 0.05 and (fake < found["fnr5"]).mean() <= 0.05
@@ -68,7 +68,7 @@ def test_thresholds_keep_their_error_rates_on_ties(rows):
 @given(ROWS)
 @settings(deadline=None)
 def test_at_most_five_percent_of_a_class_get_the_wrong_word(rows):
-    logit, label = columns(rows)
+    logit, label = (np.tile(column, 20) for column in columns(rows))
     found = fit_thresholds(logit, label)
     words = np.array([verdict(value, found) for value in logit])
     assert (words[label == REAL] == "fake").mean() <= 0.05
@@ -76,9 +76,9 @@ def test_at_most_five_percent_of_a_class_get_the_wrong_word(rows):
 
 
 def test_the_band_lies_between_the_thresholds_in_either_order():
-    overlapping = fit_thresholds(np.array([-3.0, -1.0, 1.0, -1.5, 2.0, 3.0]), np.array([0, 0, 0, 1, 1, 1]))
+    overlapping = fit_thresholds(np.tile([-3.0, -1.0, 1.0, -1.5, 2.0, 3.0], 20), np.tile([0, 0, 0, 1, 1, 1], 20))
     assert overlapping == {"balanced": 1.5, "fpr5": 1.0, "fnr5": -1.5}
-    separating = fit_thresholds(np.array([-3.0, -2.0, 2.0, 5.0]), np.array([0, 0, 1, 1]))
+    separating = fit_thresholds(np.tile([-3.0, -2.0, 2.0, 5.0], 20), np.tile([0, 0, 1, 1], 20))
     assert separating == {"balanced": 0.0, "fpr5": -2.0, "fnr5": 2.0}
     for found, low, high in ((overlapping, -1.5, 1.0), (separating, -2.0, 2.0)):
         words = [verdict(value, found) for value in (low - 0.1, low, 0.0, high, high + 0.1)]
@@ -90,6 +90,14 @@ def test_with_one_class_every_verdict_is_inconclusive(label):
     found = fit_thresholds(np.array([-9.0, 9.0]), np.array([label, label]))
     assert found["balanced"] == 0
     assert {verdict(value, found) for value in (-1e9, -9.0, 0.0, 9.0, 1e9)} == {"inconclusive"}
+
+
+def test_too_few_images_to_speak_of_five_percent_make_every_verdict_inconclusive():
+    logit, label = np.r_[np.full(19, -5.0), np.full(40, 5.0)], np.repeat([0, 1], [19, 40])
+    found = fit_thresholds(logit, label)
+    assert found == {"balanced": 0.0, "fpr5": math.inf, "fnr5": -math.inf}
+    assert {verdict(value, found) for value in (-1e9, 0.0, 1e9)} == {"inconclusive"}
+    assert fit_thresholds(np.r_[logit, -5.0], np.r_[label, 0]) == {"balanced": 0.0, "fpr5": -5.0, "fnr5": 5.0}
 
 
 def test_adjacent_floats_are_parted():

@@ -72,7 +72,7 @@ class ShardDataModule(LightningDataModule):
             if not sum(counts):
                 raise ValueError(
                     f"{', '.join(self.roots)}: no image in the {split} split ({self._splits_text()}). "
-                    f"`dfd {stage}` needs one; prepare the source again or name another root."
+                    f"`dfd {getattr(stage, 'value', stage)}` needs one; prepare the source again or name another root."
                 )
             if stage == "fit" and min(counts) == 0:
                 raise ValueError(

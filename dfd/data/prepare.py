@@ -24,7 +24,7 @@ from dfd.data.readers import Reject, find_reader, recognise
 from dfd.data.report import REJECTED, SUFFIXES, Report
 from dfd.data.rounds import STATE, look_round, with_shards, write_round
 from dfd.data.settle import settle
-from dfd.data.shards import INDEX, SHARD_BYTES, TABLE, read_index, write_contents
+from dfd.data.shards import INDEX, SHARD_BYTES, TABLE, load_table, read_index, write_contents
 from dfd.data.splits import SPLITS
 from dfd.data.workers import Workers, usable_cores
 
@@ -126,6 +126,14 @@ def _finished(source: Path, out: Path) -> Report:
         raise ValueError(
             f"{out} holds finished shards of {made_from!r}, not of {source.name!r}. Choose another --out, or --overwrite."
         )
+    table, root = load_table(out), source.parent if source.is_file() else source
+    for row in table.select(["path", "length"]).take(list(range(0, len(table), max(1, len(table) // 500)))).to_pylist():
+        path = root / row["path"]  # a folder of the same name may be another one
+        if not path.is_file() or path.stat().st_size != row["length"]:
+            raise ValueError(
+                f"{out} holds finished shards of other pictures than {source} has: {row['path']} is not there as it was. "
+                "Choose another --out, or --overwrite."
+            )
     shutil.rmtree(out / STATE, ignore_errors=True)
     return Report.of(out, index, already=True)
 

@@ -78,6 +78,9 @@ def test_finished_shards_are_left_alone(source, tmp_path):
     assert prepare(source, out, workers=1).already
     assert contents(out) == before and {path: path.stat().st_mtime_ns for path in out.iterdir()} == times
     assert prepare(source, out, workers=1, overwrite=True).images == 121
+    (source / "real" / "new.png").write_bytes(picture(1000) + b"more")
+    with pytest.raises(ValueError, match=r"other pictures than .*new.png is not there as it was"):
+        prepare(source, out)
     source.rename(tmp_path / "others")
     with pytest.raises(ValueError, match="'faces', not of 'others'"):
         prepare(tmp_path / "others", out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,8 +16,10 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from dfd.batch import Batch, Sample
-from dfd.data.shards import load_table
-from dfd.data.stream import Contents, EvalSampler, ShardDataset, TrainSampler, collate, epoch_order
+from dfd.data.handover import AHEAD, Exchange, collate
+from dfd.data.leaks import counted
+from dfd.data.shards import load_table, read_index
+from dfd.data.stream import Contents, EvalSampler, ShardDataset, TrainSampler, epoch_order
 from dfd.data.synthetic import make_toy, toy_root
 from dfd.data.view import View
 
@@ -30,8 +33,10 @@ class ShardDataModule(LightningDataModule):
             each of its training samples once and half of them a second time in an epoch. Weights touch training only.
         view: crop size, and how evaluation cuts a picture.
         batch_size: images of a global batch, over all ranks.
-        augment: training stages on the whole picture, before the crop: `stage(sample, rng) -> sample`, one or several in order.
-        corruption: the same for evaluation, on the picture as found; for judging under JPEG and the like.
+        augment: training stages on the whole picture, before the crop: `stage(sample, rng) -> sample`, one or several.
+        val_augment: the same for validation pictures, drawn once for all epochs and runs. A net that is chosen and calibrated
+            on clean pictures alone is too sure of delivered ones.
+        corruption: stages of evaluation, on the picture as found, instead of `val_augment`: judging under JPEG and the like.
         num_workers: decoding processes a rank; 0 decodes in the training process.
         window: shards that are shuffled together; None shuffles everything.
         seed: of order and augmentation.
@@ -43,6 +48,7 @@ class ShardDataModule(LightningDataModule):
         view: View = View(),  # noqa: B008  frozen
         batch_size: int = 32,
         augment: Stages = None,
+        val_augment: Stages = None,
         corruption: Stages = None,
         num_workers: int = 2,
         window: int | None = None,
@@ -59,8 +65,13 @@ class ShardDataModule(LightningDataModule):
             raise ValueError(f"data.roots has weights that are not positive: {bad}. Leave a root out instead of weighing it 0.")
         if batch_size < 1:
             raise ValueError(f"data.batch_size={batch_size}: it takes at least one image.")
+        if num_workers < 0:
+            raise ValueError(f"data.num_workers={num_workers} is negative. Use 0 to decode in the training process.")
+        if seed < 0:
+            raise ValueError(f"data.seed={seed} is negative. Use 0 or more.")
         self.view, self.batch_size, self.num_workers, self.window, self.seed = view, batch_size, num_workers, window, seed
-        self.augment, self.corruption = _stages(augment), _stages(corruption)
+        self.augment, self.val_augment, self.corruption = _stages(augment), _stages(val_augment), _stages(corruption)
+        self.leaks: dict[str, str] = {}  # of each root that was prepared with --allow-leaks: how often splits share pictures
         self._table: pa.Table | None = None
 
     def setup(self, stage: str) -> None:
@@ -84,6 +95,8 @@ class ShardDataModule(LightningDataModule):
         tables, shards, columns = [], [], []
         for index, root in enumerate(self.roots):
             table = load_table(Path(root))
+            if known := counted(read_index(Path(root)).get("leaks", {}).get("counts", {})):
+                self.leaks[root] = known
             names = (
                 table["shard"].combine_chunks().dictionary_encode()
                 if not pa.types.is_dictionary(table["shard"].type)
@@ -122,6 +135,10 @@ class ShardDataModule(LightningDataModule):
         names = {"key": "key", "path": "path", "split": "split", "source": "source", "method": "method", "group": "family"}
         return {name: lines[column].to_numpy(zero_copy_only=False).astype(str) for name, column in names.items()}
 
+    def fingerprints(self, rows: np.ndarray) -> np.ndarray:
+        """(R,) int64 of the bytes of each picture's file: the head of its SHA-256."""
+        return np.array([int(digest[:15], 16) for digest in self._table["sha256"].take(np.asarray(rows)).to_pylist()], np.int64)
+
     def _splits_text(self) -> str:
         return ", ".join(f"{name} {len(rows)}" for name, rows in self._rows.items())
 
@@ -151,7 +168,7 @@ class ShardDataModule(LightningDataModule):
                 f"the train split shows {num_rows} images an epoch, fewer than data.batch_size={self.batch_size}. Lower it."
             )
         sampler = TrainSampler(lambda epoch: order(epoch=epoch), num_rows, self.batch_size, rank, world, self._position)
-        return self._loader(sampler, self.augment, training=True)
+        return self._loader(sampler, self.batch_size // world, self.augment, training=True)
 
     def _position(self, num_batches: int) -> tuple[int, int]:
         if self.trainer is None or self.trainer.overfit_batches:  # the same batches again and again
@@ -176,16 +193,25 @@ class ShardDataModule(LightningDataModule):
                 f"the {split} split has {len(rows)} images for {world} ranks; each rank needs one. Use at most {len(rows)}."
             )
         batch_size = max(1, self.batch_size // world // self.view.num_crops)  # in crops, a batch is as large as in training
-        return self._loader(EvalSampler(rows, batch_size, rank, world), self.corruption, training=False)
+        stages = self.corruption or (self.val_augment if split == "val" else [])
+        return self._loader(EvalSampler(rows, batch_size, rank, world), batch_size, stages, training=False)
 
-    def _loader(self, sampler: TrainSampler | EvalSampler, stages: Sequence, training: bool) -> DataLoader:
+    def _loader(self, sampler: TrainSampler | EvalSampler, batch_size: int, stages: Sequence, training: bool) -> DataLoader:
+        """`batch_size` of this rank."""
+        # every run is judged on the same pictures, whatever its seed
+        dataset = ShardDataset(self.contents, self.view, stages, self.seed if training else 0, training, self._name)
+        if not self.num_workers:
+            return DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, pin_memory=torch.cuda.is_available())
+        forked = multiprocessing.get_context().get_start_method() == "fork"  # the others share no anonymous memory
+        largest = batch_size * (1 if training else self.view.num_crops) * self.view.size**2 * 3
         return DataLoader(
-            ShardDataset(self.contents, self.view, stages, self.seed, training, self._name),
+            dataset,
             batch_sampler=sampler,
-            collate_fn=collate,
+            collate_fn=Exchange(largest, self.num_workers) if forked else collate,
             num_workers=self.num_workers,
+            prefetch_factor=AHEAD,
             pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.num_workers > 0,
+            persistent_workers=True,
             worker_init_fn=_one_thread,
         )
 
@@ -220,7 +246,7 @@ class ToyDataModule(ShardDataModule):
         picture: side of a picture in pixels.
         toy_seed: of the drawings.
         folder: where the shards go; by default the cache folder ($DFD_CACHE or ~/.cache/dfd).
-        view, batch_size, augment, corruption, num_workers, seed: as in `ShardDataModule`.
+        view, batch_size, augment, val_augment, corruption, num_workers, seed: as in `ShardDataModule`.
     """
 
     def __init__(
@@ -232,13 +258,14 @@ class ToyDataModule(ShardDataModule):
         view: View = View(),  # noqa: B008
         batch_size: int = 32,
         augment: Stages = None,
+        val_augment: Stages = None,
         corruption: Stages = None,
         num_workers: int = 2,
         seed: int = 0,
     ):
         self.toy = {"num_images": num_images, "size": picture, "seed": toy_seed}
         root = Path(folder) if folder else toy_root(**self.toy)
-        super().__init__(str(root), view, batch_size, augment, corruption, num_workers, None, seed)
+        super().__init__(str(root), view, batch_size, augment, val_augment, corruption, num_workers, None, seed)
 
     def prepare_data(self) -> None:
         make_toy(Path(next(iter(self.roots))), **self.toy)

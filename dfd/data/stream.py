@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch.utils.data import Dataset, Sampler
 
 from dfd.batch import Sample
@@ -19,6 +18,7 @@ from dfd.data.decode import Undecodable, decode
 from dfd.data.view import View
 
 Stage = Callable[[Sample, np.random.Generator], Sample]
+_EMPTY = np.zeros(4, np.uint64)
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,8 @@ class ShardDataset(Dataset[Sample]):
     ):
         self.contents, self.view, self.stages = contents, view, list(stages)
         self.seed, self.training, self.name_of = seed, training, name_of
+        self._draws = np.random.Philox()
+        self._random = np.random.Generator(self._draws)
         self._files: dict[int, int] = {}  # shard -> file descriptor; pread shares them safely across forks
 
     def __len__(self) -> int:
@@ -159,9 +161,20 @@ class ShardDataset(Dataset[Sample]):
             )
         return data
 
+    def _draw(self, epoch: int, row: int) -> np.random.Generator:
+        """Good until the next sample: the same numbers for (seed, epoch, row) on any rank and worker.
+
+        Philox (Salmon et al., SC 2011) is keyed and counts, so to seed it is to set it: a fifth of `default_rng`'s time.
+        """
+        state = {"counter": np.array([0, row, 0, 0], np.uint64), "key": np.array([self.seed, epoch], np.uint64)}
+        self._draws.state = {
+            "bit_generator": "Philox", "state": state, "buffer": _EMPTY, "buffer_pos": 4, "has_uint32": 0, "uinteger": 0,
+        }  # fmt: skip
+        return self._random
+
     def __getitem__(self, at: tuple[int, int]) -> Sample:
         epoch, row = at
-        rng = np.random.default_rng((self.seed, epoch, row))  # the same draw on any rank and worker
+        rng = self._draw(epoch, row)
         try:
             image = decode(self.read(row))
         except Undecodable as error:
@@ -174,16 +187,8 @@ class ShardDataset(Dataset[Sample]):
         for stage in self.stages:
             sample = stage(sample, rng)
         cut = self.view.train(sample["image"], rng) if self.training else self.view.judge(sample["image"])
-        return {**sample, "image": cut}
+        # a copy, so that the next picture is decoded into the same memory, still in the processor's cache
+        return {**sample, "image": np.ascontiguousarray(cut)}
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_files": {}}  # a spawned worker opens its own
-
-
-def collate(samples: list[Sample]) -> dict[str, torch.Tensor]:
-    """Image (B, H, W, 3) or (B, N, H, W, 3) uint8, label (B,), row (B,): a quarter of float's bytes to the device."""
-    return {
-        "image": torch.from_numpy(np.stack([sample["image"] for sample in samples])),
-        "label": torch.tensor([sample["label"] for sample in samples]),
-        "row": torch.tensor([sample["row"] for sample in samples]),
-    }

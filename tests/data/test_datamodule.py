@@ -131,3 +131,31 @@ def test_roots_that_mean_nothing_are_refused(wrong):
 def test_a_missing_root_says_what_makes_one(tmp_path):
     with pytest.raises(ValueError, match="dfd prepare"):
         make(str(tmp_path / "nowhere"))
+
+
+def darker(sample, rng):
+    return {**sample, "image": sample["image"] // 2}
+
+
+def shifted(sample, rng):
+    return {**sample, "image": sample["image"] // 2 + np.uint8(rng.integers(100))}
+
+
+def _pixels(data, loader):
+    return np.concatenate([batch["image"].numpy() for batch in getattr(data, f"{loader}_dataloader")()])
+
+
+def test_validation_pictures_go_through_val_augment_alike_in_every_run(roots):
+    plain, one, other = make(roots), make(roots, val_augment=shifted), make(roots, val_augment=shifted, seed=7)
+    assert (_pixels(one, "val") == _pixels(one, "val")).all(), "drawn once for all epochs"
+    assert (_pixels(one, "val") == _pixels(other, "val")).all(), "and for all seeds"
+    assert (_pixels(one, "val") != _pixels(plain, "val")).any()
+    assert (_pixels(one, "test") == _pixels(plain, "test")).all()
+    judged = make(roots, val_augment=shifted, corruption=darker)
+    assert (_pixels(judged, "val") == _pixels(make(roots, corruption=darker), "val")).all()
+
+
+@pytest.mark.parametrize(("wrong", "says"), [({"seed": -1}, "data.seed=-1"), ({"num_workers": -2}, "data.num_workers=-2")])
+def test_negative_numbers_are_refused(roots, wrong, says):
+    with pytest.raises(ValueError, match=says):
+        ShardDataModule(roots, VIEW, **wrong)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from dfd.data.stream import Contents, EvalSampler, ShardDataset, TrainSampler, collate, epoch_order
+from dfd.data.handover import collate
+from dfd.data.stream import Contents, EvalSampler, ShardDataset, TrainSampler, epoch_order
 from dfd.data.view import View
 
 
@@ -132,3 +133,17 @@ def test_view_enlarges_nothing():
 def test_a_view_that_cannot_be_is_refused(wrong):
     with pytest.raises(ValueError, match="view"):
         View(**wrong)
+
+
+def test_draws_depend_on_seed_epoch_and_row_alone(contents):
+    def draws(seed, epoch, row, before=0):
+        dataset = ShardDataset(contents, View(size=32, longest=None), [], seed, training=True)
+        for _ in range(before):
+            dataset._draw(1, 2).integers(9, dtype=np.uint8)  # half a word stays behind in the generator
+        return tuple(dataset._draw(epoch, row).random(8))
+
+    assert draws(3, 1, 5) == draws(3, 1, 5, before=3)
+    places = [(seed, epoch, row) for seed in range(5) for epoch in range(8) for row in range(50)]
+    drawn = np.array([draws(*place) for place in places])
+    assert len({tuple(line) for line in drawn}) == len(places)
+    assert abs(drawn.mean() - 0.5) < 0.01 and abs(np.corrcoef(drawn, rowvar=False)[np.triu_indices(8, 1)]).max() < 0.1

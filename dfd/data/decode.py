@@ -8,6 +8,7 @@ import io
 import warnings
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import simplejpeg
 
@@ -44,21 +45,27 @@ def decode(data: bytes) -> np.ndarray:
 
 
 def probe(data: bytes) -> Facts:
-    """Format and upright size of a picture that `decode` would decode; raises Undecodable exactly where `decode` would.
+    """Format and upright size of a picture that `decode` would decode; raises Undecodable exactly where `decode` would."""
+    return glance(data)[0]
 
-    A JPEG's entropy-coded data is read in full, since that is where damage shows, but at an eighth of the size and in gray:
-    two thirds of the time of decoding it.
+
+def glance(data: bytes) -> tuple[Facts, np.ndarray]:
+    """As `probe`, and a small gray copy (h, w) uint8 of the picture, upright, its sides 64 or more where the picture's are.
+
+    A JPEG's entropy-coded data is read in full, since that is where damage shows, but at an eighth of the size or so and in
+    gray: three quarters of the time of decoding it.
     """
     size = _plain_jpeg(data)
     if size is None:
         name, image = _with_pillow(data)
-        return Facts(name, image.shape[1], image.shape[0])
+        return Facts(name, image.shape[1], image.shape[0]), cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     try:
-        simplejpeg.decode_jpeg(data, "GRAY", fastdct=True, min_height=1, min_width=1)
+        gray = simplejpeg.decode_jpeg(data, "GRAY", fastdct=True, min_height=64, min_width=64)[..., 0]
     except ValueError as error:
         raise Undecodable(f"damaged JPEG: {error}") from error
-    height, width = size if _jpeg_orientation(data) < 5 else size[::-1]
-    return Facts("JPEG", width, height)
+    orientation = _jpeg_orientation(data)
+    height, width = size if orientation < 5 else size[::-1]
+    return Facts("JPEG", width, height), _upright(gray, orientation)
 
 
 def _plain_jpeg(data: bytes) -> tuple[int, int] | None:
@@ -167,7 +174,7 @@ def _tiff_orientation(tiff: bytes) -> int:
 
 
 def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
-    """(H, W, 3), or (W, H, 3) for the orientations 5 to 8, as a camera held that way saw it."""
+    """(H, W) or (H, W, 3), its sides swapped for the orientations 5 to 8, as a camera held that way saw it."""
     if orientation in (5, 6, 7, 8):
         image = image.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

@@ -1,7 +1,8 @@
 """`dfd index`: the table of contents of WebDataset shards that were made elsewhere.
 
 A sample is a picture beside a `json` ({"label": 0, 1, "real" or "fake", and what else `dfd prepare` writes}) or a `cls`
-(0 or 1). Nothing but these, "mask.png" and the picture is read: a pickle in a tar runs whatever its author likes.
+(one of the same four); 1 is fake. Nothing but these, "mask.png" and the picture is read: a pickle in a tar runs whatever its
+author likes.
 """
 
 import hashlib
@@ -10,28 +11,39 @@ import os
 import tarfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dfd.data.decode import Undecodable, probe
-from dfd.data.durable import make_folder
+from dfd.batch import LABELS
+from dfd.data.decode import Undecodable, glance
+from dfd.data.leaks import perceptual_hash
 from dfd.data.look import MAX_BYTES
 from dfd.data.progress import progress
 from dfd.data.readers.row import IMAGE_SUFFIXES, LABEL_WORDS, SPLIT_WORDS, Reject, words
 from dfd.data.report import Report
 from dfd.data.settle import settle
-from dfd.data.shards import SCHEMA, Shard, read_index, write_contents
+from dfd.data.shards import SCHEMA, WRITER, Shard, made_by, read_index, remake, write_contents
 from dfd.data.splits import SPLITS
-from dfd.data.workers import Workers, usable_cores
+from dfd.data.workers import Workers, num_processes
+from dfd.durable import make_folder
 
 _MAX_JSON, _MAX_CLS = 1 << 20, 16  # bytes
 # as SCHEMA, but a split may be unknown still and the family always is
 _PLAIN = {field.name: pa.string() if pa.types.is_dictionary(field.type) else field.type for field in SCHEMA}
 _FOUND = pa.schema([(name, kind) for name, kind in _PLAIN.items() if name != "family"])
+
+
+class Scan(NamedTuple):
+    """What one tar holds."""
+
+    rows: list[dict[str, Any]]
+    rejects: list[Reject]
+    shard: Shard
+    labels: Counter[str]  # "cls 1 as fake": how often
 
 
 def index_root(root: Path, workers: int | None = None, allow_leaks: bool = False) -> Report:
@@ -40,7 +52,8 @@ def index_root(root: Path, workers: int | None = None, allow_leaks: bool = False
     A split comes from the json, else from the shard's name ("val-0003.tar"), else from the family's hash.
 
     Raises:
-        ValueError: no uncompressed tars, a truncated one, or samples that `dfd prepare` would refuse as well.
+        ValueError: an output of `dfd prepare`; no uncompressed tars; a truncated one, or one of dfd's own that is damaged;
+            samples that `dfd prepare` would refuse as well.
         OSError: unwritable folder or full disk, in words.
     """
     root, start = Path(root), time.monotonic()
@@ -50,37 +63,57 @@ def index_root(root: Path, workers: int | None = None, allow_leaks: bool = False
         raise ValueError(
             f"{root}: `dfd prepare` was stopped before the end. Run the same command again: it makes the table itself."
         )
+    _refuse_prepared(root)
     paths = sorted(root.glob("*.tar"))
     if not paths:
         packed = next((path.name for path in root.glob("*.t*gz")), "")
         cure = f"Unpack {packed} and its like with gunzip: compressed tars have no offsets." if packed else "Name their folder."
         raise ValueError(f"{root}: no .tar shards. {cure}")
     make_folder(root)
-    tables, rejects, shards = [], [], []
-    count = min(workers or usable_cores(), len(paths))
+    tables, rejects, shards, labels = [], [], [], Counter()
+    count = min(num_processes(workers), len(paths))
     with Workers(count, __name__) as crew, progress(len(paths), "indexing shards") as advance:
-        for rows, refused, shard in crew.run(scan_shard, paths):
-            tables.append(pa.Table.from_pylist(rows, _FOUND))
-            rejects += refused
-            shards.append(shard)
+        for scan in crew.run(scan_shard, paths):
+            tables.append(pa.Table.from_pylist(scan.rows, _FOUND))
+            rejects += scan.rejects
+            shards.append(scan.shard)
+            labels += scan.labels
             advance(1)
     table = _with_unique_keys(pa.concat_tables(tables)).sort_by([("shard", "ascending"), ("offset", "ascending")])
-    table, num_rejected, num_crossing = settle(root, root, table, rejects, allow_leaks)
-    made_by = {"command": "index", "reader": "webdataset"}
-    write_contents(root, table.select(SCHEMA.names), _counted(shards, table), made_by, num_rejected)
-    return Report.of(root, read_index(root), families_crossing=num_crossing, seconds=time.monotonic() - start)
+    settled = settle(root, root, table, rejects, allow_leaks)
+    table = settled.table.select(SCHEMA.names)
+    facts = {
+        "command": "index",
+        "reader": "webdataset",
+        "labels": dict(sorted(labels.items())),
+        "splits_from": settled.splits_from,
+    }
+    write_contents(root, table, _counted(shards, table), facts, settled.num_rejected, settled.leaks.facts())
+    return Report.of(root, read_index(root), seconds=time.monotonic() - start)
 
 
-def scan_shard(path: Path) -> tuple[list[dict[str, Any]], list[Reject], Shard]:
-    """Runs in a worker: the rows of one tar, what was refused, and the tar's own facts."""
-    rows, rejects = [], []
+def _refuse_prepared(root: Path) -> None:
+    if made_by(root).get("command") == "prepare":
+        raise ValueError(
+            f"{root} was made by `dfd prepare`, which wrote its table: use it as it is. If it is damaged, copy it again, or "
+            f"`{remake(root)}` makes it again from the source."
+        )
+
+
+def scan_shard(path: Path) -> Scan:
+    """Runs in a worker: reads one tar to its end."""
+    rows, rejects, labels = [], [], Counter()
     with open(path, "rb") as file:
         try:
             for key, members in _samples(path):
                 try:
-                    rows.append(_row(path, file.fileno(), key, members))
+                    row, label = _row(path, file.fileno(), key, members)
                 except Undecodable as error:
+                    _refuse_damage(path, key, members, error)
                     rejects.append(Reject(f"{path.name}:{key}", str(error)))
+                else:
+                    rows.append(row)
+                    labels[label] += 1
         except tarfile.TarError as error:
             raise ValueError(
                 f"{path} is no whole tar: {error}, after {len(rows)} samples. Copy it again or remove it."
@@ -89,7 +122,13 @@ def scan_shard(path: Path) -> tuple[list[dict[str, Any]], list[Reject], Shard]:
         file.seek(0)
         while block := file.read(1 << 20):
             digest.update(block)
-    return rows, rejects, Shard(path.name, "", len(rows), path.stat().st_size, digest.hexdigest())
+    return Scan(rows, rejects, Shard(path.name, "", len(rows), path.stat().st_size, digest.hexdigest()), labels)
+
+
+def _refuse_damage(path: Path, key: str, members: Mapping[str, tarfile.TarInfo], error: Undecodable) -> None:
+    """Of shards that dfd itself wrote every sample was good once: one that is not says that others may be wrong as well."""
+    if any(member.uname == WRITER for member in members.values()):
+        raise ValueError(f"{path} is damaged at {key}: {error}. Copy it again, or make it again from its source.") from error
 
 
 def _samples(path: Path) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
@@ -112,19 +151,23 @@ def _samples(path: Path) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
         yield current, members
 
 
-def _row(path: Path, handle: int, key: str, members: dict[str, tarfile.TarInfo]) -> dict[str, Any]:
+def _row(path: Path, handle: int, key: str, members: dict[str, tarfile.TarInfo]) -> tuple[dict[str, Any], str]:
+    """A line of the table, and how its label was read."""
     images = [name for name in members if f".{name.rpartition('.')[2]}" in IMAGE_SUFFIXES and not name.startswith("mask.")]
     if len(images) != 1:
         raise Undecodable(f"{len(images)} pictures ({', '.join(members)}); a sample has one")
     member, mask = members[images[0]], members.get("mask.png")
-    facts = _facts(handle, members)
+    facts, label = _facts(handle, members)
     image = _read(handle, member, MAX_BYTES)
-    seen = probe(image)
+    digest = hashlib.sha256(image).hexdigest()
+    if member.uname == WRITER and facts.get("sha256") != digest:  # others may mean another file's by that name
+        raise Undecodable("its bytes are not those that dfd wrote")
+    seen, luma = glance(image)
     groups = facts.get("groups") or facts.get("group") or []
     split = str(facts.get("split") or "").lower() or next((word for word in words(path.stem) if word in SPLIT_WORDS), "")
     if split and split not in SPLIT_WORDS:
         raise Undecodable(f"split {split!r} is none of {', '.join(SPLITS)}")
-    return {
+    row = {
         "key": key,
         "path": str(facts.get("path") or member.name),
         "shard": path.name,
@@ -138,12 +181,14 @@ def _row(path: Path, handle: int, key: str, members: dict[str, tarfile.TarInfo])
         "method": str(facts.get("method") or ""),
         "groups": [str(group) for group in groups] if isinstance(groups, list) else [str(groups)],
         **seen._asdict(),
-        "sha256": hashlib.sha256(image).hexdigest(),
+        "sha256": digest,
+        "phash": perceptual_hash(luma),
     }
+    return row, label
 
 
-def _facts(handle: int, members: dict[str, tarfile.TarInfo]) -> dict[str, Any]:
-    """What the json says, with the label as 0 or 1."""
+def _facts(handle: int, members: dict[str, tarfile.TarInfo]) -> tuple[dict[str, Any], str]:
+    """What the json says, with the label as 0 or 1; and where that was found and how it was read."""
     facts: Any = {}
     if "json" in members:
         try:
@@ -152,12 +197,13 @@ def _facts(handle: int, members: dict[str, tarfile.TarInfo]) -> dict[str, Any]:
             raise Undecodable(f"its json cannot be read: {error}") from error
     if not isinstance(facts, dict):
         raise Undecodable("its json is no object")
-    told = facts.get("label")
+    told, where = facts.get("label"), "json.label"
     if told is None and "cls" in members:
-        told = _read(handle, members["cls"], _MAX_CLS).decode("ascii", "replace").strip()
-    if isinstance(told, (bool, float)) or str(told).lower() not in LABEL_WORDS:
+        told, where = _read(handle, members["cls"], _MAX_CLS).decode("ascii", "replace").strip(), "cls"
+    word = str(told).lower()
+    if isinstance(told, (bool, float)) or word not in LABEL_WORDS:
         raise Undecodable(f"label {told!r} is none of real, fake, 0 (real), 1 (fake)")
-    return {**facts, "label": LABEL_WORDS[str(told).lower()]}
+    return {**facts, "label": LABEL_WORDS[word]}, f"{where} {word} as {LABELS[LABEL_WORDS[word]]}"
 
 
 def _read(handle: int, member: tarfile.TarInfo, limit: int) -> bytes:

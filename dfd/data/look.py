@@ -7,9 +7,11 @@ import stat
 from functools import lru_cache
 from typing import NamedTuple
 
-from dfd.data.decode import Undecodable, probe
+from dfd.data.decode import Undecodable, glance, probe
+from dfd.data.leaks import perceptual_hash
 
 MAX_BYTES = 256_000_000  # of one file
+NO_FILE = "no file: a pipe, a socket or a device"
 
 
 class Look(NamedTuple):
@@ -22,17 +24,18 @@ class Look(NamedTuple):
     width: int = 0  # upright
     height: int = 0
     mask_length: int = 0
+    phash: bytes = b""  # of `perceptual_hash`
 
 
 def look_at(root: str, path: str, mask: str | None) -> Look:
     """Reads and checks a picture, and its mask where it has one."""
     try:
         data = read_inside(root, path)
-        facts = probe(data)
+        facts, luma = glance(data)
         mask_length = _check_mask(root, mask, facts.width, facts.height) if mask else 0
     except Undecodable as error:
         return Look(str(error))
-    return Look("", hashlib.sha256(data).hexdigest(), len(data), *facts, mask_length)
+    return Look("", hashlib.sha256(data).hexdigest(), len(data), *facts, mask_length, perceptual_hash(luma))
 
 
 def _check_mask(root: str, mask: str, width: int, height: int) -> int:
@@ -63,12 +66,13 @@ def read_inside(root: str, path: str) -> bytes:
         with open(handle, "rb", buffering=0) as file:
             facts = os.fstat(handle)
             if not stat.S_ISREG(facts.st_mode):
-                raise Undecodable("no plain file")
+                raise Undecodable(NO_FILE)
             if facts.st_size > MAX_BYTES:
                 raise Undecodable(f"{facts.st_size} bytes, more than the {MAX_BYTES // 1_000_000} MB that are read")
             data = file.read()
     except OSError as error:
-        raise Undecodable(f"cannot be opened: {os.strerror(error.errno or 0)}") from error
+        reason = NO_FILE if error.errno == errno.ENXIO else f"cannot be opened: {os.strerror(error.errno or 0)}"  # a socket
+        raise Undecodable(reason) from error
     if not data:
         raise Undecodable("empty file")
     return data
@@ -83,7 +87,7 @@ def _open(whole: str, root: str) -> int:
             raise
     real = os.path.realpath(whole)
     if not _below(real, root):
-        raise Undecodable("a link that leads out of the source folder")
+        raise Undecodable("a link that leads out of the source folder; cp -rL makes a copy without links")
     return os.open(real, flags)
 
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dfd.batch import FAKE, REAL
-from dfd.data.durable import appearing
 from dfd.data.readers.row import Reject, Row
 from dfd.data.splits import SPLITS
+from dfd.durable import appearing
 
 PLAN = pa.schema(
     {
@@ -107,24 +107,3 @@ def keep_plan(plan: pa.Table, path: Path, settings: dict[str, str]) -> None:
     if not path.is_file():
         with appearing(path) as part:
             pq.write_table(plan.replace_schema_metadata(settings), part)
-
-
-def plan_changes(plan: pa.Table, path: Path, settings: dict[str, str]) -> str:
-    """How the plan differs from the stored one, in words; "" where it does not, or none is stored."""
-    if not path.is_file():
-        return ""
-    stored = pq.read_table(path)
-    before = {name.decode(): value.decode() for name, value in (stored.schema.metadata or {}).items()}
-    if changed := [
-        f"{name} was {before.get(name)}, is {settings[name]}" for name in settings if before.get(name) != settings[name]
-    ]:
-        return "; ".join(changed)
-    if stored.cast(PLAN).equals(plan):
-        return ""
-    paths_before, paths_after = set(stored["path"].to_pylist()), set(plan["path"].to_pylist())
-    told = []
-    if gone := paths_before - paths_after:
-        told.append(f"{len(gone)} files are gone (first {min(gone)})")
-    if more := paths_after - paths_before:
-        told.append(f"{len(more)} files are new (first {min(more)})")
-    return "the source changed: " + (" and ".join(told) or "labels, groups, splits or masks differ")

@@ -3,7 +3,7 @@
     rows -> plan -> look (read, check, hash; parallel) -> families, splits -> shards (parallel) -> table, index
 
 What is finished of each step lies in OUT/.prepare, written atomically, so a run that was killed goes on where it stopped. The
-table and index.json come last: without them nothing trusts the folder.
+table and index.json come last: without them nothing trusts the folder. A lock keeps a second run out.
 """
 
 import errno
@@ -18,15 +18,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dfd import __version__
-from dfd.data.durable import PART, in_words, make_folder
-from dfd.data.plan import keep_plan, make_plan, plan_changes
+from dfd.data.changes import plan_changes, source_changes
+from dfd.data.lock import LOCK, alone
+from dfd.data.plan import keep_plan, make_plan
 from dfd.data.readers import Reject, find_reader, recognise
 from dfd.data.report import REJECTED, SUFFIXES, Report
 from dfd.data.rounds import STATE, look_round, with_shards, write_round
-from dfd.data.settle import settle
-from dfd.data.shards import INDEX, SHARD_BYTES, TABLE, load_table, read_index, write_contents
+from dfd.data.settle import Settled, settle
+from dfd.data.shards import INDEX, SHARD_BYTES, TABLE, Shard, made_by, read_index, write_contents
 from dfd.data.splits import SPLITS
-from dfd.data.workers import Workers, usable_cores
+from dfd.data.workers import Workers, num_processes
+from dfd.durable import PART, in_words, make_folder
 
 
 def prepare(
@@ -38,7 +40,7 @@ def prepare(
     overwrite: bool = False,
     allow_leaks: bool = False,
 ) -> Report:
-    """Makes shards of a source; goes on where an interrupted run stopped; leaves finished shards alone.
+    """Makes shards of a source; goes on where an interrupted run stopped; leaves finished shards of the same source alone.
 
     Args:
         source: a folder of pictures in a layout that a reader knows, or a CSV or JSON Lines file. It is only ever read.
@@ -50,59 +52,45 @@ def prepare(
         allow_leaks: keep official splits even if families cross them.
 
     Raises:
-        ValueError: what is wrong with the source or the arguments.
+        ValueError: what is wrong with the source or the arguments; the source changed since the shards were finished; another
+            process writes to `out`.
         OSError: unwritable folder or full disk, in words.
     """
-    source, out = Path(source), Path(out)
-    start = time.monotonic()
+    source, out, start = Path(source), Path(out), time.monotonic()
+    processes = num_processes(workers)
     _check_folders(source, out)
     if (out / INDEX).is_file() and not overwrite:
-        return _finished(source, out)
-    name = reader or recognise(source)
-    print(f"{source}: read as {name}" + ("" if reader else ", recognised by its layout"), file=sys.stderr)
-    plan, rejects = make_plan(
-        find_reader(name)(source), source_name=source.resolve().stem if source.is_file() else source.resolve().name
-    )
-    if not len(plan):
-        raise ValueError(f"{source}: no picture found by the reader {name}{_first(rejects)}.")
-    _make_way(out, overwrite)
-    made_by = {
-        "command": "prepare",
-        "source": str(source),
-        "reader": name,
-        "shard_bytes": shard_bytes,
-        "allow_leaks": allow_leaks,
-    }
-    settings = {"dfd": __version__, "reader": name, "shard_bytes": str(shard_bytes)}
-    if changes := plan_changes(plan, out / STATE / "plan.parquet", settings):
-        if not overwrite:
-            raise ValueError(
-                f"{out} holds an interrupted `dfd prepare`, and since then {changes}. "
-                "Start again with --overwrite, or choose another --out."
-            )
-        _clear(out)
-    keep_plan(plan, out / STATE / "plan.parquet", settings)
-    root = str(source.resolve().parent if source.is_file() else source.resolve())
-    count = min(workers or usable_cores(), -(-len(plan) // 64))  # a process takes as long to start as dozens of pictures
-    try:
-        with Workers(count, "dfd.data.rounds") as crew:
-            table = look_round(root, out, plan, crew)
-            unread = table.filter(pc.not_equal(table["reason"], "")).select(["path", "reason"]).to_pylist()
-            rejects += [Reject(**line) for line in unread]
-            table = table.filter(pc.equal(table["reason"], ""))
-            table, num_rejected, num_crossing = settle(source, out, table, rejects, allow_leaks)
-            table = with_shards(table, shard_bytes)
-            _check_space(out, table)
-            table, shards = write_round(root, out, table, crew)
-    except ValueError:
-        _clear(out)  # the answer is to mend the source, and then what was seen of it is stale
-        shutil.rmtree(out / STATE)
-        raise
-    write_contents(out, table, shards, made_by, num_rejected)
-    shutil.rmtree(out / STATE)
-    return Report.of(
-        out, read_index(out), families_crossing=num_crossing, misnamed=_misnamed(table), seconds=time.monotonic() - start
-    )
+        return _finished(source, out, reader)
+    _check_free(out)
+    make_folder(out)
+    with alone(out):
+        name = reader or recognise(source)
+        print(f"{source}: read as {name}" + ("" if reader else ", recognised by its layout"), file=sys.stderr)
+        plan, rejects = _read(source, name)
+        if not len(plan):
+            raise ValueError(f"{source}: no picture found by the reader {name}{_first(rejects)}.")
+        _make_way(out, overwrite)
+        _keep(plan, out, {"dfd": __version__, "reader": name, "shard_bytes": str(shard_bytes)}, overwrite)
+        processes = min(processes, -(-len(plan) // 64))  # a process takes as long to start as dozens of pictures
+        try:
+            with Workers(processes, "dfd.data.rounds") as crew:
+                settled, table, shards = _make(source, out, plan, rejects, shard_bytes, allow_leaks, crew)
+        except ValueError:
+            _clear(out)  # the answer is to mend the source, and then what was seen of it is stale
+            shutil.rmtree(out / STATE)
+            raise
+        facts = {
+            "command": "prepare",
+            "source": str(source.resolve()),
+            "reader": name,
+            "shard_bytes": shard_bytes,
+            "allow_leaks": allow_leaks,
+            "splits_from": settled.splits_from,
+        }
+        write_contents(out, table, shards, facts, settled.num_rejected, settled.leaks.facts())
+        shutil.rmtree(out / STATE, ignore_errors=True)
+    seconds = time.monotonic() - start
+    return Report.of(out, read_index(out), misnamed=_misnamed(table), seconds=seconds)
 
 
 def _check_folders(source: Path, out: Path) -> None:
@@ -119,39 +107,79 @@ def _check_folders(source: Path, out: Path) -> None:
         )
 
 
-def _finished(source: Path, out: Path) -> Report:
+def _finished(source: Path, out: Path, reader: str | None) -> Report:
     index = read_index(out)
-    made_from = Path(index["made_by"].get("source", "")).name
-    if made_from != source.name:
+    made = index["made_by"]
+    if made.get("command") != "prepare" or Path(made["source"]).name != source.resolve().name:
+        told = repr(Path(made["source"]).name) if "source" in made else f"`dfd {made.get('command')}`"
+        raise ValueError(f"{out} holds finished shards of {told}, not of {source.resolve().name!r}. Choose another --out.")
+    plan, rejects = _read(source, reader or made["reader"])
+    if changes := source_changes(_root(source), plan, rejects, out):
         raise ValueError(
-            f"{out} holds finished shards of {made_from!r}, not of {source.name!r}. Choose another --out, or --overwrite."
+            f"{out} holds finished shards, and since then {source} changed: {changes}. Nothing was done. "
+            "--overwrite makes the shards again; another --out makes new ones beside them."
         )
-    table, root = load_table(out), source.parent if source.is_file() else source
-    for row in table.select(["path", "length"]).take(list(range(0, len(table), max(1, len(table) // 500)))).to_pylist():
-        path = root / row["path"]  # a folder of the same name may be another one
-        if not path.is_file() or path.stat().st_size != row["length"]:
-            raise ValueError(
-                f"{out} holds finished shards of other pictures than {source} has: {row['path']} is not there as it was. "
-                "Choose another --out, or --overwrite."
-            )
     shutil.rmtree(out / STATE, ignore_errors=True)
     return Report.of(out, index, already=True)
 
 
-def _make_way(out: Path, overwrite: bool) -> None:
-    """Makes `out` ready to be written: ours, without the leavings of killed runs."""
-    make_folder(out)
-    started, finished = (out / STATE).is_dir(), (out / INDEX).is_file()
-    strange = sorted(path.name for path in out.iterdir() if path.name != REJECTED)
-    if strange and not started and not finished:
+def _read(source: Path, reader: str) -> tuple[pa.Table, list[Reject]]:
+    name = source.resolve().stem if source.is_file() else source.resolve().name
+    return make_plan(find_reader(reader)(source), source_name=name)
+
+
+def _root(source: Path) -> str:
+    return str(source.resolve().parent if source.is_file() else source.resolve())
+
+
+def _check_free(out: Path) -> None:
+    """Raises ValueError where the folder holds what `prepare` did not write."""
+    if not out.is_dir() or (out / STATE).is_dir() or made_by(out).get("command") == "prepare":
+        return
+    strange = sorted(path.name for path in out.iterdir() if path.name not in (REJECTED, LOCK))
+    if strange:
         raise ValueError(
             f"{out} is not empty and holds no shards of `dfd prepare` ({strange[0]} and so on). Choose another --out."
         )
+
+
+def _make_way(out: Path, overwrite: bool) -> None:
+    """Makes `out` ready to be written: without the leavings of killed runs, or of finished ones where they are to go."""
+    finished = (out / INDEX).is_file()
+    if finished and not overwrite:
+        raise ValueError(f"another dfd prepare has just finished {out}. Run the same command again: it checks what is there.")
     (out / STATE).mkdir(exist_ok=True)  # before anything goes: it marks the folder as ours, should we be killed here
-    if finished and overwrite:
+    if finished:
         _clear(out)
     for leaving in [*out.glob(f"*{PART}*"), *(out / STATE).glob(f"*{PART}*")]:
         leaving.unlink()
+
+
+def _keep(plan: pa.Table, out: Path, settings: dict[str, str], overwrite: bool) -> None:
+    """Stores the plan, or goes on with the same one that an interrupted run has stored."""
+    path = out / STATE / "plan.parquet"
+    if changes := plan_changes(plan, path, settings):
+        if not overwrite:
+            raise ValueError(
+                f"{out} holds an interrupted `dfd prepare`, and since then the source or the options changed: {changes}. "
+                "Start again with --overwrite, or choose another --out."
+            )
+        _clear(out)
+    keep_plan(plan, path, settings)
+
+
+def _make(
+    source: Path, out: Path, plan: pa.Table, rejects: list[Reject], shard_bytes: int, allow_leaks: bool, crew: Workers
+) -> tuple[Settled, pa.Table, list[Shard]]:
+    """From the plan to the shards and their table."""
+    root = _root(source)
+    table = look_round(root, out, plan, crew)
+    unread = table.filter(pc.not_equal(table["reason"], "")).select(["path", "reason"]).to_pylist()
+    rejects = rejects + [Reject(**line) for line in unread]
+    settled = settle(source, out, table.filter(pc.equal(table["reason"], "")), rejects, allow_leaks)
+    table = with_shards(settled.table, shard_bytes)
+    _check_space(out, table)
+    return settled, *write_round(root, out, table, crew)
 
 
 def _clear(out: Path) -> None:

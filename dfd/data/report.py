@@ -2,16 +2,17 @@
 
 import csv
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from dfd.data.durable import appearing
+from dfd.data.leaks import counted
 from dfd.data.readers.row import Reject
 from dfd.data.shards import count_classes
+from dfd.durable import appearing
 
 REJECTED = "rejected.csv"
 MAX_REJECTED = 0.05
@@ -34,16 +35,21 @@ class Report:
     families: int
     shards: int
     reader: str
-    families_crossing: int = 0  # official splits, with allow_leaks
+    splits_from: dict[str, str] = field(default_factory=dict)  # "source", "train", "hash" or "": dfd.data.splits.splits_from
+    labels: dict[str, int] = field(default_factory=dict)  # how the labels of shards made elsewhere were read, and how often
+    reasons: str = ""  # why files were rejected
+    leaks: dict[str, int] = field(default_factory=dict)  # kinds of relation across official splits, and how often
     misnamed: int = 0  # files whose name claims another format than their bytes have
     seconds: float = 0.0
     already: bool = False  # finished before; nothing was done
 
     @classmethod
     def of(cls, out: Path, index: Mapping[str, Any], **happened: Any) -> "Report":
+        made_by = index["made_by"]
         return cls(
             out, index["images"], index["rejected"], index["classes"], index["splits"], index["families"],
-            len(index["shards"]), index["made_by"].get("reader", ""), **happened,
+            len(index["shards"]), made_by.get("reader", ""), made_by.get("splits_from", {}), made_by.get("labels", {}),
+            commonest(read_rejects(out).values()), index["leaks"].get("counts", {}), **happened,
         )  # fmt: skip
 
     def __str__(self) -> str:
@@ -51,48 +57,85 @@ class Report:
         held = f"{self.images} images in {self.shards} shards ({splits}), {self.families} families, {self.rejected} rejected"
         lines = [f"{self.out}: {held}"]
         if self.already:
-            lines.append("It was finished before and is left as it is; --overwrite makes it again.")
+            lines.append("It was finished before and the source is as it was: left as it is. --overwrite makes it again.")
+        if self.labels:
+            lines.append(f"Labels read: {', '.join(f'{label} ({count})' for label, count in self.labels.items())}")
         if self.rejected:
-            lines.append(f"What was rejected and why: {self.out / REJECTED}")
+            lines.append(f"What was rejected and why: {self.out / REJECTED}. Most often: {self.reasons}.")
         if self.misnamed:
             lines.append(
                 f"{self.misnamed} files are of another format than their name says; in the shards they have the true one."
             )
-        if self.families_crossing:
-            lines.append(f"LEAK: {self.families_crossing} families are in several splits, kept by --allow-leaks.")
-        for split, count in self.splits.items():
-            if not all(count.values()):
-                lines.append(
-                    f"The {split} split has {count['real']} real and {count['fake']} fake images: it cannot be used alone."
-                )
-        return "\n".join(lines)
+        if any(self.leaks.values()):
+            lines.append(f"LEAK: related pictures in different splits, kept by --allow-leaks: {counted(self.leaks)}.")
+        return "\n".join([*lines, *self._about_splits()])
+
+    def _about_splits(self) -> list[str]:
+        """What a reader of the numbers might not expect of the splits, and what to do where one is of no use."""
+        lines = []
+        if self.splits_from.get("val") == "train" and any(self.splits["val"].values()):
+            lines.append("The source states no val split: val is a tenth of its training families, picked by their hash.")
+        lacking = [split for split, count in self.splits.items() if not all(count.values())]
+        for split in lacking:
+            real, fake = self.splits[split].values()
+            lines.append(f"The {split} split has {real} real and {fake} fake images{self._why(split)}.")
+        if lacking:
+            lines.append(
+                "`dfd fit` needs both classes in train and val, `dfd test` in test. State the splits in the source (folders "
+                "train, val, test or a column `split`), add families, or judge on other shards with --data.roots."
+            )
+        return lines
+
+    def _why(self, split: str) -> str:
+        return {
+            "hash": f": the hash deals whole families 80/10/10, and {self.families} are few",
+            "train": f": the source states none, and the hash that picks a tenth of its {self.families} families found too few",
+            "": ": the source states none",
+        }.get(self.splits_from.get(split, "source"), "")
+
+
+def as_listed(path: str) -> str:
+    """A path as rejected.csv has it: a name that is no UTF-8 is escaped."""
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def write_rejects(out: Path, rejects: Sequence[Reject]) -> None:
-    with appearing(out / REJECTED) as part, open(part, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+    with appearing(out / REJECTED) as part, open(part, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("path", "reason"))
-        writer.writerows(sorted((reject.path, reject.reason) for reject in rejects))
+        writer.writerows(sorted((as_listed(reject.path), as_listed(reject.reason)) for reject in rejects))
+
+
+def read_rejects(out: Path) -> dict[str, str]:
+    """Reasons by path; none where there is no list."""
+    if not (out / REJECTED).is_file():
+        return {}
+    with open(out / REJECTED, encoding="utf-8", newline="") as file:
+        return {line["path"]: line["reason"] for line in csv.DictReader(file)}
+
+
+def commonest(reasons: Iterable[str]) -> str:
+    """The three reasons that come most often, with their numbers."""
+    return "; ".join(f"{count} x {reason}" for reason, count in Counter(reason[:100] for reason in reasons).most_common(3))
 
 
 def check_rejects(source: Path, rejects: Sequence[Reject], num_good: int) -> None:
     """Raises ValueError where more than MAX_REJECTED of a source is unusable: then something else is wrong."""
     share = len(rejects) / (len(rejects) + num_good)
     if share > MAX_REJECTED:
-        common = "; ".join(
-            f"{count} x {reason}" for reason, count in Counter(reject.reason[:80] for reject in rejects).most_common(3)
-        )
         raise ValueError(
             f"{source}: {len(rejects)} of {len(rejects) + num_good} files were rejected ({share:.1%}; {MAX_REJECTED:.0%} may "
-            f"be). Most often: {common}. {REJECTED} in the output folder names them all."
+            f"be). Most often: {commonest(reject.reason for reject in rejects)}. {REJECTED} in the output folder names them "
+            "all: mend them, or take them out of the source."
         )
 
 
-def check_classes(source: Path, table: pa.Table, num_rejected: int) -> None:
+def check_classes(source: Path, table: pa.Table, rejects: Sequence[Reject]) -> None:
     """Raises ValueError where a class has no pictures."""
     count = count_classes(table)
     if not all(count.values()):
+        why = f" ({commonest(reject.reason for reject in rejects)})" if rejects else ""
         raise ValueError(
-            f"{source}: {count['real']} real and {count['fake']} fake pictures, {num_rejected} rejected. A detector needs "
+            f"{source}: {count['real']} real and {count['fake']} fake pictures, {len(rejects)} rejected{why}. A detector needs "
             "both classes; check the names of the folders or the label column."
         )

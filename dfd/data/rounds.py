@@ -16,12 +16,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dfd.data.decode import Undecodable
-from dfd.data.durable import appearing
 from dfd.data.look import look_at, read_inside
 from dfd.data.progress import progress
 from dfd.data.shards import EXTENSIONS, SCHEMA, SHARD_IMAGES, Shard, ShardWriter, member_facts, shard_name
 from dfd.data.splits import SPLITS
 from dfd.data.workers import Workers
+from dfd.durable import appearing
 
 STATE = ".prepare"  # folder inside the output
 _LOOK = pa.schema(
@@ -33,6 +33,7 @@ _LOOK = pa.schema(
         "width": pa.int32(),
         "height": pa.int32(),
         "mask_length": pa.int64(),
+        "phash": pa.binary(),
     }
 )
 

@@ -1,48 +1,71 @@
 """What only the whole table of a source can settle: contradictions, families, splits."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dfd.data.leaks import Leaks, counted, find_leaks, hashes, near_pairs
 from dfd.data.readers.row import Reject
 from dfd.data.report import check_classes, check_rejects, write_rejects
-from dfd.data.splits import assign_splits, crossing_families, families
+from dfd.data.splits import assign_splits, draw_val, families, splits_from
 
 
-def settle(source: Path, out: Path, table: pa.Table, rejects: Sequence[Reject], allow_leaks: bool) -> tuple[pa.Table, int, int]:
-    """The rows that stay, with their family and their split; how many were rejected; how many families cross splits.
+@dataclass(frozen=True)
+class Settled:
+    """The rows that stay, with their family and their split, and what else was found."""
+
+    table: pa.Table
+    num_rejected: int
+    leaks: Leaks  # between official splits, with allow_leaks
+    splits_from: dict[str, str]  # where each split's pictures come from
+
+
+def settle(source: Path, out: Path, table: pa.Table, rejects: Sequence[Reject], allow_leaks: bool) -> Settled:
+    """Families and splits of a whole source.
+
+    Official splits are kept, save that a source with training pictures and none for validation gives a tenth of its training
+    families to val. An official test split is never taken from.
 
     Args:
         source: what errors speak of.
         out: where rejected.csv goes, in any case.
-        table: with label, groups, sha256, path and split (null where the source does not say).
+        table: with label, groups, sha256, phash, path and split (null where the source does not say).
 
     Raises:
-        ValueError: too much was rejected, a class is missing, or families cross official splits (unless allow_leaks).
+        ValueError: too much was rejected, a class is missing, or related pictures are in different official splits (unless
+            allow_leaks).
     """
-    table, torn = _without_contradictions(table)
+    table, torn = without_contradictions(table)
     rejects = [*rejects, *torn]
     write_rejects(out, rejects)
     check_rejects(source, rejects, len(table))
-    check_classes(source, table, len(rejects))
-    family = families(table["groups"].to_pylist(), table["sha256"].to_pylist())
-    split = assign_splits(family, table["split"].to_pylist())
-    crossing = crossing_families(family, split)
-    if crossing and not allow_leaks:
-        name, splits = min(crossing.items())
-        paths = [path for path, mine in zip(table["path"].to_pylist(), family, strict=True) if mine == name][:3]
+    check_classes(source, table, rejects)
+    near = near_pairs(hashes(table))
+    family = families(table["groups"].to_pylist(), table["sha256"].to_pylist(), near.tolist())
+    official = table["split"].to_pylist()
+    split = assign_splits(family, official)
+    leaks = find_leaks(_with_split(table, split), near)
+    if leaks.pairs and not allow_leaks:
         raise ValueError(
-            f"{source}: {len(crossing)} families of pictures (of one person or video, or of the same bytes) are in several "
-            f"official splits, first {name[:40]} in {' and '.join(sorted(splits))} ({', '.join(paths)}). A detector "
-            "would be tested on what it has seen. Mend the splits, or keep them with --allow-leaks."
+            f"{source}: related pictures are in different official splits: {counted(leaks.counts)}. A detector "
+            f"would be tested on what it has seen.\n{leaks.examples()}\n"
+            "Mend the splits, or keep them with --allow-leaks, which reports will say."
         )
-    table = table.set_column(table.schema.get_field_index("split"), "split", pa.array(split, pa.string()))
-    return table.append_column("family", pa.array(family, pa.string())), len(rejects), len(crossing)
+    origin = splits_from(official)
+    if origin["val"] == "train":
+        split = draw_val(family, split)
+    table = _with_split(table, split).append_column("family", pa.array(family, pa.string()))
+    return Settled(table, len(rejects), leaks, origin)
 
 
-def _without_contradictions(table: pa.Table) -> tuple[pa.Table, list[Reject]]:
+def _with_split(table: pa.Table, split: Sequence[str]) -> pa.Table:
+    return table.set_column(table.schema.get_field_index("split"), "split", pa.array(split, pa.string()))
+
+
+def without_contradictions(table: pa.Table) -> tuple[pa.Table, list[Reject]]:
     """Drops equal bytes under both labels: one of the two is wrong, and nobody knows which."""
     labels = table.group_by("sha256").aggregate([("label", "min"), ("label", "max")])
     torn = labels.filter(pc.not_equal(labels["label_min"], labels["label_max"]))["sha256"]

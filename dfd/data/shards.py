@@ -24,9 +24,10 @@ import pyarrow.parquet as pq
 
 from dfd import __version__
 from dfd.batch import LABELS
-from dfd.data.decode import Facts, probe
-from dfd.data.durable import PART, appearing, in_words, make_folder, sync
+from dfd.data.decode import glance
+from dfd.data.leaks import perceptual_hash
 from dfd.data.splits import SPLITS, crossing_families, families
+from dfd.durable import PART, appearing, in_words, make_folder, sync
 
 INDEX, TABLE = "index.json", "samples.parquet"
 EXTENSIONS = {
@@ -52,9 +53,11 @@ SCHEMA = pa.schema(
         "height": pa.int32(),
         "format": pa.dictionary(pa.int8(), pa.string()),
         "sha256": pa.string(),  # hex
+        "phash": pa.binary(),  # perceptual hash, 32 bytes: near duplicates
     }
 )
 SHARD_BYTES, SHARD_IMAGES = 64_000_000, 5000
+WRITER = "dfd"  # the owner that a tar names: by it we know our own
 _BLOCK = 512  # of a tar
 _LEGAL_KEY = re.compile(r"(?=.{1,80}$)[\w-]+(/[\w-]+)*", re.ASCII)  # a longer member name takes more than one header block
 
@@ -88,7 +91,7 @@ class ShardWriter:
 
         self.name, self.images, self._hash, self._size = name, 0, hashlib.sha256(), 0
         self._file = open(path, "wb", buffering=1 << 20)  # noqa: SIM115  closed by `close`
-        self._tar = TarWriter(self, encoder=False, user="dfd", group="dfd", compress=False, mtime=0)
+        self._tar = TarWriter(self, encoder=False, user=WRITER, group=WRITER, compress=False, mtime=0)
 
     def write(self, data: bytes) -> int:
         """The tar's own bytes, on their way to the file."""
@@ -132,7 +135,14 @@ def member_facts(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in names}
 
 
-def write_contents(root: Path, table: pa.Table, shards: Sequence[Shard], made_by: Mapping[str, Any], rejected: int = 0) -> None:
+def write_contents(
+    root: Path,
+    table: pa.Table,
+    shards: Sequence[Shard],
+    made_by: Mapping[str, Any],
+    rejected: int = 0,
+    leaks: Mapping[str, Any] | None = None,
+) -> None:
     """Writes samples.parquet, then index.json: from here on the folder counts as whole."""
     for shard in shards:
         sync(root / shard.name)
@@ -147,6 +157,7 @@ def write_contents(root: Path, table: pa.Table, shards: Sequence[Shard], made_by
         "classes": count_classes(table),
         "splits": {split: count_classes(table.filter(pc.equal(table["split"], split))) for split in SPLITS},
         "families": len(pc.unique(table["family"])),
+        "leaks": dict(leaks or {}),  # related pictures in different splits, kept with --allow-leaks
         "shards": [asdict(shard) for shard in sorted(shards, key=lambda shard: shard.name)],
     }
     with appearing(root / INDEX) as part:
@@ -183,6 +194,22 @@ def read_index(root: Path) -> dict[str, Any]:
     )
 
 
+def made_by(root: Path) -> dict[str, Any]:
+    """What index.json says of who made the shards; nothing where there is none that can be read."""
+    try:
+        return json.loads((root / INDEX).read_text())["made_by"]
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def remake(root: Path) -> str:
+    """The command that makes the table of `root` once more."""
+    maker = made_by(root)
+    if maker.get("command") == "prepare":
+        return f"dfd prepare {maker['source']} --out {root} --overwrite"
+    return f"dfd index {root}"
+
+
 def load_table(root: Path) -> pa.Table:
     """samples.parquet of finished shards, one line a sample, columns as in SCHEMA; all shards are there in their full size.
 
@@ -191,14 +218,15 @@ def load_table(root: Path) -> pa.Table:
     """
     root = Path(root)
     index = read_index(root)
+    remedy = f"`{remake(root)}` makes it again."
     if not (root / TABLE).is_file():
-        raise ValueError(f"{root}: {TABLE} is missing. `dfd index {root}` makes it again.")
+        raise ValueError(f"{root}: {TABLE} is missing. {remedy}")
     try:
         table = pq.read_table(root / TABLE)
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{root / TABLE} cannot be read ({error}). `dfd index {root}` makes it again.") from error
+        raise ValueError(f"{root / TABLE} cannot be read ({error}). {remedy}") from error
     if missing := [name for name in SCHEMA.names if name not in table.column_names]:
-        raise ValueError(f"{root / TABLE} lacks the columns {', '.join(missing)}. `dfd index {root}` makes it again.")
+        raise ValueError(f"{root / TABLE} lacks the columns {', '.join(missing)}. {remedy}")
     for shard in index["shards"]:
         path = root / shard["name"]
         size = path.stat().st_size if path.is_file() else None
@@ -268,7 +296,7 @@ def _write_made(samples: Iterable[Made], folder: Path) -> tuple[list[dict[str, A
     try:
         for made in samples:
             _check_made(made, keys)
-            facts: Facts = probe(made.image_bytes)
+            facts, luma = glance(made.image_bytes)
             if made.split not in writers:
                 name = shard_name(made.split, number[made.split])
                 writers[made.split] = ShardWriter(folder / name, name)
@@ -277,7 +305,7 @@ def _write_made(samples: Iterable[Made], folder: Path) -> tuple[list[dict[str, A
             row = {
                 "key": made.key, "path": made.key, "shard": writer.name, "label": int(made.label), "split": made.split,
                 "source": made.source, "method": made.method, "groups": list(made.groups), **facts._asdict(),
-                "sha256": hashlib.sha256(made.image_bytes).hexdigest(),
+                "sha256": hashlib.sha256(made.image_bytes).hexdigest(), "phash": perceptual_hash(luma),
             }  # fmt: skip
             extension = EXTENSIONS[facts.format]
             rows.append(

@@ -1,11 +1,12 @@
 """Which pictures belong together, and which split they go to.
 
-Pictures that share an identity (a person, a video, the very same bytes) form a family, and a family lives in one split: a
-detector that saw a face in training is not tested on it. A face swap carries two identities and so joins two families.
+Pictures that share an identity (a person, a video, the very same bytes or nearly the same look) form a family, and a family
+lives in one split: a detector that saw a face in training is not tested on it. A face swap carries two identities and so joins
+two families.
 """
 
 import hashlib
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 SPLITS = ("train", "val", "test")
 _UPPER = (0.8, 0.9, 1.0)
@@ -30,18 +31,21 @@ class UnionFind:
             self.parent[max(one, other)] = min(one, other)  # the smallest name leads: the order of rows cannot matter
 
 
-def families(groups: Sequence[Sequence[str]], sha256: Sequence[str]) -> list[str]:
+def families(groups: Sequence[Sequence[str]], sha256: Sequence[str], near: Iterable[tuple[int, int]] = ()) -> list[str]:
     """The family of each picture, named after its smallest group, or after its bytes where no member has a group.
 
     Args:
         groups: the identities that each picture carries; equal names mean the same identity.
         sha256: of each picture's bytes: exact copies are one identity too.
+        near: pairs of rows that are near duplicates.
     """
     sets = UnionFind()
     identities = [[(0, group) for group in mine] + [(1, digest)] for mine, digest in zip(groups, sha256, strict=True)]
     for first, *others in identities:
         for other in others:
             sets.join(first, other)
+    for one, other in near:
+        sets.join((1, sha256[one]), (1, sha256[other]))
     return [sets.find(first)[1] for first, *_ in identities]
 
 
@@ -62,6 +66,27 @@ def assign_splits(family: Sequence[str], official: Sequence[str | None]) -> list
         if split is not None:
             home[name] = min(split, home.get(name, split), key=SPLITS.index)
     return [split or home.get(name) or hashed_split(name) for name, split in zip(family, official, strict=True)]
+
+
+def draw_val(family: Sequence[str], split: Sequence[str]) -> list[str]:
+    """The same splits, but the tenth of the training families whose hash says val goes there."""
+    return [
+        "val" if home == "train" and hashed_split(name) == "val" else home for name, home in zip(family, split, strict=True)
+    ]
+
+
+def splits_from(official: Sequence[str | None]) -> dict[str, str]:
+    """Where each split's pictures come from: "source", which states them; "train", whose tenth `draw_val` takes; "hash"; ""."""
+    stated = set(official)
+
+    def origin(split: str) -> str:
+        if split in stated:
+            return "source"
+        if split == "val" and "train" in stated:
+            return "train"
+        return "hash" if None in stated else ""
+
+    return {split: origin(split) for split in SPLITS}
 
 
 def crossing_families(family: Sequence[str], split: Sequence[str]) -> dict[str, set[str]]:

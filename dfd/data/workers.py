@@ -15,6 +15,19 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def num_processes(asked: int | None) -> int:
+    """How many processes to start: as many as asked for, by default one a core.
+
+    Raises:
+        ValueError: asked for none.
+    """
+    if asked is not None and asked < 1:
+        raise ValueError(
+            f"{asked} workers: it takes at least 1. Without the option, every usable core gets one ({usable_cores()} here)."
+        )
+    return asked or usable_cores()
+
+
 class Workers:
     """Processes that stay for several rounds of work: fresh ones, not forks of a process that may hold threads and a GPU.
 

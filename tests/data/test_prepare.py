@@ -5,6 +5,7 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from dfd.batch import FAKE, REAL
+from dfd.data import lock
 from dfd.data import prepare as module
 from dfd.data.look import look_at
 from dfd.data.prepare import prepare
@@ -74,16 +76,72 @@ def test_finished_shards_are_left_alone(source, tmp_path):
     out = tmp_path / "out"
     prepare(source, out, workers=1)
     before, times = contents(out), {path: path.stat().st_mtime_ns for path in out.iterdir()}
-    write(source / "real" / "new.png", picture(999))
     assert prepare(source, out, workers=1).already
     assert contents(out) == before and {path: path.stat().st_mtime_ns for path in out.iterdir()} == times
-    assert prepare(source, out, workers=1, overwrite=True).images == 121
-    (source / "real" / "new.png").write_bytes(picture(1000) + b"more")
-    with pytest.raises(ValueError, match=r"other pictures than .*new.png is not there as it was"):
-        prepare(source, out)
     source.rename(tmp_path / "others")
     with pytest.raises(ValueError, match="'faces', not of 'others'"):
         prepare(tmp_path / "others", out)
+
+
+def test_finished_shards_of_a_source_that_changed_are_told(source, tmp_path):
+    out = tmp_path / "out"
+    write(source / "fake" / "broken.png", b"no picture")
+    prepare(source, out, workers=1)
+    before = contents(out)
+
+    def told() -> str:
+        with pytest.raises(ValueError, match=r"finished shards, and since then .* changed") as error:
+            prepare(source, out)
+        assert contents(out) == before and "--overwrite" in str(error.value)
+        return str(error.value).partition(" changed: ")[2].partition(". ")[0] + "."
+
+    write(source / "real" / "new.png", picture(999))
+    assert "1 added (first real/new.png)." in told() + "."
+    write(source / "real" / "newer.png", b"")
+    (source / "fake" / "001.png").unlink()
+    (source / "fake" / "003.png").write_bytes(picture(3) + b"more")
+    size = len(picture(3))
+    changed = f"1 changed (first fake/003.png: length was {size}, is {size + 4})"
+    assert told().startswith(f"2 added (first real/new.png), 1 removed (first fake/001.png), {changed}")
+    for path, data in (
+        ("real/new.png", None),
+        ("real/newer.png", None),
+        ("fake/001.png", picture(1)),
+        ("fake/003.png", picture(3)),
+    ):
+        (source / path).unlink(missing_ok=True)
+        write(source / path, data) if data else None
+    assert prepare(source, out).already
+    write(source / "fake" / "broken.png", picture(998))
+    assert "1 rejected then and usable now (first fake/broken.png)" in told()
+    assert prepare(source, out, workers=1, overwrite=True).images == 121
+
+
+def test_finished_shards_of_a_table_that_changed_are_told(tmp_path):
+    source = table_source(tmp_path, ["twice.png,1,,,,,"])
+    (source / "twice.png").write_bytes((source / "2.png").read_bytes())  # 2.png is real
+    prepare(source, tmp_path / "out", workers=1)
+    assert prepare(source, tmp_path / "out").already, "what was rejected together is so still"
+    text = (source / "list.csv").read_text()
+    for change, words in [
+        (("\n4.png,0,p2,val,", "\n4.png,1,p2,val,"), "1 changed (first 4.png: label was 0, is 1)"),
+        (("\n4.png,0,p2,val,", "\n4.png,0,p2;p9,val,"), "1 changed (first 4.png: groups was ['p2'], is ['p2', 'p9'])"),
+        (("\n4.png,0,p2,val,", "\n4.png,0,p2,train,"), "1 changed (first 4.png: split was 'val', is 'train')"),
+        (("\n4.png,", "\n./4.png,"), ""),
+        (("twice.png,1", "twice.png,0"), "2 rejected then and usable now (first 2.png)"),
+    ]:
+        assert change[0] in text
+        (source / "list.csv").write_text(text.replace(*change))
+        if words:
+            with pytest.raises(ValueError, match="since then") as error:
+                prepare(source, tmp_path / "out")
+            assert f"changed: {words}. " in str(error.value)
+        else:
+            assert prepare(source, tmp_path / "out").already
+    (source / "list.csv").write_text(text)
+    (source / "5.png").unlink()
+    with pytest.raises(ValueError, match=r"1 removed \(first 5.png\)"):
+        prepare(source, tmp_path / "out")
 
 
 def test_many_shards_are_of_one_split_and_even(source, tmp_path):
@@ -119,6 +177,32 @@ def test_odd_files_are_converted_or_listed(source, tmp_path):
     assert rows["real/wrong.jpg"]["format"] == "PNG"
     assert rows["real/cmyk.jpg"]["sha256"] == hashlib.sha256(cmyk).hexdigest()
     assert rows["fake/inside.png"]["split"] == rows["fake/001.png"]["split"], "the same bytes stay together"
+
+
+@pytest.mark.parametrize("reader", ["class_folders", "table"])
+def test_what_is_no_file_is_listed_and_hangs_nobody(source, tmp_path, reader, monkeypatch):
+    (source / "real" / "nowhere.v2").symlink_to("not mounted")
+    os.mkfifo(source / "fake" / "pipe.png")
+    os.mkfifo(source / "fake" / "pipe.v2")
+    monkeypatch.chdir(source / "real")  # a socket's path has 107 bytes at most
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket.png")
+    (source / "more").symlink_to(source / "real")
+    if reader == "table":
+        lines = [
+            f"{path.relative_to(source)},{path.parent.name}"
+            for folder in ("real", "fake")
+            for path in (source / folder).iterdir()
+        ]
+        (source / "list.csv").write_text("\n".join(["path,label", *lines]))
+    report = prepare(source, tmp_path / "out", workers=1)
+    reasons = listed(tmp_path / "out")
+    special = {"fake/pipe.png", "fake/pipe.v2", "real/socket.png"}
+    assert {path for path, reason in reasons.items() if reason == "no file: a pipe, a socket or a device"} == special
+    assert f"rejected.csv. Most often: 3 x {reasons['fake/pipe.v2']}; " in str(report)
+    assert reasons.pop("real/nowhere.v2") in ("a link that leads nowhere", "cannot be opened: No such file or directory")
+    assert reader == "table" or reasons.pop("more") == "a link to a folder is not followed; cp -rL makes a copy without links"
+    assert set(reasons) == special and (report.images, report.reader) == (120, reader)
 
 
 def to_bytes(image: Image.Image, name: str) -> bytes:
@@ -181,10 +265,27 @@ def test_a_mask_must_fit_its_picture(tmp_path):
 def test_families_across_official_splits_are_refused(tmp_path):
     write(tmp_path / "set" / "swap.png", picture(901))
     source = table_source(tmp_path, ["swap.png,1,p0;p3,train,here,swap,"])  # p0 is of train, p3 of test
-    with pytest.raises(ValueError, match=r"1 families .* p0 in test and train .*--allow-leaks"):
+    with pytest.raises(ValueError, match=r"(?s)same group: 1\..* 7.png \(test\), swap.png \(train\).*--allow-leaks"):
         prepare(source, tmp_path / "out", workers=1)
     report = prepare(source, tmp_path / "out", workers=1, allow_leaks=True)
-    assert report.families_crossing == 1 and "LEAK" in str(report)
+    assert report.leaks["same group"] == 1 and "LEAK" in str(report)
+    leaks = json.loads((tmp_path / "out" / "index.json").read_text())["leaks"]
+    assert leaks["pairs"] == [["same group", "7.png", "test", "swap.png", "train"]]
+
+
+def test_a_delivered_copy_joins_its_original_and_is_refused_across_official_splits(tmp_path):
+    noise = np.random.default_rng(5).integers(0, 255, (9, 9, 3), dtype=np.uint8)
+    rough = Image.fromarray(noise).resize((120, 120), Image.BICUBIC)
+    source = table_source(tmp_path, ["a.jpg,0,,,here,,", "b.jpg,1,,,here,gan,"])
+    rough.save(source / "a.jpg", quality=95)
+    rough.resize((90, 90), Image.LANCZOS).save(source / "b.jpg", quality=50)
+    prepare(source, tmp_path / "free", workers=1)
+    lines = {line["path"]: line for line in load_table(tmp_path / "free").to_pylist()}
+    assert lines["a.jpg"]["family"] == lines["b.jpg"]["family"] and lines["a.jpg"]["split"] == lines["b.jpg"]["split"]
+    table = next(source.glob("*.csv"))
+    table.write_text(table.read_text().replace("a.jpg,0,,,", "a.jpg,0,,train,").replace("b.jpg,1,,,", "b.jpg,1,,test,"))
+    with pytest.raises(ValueError, match=r"(?s)near duplicate: 1\..* b.jpg \(test\), a.jpg \(train\)"):
+        prepare(source, tmp_path / "torn", workers=1)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +371,7 @@ def test_killed_and_run_again_it_goes_on(source, tmp_path, sign):
     assert kept and (noted or "look" in sign)
 
     write(source / "real" / "late.png", picture(9999))
-    with pytest.raises(ValueError, match=r"1 files are new \(first real/late.png\)"):
+    with pytest.raises(ValueError, match=r"1 added \(first real/late.png\)"):
         prepare(source, out, workers=2, shard_bytes=80_000)
     (source / "real" / "late.png").unlink()
     assert all(path.exists() for path in kept), "a refusal takes nothing away"
@@ -283,6 +384,99 @@ def test_killed_and_run_again_it_goes_on(source, tmp_path, sign):
     tars = [{path.name: path.read_bytes() for path in made.glob("*.tar")} for made in (out, tmp_path / "whole")]
     assert tars[0] == tars[1]
     assert {path.suffix for path in out.iterdir()} == {".tar", ".json", ".parquet", ".csv"}
+
+
+def test_two_at_once_into_one_folder(source, tmp_path):
+    (tmp_path / "run.py").write_text(RUN)
+    out, environment = tmp_path / "out", {**os.environ, "PYTHONPATH": str(Path(module.__file__).parents[2])}
+    run = [sys.executable, tmp_path / "run.py", source, out]
+    first = subprocess.Popen(run, env=environment, stderr=subprocess.DEVNULL)
+    while not (out / ".prepare" / "plan.parquet").exists() and first.poll() is None:
+        time.sleep(0.001)
+    first.send_signal(signal.SIGSTOP)
+    assert not (out / "index.json").exists(), "stopped too late to show anything"
+    second = subprocess.run(run, env=environment, stderr=subprocess.PIPE, text=True)
+    words = f"another dfd prepare (pid {first.pid}) is writing {out}; wait for it or choose another --out."
+    assert second.returncode == 1 and words in second.stderr
+    with pytest.raises(ValueError, match="another dfd prepare"):
+        prepare(source, out, workers=1, overwrite=True)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert (out / ".prepare.lock").exists(), "left behind, and no hindrance"
+    assert prepare(source, out, workers=1, shard_bytes=80_000).images == 120
+    assert not (out / ".prepare.lock").exists()
+
+
+def test_a_lock_that_its_holder_removes_is_taken_anew(tmp_path, monkeypatch):
+    """Between our opening of the file and our locking it, whoever held it ends, and with it goes the file."""
+    flock = lock.fcntl.flock
+
+    def late(file, how):
+        monkeypatch.undo()
+        (tmp_path / lock.LOCK).unlink()
+        flock(file, how)
+
+    monkeypatch.setattr(lock.fcntl, "flock", late)
+    with lock.alone(tmp_path), pytest.raises(ValueError, match=f"pid {os.getpid()}"), lock.alone(tmp_path):
+        pass
+
+
+def test_a_file_system_without_locks_keeps_nobody_out(source, tmp_path, monkeypatch):
+    def none(file, how):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(lock.fcntl, "flock", none)
+    assert prepare(source, tmp_path / "out", workers=1).images == 120
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_no_workers_do_no_work(source, tmp_path, workers):
+    with pytest.raises(ValueError, match=f"{workers} workers: it takes at least 1"):
+        prepare(source, tmp_path / "out", workers=workers)
+
+
+def test_a_misspelt_split_is_told_once(tmp_path):
+    source = table_source(tmp_path, [])
+    text = (source / "list.csv").read_text()
+    (source / "list.csv").write_text(text.replace(",train,", ",trian,"))
+    with pytest.raises(ValueError) as error:
+        prepare(source, tmp_path / "out", workers=1)
+    assert "Most often: 32 x split 'trian' is none of train, val, test; train may be meant. rejected.csv" in str(error.value)
+
+
+def splits_of(out: Path) -> dict[str, str]:
+    return {row["path"]: row["split"] for row in load_table(out).to_pylist()}
+
+
+def test_a_source_without_val_gives_some_of_its_training_families(source, tmp_path):
+    def shown(folder: str, *splits: str) -> tuple[str, dict[str, str]]:
+        for path in sorted(source.glob("*/*.png")):
+            split = splits[int(path.stem) % 4 % len(splits)]
+            write(tmp_path / folder / split / path.parent.name / path.name, path.read_bytes())
+        report = prepare(tmp_path / folder, tmp_path / f"{folder}-shards", workers=1)
+        assert prepare(tmp_path / folder, tmp_path / f"{folder}-shards").already, "and that is no change of the source"
+        return str(report), splits_of(tmp_path / f"{folder}-shards")
+
+    said, found = shown("two", "train", "train", "test", "test")
+    assert "states no val split: val is a tenth of its training families" in said
+    assert all((split == "test") == path.startswith("test/") for path, split in found.items())
+    of_train = [split for path, split in found.items() if path.startswith("train/")]
+    assert 1 <= of_train.count("val") <= 15 and of_train.count("val") + of_train.count("train") == 60
+    made_by = json.loads((tmp_path / "two-shards" / "index.json").read_text())["made_by"]
+    assert made_by["splits_from"] == {"train": "source", "val": "train", "test": "source"}
+
+    said, found = shown("one", "train")
+    assert set(found.values()) == {"train", "val"} and "test split has 0 real and 0 fake images: the source states none" in said
+    said, found = shown("three", "train", "val", "test", "test")
+    assert all(path.startswith(split) for path, split in found.items()) and "tenth" not in said
+
+
+def test_families_too_few_to_deal_are_told(source, tmp_path):
+    lines = [f"{path.relative_to(tmp_path)},{path.parent.name},g{int(path.stem) % 3}" for path in source.glob("*/*.png")]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,group", *lines]))
+    said = str(prepare(tmp_path / "list.csv", tmp_path.with_name(f"{tmp_path.name}-out"), workers=1)).splitlines()
+    assert "The val split has 0 real and 0 fake images: the hash deals whole families 80/10/10, and 3 are few." in said
+    assert "column `split`" in said[-1] and len(said) <= 5
 
 
 def test_a_file_that_changes_meanwhile_is_noticed(source, tmp_path, monkeypatch):
@@ -308,6 +502,22 @@ def test_what_a_reader_of_ones_own_gets_wrong_is_listed(source, tmp_path, monkey
     monkeypatch.syspath_prepend(tmp_path)
     assert prepare(source, tmp_path / "out", "wrong_reader:rows", workers=1).images == 118
     assert "label 7" in listed(tmp_path / "out")["fake/001.png"] and "'valid'" in listed(tmp_path / "out")["fake/003.png"]
+
+
+def test_a_link_in_place_of_a_class_is_told(source, tmp_path):
+    (source / "fake").rename(tmp_path / "elsewhere")
+    (source / "fake").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=r"60 real and 0 fake pictures, 1 rejected \(1 x a link to a folder is not followed"):
+        prepare(source, tmp_path / "out", workers=1)
+
+
+def test_shards_of_others_are_never_overwritten(source, tmp_path):
+    write(tmp_path / "theirs" / "train-000000.tar", b"years of work")
+    write(tmp_path / "theirs" / "index.json", b'{"made_by": {"command": "index"}}')
+    with pytest.raises(ValueError, match="holds no shards of `dfd prepare`"):
+        prepare(source, tmp_path / "theirs", workers=1, overwrite=True)
+    with pytest.raises(ValueError, match="finished shards of `dfd index`, not of 'faces'"):
+        prepare(source, tmp_path / "theirs", workers=1)
 
 
 def test_preparing_needs_no_torch():

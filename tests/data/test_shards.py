@@ -157,6 +157,31 @@ def test_what_is_not_whole_is_not_loaded(root, harm, words):
         load_table(root)
 
 
+def test_what_prepare_made_is_mended_by_prepare(root):
+    index = json.loads((root / "index.json").read_text())
+    index["made_by"] = {"command": "prepare", "source": "/data/faces"}
+    (root / "index.json").write_text(json.dumps(index))
+    command = f"dfd prepare /data/faces --out {root} --overwrite"
+    with pytest.raises(ValueError, match=f"use it as it is. .*{command}"):
+        index_root(root, workers=1)
+    (root / "samples.parquet").unlink()
+    with pytest.raises(ValueError, match=command):
+        load_table(root)
+
+
+@pytest.mark.parametrize("part", ["image", "json"])
+def test_shards_of_our_own_that_are_damaged_get_no_table(root, part):
+    row = next(row for row in load_table(root).to_pylist() if row["shard"] == "val-000000.tar")
+    (root / "index.json").unlink()
+    data = bytearray((root / row["shard"]).read_bytes())
+    at = row["offset"] + row["length"] // 2 if part == "image" else data.index(b'{"format"')
+    data[at] ^= 0xFF
+    (root / row["shard"]).write_bytes(data)
+    with pytest.raises(ValueError, match=f"{row['shard']} is damaged at .*Copy it again"):
+        index_root(root, workers=1)
+    assert not (root / "index.json").exists()
+
+
 def test_index_finds_what_was_written(root):
     before = load_table(root)
     (root / "index.json").unlink()
@@ -199,6 +224,9 @@ def test_shards_of_others_get_a_table(tmp_path):
         elsewhere(tmp_path / f"{name}.tar", members)
     report = index_root(tmp_path, workers=2)
     table = load_table(tmp_path)
+    labels = {"cls 0 as real": 12, "cls 1 as fake": 12, "json.label fake as fake": 12, "json.label real as real": 12}
+    assert report.labels == labels == json.loads((tmp_path / "index.json").read_text())["made_by"]["labels"]
+    assert "Labels read: cls 0 as real (12), cls 1 as fake (12), json.label fake as fake (12)" in str(report)
     assert (report.images, len(table), report.classes) == (48, 48, {"real": 24, "fake": 24})
     assert len(set(table["key"].to_pylist())) == 48
     splits = {(row["shard"], row["split"]) for row in table.to_pylist()}

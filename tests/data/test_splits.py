@@ -1,12 +1,13 @@
 from collections import defaultdict
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from dfd.data.splits import SPLITS, assign_splits, crossing_families, families, hashed_split
+from dfd.data.splits import SPLITS, assign_splits, crossing_families, draw_val, families, hashed_split, splits_from
 
 GROUPS = st.lists(st.lists(st.sampled_from([f"p{n}" for n in range(12)]), max_size=3), min_size=1, max_size=25)
 OFFICIAL = st.sampled_from([None, None, *SPLITS])
@@ -17,6 +18,7 @@ def digests(count: int) -> list[str]:
 
 
 @given(GROUPS)
+@settings(deadline=None)
 def test_no_group_crosses_a_split(groups):
     family = families(groups, digests(len(groups)))
     homes = defaultdict(set)
@@ -27,6 +29,7 @@ def test_no_group_crosses_a_split(groups):
 
 
 @given(GROUPS, st.data())
+@settings(deadline=None)
 def test_families_are_the_connected_components(groups, data):
     """Against scipy's, with copies of bytes as one more identity."""
     sha256 = data.draw(st.lists(st.sampled_from(digests(20)), min_size=len(groups), max_size=len(groups)))
@@ -43,6 +46,7 @@ def test_families_are_the_connected_components(groups, data):
 
 
 @given(GROUPS, st.randoms(use_true_random=False))
+@settings(deadline=None)
 def test_the_order_of_rows_changes_nothing(groups, random):
     order = list(range(len(groups)))
     random.shuffle(order)
@@ -62,7 +66,7 @@ def test_copies_without_groups_stay_together():
 
 
 @given(st.integers(1, 400), st.integers(0, 100))
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 def test_adding_data_moves_nobody(before, more):
     names = digests(before + more)
     splits = [assign_splits(families([[]] * count, names[:count]), [None] * count) for count in (before, before + more)]
@@ -75,6 +79,7 @@ def test_hashing_gives_80_10_10():
 
 
 @given(GROUPS, st.data())
+@settings(deadline=None)
 def test_official_splits_are_kept_and_followed(groups, data):
     official = data.draw(st.lists(OFFICIAL, min_size=len(groups), max_size=len(groups)))
     family = families(groups, digests(len(groups)))
@@ -86,3 +91,35 @@ def test_official_splits_are_kept_and_followed(groups, data):
     assert set(torn) == set(crossing_families(*zip(*stated, strict=True)) if stated else {}), (
         "rows without a split tear no family"
     )
+
+
+@given(GROUPS, st.data())
+@settings(deadline=None)
+def test_val_drawn_from_train_takes_whole_families_and_nothing_else(groups, data):
+    official = data.draw(st.lists(OFFICIAL, min_size=len(groups), max_size=len(groups)))
+    family = families(groups, digests(len(groups)))
+    before = assign_splits(family, official)
+    after = draw_val(family, before)
+    for name, old, new in zip(family, before, after, strict=True):
+        assert new == ("val" if old == "train" and hashed_split(name) == "val" else old)
+    assert set(crossing_families(family, after)) <= set(crossing_families(family, before))
+
+
+def test_val_drawn_from_train_is_a_tenth():
+    splits = draw_val(digests(20_000), ["train"] * 20_000)
+    assert set(splits) == {"train", "val"} and 0.09 < splits.count("val") / 20_000 < 0.11
+
+
+@pytest.mark.parametrize(
+    ("official", "train", "val", "test"),
+    [
+        (["train", "val", "test"], "source", "source", "source"),
+        (["train", "test"], "source", "train", "source"),
+        (["train"], "source", "train", ""),
+        (["train", None], "source", "train", "hash"),
+        (["test", None], "hash", "hash", "source"),
+        ([None], "hash", "hash", "hash"),
+    ],
+)
+def test_each_split_knows_where_it_is_from(official, train, val, test):
+    assert splits_from(official) == {"train": train, "val": val, "test": test}

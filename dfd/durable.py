@@ -3,7 +3,7 @@
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PART = ".part-"  # temporary names are `<name>.part-<process id>`: two processes never write the same one
@@ -13,16 +13,20 @@ PART = ".part-"  # temporary names are `<name>.part-<process id>`: two processes
 def appearing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its name once the block ends well; after an error nothing is left.
 
+    The folder is made where it is missing.
+
     Raises:
         OSError: the folder cannot be written or the disk is full, in words for the user.
     """
     part = path.with_name(f"{path.name}{PART}{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield part
         sync(part)
         os.replace(part, path)
     except BaseException as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         if isinstance(error, OSError):
             raise in_words(error, path.parent) from error
         raise
@@ -31,11 +35,11 @@ def appearing(path: Path) -> Iterator[Path]:
 def in_words(error: OSError, folder: Path) -> OSError:
     """The same kind of error, saying what to do about it where that is known."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        text = f"no space left for {folder}. Free some and run the same command again: it goes on where it stopped."
+        text = f"no space left for {folder}. Free some and run the same command again."
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        text = f"{folder} cannot be written ({os.strerror(error.errno)}). Choose another --out or change its permissions."
+        text = f"{folder} cannot be written ({os.strerror(error.errno)}). Choose another folder or change its permissions."
     elif error.errno in (errno.ENOTDIR, errno.EEXIST):
-        text = f"{folder} cannot be a folder: a file is in the way ({error.filename}). Choose another --out."
+        text = f"{folder} cannot be a folder: a file is in the way ({error.filename}). Choose another folder."
     else:
         return error
     return OSError(error.errno, text)

@@ -1,0 +1,56 @@
+"""One process at a time in a folder."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+LOCK = ".prepare.lock"  # beside the state, which is removed while the lock is held
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Keeps other `dfd prepare`s out of `out` until the block ends or this process dies, in whatever way.
+
+    On a file system without locks nobody is kept out.
+
+    Raises:
+        ValueError: another process is in there; says which.
+    """
+    path = out / LOCK
+    with _take(path):
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _take(path: Path) -> TextIO:
+    while True:
+        file = open(path, "a+")  # noqa: SIM115  open is what holds the lock; "w" would wipe the holder's number
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            with file:
+                file.seek(0)
+                holder = file.read() or "unknown"
+            raise ValueError(
+                f"another dfd prepare (pid {holder}) is writing {path.parent}; wait for it or choose another --out."
+            ) from error
+        except OSError:  # no locks here
+            pass
+        if _is_at(path, file):
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            return file
+        file.close()  # whoever held it removed it between our opening and our locking it
+
+
+def _is_at(path: Path, file: TextIO) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

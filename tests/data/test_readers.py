@@ -1,5 +1,5 @@
 import json
-from collections import Counter
+import sys
 from pathlib import Path
 
 import pytest
@@ -140,20 +140,12 @@ def test_two_tables_are_not_chosen_between(tmp_path):
         read(tmp_path)
 
 
-def test_140k_at_each_of_its_levels(tmp_path):
-    tree(
-        tmp_path,
-        *(f"real_vs_fake/real-vs-fake/{s}/{c}/{c}{s}.jpg" for s in ("train", "valid", "test") for c in ("real", "fake")),
-    )
-    (tmp_path / "train.csv").write_text("path,label\nnowhere.jpg,1\n")
-    for level in ("", "real_vs_fake", "real_vs_fake/real-vs-fake"):
-        root = tmp_path / level
-        assert recognise(root) == "faces_140k"
-        found = read(root)
-        assert all((root / row.path).is_file() and row.source == "140k" for row in found)
-        assert Counter((row.split, row.label, row.method) for row in found) == Counter(
-            [(split, label, "stylegan" if label else "") for split in ("train", "val", "test") for label in (REAL, FAKE)]
-        )
+def test_links_in_place_of_all_classes_are_named(tmp_path):
+    tree(tmp_path / "elsewhere", "real/a.jpg", "fake/b.jpg")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "train").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=r"set/train itself: a link to a folder is not followed; cp -rL"):
+        recognise(tmp_path / "set")
 
 
 def test_an_unknown_layout_names_what_was_expected(tmp_path):
@@ -176,15 +168,24 @@ def test_readers_of_ones_own(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("folder", "reader", "images"),
+    ("body", "words"),
     [
-        ("140k-real-and-fake-faces", "faces_140k", 3240),
-        ("deepfake-and-real-images", "class_folders", 920),
-        ("real-and-fake-face-detection", "class_folders", 160),
+        ("    yield Row('a.png', 1)\n    yield Row('b.png', {}['b'])", "KeyError: 'b' (FILE:5)"),
+        ("    yield Row(json.loads('{'), 1)", "JSONDecodeError: Expecting property name enclosed in double quotes: "),
+        ("    raise ValueError('no list.txt')", "ValueError: no list.txt (FILE:4)"),
+        ("    yield Row(root / 'a.png', 1)", "path is a str"),
+        ("    yield Row('a.png', 1, 'anna')", "groups a tuple of str (FILE:4)"),
+        ("    yield 'a.png', 1", "TypeError: it yields ('a.png', 1); needed is a dfd.data.readers.Row or Reject (FILE:3)"),
+        ("    Row('a.png', 1)", "'NoneType' object is not iterable (FILE:3)"),
+        ("    pass\n1 / 0", "cannot be imported: ZeroDivisionError: division by zero (FILE:5)"),
+        ("    yield (", "cannot be imported: SyntaxError: '(' was never closed (FILE:4)"),
     ],
 )
-def test_public_sets_are_recognised(real_data, folder, reader, images):
-    assert recognise(real_data / folder) == reader
-    found = read(real_data / folder)
-    count = Counter(row.label for row in found)
-    assert count == {REAL: images // 2, FAKE: images // 2}
+def test_what_fails_in_a_reader_of_ones_own_is_told_with_its_line(tmp_path, monkeypatch, body, words):
+    file = tmp_path / "failing_reader.py"
+    file.write_text(f"import json\nfrom dfd.data.readers import Row\ndef rows(root):\n{body}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "failing_reader", raising=False)
+    with pytest.raises(ValueError, match=r"reader 'failing_reader:rows' (failed on|cannot be imported)") as error:
+        list(find_reader("failing_reader:rows")(tmp_path))
+    assert words.replace("FILE", str(file)) in str(error.value) and str(file) in str(error.value)

@@ -5,13 +5,23 @@ package and are called by their name; each also says what it misses in a folder 
 """
 
 import importlib
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dfd.data.readers.row import Reject, Row
 
 Reader = Callable[[Path], Iterator[Row | Reject]]
-BUILT_IN = ("faces_140k", "table", "class_folders")  # in the order in which they are tried: the most particular first
+BUILT_IN = (  # in the order in which they are tried: the most particular first
+    "combined",
+    "faces_140k",
+    "manjilkarki",
+    "ciplab",
+    "dagnelies",
+    "faceforensics",
+    "table",
+    "class_folders",
+)
 
 
 def recognise(root: Path) -> str:
@@ -35,7 +45,8 @@ def find_reader(name: str) -> Reader:
     """A built-in reader by name, or any function by its dotted path "package.module:function".
 
     Raises:
-        ValueError: there is no such reader.
+        ValueError: there is no such reader, or importing it fails; once called, one that is not built in raises it for whatever
+            goes wrong inside.
     """
     if name in BUILT_IN:
         return importlib.import_module(f"{__name__}.{name}").rows
@@ -46,6 +57,34 @@ def find_reader(name: str) -> Reader:
         found = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"reader {name!r} cannot be imported: {error}. Is its folder on PYTHONPATH?") from error
+    except Exception as error:
+        raise ValueError(f"reader {name!r} cannot be imported: {_told(error)}.") from error
     if not callable(found):
         raise ValueError(f"reader {name!r} is no function. It should be `def {function}(root: Path) -> Iterator[Row]`.")
-    return found
+    return lambda root: _watched(found, name, root)
+
+
+def _watched(reader: Reader, name: str, root: Path) -> Iterator[Row | Reject]:
+    """What a reader of somebody's own yields; whatever goes wrong in there becomes one error that says where."""
+    try:
+        yield from map(_checked, reader(root))
+    except Exception as error:
+        raise ValueError(f"reader {name!r} failed on {root}: {_told(error, reader)}. Mend it there and run again.") from error
+
+
+def _checked(item: Row | Reject) -> Row | Reject:
+    if not isinstance(item, (Row, Reject)):
+        raise TypeError(f"it yields {item!r:.80}; needed is a dfd.data.readers.Row or Reject")
+    return item
+
+
+def _told(error: Exception, reader: Reader | None = None) -> str:
+    """What an error is and where: the last line in the reader's file that led to it, or where none did the reader's first."""
+    if isinstance(error, SyntaxError):
+        return f"SyntaxError: {error.msg} ({error.filename}:{error.lineno})"
+    frames = traceback.extract_tb(error.__traceback__)
+    code = getattr(reader, "__code__", None)
+    if code is None:
+        return f"{type(error).__name__}: {error} ({frames[-1].filename}:{frames[-1].lineno})"
+    lines = [frame.lineno for frame in frames if frame.filename == code.co_filename]
+    return f"{type(error).__name__}: {error} ({code.co_filename}:{lines[-1] if lines else code.co_firstlineno})"

@@ -3,22 +3,28 @@
     train/real/a.jpg   Test/Fake/b.png   training_real/c.jpg   real/d.jpg   Dataset/Validation/Real/e.jpg   0_real/f.png
 
 Other folders around or inside them carry no meaning: which person or method a sub-folder stands for is the table's to say
-(reader `table`). Files that are not named as pictures are passed over; links to folders are listed, not followed.
+(reader `table`). Files that are not named as pictures are passed over. Links to folders are listed as rejected, not
+followed, and so is what is no file at all: pipes, sockets, links that lead nowhere.
 """
 
 import os
+import posixpath
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from dfd.data.readers.row import IMAGE_SUFFIXES, Reject, Row, label_of, split_of
+from dfd.data.readers.walk import NOT_FOLLOWED, listed, unusable
 
 _DEPTH = 4  # class folders lie at most this deep; an unrelated tree is not searched to its end
 
 
 def mismatch(root: Path) -> str:
     """What this layout would have that `root` lacks; "" where it fits."""
-    return "" if root.is_dir() and _class_folders(root) else f"{root / 'real'} or {root / 'train' / 'real'}"
+    folders, links = _class_folders(root) if root.is_dir() else ([], [])
+    if folders:
+        return ""
+    return f"{links[0]} itself: {NOT_FOLLOWED}" if links else f"{root / 'real'} or {root / 'train' / 'real'}"
 
 
 def rows(root: Path) -> Iterator[Row | Reject]:
@@ -26,18 +32,17 @@ def rows(root: Path) -> Iterator[Row | Reject]:
 
     A split named only together with a class ("training_real") counts where there are several: alone, it divides nothing.
     """
-    named = {split_of(folder.name) for folder in _class_folders(root)} - {None}
+    folders, _ = _class_folders(root)
+    named = {split_of(folder.name) for folder in folders} - {None}
     return _walk(root, "", None, None, joined_splits=len(named) > 1)
 
 
 def _walk(root: Path, folder: str, label: int | None, split: str | None, joined_splits: bool) -> Iterator[Row | Reject]:
-    with os.scandir(root / folder) as entries:
-        listed = sorted(entries, key=lambda entry: entry.name)
-    for entry in listed:
-        path = f"{folder}/{entry.name}".lstrip("/") if folder else entry.name
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir(follow_symlinks=False):
+    for entry in listed(root / folder):
+        path = posixpath.join(folder, entry.name)
+        if reason := unusable(entry):
+            yield Reject(path, reason)
+        elif entry.is_dir(follow_symlinks=False):
             mine, home = label_of(entry.name), split_of(entry.name)
             if mine is not None and not joined_splits:
                 home = None
@@ -47,8 +52,6 @@ def _walk(root: Path, folder: str, label: int | None, split: str | None, joined_
                 yield Reject(path, f"a folder of the {home} split inside one of the {split} split")
             else:
                 yield from _walk(root, path, label if mine is None else mine, home or split, joined_splits)
-        elif entry.is_symlink() and os.path.isdir(entry.path):
-            yield Reject(path, "a link to a folder; links are not followed")
         elif os.path.splitext(entry.name)[1].lower() not in IMAGE_SUFFIXES | {""}:
             continue
         elif label is None:
@@ -58,22 +61,24 @@ def _walk(root: Path, folder: str, label: int | None, split: str | None, joined_
             yield Row(path, label, split=split)
 
 
-def _class_folders(root: Path) -> list[Path]:
-    """Folders with a class in their name, found without listing what is inside them."""
-    found, level = [], [root]
+def _class_folders(root: Path) -> tuple[list[Path], list[Path]]:
+    """Folders with a class in their name, and links to folders with a class or a split in theirs.
+
+    They are found without listing what is inside them.
+    """
+    found, links, level = [], [], [root]
     for _ in range(_DEPTH):
         below = []
         for folder in level:
-            with os.scandir(folder) as entries:
-                folders = [
-                    Path(entry.path)
-                    for entry in entries
-                    if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")
-                ]
-            found += [path for path in folders if label_of(path.name) is not None]
-            below += [path for path in folders if label_of(path.name) is None]
+            for path in (Path(entry.path) for entry in listed(folder) if os.path.isdir(entry.path)):
+                if path.is_symlink():
+                    links += [path] if label_of(path.name) is not None or split_of(path.name) else []
+                elif label_of(path.name) is not None:
+                    found.append(path)
+                else:
+                    below.append(path)
         level = below
-    return sorted(found)
+    return sorted(found), sorted(links)
 
 
 def with_names(found: Iterator[Row | Reject], source: str, fake_method: str) -> Iterator[Row | Reject]:

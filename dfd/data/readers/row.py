@@ -45,6 +45,11 @@ class Row:
     method: str = ""  # how it was forged; "" for real or unknown
     mask: str | None = None  # relative path of a PNG, 255 where forged
 
+    def __post_init__(self) -> None:
+        """Raises TypeError for slips that would show late or never: a Path, or a single group, whose letters become groups."""
+        if not isinstance(self.path, str) or not isinstance(self.groups, (tuple, list)):
+            raise TypeError(f"Row(path={self.path!r}, groups={self.groups!r}): path is a str, groups a tuple of str")
+
 
 @dataclass(frozen=True, slots=True)
 class Reject:

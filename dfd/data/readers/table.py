@@ -11,7 +11,8 @@ usual spellings. Other columns are passed over.
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from dfd.data.readers.row import LABEL_WORDS, SPLIT_WORDS, Reject, Row
 
 SUFFIXES = (".csv", ".jsonl", ".ndjson")
 _NEEDED = ("path", "label")
+_WANTED = "A table needs path and label (real, fake, 0 or 1), in UTF-8."
 _MAX_LINE = 1 << 20  # bytes of JSON a line
 
 
@@ -42,7 +44,7 @@ def rows(root: Path) -> Iterator[Row | Reject]:
         raise ValueError(
             f"{root} needs one CSV or JSON Lines file with the columns path and label; found: {found}. Name the file itself."
         )
-    return _read(tables[0])
+    return (_row(line, at) for at, line in read_lines(tables[0], _NEEDED))
 
 
 def _tables(root: Path) -> list[Path]:
@@ -51,7 +53,13 @@ def _tables(root: Path) -> list[Path]:
     files = (
         sorted(path for path in root.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()) if root.is_dir() else []
     )
-    return [path for path in files if not _missing(_columns(path))]
+    return [path for path in files if not missing_columns(path, _NEEDED)]
+
+
+def missing_columns(path: Path, needed: Sequence[str]) -> list[str]:
+    """Those of `needed`, lower-case, that a file lacks: all of them where it cannot be read."""
+    columns = _columns(path)
+    return [name for name in needed if name not in columns]
 
 
 def _columns(path: Path) -> list[str]:
@@ -70,19 +78,20 @@ def _column(name: Any) -> str:
     return str(name).strip().lower()
 
 
-def _missing(columns: list[str]) -> list[str]:
-    return [name for name in _NEEDED if name not in columns]
+def read_lines(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any] | str]]:
+    """Where each line is ("list.csv:7"), and its values by lower-case column, or what is wrong with it.
 
-
-def _read(path: Path) -> Iterator[Row | Reject]:
-    if missing := _missing(_columns(path)):
+    Raises:
+        ValueError: a column of `needed` is missing, or the text is not UTF-8.
+    """
+    if missing := missing_columns(path, needed):
         raise ValueError(
             f"{path} lacks the column {' and '.join(missing)}; it has {', '.join(_columns(path)) or 'none that can be read'}. "
-            "A table needs path and label (real, fake, 0 or 1), in UTF-8."
+            f"{_WANTED if needed == _NEEDED else 'It has to be UTF-8.'}"
         )
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            yield from (_row(line, f"{path.name}:{number}") for number, line in _lines(file, path))
+            yield from ((f"{path.name}:{number}", line) for number, line in _lines(file, path))
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}). Save it as UTF-8.") from error
 
@@ -125,10 +134,15 @@ def _row(line: Mapping[str, Any] | str, at: str) -> Row | Reject:
         return Reject(at, "no path")
     label = LABEL_WORDS.get(_text(line.get("label")).lower())
     if label is None:
-        return Reject(path, f"{at}: label {line.get('label')!r} is none of real, fake, 0 (real), 1 (fake)")
+        return Reject(path, f"label {line.get('label')!r} is none of real, fake, 0 (real), 1 (fake)")
+    in_words = _text(line.get("label_str")).lower()  # 140K's tables have one: there 1 is real
+    if in_words and LABEL_WORDS.get(in_words) != label:
+        return Reject(path, f"label {line.get('label')!r} and label_str {in_words!r} contradict each other: 1 is fake here")
     split = _text(line.get("split")).lower()
     if split and split not in SPLIT_WORDS:
-        return Reject(path, f"{at}: split {line.get('split')!r} is none of train, val, test")
+        meant = get_close_matches(split, SPLIT_WORDS, n=1)
+        hint = f"; {meant[0]} may be meant" if meant else ""
+        return Reject(path, f"split {line.get('split')!r} is none of train, val, test{hint}")
     groups = line.get("groups") or line.get("group") or ()
     listed = groups if isinstance(groups, list) else _text(groups).split(";")
     return Row(

@@ -1,0 +1,128 @@
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dfd.cli import main
+from dfd.data.audit import audit
+from dfd.data.audit.pictures import SIDE, read_pictures
+from dfd.data.audit.shortcuts import ask
+from dfd.data.prepare import prepare
+from dfd.data.shards import Made, load_table, write_samples
+from dfd.data.splits import SPLITS
+
+NUM = 120
+
+
+def picture(seed: int, quality: int = 90, side: int = 64, tint: int = 0) -> bytes:
+    rng = np.random.default_rng(seed)
+    rough = Image.fromarray(rng.integers(0, 200, (8, 8, 3), dtype=np.uint8)).resize((side, side), Image.BICUBIC)
+    buffer = io.BytesIO()
+    Image.fromarray(np.clip(np.add(rough, [tint, 0, 0], dtype=int), 0, 255).astype(np.uint8)).save(
+        buffer, "JPEG", quality=quality
+    )
+    return buffer.getvalue()
+
+
+def made(root, **of_fakes):
+    """Reals and fakes of one kind, except for what `of_fakes` says."""
+    samples = [
+        Made(f"s{at}", picture(at, **(of_fakes if at % 2 else {})), at % 2, SPLITS[at % 3], "drawn", "gan" if at % 2 else "")
+        for at in range(NUM)
+    ]
+    write_samples(samples, root, {"what": "test"})
+    return root
+
+
+@pytest.mark.parametrize(
+    ("of_fakes", "file", "color"),
+    [
+        ({}, "none", "none"),
+        ({"quality": 60}, "giveaway", "none"),
+        ({"side": 72}, "giveaway", "none"),
+        ({"tint": 60}, "none", "giveaway"),
+    ],
+)
+def test_each_shortcut_is_found_where_it_is_and_nowhere_else(tmp_path, of_fakes, file, color):
+    found = audit(made(tmp_path / "set", **of_fakes), tmp_path / "out", workers=2)
+    words = [shortcut.word for shortcut in found.shortcuts]
+    # a random set beats chance one time in forty: a hint is allowed, an accusation is not
+    for word, expected in zip(words, (file, color), strict=True):
+        assert word == expected or (expected == "none" and word == "hint"), str(found)
+    page = (tmp_path / "out" / "audit.html").read_text()
+    assert ("gives its labels away" in page) == ("giveaway" in words)
+    facts = json.loads((tmp_path / "out" / "facts.json").read_text())
+    assert facts["images"] == NUM and facts["shortcuts"]["File facts"]["word"] == words[0]
+    if "quality" in of_fakes:
+        assert facts["shortcuts"]["File facts"]["alone"]["JPEG quality"] > 0.99
+
+
+def test_every_figure_is_on_the_page_and_beside_it(tmp_path, capsys):
+    root = made(tmp_path / "set", side=SIDE + 8)
+    assert main(["audit", str(root), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "File facts: AUROC" in said and "Leaks: none" in said and "audit.html" in said
+    page = (tmp_path / "out" / "audit.html").read_text()
+    names = {path.name for path in (tmp_path / "out").glob("*.png")}
+    for needed in (
+        "classes", "images-per-source", "images-per-method", "histograms-of-width", "boxes-of", "violins-of", "jpeg-quality",
+        "luminance-quantization", "mean-spectra", "real-above-fake-below", "file-facts",
+    ):  # fmt: skip
+        assert any(needed in name for name in names), f"{needed} of {names}"
+    assert page.count("data:image/png") == len(names)
+    assert "60 images are smaller than the 128 px square" in page
+
+
+def test_pixels_are_those_of_the_shards_in_any_number_of_processes(tmp_path):
+    root = made(tmp_path / "set", side=SIDE)
+    table = load_table(root)
+    seen = []
+    one, two = (read_pictures(root, table, workers, seen.append) for workers in (1, 2))
+    assert sum(seen) == 2 * NUM
+    assert one.encoding == two.encoding and (one.color == two.color).all() and one.counted.tolist() == [0, NUM // 2]
+    np.testing.assert_allclose(one.spectrum, two.spectrum)
+    for row in (0, 7, NUM - 1):
+        line = table.take([row]).to_pylist()[0]
+        number = int(line["key"][1:])
+        pixels = np.asarray(Image.open(io.BytesIO(picture(number, side=SIDE if number % 2 else 64)))) / 255
+        np.testing.assert_allclose(one.color[row][:3], pixels.mean((0, 1)), atol=0.02)
+
+
+def test_families_are_kept_together_by_the_folds():
+    """Facts that name the family, not the class: remembered, they would score 1."""
+    rng = np.random.default_rng(0)
+    family = np.repeat(np.arange(40), 10)
+    label = np.repeat(rng.permutation(40) % 2, 10)
+    asked = ask("File facts", {"which": rng.random(40)[family][:, None]}, label, family.astype(str))
+    assert asked.word in ("none", "hint") and asked.auroc < 0.75 and asked.num_groups == 40
+
+
+def test_too_few_families_are_not_asked():
+    asked = ask("File facts", {"x": np.eye(8)}, np.arange(8) % 2, np.arange(8).astype(str))
+    assert np.isnan(asked.auroc) and asked.word == "none" and "not asked" in str(asked)
+
+
+@pytest.mark.parametrize(("arguments", "says"), [(["--workers=0"], "workers=0"), ([], "no such folder")])
+def test_bad_input_gets_one_error(tmp_path, capsys, arguments, says):
+    root = tmp_path / "gone" if says == "no such folder" else made(tmp_path / "set")
+    assert main(["audit", str(root), "--out", str(tmp_path / "out"), *arguments]) != 0
+    error = capsys.readouterr().err
+    assert says in error and "Traceback" not in error and len(error.splitlines()) <= 10
+
+
+def test_casia_cries_out(tmp_path, real_data):
+    prepare(real_data / "casia1", tmp_path / "set")
+    found = audit(tmp_path / "set", tmp_path / "out")
+    files, _ = found.shortcuts
+    assert files.word == "giveaway" and files.auroc > 0.95
+    assert "gives its labels away" in (tmp_path / "out" / "audit.html").read_text()
+
+
+@pytest.mark.slow
+def test_140k_does_not(tmp_path, real_data):
+    prepare(real_data / "140k-real-and-fake-faces", tmp_path / "set")
+    found = audit(tmp_path / "set", tmp_path / "out")
+    assert {shortcut.word for shortcut in found.shortcuts} <= {"none", "hint"}
+    assert found.num_images == 3240

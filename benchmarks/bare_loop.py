@@ -14,11 +14,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import timm
 import torch
 from sklearn.metrics import roc_auc_score
 
-import dfd  # noqa: F401  lets torchvision load beside CPU torch
+import dfd  # noqa: F401
+
+import timm  # isort: skip  after dfd, which lets torchvision load beside CPU torch
 
 SIZE = 128
 

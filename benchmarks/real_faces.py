@@ -93,28 +93,19 @@ def main() -> None:
 
     console = Console(width=160)
     some = next(iter(next(iter(tables.values())).values()))[0]
-    console.print(
-        f"{args.root}, {args.split}: {len(some)} images, {len(set(some.group))} groups; "
-        "AUROC, mean over seeds [95% interval of the first seed]"
-    )
-    page = Table("side", "seeds", *tables[next(iter(tables))], "acc (clean)", "ECE (clean)")
+    console.print(f"{args.root}, {args.split}: {len(some)} images, {len(set(some.group))} groups; means over the seeds")
+    figures = Table("AUROC [95% interval]", "seeds", *args.conditions.split(","))
+    certainty = Table("accuracy / ECE", "seeds", *args.conditions.split(","))
     for name, by_condition in tables.items():
-        cells = []
+        ranks, sure = [], []
         for seeds in by_condition.values():
-            mean = np.mean([detection_metrics(seed)["auroc"] for seed in seeds])
-            low, high = interval(seeds[0])
-            cells.append(f"{mean:.4f} [{low:.3f}, {high:.3f}]")
-        clean = [
-            detection_metrics(table, net[2], net[3])
-            for table, net in zip(next(iter(by_condition.values())), sides[name], strict=True)
-        ]
-        page.add_row(
-            name,
-            str(len(sides[name])),
-            *cells,
-            *(f"{np.mean([metrics[key] for metrics in clean]):.4f}" for key in ("acc", "ece")),
-        )
-    console.print(page)
+            low, high = np.mean([interval(seed) for seed in seeds], axis=0)
+            ranks.append(f"{np.mean([detection_metrics(seed)['auroc'] for seed in seeds]):.4f} [{low:.3f}, {high:.3f}]")
+            found = [detection_metrics(seed, net[2], net[3]) for seed, net in zip(seeds, sides[name], strict=True)]
+            sure.append(" / ".join(f"{np.mean([metrics[key] for metrics in found]):.3f}" for key in ("acc", "ece")))
+        figures.add_row(name, str(len(sides[name])), *ranks)
+        certainty.add_row(name, str(len(sides[name])), *sure)
+    console.print(figures, certainty)
     first, *others = tables
     for other in others:
         for condition in tables[first]:

@@ -37,6 +37,10 @@ class DualStream(Net):
     `fusion`: "concat" gives the head both streams' features. "gate" (Arevalo et al., 1702.01992) brings both to the width
     of `fft` and mixes them feature by feature in shares that depend on the picture: where delivery has wiped out the
     frequencies, the net can turn to the pixels.
+
+    `drop_fft`: share of the training pictures whose `fft` features are dropped, in [0, 1) (ModDrop, Neverova et al.,
+    1501.00102). The frequencies of undamaged pictures are learnt sooner than their pixels, and a net that leans on them
+    learns less from the pixels, which a delivery damages less.
     """
 
     def __init__(
@@ -46,8 +50,11 @@ class DualStream(Net):
         spectrum: Net | None = None,
         fusion: Literal["concat", "gate"] = "concat",
         dropout: float = 0.2,
+        drop_fft: float = 0.0,
     ):
         super().__init__()
+        if not 0 <= drop_fft < 1:
+            raise ValueError(f"drop_fft={drop_fft} is outside [0, 1). Use .5 as a start, or 0 to drop nothing.")
         spectrum = LogSpectrum() if spectrum is None else spectrum
         takes = getattr(fft, "in_channels", spectrum.out_channels)
         if takes != spectrum.out_channels:
@@ -55,7 +62,7 @@ class DualStream(Net):
                 f"{type(spectrum).__name__} gives {spectrum.out_channels} channels, but fft={type(fft).__name__} "
                 f"takes {takes}. Set in_channels={spectrum.out_channels} in fft's init_args."
             )
-        self.rgb, self.fft, self.spectrum = rgb, fft, spectrum
+        self.rgb, self.fft, self.spectrum, self.drop_fft = rgb, fft, spectrum, drop_fft
         self.dropout = nn.Dropout(dropout)
         if fusion == "concat":
             self.fusion = _Concat()
@@ -73,8 +80,11 @@ class DualStream(Net):
         return layers | {"fft": _cam_layer(self.fft)} if self.spectrum.spatial else layers
 
     def forward(self, image: Tensor) -> Tensor:
-        streams = self.rgb(image), self.fft(self.spectrum(image))  # (B, F), (B, K)
-        return self.head(self.dropout(self.fusion(*streams))).squeeze(1)  # (B,)
+        rgb, fft = self.rgb(image), self.fft(self.spectrum(image))  # (B, F), (B, K)
+        if self.training and self.drop_fft:
+            kept = torch.rand(len(fft), 1, device=fft.device) >= self.drop_fft
+            fft = fft * kept / (1 - self.drop_fft)
+        return self.head(self.dropout(self.fusion(rgb, fft))).squeeze(1)  # (B,)
 
 
 class _Concat(nn.Module):

@@ -87,6 +87,30 @@ def test_a_detector_judges_each_picture_by_itself(detector):
     torch.testing.assert_close(detector(image)[1:2], detector(image[1:2]), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("fusion", ["concat", "gate"])
+def test_dropped_fft_features_leave_their_mean_and_nothing_in_use(fusion):
+    torch.manual_seed(0)
+    net = DualStream(SmallCNN(width=8), SmallCNN(width=8), fusion=fusion, dropout=0.0, drop_fft=0.25)
+    seen = []
+    net.fusion.register_forward_pre_hook(lambda _, streams: seen.append(streams[1].detach()))
+    image = torch.rand(1, 3, 32, 32).expand(400, -1, -1, -1)
+    with torch.no_grad():
+        net.eval()(image[:2])
+        net.fft.eval()
+        net.training = True  # the net alone: normalization by the batch is another matter
+        net(image)
+    plain, trained = seen[0][0], seen[1]
+    dropped = (trained == 0).all(dim=1)
+    assert 0.18 < dropped.float().mean() < 0.32
+    torch.testing.assert_close(trained[~dropped], (plain / 0.75).expand(int((~dropped).sum()), -1), rtol=1e-4, atol=1e-5)
+    assert recipe(net)["init_args"]["drop_fft"] == 0.25
+
+
+def test_drop_fft_is_a_share():
+    with pytest.raises(ValueError, match="drop_fft=1"):
+        DualStream(SmallCNN(), SmallCNN(), drop_fft=1)
+
+
 def test_dual_stream_says_which_channels_do_not_fit():
     with pytest.raises(ValueError, match=r"LocalSpectrum gives 64 channels, but fft=SmallCNN takes 3\. Set in_channels=64"):
         DualStream(SmallCNN(8), SmallCNN(8), LocalSpectrum())

@@ -93,7 +93,7 @@ def index_root(root: Path, workers: int | None = None, allow_leaks: bool = False
 
 
 def _refuse_prepared(root: Path) -> None:
-    if made_by(root).get("command") == "prepare":
+    if made_by(root).get("command") in ("prepare", "match"):
         raise ValueError(
             f"{root} was made by `dfd prepare`, which wrote its table: use it as it is. If it is damaged, copy it again, or "
             f"`{remake(root)}` makes it again from the source."

@@ -207,6 +207,8 @@ def remake(root: Path) -> str:
     maker = made_by(root)
     if maker.get("command") == "prepare":
         return f"dfd prepare {maker['source']} --out {root} --overwrite"
+    if maker.get("command") == "match":
+        return f"dfd prepare {maker['source']} --out ANOTHER --match jpeg={maker['jpeg']},size={maker['size']}"
     return f"dfd index {root}"
 
 

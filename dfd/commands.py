@@ -18,26 +18,43 @@ def prepare(
     workers: int | None = None,
     overwrite: bool = False,
     allow_leaks: bool = False,
+    match: str | None = None,
 ) -> None:
     """Pictures become WebDataset shards of the original bytes, with a table of contents; the source is only read.
 
-    Interrupted and started again, it goes on; a finished output is left alone. Splits that come with the source are kept.
+    Interrupted and started again, it goes on. Run again on a finished output it says what changed in the source since, and
+    changes nothing. Splits that come with the source are kept; where it has train but no val, a tenth of the training families
+    becomes val.
 
     Args:
         source: A folder of pictures, or a CSV or JSON Lines file with path, label and optional group, split, source, method.
         out: Folder for the shards.
         reader: How to read the source, a built-in reader or package.module:function; by default its layout is recognised.
-        workers: Processes; by default one a core.
+        workers: Processes, at least 1; by default one a core.
         overwrite: Replace what the folder holds.
         allow_leaks: Keep the source's own splits even where related pictures lie in two of them.
+        match: For a fair comparison: "jpeg=90,size=224" makes a second set of finished shards (SOURCE), in which the central
+            square of every picture is resized and encoded alike.
     """
     from dfd.data.prepare import prepare
+
+    if match is not None:
+        from dfd.data.match import Match, matched
+
+        if reader or overwrite or allow_leaks:
+            raise ValueError(
+                "--match makes a second set of finished shards: it takes no --reader, --overwrite or --allow-leaks."
+            )
+        print(matched(source, out, Match.parse(match), workers))
+        return
 
     print(prepare(source, out, reader, workers=workers, overwrite=overwrite, allow_leaks=allow_leaks))
 
 
 def index(root: Path, /, *, allow_leaks: bool = False) -> None:
-    """Makes the table of contents of WebDataset shards that were made elsewhere.
+    """Makes the table of contents of WebDataset shards that were made elsewhere, and says how it read their labels.
+
+    A label is the json's "label" or else the cls: real, fake, 0 (real) or 1 (fake). What dfd prepare made has its table.
 
     Args:
         root: Folder that holds the .tar files.
@@ -46,6 +63,43 @@ def index(root: Path, /, *, allow_leaks: bool = False) -> None:
     from dfd.data.index import index_root
 
     print(index_root(root, allow_leaks=allow_leaks))
+
+
+def combine(faces_140k: Path, ciplab: Path, /, *, out: Path) -> None:
+    """140K and ciplab's set become one tree of class folders: hard links where the file system has them, else copies.
+
+    140K keeps its splits; ciplab's families are dealt 80/10/10 by their hash. Interrupted and started again, it goes on; a
+    finished tree is left alone, and a folder that holds anything else is refused. Then: dfd prepare OUT --out SHARDS.
+
+    Args:
+        faces_140k: Folder of the 140K set, at any of its levels.
+        ciplab: Folder of ciplab's set, at any of its levels.
+        out: Folder for the tree; its pictures are the sources' own files, so do not edit them there.
+    """
+    from dfd.data.combine import combine
+
+    print(combine(faces_140k, ciplab, out))
+
+
+def audit(root: Path, /, *, out: Path | None = None, leaks: bool = False, workers: int | None = None) -> int:
+    """What prepared shards hold, and whether something other than forgery gives the label away: an HTML page with figures.
+
+    Args:
+        root: Folder that dfd prepare or dfd index made.
+        out: Folder for audit.html, its figures and facts.json; by default ROOT-audit beside the shards.
+        leaks: Only look for related pictures in different splits: equal files, equal groups, near duplicates. Exit code 1
+            if there are any.
+        workers: Processes that read pictures; by default one a core.
+    """
+    from dfd.data.audit import audit, find_leaks
+    from dfd.data.shards import load_table
+
+    if leaks:
+        found = find_leaks(load_table(root))
+        print(found)
+        return int(found.crossing)
+    print(audit(root, out or root.resolve().with_name(f"{root.resolve().name}-audit"), workers))
+    return 0
 
 
 def score(
@@ -69,7 +123,7 @@ def score(
         whole: Take each file as a face crop like those in training instead of looking for faces.
         faces: YuNet's .onnx file; by default the one of DFD_YUNET or of the extra dfd[faces].
         json: Print JSON Lines, one object a face.
-        csv: Also write a table to this file; --csv=- prints it instead of the text.
+        csv: Also write a table to this file; - prints it instead of the text.
         device: Where the net runs, as torch names it.
         batch_size: Crops that go through the net at once.
         workers: Threads that decode and find faces; by default up to four.

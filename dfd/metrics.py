@@ -19,6 +19,7 @@ from dfd.batch import FAKE, REAL, Verdicts
 
 Metric = str | Callable[[Verdicts], float]
 NUM_BINS = 15  # of the calibration error, as in Guo et al. 2017
+WITH_INTERVAL = ("auroc", "acc", "balanced_acc")
 CHUNK = 1 << 19  # weights held at once while resampling: 4 MiB, which stays in cache
 
 
@@ -93,6 +94,11 @@ def interval(
     """
     values = _resampled([verdicts], metric, num, seed, temperature, threshold)
     return _percentiles(values[0], level)
+
+
+def intervals(verdicts: Verdicts, temperature: float = 1.0, threshold: float = 0.0) -> dict[str, tuple[float, float]]:
+    """The 95% bootstrap intervals that stand beside the metrics of every report."""
+    return {name: interval(verdicts, name, temperature=temperature, threshold=threshold) for name in WITH_INTERVAL}
 
 
 class Difference(NamedTuple):

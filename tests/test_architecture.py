@@ -9,9 +9,9 @@ import dfd
 
 PACKAGE = Path(dfd.__file__).parent
 ROWS = (
-    {"batch", "malloc", "_torchvision"},
+    {"batch", "durable", "malloc", "_torchvision"},
     {"forensics"},
-    {"calibration", "models", "augment", "explain", "metrics", "plots"},
+    {"calibration", "models", "augment", "explain", "metrics", "page", "plots"},
     {"tasks", "data", "callbacks"},
     {"inference"},
     {"evaluate", "launch"},
@@ -25,6 +25,7 @@ MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if 
 LAZY = {"wandb", "optuna", "gradio", "onnx", "onnxruntime", "sklearn", "captum", "cyclopts"}
 NO_TORCH = (
     "batch.py",
+    "durable.py",
     "malloc.py",
     "commands.py",
     "cli/__init__.py",

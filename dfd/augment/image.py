@@ -65,7 +65,7 @@ class Augment:
         self._compose = _compose(preset) if preset in ("light", "strong") else None
 
     def __repr__(self) -> str:
-        return f"Augment({self.preset!r})"
+        return f"Augment({self.preset!r}, p={self.p:g})" if self.preset == "delivery" else f"Augment({self.preset!r})"
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if self.preset == "none":

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from textwrap import fill
+
 from lightning import Callback, LightningModule, Trainer
 
 from dfd.batch import Verdicts
+from dfd.callbacks.conditions import conditions, sentence
 from dfd.callbacks.publish import publish
 from dfd.metrics import detection_metrics, format_metric, interval
 
@@ -25,19 +28,20 @@ class Curves(Callback):
     # the hooks at a stage's end: at an epoch's end callbacks come before the task, which has not yet gathered its table
     def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
         if trainer.state.fn == "validate":
-            self._draw(trainer, task, "val", "val")
+            self._draw(trainer, task, "val")
         elif not trainer.sanity_checking and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
-            self._draw(trainer, task, "val", f"val, epoch {trainer.current_epoch + 1}")
+            self._draw(trainer, task, "val", f"epoch {trainer.current_epoch + 1}, ")
 
     def on_test_end(self, trainer: Trainer, task: LightningModule) -> None:
-        self._draw(trainer, task, "test", "test")
+        self._draw(trainer, task, "test")
 
-    def _draw(self, trainer: Trainer, task: LightningModule, stage: str, what: str) -> None:
+    def _draw(self, trainer: Trainer, task: LightningModule, stage: str, when: str = "") -> None:
         if not trainer.is_global_zero:
             return
         from dfd.plots import curves  # matplotlib: most of a second that `dfd fit --help` need not wait for
 
-        title = f"{what}: {_summary(task.verdicts)}"
+        pictures = fill(f"{when}{sentence(conditions(trainer.datamodule, stage))}", 100)
+        title = f"{pictures}\n{_summary(task.verdicts)}"
         publish(trainer, curves(task.verdicts, task.temperature, task.thresholds["balanced"], title), f"{stage}-curves")
 
 

@@ -23,7 +23,7 @@ LIGHTNING_VERBS = {
     "test": "Metrics of a checkpoint on the test split: dfd test CHECKPOINT",
     "predict": "A checkpoint's verdict on every image of the test split, as CSV: dfd predict CHECKPOINT",
 }
-PLAIN_VERBS = ("prepare", "index", "score")
+PLAIN_VERBS = ("prepare", "combine", "index", "audit", "score")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,13 +70,27 @@ def _plain(args: list[str]) -> int:
     verbs = (*LIGHTNING_VERBS, *PLAIN_VERBS)
     try:
         return _app()(
-            args or ["--help"], exit_on_error=False, print_error=False, result_action="return_int_as_exit_code_else_zero"
+            _with_dashes(args) or ["--help"],
+            exit_on_error=False,
+            print_error=False,
+            result_action="return_int_as_exit_code_else_zero",
         )
     except UnknownCommandError as error:
         raise UsageError(f"there is no verb {args[0]!r}. {closest(args[0], verbs)}It takes: {', '.join(verbs)}.") from error
     except CycloptsError as error:
         text = str(error).removeprefix(f'Command "{args[0]}" ').replace("parameter ", "", 1)
         raise UsageError(f"{text} dfd {args[0]} --help tells more.") from error
+
+
+def _with_dashes(args: list[str]) -> list[str]:
+    """`--csv -` as `--csv=-`: a lone dash is a value, the standard output, where cyclopts sees an option."""
+    joined: list[str] = []
+    for arg in args:
+        if arg == "-" and joined and joined[-1].startswith("--") and "=" not in joined[-1]:
+            joined[-1] += "=-"
+        else:
+            joined.append(arg)
+    return joined
 
 
 def _app() -> App:

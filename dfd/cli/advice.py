@@ -1,17 +1,17 @@
 """What went wrong on a command line or in a config, in a line or two, with the name that was probably meant.
 
 jsonargparse answers a typo with 49 to 61 lines: usage, then every type that the value is not. The cause is the line indented
-deepest; the lines above it say where it lies.
+deepest; the lines above it say where it lies. What a constructor says is shown with the option that it speaks of.
 """
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib import import_module
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 MAX_LINES = 10
 
@@ -47,18 +47,51 @@ def explain(message: str, options: Iterable[str]) -> str:
         return _unknown(found[1], list(options))
     if found := re.match(r"Subcommand '\w+' does not accept option '(.+?)'", message):
         return _unknown(found[1], list(options))
-    if found := re.search(r"arguments are required: (.+)", message):
+    if found := re.match(r"the following arguments are required: (.+)", message):
         needed = " and ".join(name.partition(".")[2] or name for name in found[1].split(", "))
         return f"it needs {needed}: name an experiment, for example --config dual_stream.yaml."
     where, within, cause = _deepest(message)
     return f"{where}: {_reason(cause, within)}" if where else _reason(cause, within)
 
 
+def explain_fault(error: Exception, made: type, given: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """What the constructor of `made` raised, given these arguments, with the option of the config that it speaks of."""
+    text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    key = next(_asked(config, made, given), "")
+    home, _, last = key.rpartition(".")
+    if not key or text.startswith(f"{key}."):
+        return text
+    if home and text.startswith(f"{last}."):
+        return f"{home}.{text}"
+    named = re.match(r"(\w+)=", text)
+    return f"{key}.{text}" if named and named[1] in given else f"{key}: {text}"
+
+
+def _asked(config: Any, made: type, given: Mapping[str, Any], key: str = "") -> Iterator[str]:
+    """The keys, as options have them, under which a config asks for a `made` with these arguments."""
+    if isinstance(config, Mapping):
+        arguments = config.get("init_args") or {} if "class_path" in config else config
+        named = str(config.get("class_path", "")).endswith(f".{made.__name__}") or config.keys() == given.keys()
+        if named and all(arguments[name] == value for name, value in given.items() if _plain(arguments.get(name))):
+            yield key
+        for name, value in arguments.items():
+            yield from _asked(value, made, given, f"{key}.{name}".lstrip("."))
+    if isinstance(config, list):
+        for value in config:
+            yield from _asked(value, made, given, key)
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, (bool, int, float, str))
+
+
 def _unknown(given: str, options: list[str]) -> str:
     if not given.startswith("-") and "." not in given:
         return f"what is {given!r}? Options start with --, and only validate, test and predict take a file as it is."
     name = given.lstrip("-").partition("=")[0]
-    hint = closest(name, options) or closest(name.rpartition(".")[2], [option.rpartition(".")[2] for option in options])
+    parts = [(name, options)]
+    parts += [(name.split(".")[at], {option.split(".")[at] for option in options}) for at in (-1, 0)]
+    hint = next(filter(None, (closest(word, known) for word, known in parts)), "")
     return f"there is no option {name}. {hint}Options are written in full."
 
 
@@ -91,6 +124,8 @@ def _deepest(message: str) -> tuple[str, str, str]:
 
 def _reason(cause: str, within: str) -> str:
     given = re.search(r"(?:Got|Given) value: (.*?)(?:\. Got value|$)", cause, flags=re.MULTILINE)
+    if found := re.search(r"arguments are required: (.+)", cause):
+        return f"it needs a value for {found[1].replace(', ', ' and ')}."
     if found := re.search(r"Import path (\S* ?)does not correspond to a subclass of (\w+)", cause):
         return f"{found[1].strip() or (given[1] if given else 'that')} is no {found[2]}."
     if found := re.search(r"Group '(\S+)' does not accept option '(\S+?)'", cause):
@@ -105,6 +140,10 @@ def _reason(cause: str, within: str) -> str:
         if within and not within.startswith(found[1]):
             return f"importing {within} needs the package {found[1]!r}, which is not installed."
         return _unknown_class(within or found[1])
+    if found := re.search(r"Expected an? typing\.Literal\[(.+?)\]", cause):
+        words = re.findall(r"'(.+?)'", found[1])
+        word = given[1] if given else "that"
+        return f"{word!r} is not one of: {', '.join(words)}. {closest(word, words)}".rstrip()
     if expected := re.findall(r"Expected an? (<.+?>|None)", cause):
         kinds = [re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", kind).replace("NoneType", "null") for kind in expected]
         return f"expected {' or '.join(dict.fromkeys(kinds))}" + (f", got {given[1]!r}." if given else ".")
@@ -115,16 +154,37 @@ def _unknown_argument(name: str, class_path: str) -> str:
     if class_path.startswith("lightning.") and class_path.endswith(("LightningModule", "LightningDataModule")):
         return f"{name} was given before any class. Name an experiment first: --config dual_stream.yaml."
     module, _, title = class_path.rpartition(".")
-    *groups, name = name.split(".")
     try:
-        owner = getattr(import_module(module), title)
-        for group in groups:
-            owner = get_type_hints(owner.__init__)[group]
-        accepted = list(inspect.signature(owner).parameters)
-    except (ImportError, AttributeError, KeyError, NameError, TypeError, ValueError):
-        accepted = []
+        owner: Any = getattr(import_module(module), title)
+    except (ImportError, AttributeError, ValueError):
+        owner = None
+    *groups, word = name.split(".")
+    for group in groups:
+        accepted = _parameters(owner)
+        if accepted and group not in accepted:  # the typo lies before the last word
+            word = group
+            break
+        owner, title = accepted.get(group), f"{title}.{group}"
+    accepted = _parameters(owner)
     takes = f"It takes: {', '.join(accepted)}." if accepted else ""
-    return f"{'.'.join([title, *groups])} has no option {name!r}. {closest(name, accepted)}{takes}".rstrip()
+    return f"{title} has no option {word!r}. {closest(word, accepted)}{takes}".rstrip()
+
+
+def _parameters(owner: Any) -> dict[str, Any]:
+    """What a class can be called with, and the types; those of the classes that it hands its **kwargs on to as well."""
+    found: dict[str, Any] = {}
+    for cls in getattr(owner, "__mro__", ()):
+        if "__init__" not in vars(cls):
+            continue
+        try:
+            parameters, types = inspect.signature(cls.__init__).parameters.values(), get_type_hints(cls.__init__)
+        except (NameError, TypeError, ValueError):  # written in C, or types that exist for type checkers only
+            break
+        named = [each.name for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+        found = found | {name: types.get(name) for name in named if name not in ("self", *found)}
+        if not any(each.kind is each.VAR_KEYWORD for each in parameters):
+            break
+    return found
 
 
 def _unknown_class(class_path: str) -> str:

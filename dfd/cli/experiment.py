@@ -1,4 +1,4 @@
-"""A checkpoint as an experiment: what it needs to be judged again, and whether it belongs to the config beside it."""
+"""A checkpoint as an experiment: what it needs to be judged again, and whether the run that is asked for can begin."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.accelerators import AcceleratorRegistry
 from torch import nn
 
 
@@ -56,6 +57,35 @@ def judged_as_trained(args: list[str], view: dict[str, Any] | None) -> list[str]
         if view and (arg.startswith("--data=") or before == "--data"):
             seen.append(f"--data.init_args.view={json.dumps(view)}")
     return seen
+
+
+def check_accelerator(name: Any) -> None:
+    """ValueError with what this machine has, where it lacks the accelerator that the Trainer is to use."""
+    here = [each for each in AcceleratorRegistry if AcceleratorRegistry[each]["accelerator"].is_available()]
+    here = ["auto", *(["gpu"] if {"cuda", "mps"} & set(here) else []), *here]
+    if isinstance(name, str) and name not in here:
+        raise ValueError(f"trainer.accelerator={name}: torch finds no such device here. Use one of {', '.join(here)}.")
+
+
+def check_something_to_train(checkpoint: str | None, max_epochs: int | None) -> None:
+    """ValueError where a fit, or a fit that goes on from a checkpoint, would end before its first step."""
+    if max_epochs == 0:
+        raise ValueError("trainer.max_epochs=0: nothing would be trained. Use 1 or more, or -1 for no end.")
+    if max_epochs is None or max_epochs < 0 or not checkpoint or not Path(checkpoint).suffix:  # Lightning's words have none
+        return
+    from dfd.models.checkpoint import read_checkpoint
+
+    loops = read_checkpoint(Path(checkpoint)).get("loops")
+    if not loops:
+        raise ValueError(f"{checkpoint} holds weights without the state of their training, so that cannot go on from it.")
+    progress = loops["fit_loop"]
+    begun, done = (progress["epoch_progress"]["current"][name] for name in ("ready", "processed"))
+    epochs = begun if progress["epoch_loop.batch_progress"]["is_last_batch"] else done
+    if epochs >= max_epochs:
+        raise ValueError(
+            f"{checkpoint} is the end of epoch {epochs}, and trainer.max_epochs={max_epochs}: nothing is left to train. "
+            f"Use --trainer.max_epochs={epochs + 10} for ten more."
+        )
 
 
 def check_same_net(checkpoint: Path, net: nn.Module) -> None:

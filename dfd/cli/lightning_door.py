@@ -13,18 +13,29 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from dfd.cli.advice import UsageError, explain
-from dfd.cli.config_files import config_name, find_config, with_paths
-from dfd.cli.experiment import check_same_net, experiment_of, judged_as_trained
-from dfd.cli.run_folder import SHARED, drop_if_empty, open_run_folder, run_id, safe_name, write_summary
+from dfd.callbacks.conditions import conditions, sentence
+from dfd.cli.advice import UsageError
+from dfd.cli.config_files import config_name, with_paths
+from dfd.cli.experiment import check_accelerator, check_same_net, check_something_to_train, experiment_of, judged_as_trained
+from dfd.cli.parser import USAGE, Maker, Parser
+from dfd.cli.run_folder import (
+    SHARED,
+    SaveConfig,
+    Table,
+    discard,
+    first_to_fail,
+    open_run_folder,
+    run_id,
+    safe_name,
+    write_summary,
+)
 from dfd.malloc import keep_pages
 
 # what Lightning says that a user of dfd cannot or need not act upon
@@ -60,52 +71,13 @@ def run(args: list[str]) -> int:
     finally:
         gc.enable()
         os.environ.pop(SHARED, None)
-        if "wandb" in sys.modules:  # a second run in this process must not be written into the first one's files
-            sys.modules["wandb"].finish(exit_code=int(sys.exc_info()[0] is not None))
+        _close_wandb()  # a second run in this process must not be written into the first one's files
     return 0
 
 
-class Parser(LightningArgumentParser):
-    """No abbreviated options, configs found among dfd's own, and errors as exceptions that `explain` can shorten."""
-
-    def _get_option_tuples(self, option_string: str) -> list:
-        return []  # argparse's list of options that start like this one; `allow_abbrev=False` does not reach it in jsonargparse
-
-    def parse_args(self, args: Any = None, *rest: Any, **kwargs: Any) -> Namespace:
-        # jsonargparse hands a nested null on to its inner parsers as the text None, as W&B's agents do
-        return super().parse_args(args and [re.sub("=None$", "=null", arg) for arg in args], *rest, **kwargs)
-
-    def parse_string(self, content: str, path: str | os.PathLike = "", *args: Any, **kwargs: Any) -> Namespace:
-        # jsonargparse is in the config's own folder now, so `data: data/toy.yaml` is looked for there first
-        content = re.sub(
-            r"^((?:data|model|trainer): *)(\S+\.ya?ml) *$",
-            lambda found: found[1] + str(find_config(found[2])),
-            content,
-            flags=re.MULTILINE,
-        )
-        return super().parse_string(content, path, *args, **kwargs)
-
-    def error(self, message: str, ex: Exception | None = None) -> None:
-        if not self.exit_on_error:
-            super().error(message, ex)
-        options = getattr(self, "known_options", None) or [
-            option for action in self._actions for option in action.option_strings
-        ]
-        raise UsageError(explain(message, [option.lstrip("-") for option in options])) from ex
-
-
-class SaveConfig(SaveConfigCallback):
-    """The resolved config, in the run folder and once in W&B; without the folder itself, so that it can be run again."""
-
-    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        config = self.config.clone()
-        config.pop("run_folder", None)
-        path = os.path.join(trainer.default_root_dir, "config.yaml")
-        # nulls stay: what was switched off must not come back as a default
-        self.parser.save(config, path, skip_none=False, overwrite=True, multifile=False)
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_hyperparams(yaml.safe_load(Path(path).read_text()))
+def _close_wandb() -> None:
+    if "wandb" in sys.modules:
+        sys.modules["wandb"].finish(exit_code=int(sys.exc_info()[0] is not None))
 
 
 class RunCLI(LightningCLI):
@@ -119,7 +91,9 @@ class RunCLI(LightningCLI):
     """
 
     def __init__(self, verb: str, name: str, place: Path | None, args: list[str]):
-        self.verb, self.name, self.place, self.folder = verb, name, place, None
+        self.verb, self.name, self.place = verb, name, place
+        self.config = self.trainer = self.folder = None
+        self.make, self.ours = Maker(), False  # ours: the run folder was empty when this run came
         try:
             super().__init__(
                 LightningModule,
@@ -135,10 +109,21 @@ class RunCLI(LightningCLI):
                 load_from_checkpoint_support=False,  # the net records itself
                 args=[verb, *args],
             )
-        except BaseException:
-            if self.folder is not None and rank_zero_only.rank == 0:
-                drop_if_empty(self.folder)
+        except BaseException as error:
+            said = isinstance(error, (ValueError, OSError, MisconfigurationException)) and self._said_by_another_rank()
+            if self.ours:
+                _close_wandb()  # which writes into the folder until then
+                discard(self.folder)
+            if said:
+                raise SystemExit(1) from error
+            words = self.make.in_words(error, self.config[verb].as_dict()) if self.make.faults else error
+            if words is not error:
+                raise words from words.__cause__
             raise
+
+    def _said_by_another_rank(self) -> bool:
+        several = self.trainer is not None and self.trainer.world_size > 1
+        return several and not first_to_fail(self.folder, self.trainer.node_rank)
 
     def subcommands(self) -> dict[str, set[str]]:
         return {self.verb: LightningCLI.subcommands()[self.verb]}  # a parser takes a third of a second
@@ -152,10 +137,15 @@ class RunCLI(LightningCLI):
         super().setup_parser(*args, **kwargs)
         inner = self._subcommand_parsers[self.verb]
         self.parser.known_options = [option for action in inner._actions for option in action.option_strings]
+        inner.usage, inner.description = USAGE[self.verb], None
         inner.set_defaults({"weights_only": True} | ({"verbose": False} if self.verb in ("validate", "test") else {}))
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)
+
+    def instantiate_classes(self) -> None:
+        self.parser.add_instantiator(self.make, object)
+        super().instantiate_classes()
 
     def _parse_ckpt_path(self) -> None:
         """LightningCLI would put hyperparameters stored in the checkpoint above the command line's: dfd stores none."""
@@ -169,7 +159,11 @@ class RunCLI(LightningCLI):
         else:
             identity, fresh = run_id()
             wanted = Path("runs") / self.name / (identity if self.verb == "fit" else f"{identity}-{self.verb}")
+        check_accelerator(config.trainer.accelerator)
+        if self.verb == "fit":
+            check_something_to_train(config.ckpt_path, config.trainer.max_epochs)
         self.folder = open_run_folder(wanted, fresh, rank_zero_only.rank)
+        self.ours = rank_zero_only.rank == 0 and not any(self.folder.iterdir())
         if self.verb == "fit" and os.environ.get("SLURM_RESTART_COUNT") and not config.ckpt_path:
             last = self.folder / "checkpoints" / "last.ckpt"
             config.ckpt_path = str(last) if last.is_file() else None
@@ -202,7 +196,9 @@ class RunCLI(LightningCLI):
         return callbacks + defaults
 
     def _default_loggers(self) -> list[Logger]:
-        table = CSVLogger(str(self.folder), name="", version="")
+        table = Table(str(self.folder), name="", version="")
+        if self.verb != "fit":
+            table.pictures = self._pictures()
         if self.verb != "fit" or os.environ.get("WANDB_MODE") == "disabled":
             return [table]
         from wandb import Settings
@@ -213,6 +209,9 @@ class RunCLI(LightningCLI):
         online = WandbLogger(name=identity, id=identity, project="dfd", save_dir=str(self.folder), mode=mode, settings=settings)
         online._wandb_init.pop("anonymous", None)  # wandb warns of it, even of the None that Lightning passes
         return [table, online]
+
+    def _pictures(self) -> dict[str, str]:
+        return conditions(self.datamodule, "val" if self.verb in ("fit", "validate") else self.verb)
 
     def after_instantiate_classes(self) -> None:
         checkpoint = self.config_init[self.verb].get("ckpt_path")
@@ -239,6 +238,7 @@ class RunCLI(LightningCLI):
             facts["best checkpoint"] = _shown(Path(best.best_model_path))
             if best.monitor and best.best_model_score is not None:
                 facts[f"best {best.monitor}"] = round(float(best.best_model_score), 4)
+        facts["validated on"] = sentence(self._pictures())
         facts |= self._pages()
         facts["epochs"], facts["steps"] = trainer.current_epoch, trainer.global_step
         self._say(write_summary(self.folder, facts).rstrip())
@@ -264,7 +264,7 @@ class RunCLI(LightningCLI):
 def _with_checkpoint(verb: str, args: list[str]) -> tuple[Path | None, list[str]]:
     """A leading CHECKPOINT as options, its experiment first so that all others beat it; and the folder to judge it in."""
     if not args or args[0].startswith("-"):
-        if not any(arg.startswith(("--ckpt_path", "-h", "--help")) for arg in args):
+        if not any(re.match(r"--ckpt_path|-h|--(\w+\.)?help", arg) for arg in args):
             raise UsageError(f"it needs a checkpoint: dfd {verb} CHECKPOINT, or --config CONFIG --ckpt_path CHECKPOINT.")
         return None, args
     checkpoint, rest = Path(args[0]), args[1:]

@@ -8,14 +8,20 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import yaml
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
 
-from dfd.data.durable import appearing
+from dfd.durable import appearing
 
 SHARED = "DFD_RUN_FOLDER"  # set by rank 0 for the processes that Lightning starts
 SUMMARY = "summary.yaml"  # written last: a folder that holds one is a finished run
+FAULT = ".fault"  # the rank that makes it says what went wrong
+BEFORE_TRAINING = {"config.yaml", "wandb", FAULT}  # what a run writes before it has anything to show
 
 
 def run_id() -> tuple[str, bool]:
@@ -65,8 +71,32 @@ def open_run_folder(wanted: Path, fresh: bool, rank: int) -> Path:
         raise ValueError(
             f"{folder} holds a finished run. Delete it to train again, or give another folder with --run_folder DIR."
         )
+    (folder / FAULT).unlink(missing_ok=True)
     os.environ[SHARED] = str(folder)
     return folder
+
+
+class SaveConfig(SaveConfigCallback):
+    """The resolved config, in the run folder and once in W&B; without the folder itself, so that it can be run again."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        config = self.config.clone()
+        config.pop("run_folder", None)
+        path = os.path.join(trainer.default_root_dir, "config.yaml")
+        # nulls stay: what was switched off must not come back as a default
+        self.parser.save(config, path, skip_none=False, overwrite=True, multifile=False)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_hyperparams(yaml.safe_load(Path(path).read_text()))
+
+
+class Table(CSVLogger):
+    """metrics.csv. In a run that judges, each line also says of which pictures it speaks."""
+
+    pictures: Mapping[str, str] = {}
+
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        super().log_metrics({**metrics, **self.pictures}, step)
 
 
 def write_summary(folder: Path, facts: Mapping[str, Any]) -> str:
@@ -77,12 +107,26 @@ def write_summary(folder: Path, facts: Mapping[str, Any]) -> str:
     return text
 
 
-def drop_if_empty(folder: Path) -> None:
-    """Leaves no folder behind where nothing was written, nor its parents."""
-    with suppress(OSError):
-        folder.rmdir()
-        folder.parent.rmdir()
-        folder.parent.parent.rmdir()
+def first_to_fail(folder: Path, node: int) -> bool:
+    """True on one rank: what all of them run into, one of them says."""
+    try:
+        (folder / FAULT).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    except FileNotFoundError:  # rank 0 has failed and removed it, or it lies on another node's disk
+        return node > 0
+    except OSError:
+        return True
+    return True
+
+
+def discard(folder: Path) -> None:
+    """Removes a run folder that holds no more than a run writes before it trains, and its parents where they are empty."""
+    if {path.relative_to(folder).parts[0] for path in folder.rglob("*") if path.is_file()} <= BEFORE_TRAINING:
+        with suppress(OSError):
+            rmtree(folder)
+            folder.parent.rmdir()
+            folder.parent.parent.rmdir()
 
 
 def safe_name(text: str) -> str:

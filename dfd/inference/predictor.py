@@ -90,6 +90,7 @@ class Predictor:
 
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: at least one crop must go through the net. Use 32 as a start.")
+        _check_device(device)
         weights = find_weights(faces)  # the cheap checks first: loading a net takes seconds
         self.detector = FaceDetector(weights) if weights else None
         self.net, facts = load_net(checkpoint, map_location=device, allow=allow)
@@ -230,3 +231,19 @@ class Predictor:
     def _prob(self, logit: float) -> float:
         """P(fake) of a raw logit."""
         return float(expit(logit / self.temperature))
+
+
+def _check_device(name: str) -> None:
+    """ValueError unless a tensor can be put there and read again."""
+    import torch
+
+    try:
+        torch.zeros(1, device=name).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # unknown; not compiled in; not there
+        here = ["cpu"]
+        if torch.accelerator.is_available():
+            kind = torch.accelerator.current_accelerator().type
+            here = [kind, *(f"{kind}:{number}" for number in range(1, torch.accelerator.device_count())), "cpu"]
+        raise ValueError(
+            f"device={name!r}: torch {torch.__version__} finds no such device here. Use {' or '.join(here)}."
+        ) from error

@@ -13,8 +13,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from dfd.data.durable import appearing
 from dfd.data.readers.row import IMAGE_SUFFIXES
+from dfd.durable import appearing
 from dfd.inference.predictor import Predictor, Score
 
 COLOURS = {"fake": "31", "real": "32", "inconclusive": "33"}  # the rest is grey
@@ -74,8 +74,12 @@ def score_files(
 def find_files(paths: Sequence[str | Path]) -> tuple[list[Path], int]:
     """The files to try, each once, and the number of files in the folders that no picture's suffix has.
 
-    Raises ValueError where a path does not exist, a folder cannot be read, or nothing is left to try.
+    Raises ValueError where no path is given or one does not exist, a folder cannot be read, or nothing is left to try.
     """
+    if not paths:
+        raise ValueError(
+            "no picture was named. Name files or folders after the checkpoint: dfd score CHECKPOINT photo.jpg folder/"
+        )
     files: dict[Path, None] = {}
     others: set[Path] = set()
     for path in map(Path, paths):
@@ -90,9 +94,8 @@ def find_files(paths: Sequence[str | Path]) -> tuple[list[Path], int]:
         else:
             raise ValueError(f"there is no file or folder {path}. Nothing was scored.")
     if not files:
-        named = ", ".join(map(str, paths)) or "no path given"
         raise ValueError(
-            f"no pictures in {named} ({len(others)} other files). "
+            f"no pictures in {', '.join(map(str, paths))} ({len(others)} other files). "
             f"Name files, or folders with files named {', '.join(sorted(IMAGE_SUFFIXES))}."
         )
     return list(files), len(others - files.keys())

@@ -96,8 +96,9 @@ def _create(name: str, pretrained: bool | str, options: dict[str, Any]) -> nn.Mo
     try:
         model, again = _draw(name, options, **source), _draw(name, options, **source)
     except Exception as error:  # timm, safetensors and torch raise what they like on a file that is not theirs
-        cause = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise ValueError(f"pretrained={str(file)!r} does not hold weights of {name}: {cause}") from error
+        raise ValueError(
+            f"pretrained={str(file)!r} does not hold weights of {name}. Give timm's file for it (.safetensors or .pth)."
+        ) from error
     # timm skips in silence what a file lacks. Only what the file did hold is the same in two nets drawn at random.
     other = dict(again.named_parameters())
     lacking = [key for key, value in model.named_parameters() if not torch.equal(value, other[key])]

@@ -104,7 +104,7 @@ def load_net(
     Averaged weights are taken where the training kept an average. Needs no network and no file but this one. ValueError says
     what is wrong with a file that does not give a net.
     """
-    checkpoint = _read(Path(path))
+    checkpoint = read_checkpoint(Path(path))
     facts, weights = checkpoint["dfd"], checkpoint["state_dict"]
     net = build(facts["net"], allow)
     prefix = AVERAGE if any(name.startswith(AVERAGE) for name in weights) else PLAIN
@@ -116,6 +116,32 @@ def load_net(
         )
     net.load_state_dict(weights)
     return net.to(map_location).eval(), facts
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Lightning's dictionary with dfd's facts in it, its tensors left on the disk until they are used."""
+    if not path.is_file():
+        raise ValueError(f"There is no checkpoint {path}. Give the path of a .ckpt file that `dfd fit` wrote.")
+    with path.open("rb") as file:
+        zipped = file.read(4) == b"PK\x03\x04"
+    if not zipfile.is_zipfile(path):
+        raise ValueError(
+            f"{path} is incomplete: its end is missing. Copy it again."
+            if zipped
+            else f"{path} is not a checkpoint that dfd wrote. Give a .ckpt file."
+        )
+    try:
+        # mmap: a checkpoint is two thirds optimizer state, which nobody reads here
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # hostile and broken files raise anything
+        raise ValueError(f"{path} is not a checkpoint that dfd wrote. Give a .ckpt file.") from error
+    if not (
+        isinstance(checkpoint, dict)
+        and isinstance(checkpoint.get("dfd"), dict)
+        and isinstance(checkpoint.get("state_dict"), dict)
+    ):
+        raise ValueError(f"{path} is a torch file, but not a checkpoint that dfd wrote: it names no net to rebuild.")
+    return checkpoint
 
 
 def _frozen(value: Any) -> Any:
@@ -187,28 +213,3 @@ def _difference(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, 
         for what, names in lists.items()
         if names
     )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ValueError(f"There is no checkpoint {path}. Give the path of a .ckpt file that `dfd fit` wrote.")
-    try:
-        # mmap: a checkpoint is two thirds optimizer state, which nobody reads here
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # hostile and broken files raise anything
-        with path.open("rb") as file:
-            torn = file.read(4) == b"PK\x03\x04" and not zipfile.is_zipfile(path)
-        reason = (
-            "is incomplete: its end is missing. Copy it again"
-            if torn
-            else "is not a checkpoint that dfd wrote. Give a .ckpt file"
-        )
-        cause = (str(error).splitlines() or [type(error).__name__])[0][:160]
-        raise ValueError(f"{path} {reason}. (torch: {cause})") from error
-    if not (
-        isinstance(checkpoint, dict)
-        and isinstance(checkpoint.get("dfd"), dict)
-        and isinstance(checkpoint.get("state_dict"), dict)
-    ):
-        raise ValueError(f"{path} is a torch file, but not a checkpoint that dfd wrote: it names no net to rebuild.")
-    return checkpoint

@@ -280,3 +280,9 @@ def test_many_files_at_once_equal_one_by_one(finding, faces_140k, tmp_path, nois
     alone = [score for file in files for score in finding.score(file)]
     for workers in (1, 3):
         same(list(finding.score_all(files, workers=workers)), alone)
+
+
+@pytest.mark.parametrize("device", ["foo", "cuda:99", "meta"])
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(checkpoint, device):
+    with pytest.raises(ValueError, match=rf"device='{device}': .*no such device.* Use .*cpu\."):
+        Predictor(checkpoint, device=device)

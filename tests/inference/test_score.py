@@ -46,6 +46,8 @@ def test_links_to_folders_are_followed_once(folder, tmp_path_factory, noise, enc
 def test_a_path_that_is_not_there_and_a_folder_without_pictures_are_errors(folder, tmp_path):
     with pytest.raises(ValueError, match=r"no file or folder .*typo\.jpg"):
         find_files([folder, folder / "typo.jpg"])
+    with pytest.raises(ValueError, match=r"no picture was named.*dfd score CHECKPOINT photo\.jpg"):
+        find_files([])
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"no pictures in .*empty \(0 other files\)"):
         find_files([tmp_path / "empty"])

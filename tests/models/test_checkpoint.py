@@ -197,7 +197,7 @@ def test_load_net_says_what_is_wrong_with_a_file(saved, tmp_path):
             load_net(path)
     for content in (b"", b"just a text\n", b"\x80\x02junk", np.random.default_rng(0).bytes(1000)):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match="is not a checkpoint that dfd wrote"):
+        with pytest.raises(ValueError, match=r"is not a checkpoint that dfd wrote\. Give a \.ckpt file\.$"):
             load_net(path)
     torch.save({"state_dict": {}, "epoch": 3}, path)
     with pytest.raises(ValueError, match="names no net"):

@@ -6,7 +6,22 @@ import pytest
 from sklearn.metrics import confusion_matrix
 
 from dfd.batch import Verdicts
-from dfd.plots import confusion, curves, image_grid, precision_recall, reliability, roc
+from dfd.plots import (
+    boxes,
+    class_bars,
+    confusion,
+    curves,
+    histograms,
+    image_grid,
+    mean_spectra,
+    precision_recall,
+    quantization_tables,
+    reliability,
+    roc,
+    score_bars,
+    shares,
+    violins,
+)
 
 
 def drawn(size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -89,3 +104,42 @@ def test_a_grid_lays_maps_over_grey_pictures():
 def test_pyplot_is_never_imported():
     draw = "import sys, numpy as np; from dfd.plots import reliability as r; r(np.eye(2)[0], np.eye(2)[0]).canvas.draw()"
     subprocess.run([sys.executable, "-c", f"{draw}; assert 'matplotlib.pyplot' not in sys.modules"], check=True)
+
+
+def test_histograms_are_shares_of_their_class():
+    value = np.array([1.0, 2.0, 2.0, 300.0])
+    figure = histograms({"bytes": value, "same": np.ones(4)}, np.array([0, 0, 1, 1]), log=["bytes", "same"])
+    spread, constant = figure.axes
+    assert (spread.get_xscale(), constant.get_xscale()) == ("log", "linear")
+    heights = [sum(bar.get_height() for bar in bars) for bars in spread.containers]
+    assert heights == pytest.approx([1, 1])
+
+
+def test_bars_and_shares_show_their_counts():
+    texts = [text.get_text() for text in class_bars({"gan": (0, 7), "ffhq": (5, 0)}).axes[0].texts]
+    assert texts == ["0 + 7", "5 + 0"]
+    labels = [text.get_text() for text in shares({"real": 3, "fake": 1, "none": 0}).axes[0].texts]
+    assert labels == ["real\n3 (75.0%)", "fake\n1 (25.0%)"]
+
+
+def test_boxes_and_violins_draw_real_and_fake_beside_each_other():
+    rng = np.random.default_rng(0)
+    label = np.arange(40) % 2
+    for draw in (boxes, violins):
+        figure = draw({"red": rng.random(40), "blue": rng.random(40)}, label)
+        assert [axes.get_ylabel() for axes in figure.axes] == ["red", "blue"]
+        assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["real", "fake"]
+        figure.canvas.draw()
+    assert "two images" in violins({"red": np.ones(3)}, np.array([0, 0, 1])).axes[0].texts[0].get_text()
+
+
+def test_spectra_tables_and_scores_are_drawn_as_they_are():
+    spectra = np.random.default_rng(0).random((2, 16, 9))
+    figure = mean_spectra(spectra, [5, 6])
+    np.testing.assert_allclose(figure.axes[2].images[0].get_array(), spectra[1] - spectra[0])
+    assert figure.axes[1].get_title() == "fake, 6 images"
+    steps = [text.get_text() for text in quantization_tables({"one": range(1, 65)}).axes[0].texts]
+    assert steps == [str(step) for step in range(1, 65)]
+    shown = score_bars({"size": 0.91, "EXIF": 0.4, "none": np.nan}).axes[0]
+    assert [text.get_text() for text in shown.texts] == ["0.91", "0.40", "0.50"]
+    assert [round(bar.get_width(), 2) for bar in shown.patches] == [0.41, -0.1, 0]

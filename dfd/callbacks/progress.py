@@ -41,11 +41,8 @@ class ProgressLines(Callback):
         self._said = time.monotonic()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        seen = {
-            name: trainer.callback_metrics[name]
-            for name in ("train/loss", "val/loss", self.metric)
-            if name in trainer.callback_metrics
-        }
+        names = ("train/loss", "val/loss", self.metric) if self._trained_at else ("train/loss",)  # not an older validation's
+        seen = {name: trainer.callback_metrics[name] for name in names if name in trainer.callback_metrics}
         facts = "  ".join(f"{name} {float(value):.4f}" for name, value in seen.items())
         self._say(
             trainer, f"{_epoch(trainer)}  {facts}  {self._trained_at or self._speed()}  {time.monotonic() - self._start:.0f} s"

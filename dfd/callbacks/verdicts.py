@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from lightning import Callback, LightningModule, Trainer
+from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -15,16 +15,17 @@ from scipy.special import expit
 
 from dfd.batch import LABELS, Verdicts
 from dfd.calibration import verdict
-from dfd.callbacks.publish import whole
-from dfd.metrics import METRICS, by_method, by_source, check_finite, detection_metrics, format_metric, interval
+from dfd.callbacks.conditions import conditions, sentence
+from dfd.durable import appearing
+from dfd.metrics import METRICS, by_method, by_source, check_finite, detection_metrics, format_metric, intervals
 
-WITH_INTERVAL = ("auroc", "acc", "balanced_acc")
 OF_PARTS = ("auroc", "eer", "balanced_acc")  # as many as 80 columns hold beside the names
 
 
 class VerdictWriter(Callback):
     """After `dfd validate`, `test` and `predict` (not within a fit) writes predictions-<stage>.csv into the run folder and
-    prints the metrics: overall with 95% bootstrap intervals, a source, and a method against the reals of its sources.
+    prints which pictures these were, and the metrics: overall with 95% bootstrap intervals, a source, and a method against the
+    reals of its sources.
 
     In the CSV `label` is 0 real, 1 fake, empty where unknown; `logit` is raw, `prob` is P(fake) after temperature.
     """
@@ -46,11 +47,16 @@ class VerdictWriter(Callback):
         check_finite(task.verdicts)
         words = [verdict(logit, task.thresholds) for logit in task.verdicts.logit.tolist()]
         facts = trainer.datamodule.describe(task.verdicts.row)
-        with whole(path) as part:
+        with appearing(path) as part:
             _write(part, task.verdicts, task.temperature, words, facts)
         console = Console(markup=False, highlight=False, emoji=False)  # a method may be called [gan]
-        for line in _report(stage, task, words):
+        console.print(sentence(conditions(trainer.datamodule, stage)), soft_wrap=True)
+        for line in (*_report(stage, task, words), _seen_before(stage, task, trainer.datamodule)):
             console.print(line)
+        for root, known in trainer.datamodule.leaks.items():
+            console.print(f"LEAK: in {root} related pictures lie in different splits ({known}), kept by --allow-leaks.")
+        if stage == "val" and _chose(task, trainer.datamodule):
+            console.print("These figures are optimistic: val chose epoch and thresholds. Those of dfd test are not.")
         console.print(f"{len(words)} predictions: {path}", soft_wrap=True)
 
 
@@ -95,6 +101,26 @@ def _report(stage: str, task: LightningModule, words: list[str]) -> list[Table |
     return tables + lines
 
 
+def _seen_before(stage: str, task: LightningModule, data: LightningDataModule) -> str:
+    """Whether the net knows these pictures, byte for byte."""
+    seen = getattr(task, "seen", {})
+    if not seen:
+        return "Seen before: not checked, since this checkpoint does not say which images it was trained on"
+    prints = data.fingerprints(task.verdicts.row)
+    uses = {"train": "trained it"} | ({} if stage == "val" else {"val": "chose its epoch and thresholds"})
+    known = {use: int(np.isin(prints, seen[split].numpy()).sum()) for split, use in uses.items()}
+    lines = [f"{number} of these {len(prints)} images {use}" for use, number in known.items() if number]
+    if not lines:
+        return f"Seen before: none of these images is, byte for byte, among the {len(seen['train'])} that trained the net"
+    return f"SEEN BEFORE: {', '.join(lines)}. These figures do not hold for pictures that the net has not seen."
+
+
+def _chose(task: LightningModule, data: LightningDataModule) -> bool:
+    """Whether the checkpoint was chosen on some of these pictures, or may have been."""
+    chose = getattr(task, "seen", {}).get("val")
+    return chose is None or bool(np.isin(data.fingerprints(task.verdicts.row), chose.numpy()).any())
+
+
 def _overall(stage: str, task: LightningModule) -> Table:
     threshold = task.thresholds["balanced"]
     metrics = detection_metrics(task.verdicts, task.temperature, threshold)
@@ -106,10 +132,11 @@ def _overall(stage: str, task: LightningModule) -> Table:
     table.add_column("metric")
     table.add_column("all", justify="right")
     table.add_column("95% interval", justify="right")
+    found = intervals(task.verdicts, task.temperature, threshold)
     for name in METRICS:
         ends = ""
-        if name in WITH_INTERVAL:
-            low, high = interval(task.verdicts, name, temperature=task.temperature, threshold=threshold)
+        if name in found:
+            low, high = found[name]
             ends = "no error seen" if low == high == 1 else f"{format_metric(low)} .. {format_metric(high)}"
         table.add_row(name, format_metric(metrics[name]), ends)
     return table

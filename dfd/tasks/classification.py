@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from dfd import __version__
 from dfd.batch import Batch, Verdicts
 from dfd.calibration import fit_temperature, fit_thresholds
-from dfd.metrics import by_method, by_source, detection_metrics
+from dfd.metrics import by_method, by_source, detection_metrics, intervals
 from dfd.models import Net, recipe
 
 OptimizerCallable = Callable[[Iterable], torch.optim.Optimizer]
@@ -68,6 +68,7 @@ class ClassificationTask(LightningModule):
         self.register_buffer("thresholds_", torch.tensor([0.0, math.inf, -math.inf], dtype=torch.float64))
         self.calibrated_on: dict[str, Any] | None = None
         self.selected_on = "nothing yet"
+        self.seen: dict[str, Tensor] = {}  # fingerprints of the pictures that trained it ("train") and chose it ("val")
         self.made_from: dict[str, Any] = {}  # the command line's task and data, as plain values
         self.verdicts: Verdicts | None = None
         self._judged: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -99,6 +100,10 @@ class ClassificationTask(LightningModule):
         return self.optimizer(self.net.parameters())
 
     def on_fit_start(self) -> None:
+        if data := self.trainer.datamodule:
+            for split in ("train", "val"):  # beside those of the fit that this one resumes
+                prints = torch.from_numpy(data.fingerprints(data.rows(split)))
+                self.seen[split] = torch.unique(torch.cat([self.seen.get(split, prints[:0]), prints]))
         if self.class_weight == "balanced":
             counts = np.maximum(self.trainer.datamodule.label_counts("train"), 1)
             self._label_weight = torch.tensor(sum(counts) / (2 * counts), dtype=torch.float32, device=self.device)
@@ -179,6 +184,9 @@ class ClassificationTask(LightningModule):
         metrics = detection_metrics(self.verdicts, self.temperature, self.thresholds["balanced"])
         self.log_dict({f"{stage}/{name}": value for name, value in metrics.items()}, prog_bar=False)
         self.log(f"{stage}/loss", metrics["nll"], prog_bar=False)
+        if trainer.state.fn != "fit":  # thousands of resamples: for what is reported, not for every epoch
+            for name, (low, high) in intervals(self.verdicts, self.temperature, self.thresholds["balanced"]).items():
+                self.log_dict({f"{stage}/{name}_low": low, f"{stage}/{name}_high": high})
         for parts in (by_source(self.verdicts), by_method(self.verdicts)):
             if len(parts) > 1:
                 for name, part in parts.items():
@@ -214,6 +222,7 @@ class ClassificationTask(LightningModule):
             "thresholds": self.thresholds,
             "calibrated_on": self.calibrated_on,
             "selected_on": self.selected_on,
+            "seen": self.seen,
             "ema_decay": self.ema_decay,  # where no command line wrote down the task: whether there is an average
             **self.made_from,
         }
@@ -230,7 +239,8 @@ class ClassificationTask(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if "dfd" not in checkpoint:
             raise ValueError("this checkpoint was not made by dfd: it lacks the entry that says how to rebuild its net.")
-        self.calibrated_on, self.selected_on = checkpoint["dfd"]["calibrated_on"], checkpoint["dfd"]["selected_on"]
+        facts = checkpoint["dfd"]
+        self.calibrated_on, self.selected_on, self.seen = facts["calibrated_on"], facts["selected_on"], facts.get("seen", {})
 
 
 def cosine_with_warmup(step: int, total: float, warmup: float) -> float:

@@ -1,4 +1,5 @@
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -17,6 +18,9 @@ class TinyData(LightningDataModule):
     """Twenty pictures of noise, sorted by label; fakes have a bright patch. Rows of val and test are 100 to 119."""
 
     view = SimpleNamespace(size=SIDE)
+    leaks: ClassVar = {}
+    roots = ("tiny",)
+    corruption = val_augment = ()
 
     def __init__(self):
         super().__init__()
@@ -44,6 +48,12 @@ class TinyData(LightningDataModule):
         return self._batches(CROPS, self.shown)
 
     test_dataloader = predict_dataloader = val_dataloader
+
+    def rows(self, split: str) -> np.ndarray:
+        return np.arange(IMAGES) + (0 if split == "train" else 100)
+
+    def fingerprints(self, rows: np.ndarray) -> np.ndarray:
+        return rows * 7
 
     def label_counts(self, split: str) -> tuple[int, int]:
         return IMAGES // 2, IMAGES // 2

@@ -2,6 +2,7 @@ import csv
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score
 
 from dfd.callbacks import VerdictWriter
@@ -75,3 +76,38 @@ def test_a_logit_that_is_no_number_is_named_by_its_row(tmp_path, trainer, task, 
     with pytest.raises(ValueError, match="1 of 20 logits are NaN or infinite, in rows 107"):
         trainer(VerdictWriter()).predict(task, datamodule=data)
     assert not list(tmp_path.iterdir())
+
+
+def test_it_says_which_pictures_the_net_has_seen(trainer, task, data, capsys):
+    run = trainer(VerdictWriter())
+    run.test(task, datamodule=data, verbose=False)
+    assert "Seen before: not checked" in capsys.readouterr().out
+    run.fit(task, datamodule=data)
+    capsys.readouterr()
+    run.test(task, datamodule=data, verbose=False)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "SEEN BEFORE: 20 of these 20 images chose its epoch and thresholds. These figures do not hold" in shown
+    data.rows = lambda split: np.arange(20) + (100 if split == "test" else 50)
+    task.seen = {"train": torch.arange(103, 106) * 7, "val": torch.arange(3)}
+    run.test(task, datamodule=data, verbose=False)
+    assert "SEEN BEFORE: 3 of these 20 images trained it. These" in " ".join(capsys.readouterr().out.split())
+    task.seen = {"train": torch.arange(30) * 7, "val": torch.arange(3)}
+    run.test(task, datamodule=data, verbose=False)
+    assert "none of these images is, byte for byte, among the 30 that trained the net" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
+def test_leaks_of_the_shards_are_told(trainer, task, data, capsys):
+    data.leaks = {"shards/a": "near duplicate: 3"}
+    trainer(VerdictWriter()).test(task, datamodule=data, verbose=False)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "LEAK: in shards/a related pictures lie in different splits (near duplicate: 3), kept by --allow-leaks." in shown
+
+
+def test_validation_need_not_be_told_that_it_chose(trainer, task, data, capsys):
+    run = trainer(VerdictWriter())
+    run.fit(task, datamodule=data)
+    capsys.readouterr()
+    run.validate(task, datamodule=data, verbose=False)
+    assert "Seen before: none" in capsys.readouterr().out

@@ -111,7 +111,7 @@ class Leaks:
 
     def __str__(self) -> str:
         if not self.pairs:
-            within = f"; {self.near} pairs of near duplicates lie within one split" if self.near else ""
+            within = f"; near duplicates within one split: {self.near}" if self.near else ""
             return f"Leaks: none between splits, in bytes, groups and looks of {self.checked} images{within}."
         return f"Leaks: related pictures in different splits: {counted(self.counts)}.\n{self.examples()}"
 

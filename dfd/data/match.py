@@ -6,8 +6,6 @@ fair comparison trains and judges it on the matched set (Grommelt et al., 2403.1
 
 import hashlib
 import os
-import shutil
-import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,9 +21,17 @@ from dfd.data.leaks import perceptual_hash
 from dfd.data.progress import progress
 from dfd.data.readers.row import Reject
 from dfd.data.report import Report, check_rejects, write_rejects
-from dfd.data.shards import SCHEMA, Shard, ShardWriter, load_table, member_facts, read_index, write_contents
+from dfd.data.shards import (
+    SCHEMA,
+    Shard,
+    ShardWriter,
+    appearing_root,
+    load_table,
+    member_facts,
+    read_index,
+    write_contents,
+)
 from dfd.data.workers import Workers, num_processes
-from dfd.durable import PART, in_words, make_folder
 
 
 @dataclass(frozen=True)
@@ -78,25 +84,13 @@ def matched(root: Path, out: Path, match: Match, workers: int | None = None) -> 
     """
     processes = num_processes(workers)
     table, index = load_table(root), read_index(root)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} exists and is not empty. Choose another --out or remove it.")
-    make_folder(out.parent)
-    part = out.with_name(f"{out.name}{PART}{uuid.uuid4().hex[:8]}")
-    part.mkdir()
-    try:
+    with appearing_root(out) as part:
         rows, rejects, shards = _write_all(root, part, table, match, processes)
         check_rejects(root, rejects, len(rows))
         write_rejects(part, rejects)
         facts = {"command": "match", "source": str(root.resolve()), **asdict(match), "of": index["made_by"]}
         made = pa.Table.from_pylist(sorted(rows, key=lambda row: (row["shard"], row["offset"])), SCHEMA)
         write_contents(part, made, shards, facts, len(rejects), index.get("leaks"))
-        if out.is_dir():
-            out.rmdir()
-        os.replace(part, out)
-    except OSError as error:
-        raise in_words(error, out) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return Report.of(out, read_index(out))
 
 

@@ -12,7 +12,8 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -268,16 +269,28 @@ def write_samples(samples: Iterable[Made], out: Path, made_by: Mapping[str, Any]
         Undecodable: a picture that `decode` would refuse.
         OSError: disk full or unwritable, in words.
     """
-    out = Path(out)
+    with appearing_root(Path(out)) as part:
+        rows, shards = _write_made(samples, part)
+        write_contents(part, pa.Table.from_pylist(_with_families(rows), SCHEMA), shards, made_by)
+
+
+@contextmanager
+def appearing_root(out: Path) -> Iterator[Path]:
+    """A folder beside `out` for shards, which takes its name once the block has ended well: `out` is whole or not there.
+
+    Where another process finished `out` meanwhile, its shards stay and these are dropped.
+
+    Raises:
+        ValueError: `out` exists with something in it.
+        OSError: disk full or unwritable, in words.
+    """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} exists and is not empty. Choose another folder or remove it.")
     make_folder(out.parent)
     part = out.with_name(f"{out.name}{PART}{uuid.uuid4().hex[:8]}")
     part.mkdir()
     try:
-        rows, shards = _write_made(samples, part)
-        table = pa.Table.from_pylist(_with_families(rows), SCHEMA)
-        write_contents(part, table, shards, made_by)
+        yield part
         try:
             os.replace(part, out)
         except OSError:

@@ -19,8 +19,15 @@ def prepare(
     overwrite: bool = False,
     allow_leaks: bool = False,
     match: str | None = None,
+    frames: int | None = None,
+    margin: float | None = None,
+    faces: Path | None = None,
+    shard: str | None = None,
+    merge: bool = False,
 ) -> None:
     """Pictures become WebDataset shards of the original bytes, with a table of contents; the source is only read.
+
+    Of videos, and of photographs whose faces have boxes, the faces are cut out and kept as PNG.
 
     Interrupted and started again, it goes on. Run again on a finished output it says what changed in the source since, and
     changes nothing. Splits that come with the source are kept; where it has train but no val, a tenth of the training families
@@ -35,20 +42,28 @@ def prepare(
         allow_leaks: Keep the source's own splits even where related pictures lie in two of them.
         match: For a fair comparison: "jpeg=90,size=224" makes a second set of finished shards (SOURCE), in which the central
             square of every picture is resized and encoded alike.
+        frames: How many frames of each video are looked at, spread evenly over the whole of it.
+        margin: Side of a cut square, as a multiple of the longer side of the face's box; by default 1.3.
+        faces: YuNet's .onnx file, for videos; by default the one of DFD_YUNET or of the extra dfd[faces].
+        shard: Do a part of the slow work only, such as 3/16: the third of 16 tasks of a job array, into the same OUT.
+        merge: Make the shards of what the parts did; refuse if one is missing.
     """
+    from dfd.data.part import Part
     from dfd.data.prepare import prepare
+    from dfd.data.shards import SHARD_BYTES
 
     if match is not None:
         from dfd.data.match import Match, matched
 
-        if reader or overwrite or allow_leaks:
-            raise ValueError(
-                "--match makes a second set of finished shards: it takes no --reader, --overwrite or --allow-leaks."
-            )
+        if reader or overwrite or allow_leaks or frames or margin or faces or shard or merge:
+            raise ValueError("--match makes a second set of finished shards: it takes --out and --workers alone.")
         print(matched(source, out, Match.parse(match), workers))
         return
 
-    print(prepare(source, out, reader, workers=workers, overwrite=overwrite, allow_leaks=allow_leaks))
+    if shard and (merge or overwrite):
+        raise ValueError("--shard makes a part: it takes no --merge, which comes after all parts, and no --overwrite.")
+    part = Part.parse(shard) if shard else None
+    print(prepare(source, out, reader, workers, SHARD_BYTES, overwrite, allow_leaks, frames, margin, faces, part, merge))
 
 
 def index(root: Path, /, *, allow_leaks: bool = False) -> None:
@@ -100,6 +115,40 @@ def audit(root: Path, /, *, out: Path | None = None, leaks: bool = False, worker
         return int(found.crossing)
     print(audit(root, out or root.resolve().with_name(f"{root.resolve().name}-audit"), workers))
     return 0
+
+
+def generate(
+    checkpoint: Path,
+    /,
+    *,
+    num: int,
+    like: Path,
+    out: Path,
+    seed: int = 0,
+    split: str = "train",
+    source: str = "dfd-gan",
+    method: str = "fastgan",
+    device: str = "cpu",
+) -> None:
+    """A trained generator's fakes become shards, to be trained on beside others: --data.roots '{SHARDS: 1, OUT: 0.5}'.
+
+    Each is written as a real of other shards was: its size, quantization tables, chroma and metadata, and nearly its length;
+    dfd audit of both shows nothing but what the pictures show. The same seed gives the same files.
+
+    Args:
+        checkpoint: File that dfd fit --config gan wrote; nothing else is needed, and no network.
+        num: How many fakes.
+        like: Shards whose reals the files are to resemble: those that the generator was trained on, as a rule.
+        out: Folder for the shards.
+        seed: Of latents and everything else that is drawn.
+        split: Where the fakes belong, and whose reals they resemble. A detector should be judged on others: leave it at train.
+        source: What the table calls them, and
+        method: how it says that they were made.
+        device: Where the net runs, as torch names it.
+    """
+    from dfd.inference.generate import generate
+
+    print(generate(checkpoint, out, like, num, seed, split, source, method, device))
 
 
 def score(

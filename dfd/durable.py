@@ -2,11 +2,12 @@
 
 import errno
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-PART = ".part-"  # temporary names are `<name>.part-<process id>`: two processes never write the same one
+PART = ".part-"  # temporary names are `<name>.part-<random>`: two processes, on one node or two, never write the same one
 
 
 @contextmanager
@@ -18,7 +19,7 @@ def appearing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: the folder cannot be written or the disk is full, in words for the user.
     """
-    part = path.with_name(f"{path.name}{PART}{os.getpid()}")
+    part = path.with_name(f"{path.name}{PART}{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
@@ -49,7 +50,7 @@ def make_folder(folder: Path) -> None:
     """Makes it with its parents and proves that it can be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".dfd{PART}{os.getpid()}"
+        probe = folder / f".dfd{PART}{secrets.token_hex(4)}"
         probe.touch()
         probe.unlink()
     except OSError as error:

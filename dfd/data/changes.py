@@ -16,7 +16,9 @@ from dfd.data.readers.row import Reject
 from dfd.data.report import as_listed, read_rejects
 from dfd.data.settle import without_contradictions
 from dfd.data.shards import load_table, read_index
+from dfd.durable import appearing
 
+SOURCES = "sources.parquet"  # beside shards of faces that were cut: what they were cut from
 _FACTS = ["path", "label", "groups", "split", "source", "method", "length", "mask_length"]  # of a plan and of a table alike
 
 
@@ -42,6 +44,11 @@ def source_changes(root: str, plan: pa.Table, rejects: Sequence[Reject], out: Pa
     Args:
         root: real path of the folder that the plan's paths start at.
     """
+    if (out / SOURCES).is_file():
+        before, now = pq.read_table(out / SOURCES), _as_sources(root, plan)
+        then, here = (set(lines["path"].to_pylist()) for lines in (before, now))
+        strange = {as_listed(reject.path) for reject in rejects} - set(read_rejects(out))
+        return _told(added=sorted((here - then) | strange), removed=sorted(then - here), changed=_changed(before, now))
     table, rejected = load_table(out), set(read_rejects(out))
     again = pc.is_in(plan["path"], value_set=pa.array(sorted(rejected), pa.string()))
     before = _as_stated(table, read_index(out)["made_by"])
@@ -55,6 +62,21 @@ def source_changes(root: str, plan: pa.Table, rejects: Sequence[Reject], out: Pa
         changed=_changed(before, here),
         mended=_usable(root, suspects),
     )
+
+
+def keep_sources(root: str, plan: pa.Table, out: Path) -> None:
+    """Stores what faces were cut from, as it is now."""
+    with appearing(out / SOURCES) as part:
+        pq.write_table(_as_sources(root, plan), part, compression="zstd")
+
+
+def _as_sources(root: str, plan: pa.Table) -> pa.Table:
+    """A plan's lines with the sizes of their files; of several faces of a picture the paths are told apart."""
+    for name, of in (("length", "path"), ("mask_length", "mask")):
+        plan = plan.append_column(name, pa.array([_size(root, path) for path in plan[of].to_pylist()], pa.int64()))
+    plan = plan.filter(pc.is_valid(plan["length"]))
+    path = pc.if_else(pc.is_valid(plan["face"]), pc.binary_join_element_wise(plan["path"], plan["key"], " "), plan["path"])
+    return plan.set_column(plan.column_names.index("path"), "path", path)
 
 
 def _told(added: list[str], removed: list[str], changed: list[str], mended: Sequence[str] = ()) -> str:

@@ -11,8 +11,10 @@ LOCK = ".prepare.lock"  # beside the state, which is removed while the lock is h
 
 
 @contextmanager
-def alone(out: Path) -> Iterator[None]:
+def alone(out: Path, shared: bool = False) -> Iterator[None]:
     """Keeps other `dfd prepare`s out of `out` until the block ends or this process dies, in whatever way.
+
+    With `shared`, those that share it too may be in there at the same time: the tasks of a job array.
 
     On a file system without locks nobody is kept out.
 
@@ -20,18 +22,19 @@ def alone(out: Path) -> Iterator[None]:
         ValueError: another process is in there; says which.
     """
     path = out / LOCK
-    with _take(path):
+    with _take(path, shared):
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)
+            if not shared:  # others may hold it
+                path.unlink(missing_ok=True)
 
 
-def _take(path: Path) -> TextIO:
+def _take(path: Path, shared: bool) -> TextIO:
     while True:
         file = open(path, "a+")  # noqa: SIM115  open is what holds the lock; "w" would wipe the holder's number
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError as error:
             with file:
                 file.seek(0)

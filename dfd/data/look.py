@@ -5,6 +5,7 @@ import hashlib
 import os
 import stat
 from functools import lru_cache
+from io import FileIO
 from typing import NamedTuple
 
 from dfd.data.decode import Undecodable, glance, probe
@@ -50,32 +51,41 @@ def _check_mask(root: str, mask: str, width: int, height: int) -> int:
 
 
 def read_inside(root: str, path: str) -> bytes:
-    """The bytes of a regular file below `root`.
+    """The bytes of a regular file below `root`; raises as `open_inside` does, and where it is empty or too large."""
+    with open_inside(root, path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_BYTES:
+            raise Undecodable(f"{size} bytes, more than the {MAX_BYTES // 1_000_000} MB that are read")
+        try:
+            data = file.read()
+        except OSError as error:
+            raise Undecodable(f"cannot be read: {os.strerror(error.errno or 0)}") from error
+    if not data:
+        raise Undecodable("empty file")
+    return data
+
+
+def open_inside(root: str, path: str) -> FileIO:
+    """A regular file below `root`, open for reading.
 
     Args:
         root: real path of a folder, no links left in it.
 
     Raises:
-        Undecodable: no such file, no plain file, empty, too large, or outside `root` by "..", an absolute path or a link.
+        Undecodable: no such file, no plain file, or outside `root` by "..", an absolute path or a link.
     """
     whole = os.path.join(root, path)
     if not _below(_real(os.path.dirname(whole)), root):
         raise Undecodable("leads out of the source folder")
     try:
-        handle = _open(whole, root)
-        with open(handle, "rb", buffering=0) as file:
-            facts = os.fstat(handle)
-            if not stat.S_ISREG(facts.st_mode):
-                raise Undecodable(NO_FILE)
-            if facts.st_size > MAX_BYTES:
-                raise Undecodable(f"{facts.st_size} bytes, more than the {MAX_BYTES // 1_000_000} MB that are read")
-            data = file.read()
+        file = open(_open(whole, root), "rb", buffering=0)  # noqa: SIM115  the caller closes it
     except OSError as error:
         reason = NO_FILE if error.errno == errno.ENXIO else f"cannot be opened: {os.strerror(error.errno or 0)}"  # a socket
         raise Undecodable(reason) from error
-    if not data:
-        raise Undecodable("empty file")
-    return data
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise Undecodable(NO_FILE)
+    return file
 
 
 def _open(whole: str, root: str) -> int:

@@ -1,8 +1,10 @@
 """The rows of a source as a table, in the order of the shards: what an interrupted `dfd prepare` holds on to."""
 
 import hashlib
+import json
 import posixpath
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,8 @@ PLAN = pa.schema(
         "source": pa.string(),
         "method": pa.string(),
         "mask": pa.string(),
+        "face": pa.string(),  # JSON of what the reader says of a face in the picture; null for the whole
+        "original": pa.string(),  # the video whose face boxes this one is cut by
     }
 )
 _BATCH = 65536  # rows as Python objects at a time
@@ -79,7 +83,7 @@ def _batches(rows: Iterable[Row | Reject], source_name: str, rejects: list[Rejec
         path = row.path if ".." in row.path.split("/") else posixpath.normpath(row.path)
         lines.append(
             {
-                "key": key_of(path),
+                "key": key_of(path if row.face is None else f"{path}/{row.face.number}"),
                 "path": path,
                 "label": row.label,
                 "groups": list(row.groups),
@@ -87,6 +91,8 @@ def _batches(rows: Iterable[Row | Reject], source_name: str, rejects: list[Rejec
                 "source": row.source or source_name,
                 "method": row.method,
                 "mask": row.mask,
+                "face": None if row.face is None else json.dumps(asdict(row.face), separators=(",", ":")),
+                "original": row.original,
             }
         )
         if len(lines) == _BATCH:

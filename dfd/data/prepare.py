@@ -1,6 +1,7 @@
 """`dfd prepare`: a source of pictures becomes shards.
 
-    rows -> plan -> look (read, check, hash; parallel) -> families, splits -> shards (parallel) -> table, index
+    rows -> plan [-> faces cut of videos and larger pictures] -> look (read, check, hash; parallel) -> families, splits
+    -> shards (parallel) -> table, index
 
 What is finished of each step lies in OUT/.prepare, written atomically, so a run that was killed goes on where it stopped. The
 table and index.json come last: without them nothing trusts the folder. A lock keeps a second run out.
@@ -18,12 +19,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dfd import __version__
-from dfd.data.changes import plan_changes, source_changes
+from dfd.data.changes import SOURCES, keep_sources, plan_changes, source_changes
+from dfd.data.cut import FACES, Cutting, cut_faces, cut_round, cutting_of, num_pieces
 from dfd.data.lock import LOCK, alone
+from dfd.data.part import Part, check_parts, finish_part
 from dfd.data.plan import keep_plan, make_plan
 from dfd.data.readers import Reject, find_reader, recognise
 from dfd.data.report import REJECTED, SUFFIXES, Report
-from dfd.data.rounds import STATE, look_round, with_shards, write_round
+from dfd.data.rounds import STATE, look_pieces, look_round, with_shards, write_round
 from dfd.data.settle import Settled, settle
 from dfd.data.shards import INDEX, SHARD_BYTES, TABLE, Shard, made_by, read_index, write_contents
 from dfd.data.splits import SPLITS
@@ -39,8 +42,16 @@ def prepare(
     shard_bytes: int = SHARD_BYTES,
     overwrite: bool = False,
     allow_leaks: bool = False,
-) -> Report:
+    frames: int | None = None,
+    margin: float | None = None,
+    faces: Path | None = None,
+    part: Part | None = None,
+    merge: bool = False,
+) -> Report | str:
     """Makes shards of a source; goes on where an interrupted run stopped; leaves finished shards of the same source alone.
+
+    A large source is shared out over a job array: each task does a `part` of the slow work, which is to cut and to look, and
+    `merge` then makes the shards. Parts and merging are the same run, interrupted: whatever is done is not done again.
 
     Args:
         source: a folder of pictures in a layout that a reader knows, or a CSV or JSON Lines file. It is only ever read.
@@ -50,6 +61,11 @@ def prepare(
         shard_bytes: a shard's size, about.
         overwrite: replace the shards that `out` holds.
         allow_leaks: keep official splits even if families cross them.
+        frames: of each video, spread evenly; needed where the source holds videos.
+        margin: of faces that are cut out, as a multiple of the longer side of the face's box; None takes 1.3.
+        faces: YuNet's .onnx file; None looks for it as `find_weights` does.
+        part: do this part alone, make no shards, and return a word on it.
+        merge: refuse unless all parts are finished.
 
     Raises:
         ValueError: what is wrong with the source or the arguments; the source changed since the shards were finished; another
@@ -60,24 +76,32 @@ def prepare(
     processes = num_processes(workers)
     _check_folders(source, out)
     if (out / INDEX).is_file() and not overwrite:
-        return _finished(source, out, reader)
+        return _finished(source, out, reader, frames, margin)
     _check_free(out)
     make_folder(out)
-    with alone(out):
+    with alone(out, shared=part is not None):
         name = reader or recognise(source)
         print(f"{source}: read as {name}" + ("" if reader else ", recognised by its layout"), file=sys.stderr)
-        plan, rejects = _read(source, name)
+        plan, rejects = _read(source, name, frames)
         if not len(plan):
             raise ValueError(f"{source}: no picture found by the reader {name}{_first(rejects)}.")
-        _make_way(out, overwrite)
-        _keep(plan, out, {"dfd": __version__, "reader": name, "shard_bytes": str(shard_bytes)}, overwrite)
-        processes = min(processes, -(-len(plan) // 64))  # a process takes as long to start as dozens of pictures
+        cutting = cutting_of(plan, frames, margin, faces)
+        if merge:
+            check_parts(out / STATE)
+        _make_way(out, overwrite, tidy=part is None)
+        settings = {"dfd": __version__, "reader": name, "shard_bytes": str(shard_bytes)}
+        _keep(plan, out, settings | (cutting.settings() if cutting else {}), overwrite)
+        # a process takes as long to start as dozens of pictures
+        processes = min(processes, num_pieces(plan) if cutting else -(-len(plan) // 64))
         try:
-            with Workers(processes, "dfd.data.rounds") as crew:
-                settled, table, shards = _make(source, out, plan, rejects, shard_bytes, allow_leaks, crew)
+            with Workers(processes, "dfd.data.cut.round" if cutting else "dfd.data.rounds") as crew:
+                if part is not None:
+                    return _make_part(source, out, plan, cutting, part, crew)
+                settled, table, shards = _make(source, out, plan, rejects, cutting, shard_bytes, allow_leaks, crew)
         except ValueError:
-            _clear(out)  # the answer is to mend the source, and then what was seen of it is stale
-            shutil.rmtree(out / STATE)
+            if not cutting and part is None:  # the answer is to mend the source, and then what was seen of it is stale
+                _clear(out)
+                shutil.rmtree(out / STATE)
             raise
         facts = {
             "command": "prepare",
@@ -87,10 +111,22 @@ def prepare(
             "allow_leaks": allow_leaks,
             "splits_from": settled.splits_from,
         }
+        if cutting:
+            keep_sources(_root(source), plan, out)
+            facts["cut"] = {"frames": cutting.frames, "margin": cutting.margin, "left_out": settled.num_left_out}
         write_contents(out, table, shards, facts, settled.num_rejected, settled.leaks.facts())
         shutil.rmtree(out / STATE, ignore_errors=True)
     seconds = time.monotonic() - start
     return Report.of(out, read_index(out), misnamed=_misnamed(table), seconds=seconds)
+
+
+def _make_part(source: Path, out: Path, plan: pa.Table, cutting: Cutting | None, part: Part, crew: Workers) -> str:
+    if cutting:
+        cut_round(_root(source), out / STATE, plan, cutting, crew, part)
+    else:
+        look_pieces(_root(source), out, plan, crew, part)
+    finish_part(out / STATE, part)
+    return f"{out}: part {part} is finished. When all are: the same command with --merge in place of --shard {part}."
 
 
 def _check_folders(source: Path, out: Path) -> None:
@@ -107,13 +143,19 @@ def _check_folders(source: Path, out: Path) -> None:
         )
 
 
-def _finished(source: Path, out: Path, reader: str | None) -> Report:
+def _finished(source: Path, out: Path, reader: str | None, frames: int | None, margin: float | None) -> Report:
     index = read_index(out)
     made = index["made_by"]
     if made.get("command") != "prepare" or Path(made["source"]).name != source.resolve().name:
         told = repr(Path(made["source"]).name) if "source" in made else f"`dfd {made.get('command')}`"
         raise ValueError(f"{out} holds finished shards of {told}, not of {source.resolve().name!r}. Choose another --out.")
-    plan, rejects = _read(source, reader or made["reader"])
+    cut = made.get("cut")
+    plan, rejects = _read(source, reader or made["reader"], cut and cut["frames"])
+    if cut and (frames, margin or 1.3) != (cut["frames"], cut["margin"]):
+        raise ValueError(
+            f"{out} holds finished shards of {cut['frames'] or 'no'} frames a video at margin {cut['margin']:g}. Choose "
+            "another --out, or --overwrite."
+        )
     if changes := source_changes(_root(source), plan, rejects, out):
         raise ValueError(
             f"{out} holds finished shards, and since then {source} changed: {changes}. Nothing was done. "
@@ -123,9 +165,9 @@ def _finished(source: Path, out: Path, reader: str | None) -> Report:
     return Report.of(out, index, already=True)
 
 
-def _read(source: Path, reader: str) -> tuple[pa.Table, list[Reject]]:
+def _read(source: Path, reader: str, frames: int | None) -> tuple[pa.Table, list[Reject]]:
     name = source.resolve().stem if source.is_file() else source.resolve().name
-    return make_plan(find_reader(reader)(source), source_name=name)
+    return make_plan(find_reader(reader, videos=frames is not None)(source), source_name=name)
 
 
 def _root(source: Path) -> str:
@@ -143,15 +185,15 @@ def _check_free(out: Path) -> None:
         )
 
 
-def _make_way(out: Path, overwrite: bool) -> None:
-    """Makes `out` ready to be written: without the leavings of killed runs, or of finished ones where they are to go."""
+def _make_way(out: Path, overwrite: bool, tidy: bool) -> None:
+    """Makes `out` ready to be written: without finished shards where they are to go and, to be `tidy`, leavings of killed runs."""
     finished = (out / INDEX).is_file()
     if finished and not overwrite:
         raise ValueError(f"another dfd prepare has just finished {out}. Run the same command again: it checks what is there.")
     (out / STATE).mkdir(exist_ok=True)  # before anything goes: it marks the folder as ours, should we be killed here
     if finished:
         _clear(out)
-    for leaving in [*out.glob(f"*{PART}*"), *(out / STATE).glob(f"*{PART}*")]:
+    for leaving in [] if not tidy else [*out.glob(f"*{PART}*"), *(out / STATE).glob(f"*{PART}*")]:
         leaving.unlink()
 
 
@@ -169,14 +211,25 @@ def _keep(plan: pa.Table, out: Path, settings: dict[str, str], overwrite: bool) 
 
 
 def _make(
-    source: Path, out: Path, plan: pa.Table, rejects: list[Reject], shard_bytes: int, allow_leaks: bool, crew: Workers
+    source: Path,
+    out: Path,
+    plan: pa.Table,
+    rejects: list[Reject],
+    cutting: Cutting | None,
+    shard_bytes: int,
+    allow_leaks: bool,
+    crew: Workers,
 ) -> tuple[Settled, pa.Table, list[Shard]]:
     """From the plan to the shards and their table."""
-    root = _root(source)
+    root, left_out = _root(source), []
+    if cutting:
+        cut_round(root, out / STATE, plan, cutting, crew)
+        plan, faults, left_out = cut_faces(source, out / STATE, plan)
+        root, rejects = str((out / STATE / FACES).resolve()), rejects + faults
     table = look_round(root, out, plan, crew)
     unread = table.filter(pc.not_equal(table["reason"], "")).select(["path", "reason"]).to_pylist()
     rejects = rejects + [Reject(**line) for line in unread]
-    settled = settle(source, out, table.filter(pc.equal(table["reason"], "")), rejects, allow_leaks)
+    settled = settle(source, out, table.filter(pc.equal(table["reason"], "")), rejects, allow_leaks, left_out)
     table = with_shards(settled.table, shard_bytes)
     _check_space(out, table)
     return settled, *write_round(root, out, table, crew)
@@ -185,7 +238,8 @@ def _make(
 def _clear(out: Path) -> None:
     """Removes what runs of `prepare` wrote, index.json first: from then on nothing trusts the rest."""
     shards = [path for split in SPLITS for path in out.glob(f"{split}-*.tar")]
-    for path in [out / INDEX, out / TABLE, *(out / STATE).iterdir(), *shards]:
+    shutil.rmtree(out / STATE / FACES, ignore_errors=True)
+    for path in [out / INDEX, out / TABLE, out / SOURCES, *(out / STATE).iterdir(), *shards]:
         path.unlink(missing_ok=True)
 
 

@@ -40,6 +40,7 @@ class Report:
     reasons: str = ""  # why files were rejected
     leaks: dict[str, int] = field(default_factory=dict)  # kinds of relation across official splits, and how often
     misnamed: int = 0  # files whose name claims another format than their bytes have
+    cut: dict[str, Any] = field(default_factory=dict)  # frames a video, margin, and how many faces were left out
     seconds: float = 0.0
     already: bool = False  # finished before; nothing was done
 
@@ -49,7 +50,8 @@ class Report:
         return cls(
             out, index["images"], index["rejected"], index["classes"], index["splits"], index["families"],
             len(index["shards"]), made_by.get("reader", ""), made_by.get("splits_from", {}), made_by.get("labels", {}),
-            commonest(read_rejects(out).values()), index["leaks"].get("counts", {}), **happened,
+            commonest(read_rejects(out).values()), index["leaks"].get("counts", {}),
+            cut=made_by.get("cut", {}), **happened,
         )  # fmt: skip
 
     def __str__(self) -> str:
@@ -62,6 +64,12 @@ class Report:
             lines.append(f"Labels read: {', '.join(f'{label} ({count})' for label, count in self.labels.items())}")
         if self.rejected:
             lines.append(f"What was rejected and why: {self.out / REJECTED}. Most often: {self.reasons}.")
+        if self.cut:
+            frames = f"{self.cut['frames']} frames a video, " if self.cut["frames"] else ""
+            lines.append(
+                f"Faces cut out: {frames}squares of {self.cut['margin']:g} times the face, as PNG. {self.cut['left_out']} were "
+                f"left out (no face in the frame, too small, or a forged one beside a real one): {REJECTED} lists each."
+            )
         if self.misnamed:
             lines.append(
                 f"{self.misnamed} files are of another format than their name says; in the shards they have the true one."

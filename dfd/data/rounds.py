@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from dfd.data.decode import Undecodable
 from dfd.data.look import look_at, read_inside
+from dfd.data.part import Part
 from dfd.data.progress import progress
 from dfd.data.shards import EXTENSIONS, SCHEMA, SHARD_IMAGES, Shard, ShardWriter, member_facts, shard_name
 from dfd.data.splits import SPLITS
@@ -44,21 +45,28 @@ class SourceChanged(ValueError):
 
 def look_round(root: str, out: Path, plan: pa.Table, crew: Workers) -> pa.Table:
     """The plan with the facts of each file (_LOOK) beside it."""
+    looks = pa.concat_tables(pq.read_table(file, schema=_LOOK) for file in look_pieces(root, out, plan, crew))
+    return pa.Table.from_arrays([*plan.columns, *looks.columns], names=[*plan.column_names, *looks.column_names])
+
+
+def look_pieces(root: str, out: Path, plan: pa.Table, crew: Workers, part: Part | None = None) -> list[Path]:
+    """The files that hold the facts, in the order of the plan; those of a part, or all, are made where they are not there."""
     chunk = min(max(len(plan) // 64, 256), 4096)  # between two savings: a second's work or so, and enough chunks to share out
     files = [out / STATE / f"look-{start // chunk:06d}.parquet" for start in range(0, len(plan), chunk)]
+    mine = [number for number in range(len(files)) if part is None or part.has(number)]
 
     def tasks() -> Iterator[tuple]:
-        for number, file in enumerate(files):
-            if not file.is_file():
+        for number in mine:
+            if not files[number].is_file():
                 lines = plan.slice(number * chunk, chunk)
-                yield root, file, lines["path"].to_pylist(), lines["mask"].to_pylist()
+                yield root, files[number], lines["path"].to_pylist(), lines["mask"].to_pylist()
 
-    with progress(len(plan), "looking") as advance:
-        advance(sum(min(chunk, len(plan) - at * chunk) for at, file in enumerate(files) if file.is_file()))
+    sizes = {number: min(chunk, len(plan) - number * chunk) for number in mine}
+    with progress(sum(sizes.values()), "looking") as advance:
+        advance(sum(size for number, size in sizes.items() if files[number].is_file()))
         for count in crew.run(look_at_chunk, tasks()):
             advance(count)
-    looks = pa.concat_tables(pq.read_table(file, schema=_LOOK) for file in files)
-    return pa.Table.from_arrays([*plan.columns, *looks.columns], names=[*plan.column_names, *looks.column_names])
+    return files
 
 
 def look_at_chunk(task: tuple[str, Path, list[str], list[str | None]]) -> int:

@@ -19,11 +19,19 @@ class Settled:
 
     table: pa.Table
     num_rejected: int
+    num_left_out: int
     leaks: Leaks  # between official splits, with allow_leaks
     splits_from: dict[str, str]  # where each split's pictures come from
 
 
-def settle(source: Path, out: Path, table: pa.Table, rejects: Sequence[Reject], allow_leaks: bool) -> Settled:
+def settle(
+    source: Path,
+    out: Path,
+    table: pa.Table,
+    rejects: Sequence[Reject],
+    allow_leaks: bool,
+    left_out: Sequence[Reject] = (),
+) -> Settled:
     """Families and splits of a whole source.
 
     Official splits are kept, save that a source with training pictures and none for validation gives a tenth of its training
@@ -32,6 +40,7 @@ def settle(source: Path, out: Path, table: pa.Table, rejects: Sequence[Reject], 
     Args:
         source: what errors speak of.
         out: where rejected.csv goes, in any case.
+        left_out: what is listed with the rejected but is no fault of the source, such as frames without a face.
         table: with label, groups, sha256, phash, path and split (null where the source does not say).
 
     Raises:
@@ -40,7 +49,7 @@ def settle(source: Path, out: Path, table: pa.Table, rejects: Sequence[Reject], 
     """
     table, torn = without_contradictions(table)
     rejects = [*rejects, *torn]
-    write_rejects(out, rejects)
+    write_rejects(out, [*rejects, *left_out])
     check_rejects(source, rejects, len(table))
     check_classes(source, table, rejects)
     near = near_pairs(hashes(table))
@@ -58,7 +67,7 @@ def settle(source: Path, out: Path, table: pa.Table, rejects: Sequence[Reject], 
     if origin["val"] == "train":
         split = draw_val(family, split)
     table = _with_split(table, split).append_column("family", pa.array(family, pa.string()))
-    return Settled(table, len(rejects), leaks, origin)
+    return Settled(table, len(rejects), len(left_out), leaks, origin)
 
 
 def _with_split(table: pa.Table, split: Sequence[str]) -> pa.Table:

@@ -11,7 +11,7 @@ import pytest
 
 from dfd.batch import FAKE, REAL
 from dfd.data.plan import make_plan
-from dfd.data.readers import BUILT_IN, Reject, Row, find_reader, recognise
+from dfd.data.readers import BUILT_IN, Face, Reject, Row, find_reader, recognise
 from dfd.data.readers.faceforensics import official_splits, videos
 from dfd.data.splits import crossing_families, families
 
@@ -125,6 +125,41 @@ DRAWN = {  # by reader: files, the rows that they make, and other folders that m
             ),
             Row("original_sequences/actors/raw/images/01__walking/0000.png", REAL, ("ff-actor-01",), None, "faceforensics-raw"),
             Row("original_sequences/youtube/c23/images/054/0000.png", REAL, ("ff-054",), "train", "faceforensics-c23"),
+        ],
+        (),
+    ),
+    "openforensics": (
+        {
+            "Train_poly.json": json.dumps(
+                {
+                    "categories": [{"id": 0, "name": "Real"}, {"id": 1, "name": "Fake"}],
+                    "images": [{"id": 5, "file_name": "Images/Train/a.jpg", "width": 90, "height": 60}],
+                    "annotations": [
+                        {"image_id": 5, "category_id": 0, "bbox": [1, 2, 30, 40], "segmentation": [[1, 2, 31, 2, 31, 42]]},
+                        {"image_id": 5, "category_id": 1, "bbox": [40, 2, 30, 40], "segmentation": [[40, 2, 70, 2, 70, 42]]},
+                    ],
+                }
+            ),
+            "Test-Challenge_poly.json": json.dumps(
+                {
+                    "categories": [{"id": 0, "name": "Real"}, {"id": 1, "name": "Fake"}],
+                    "images": [{"id": 1, "file_name": "b.jpg", "width": 90, "height": 60}],
+                    "annotations": [{"image_id": 1, "category_id": 0, "bbox": [1, 2, 30, 40], "segmentation": []}],
+                }
+            ),
+            "Images/Train/a.jpg": "",
+            "Images/Test-Challenge/b.jpg": "",
+        },
+        [
+            Row(
+                "Images/Test-Challenge/b.jpg", REAL, (), "test", "openforensics-challenge",
+                face=Face(1, (1, 2, 30, 40), (90, 60)),
+            ),
+            Row("Images/Train/a.jpg", REAL, (), "train", "openforensics", face=Face(1, (1, 2, 30, 40), (90, 60))),
+            Row(
+                "Images/Train/a.jpg", FAKE, (), "train", "openforensics", "openforensics",
+                face=Face(2, (40, 2, 30, 40), (90, 60), ((40, 2, 70, 2, 70, 42),)),
+            ),
         ],
         (),
     ),
@@ -350,15 +385,19 @@ def test_faceforensics_videos(tmp_path):
         for compression in ("raw", "c23", "c40"):
             path = f"manipulated_sequences/{method}/{compression}/videos/071_054.mp4"
             mask = "manipulated_sequences/Deepfakes/masks/videos/071_054.mp4" if method == "Deepfakes" else None
-            assert rows[path] == Row(path, FAKE, ("ff-054", "ff-071"), "val", f"faceforensics-{compression}", method, mask)
+            made_of = f"original_sequences/youtube/{compression}/videos/071.mp4"
+            told = Row(path, FAKE, ("ff-054", "ff-071"), "val", f"faceforensics-{compression}", method, mask, original=made_of)
+            assert rows[path] == told
     path = "manipulated_sequences/DeepFakeDetection/c23/videos/01_02__outside_talking_still_laughing__YVGY8LOK.mp4"
-    assert rows[path] == Row(path, FAKE, ("ff-actor-01", "ff-actor-02"), None, "faceforensics-c23", "DeepFakeDetection")
+    made_of = "original_sequences/actors/c23/videos/01__outside_talking_still_laughing.mp4"
+    told = Row(path, FAKE, ("ff-actor-01", "ff-actor-02"), None, "faceforensics-c23", "DeepFakeDetection", original=made_of)
+    assert rows[path] == told
     path = "original_sequences/actors/c23/videos/01__walking.mp4"
     assert rows[path] == Row(path, REAL, ("ff-actor-01",), None, "faceforensics-c23")
     path = "original_sequences/youtube/c40/videos/071.mp4"
     assert rows[path] == Row(path, REAL, ("ff-071",), "val", "faceforensics-c40")
-    with pytest.raises(ValueError, match=r"faceforensics: .*youtube/c23/images/000"):
-        recognise(tmp_path)
+    assert recognise(tmp_path) == "faceforensics"
+    assert list(find_reader("faceforensics")(tmp_path)) == found, "without extracted frames, the videos"
 
 
 def test_faceforensics_lists_what_it_cannot_place(tmp_path):

@@ -9,7 +9,9 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dfd.data.readers.row import Reject, Row
+from dfd.data.readers.row import Face, Reject, Row
+
+__all__ = ["BUILT_IN", "Face", "Reader", "Reject", "Row", "find_reader", "recognise"]
 
 Reader = Callable[[Path], Iterator[Row | Reject]]
 BUILT_IN = (  # in the order in which they are tried: the most particular first
@@ -19,6 +21,7 @@ BUILT_IN = (  # in the order in which they are tried: the most particular first
     "ciplab",
     "dagnelies",
     "faceforensics",
+    "openforensics",
     "table",
     "class_folders",
 )
@@ -41,20 +44,23 @@ def recognise(root: Path) -> str:
     )
 
 
-def find_reader(name: str) -> Reader:
+def find_reader(name: str, videos: bool = False) -> Reader:
     """A built-in reader by name, or any function by its dotted path "package.module:function".
+
+    With `videos`, the videos of a layout that may hold both videos and frames extracted from them.
 
     Raises:
         ValueError: there is no such reader, or importing it fails; once called, one that is not built in raises it for whatever
             goes wrong inside.
     """
     if name in BUILT_IN:
-        return importlib.import_module(f"{__name__}.{name}").rows
-    module, _, function = name.partition(":")
+        module = importlib.import_module(f"{__name__}.{name}")
+        return module.videos if videos and hasattr(module, "videos") else module.rows
+    path, _, function = name.partition(":")
     if not function:
         raise ValueError(f"reader {name!r} is none of {', '.join(BUILT_IN)}. One of your own is named package.module:function.")
     try:
-        found = getattr(importlib.import_module(module), function)
+        found = getattr(importlib.import_module(path), function)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"reader {name!r} cannot be imported: {error}. Is its folder on PYTHONPATH?") from error
     except Exception as error:

@@ -2,9 +2,9 @@
 
     train/real/a.jpg   Test/Fake/b.png   training_real/c.jpg   real/d.jpg   Dataset/Validation/Real/e.jpg   0_real/f.png
 
-Other folders around or inside them carry no meaning: which person or method a sub-folder stands for is the table's to say
-(reader `table`). Files that are not named as pictures are passed over. Links to folders are listed as rejected, not
-followed, and so is what is no file at all: pipes, sockets, links that lead nowhere.
+Videos are rows too; of each, faces are cut. Other folders around or inside them carry no meaning: which person or method a
+sub-folder stands for is the table's to say (reader `table`). What is not named as a picture or a video is passed over. Links to
+folders are listed as rejected, not followed, and so is what is no file at all: pipes, sockets, links that lead nowhere.
 """
 
 import os
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from dfd.data.readers.row import IMAGE_SUFFIXES, Reject, Row, label_of, split_of
+from dfd.data.readers.row import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Reject, Row, label_of, split_of
 from dfd.data.readers.walk import NOT_FOLLOWED, listed, unusable
 
 _DEPTH = 4  # class folders lie at most this deep; an unrelated tree is not searched to its end
@@ -52,7 +52,7 @@ def _walk(root: Path, folder: str, label: int | None, split: str | None, joined_
                 yield Reject(path, f"a folder of the {home} split inside one of the {split} split")
             else:
                 yield from _walk(root, path, label if mine is None else mine, home or split, joined_splits)
-        elif os.path.splitext(entry.name)[1].lower() not in IMAGE_SUFFIXES | {""}:
+        elif os.path.splitext(entry.name)[1].lower() not in IMAGE_SUFFIXES | VIDEO_SUFFIXES | {""}:
             continue
         elif label is None:
             if os.path.splitext(entry.name)[1]:

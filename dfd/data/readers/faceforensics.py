@@ -6,8 +6,8 @@
     splits/{train,val,test}.json
 
 METHOD is DeepFakeDetection, Deepfakes, Face2Face, FaceShifter, FaceSwap or NeuralTextures. Frames lie where the set's script
-puts them, in `images/071_054/0000.png` beside `videos`. `rows` reads frames, `videos` reads videos. The source is named after
-the compression: faceforensics-c23.
+puts them, in `images/071_054/0000.png` beside `videos`. With --frames the videos are read, else the frames where there are any.
+The source is named after the compression: faceforensics-c23.
 
 A fake carries two identities, the target (071, whose video it is) and the donor (054, whose face it is): groups "ff-071" and
 "ff-054". Actors are "ff-actor-01". The official lists are pairs of ids; they may lie in the folder itself. They say nothing of
@@ -47,18 +47,26 @@ _SWAP = r"(\d{3})_(\d{3})"  # target, donor
 
 
 def mismatch(root: Path) -> str:
-    """What this layout would have that `root` lacks; "" where it fits. Videos alone do not: nothing reads them yet."""
-    images = (root / folder / "images" for folder in _FOLDERS)
-    found = any(entry.is_dir(follow_symlinks=False) for folder in images if folder.is_dir() for entry in listed(folder))
-    return "" if found else str(root / "original_sequences/youtube/c23/images/000")
+    """What this layout would have that `root` lacks; "" where it fits."""
+    return "" if _has(root, "images") or _has(root, "videos") else str(root / "original_sequences/youtube/c23/videos/000.mp4")
+
+
+def _has(root: Path, kind: str) -> bool:
+    """Whether there is a folder of frames, or a video."""
+    folders = (root / folder / kind for folder in _FOLDERS)
+    inside = (entry for folder in folders if folder.is_dir() for entry in listed(folder))
+    return any(entry.is_dir(follow_symlinks=False) if kind == "images" else entry.name.endswith(".mp4") for entry in inside)
 
 
 def rows(root: Path) -> Iterator[Row | Reject]:
-    """One row an extracted frame.
+    """One row an extracted frame; one a video where no frames are extracted.
 
     Raises:
         ValueError: the official lists are incomplete or no lists of pairs of ids.
     """
+    if not _has(root, "images"):
+        yield from videos(root)
+        return
     for clip in _clips(root, "images"):
         if isinstance(clip, Reject):
             yield clip
@@ -68,13 +76,28 @@ def rows(root: Path) -> Iterator[Row | Reject]:
 
 
 def videos(root: Path) -> Iterator[Row | Reject]:
-    """One row a video file, with the mask video where there is one; raises as `rows` does."""
+    """One row a video file, with the original that a fake was made of, and with the mask video where there is one.
+
+    Raises as `rows` does.
+    """
     for clip in _clips(root, "videos"):
         if isinstance(clip, Row) and clip.label == FAKE:
-            _, method, *_ = clip.path.split("/")
-            mask = f"manipulated_sequences/{method}/masks/videos/{posixpath.basename(clip.path)}"
-            clip = replace(clip, mask=mask if (root / mask).is_file() else None)
+            _, method, compression, _, name = clip.path.split("/")
+            mask = f"manipulated_sequences/{method}/masks/videos/{name}"
+            clip = replace(
+                clip,
+                mask=mask if (root / mask).is_file() else None,
+                original=f"original_sequences/{_original(method, name)}".replace("*", compression),
+            )
         yield clip
+
+
+def _original(method: str, name: str) -> str:
+    """The video that a fake was made of, below original_sequences; "*" is for the compression."""
+    if method in _ACTORS:
+        target, rest = name.split("__", 1)
+        return f"actors/*/videos/{target.split('_')[0]}__{rest.rsplit('__', 1)[0]}.mp4"
+    return f"youtube/*/videos/{name.split('_')[0]}.mp4"
 
 
 def official_splits(root: Path) -> dict[str, str]:

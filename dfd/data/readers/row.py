@@ -31,11 +31,22 @@ IMAGE_SUFFIXES = frozenset(
         ".heic",
     )
 )
+VIDEO_SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"))
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One face in a larger picture, to be cut out of it."""
+
+    number: int  # of the face in its picture
+    box: tuple[float, float, float, float]  # x, y, width, height, in pixels of the upright picture
+    size: tuple[int, int]  # width and height that the picture must have for the box to be right
+    forged: tuple[tuple[float, ...], ...] = ()  # polygons x0, y0, x1, y1, ...: all that is forged in the picture
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One picture of a source, as its layout describes it."""
+    """One picture of a source, as its layout describes it; or a video, or a face in a picture, which are cut first."""
 
     path: str  # relative to the source folder, with "/"
     label: int  # REAL or FAKE
@@ -43,7 +54,9 @@ class Row:
     split: str | None = None  # train, val, test; None where the source does not say
     source: str = ""  # data set; "" takes the source folder's name
     method: str = ""  # how it was forged; "" for real or unknown
-    mask: str | None = None  # relative path of a PNG, 255 where forged
+    mask: str | None = None  # relative path of a PNG, 255 where forged; of a video, for a video
+    face: Face | None = None  # where in the picture; None takes the whole
+    original: str | None = None  # of a forged video: relative path of the video whose face boxes it is cut by
 
     def __post_init__(self) -> None:
         """Raises TypeError for slips that would show late or never: a Path, or a single group, whose letters become groups."""

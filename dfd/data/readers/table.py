@@ -6,7 +6,8 @@
 
 `path` and `mask` are relative to the file's folder. `label` is real, fake, 0 (real) or 1 (fake). `group` or `groups` are
 identities, several separated by ";" (in JSON Lines a list will do); `split` is train, val or test in the
-usual spellings. Other columns are passed over.
+usual spellings. A `path` may be a video's, of which faces are cut; `original` then names the video that a forged one was made
+of, whose face boxes it is cut by. Other columns are passed over.
 """
 
 import csv
@@ -16,7 +17,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from dfd.data.readers.row import LABEL_WORDS, SPLIT_WORDS, Reject, Row
+from dfd.data.readers.row import LABEL_WORDS, SPLIT_WORDS, VIDEO_SUFFIXES, Reject, Row
 
 SUFFIXES = (".csv", ".jsonl", ".ndjson")
 _NEEDED = ("path", "label")
@@ -153,7 +154,13 @@ def _row(line: Mapping[str, Any] | str, at: str) -> Row | Reject:
         source=_text(line.get("source")),
         method=_text(line.get("method")),
         mask=_text(line.get("mask")) or None,
+        original=_original(line, path),
     )
+
+
+def _original(line: Mapping[str, Any], path: str) -> str | None:
+    """Only of a video: tables of pictures have such columns with a meaning of their own."""
+    return _text(line.get("original")) or None if path.lower().endswith(tuple(VIDEO_SUFFIXES)) else None
 
 
 def _text(value: Any) -> str:

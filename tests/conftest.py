@@ -1,10 +1,12 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads collapse when the cores are contended
 os.environ.setdefault("WANDB_MODE", "offline")
 
 import pytest
+import real_slurm
 
 import dfd  # noqa: F401  before anything that imports torchvision
 
@@ -26,3 +28,12 @@ def real_data() -> Path:
 def real_weights() -> Path:
     """Pretrained weights: backbones, face detector."""
     return _real("weights")
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory) -> Iterator[dict[str, str]]:
+    """The environment of a real Slurm with two nodes."""
+    if why := real_slurm.missing():
+        pytest.skip(why)
+    with real_slurm.running(tmp_path_factory.mktemp("slurm")) as environment:
+        yield environment

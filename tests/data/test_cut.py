@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from real_slurm import submit, wait_for
 
 from dfd.batch import FAKE, REAL
 from dfd.data import prepare as module
@@ -382,6 +383,24 @@ def test_parts_at_the_same_time_and_one_of_them_killed(tree, tmp_path, yunet):
     assert subprocess.run([*run, "--shard", "1/3"], env=environment).returncode == 0
     assert subprocess.run([*run, "--merge"], env=environment).returncode == 0
     prepare(tree, tmp_path / "whole", frames=8, faces=yunet, workers=1)
+    assert load_table(tmp_path / "out").equals(load_table(tmp_path / "whole"))
+
+
+@pytest.mark.slow
+def test_a_slurm_array_prepares_and_merges(tree, tmp_path, yunet, slurm):
+    """slurm/prepare.sbatch on a real Slurm: three tasks, one taken back and requeued, and the merge that waits for them."""
+    script = Path(module.__file__).parents[2] / "slurm" / "prepare.sbatch"
+    environment = {**slurm, "PATH": f"{Path(sys.executable).parent}:{slurm['PATH']}", "SBATCH_CPUS_PER_TASK": "1"}
+    told = [str(script), str(tree), "--out", str(tmp_path / "out"), "--frames", "4", "--faces", str(yunet)]
+    array = submit(environment, "--array=1-3", *told, cwd=tmp_path)
+    end = time.monotonic() + 60
+    while subprocess.run(["scontrol", "requeue", f"{array}_2"], env=environment, stderr=subprocess.DEVNULL).returncode:
+        assert time.monotonic() < end, "the second task never ran"
+        time.sleep(0.05)
+    merge = submit(environment, f"--dependency=afterok:{array}", *told, "--merge", cwd=tmp_path)
+    assert set(wait_for(environment, array).values()) == {"COMPLETED"}, [x.read_text() for x in tmp_path.glob("slurm-*.log")]
+    assert set(wait_for(environment, merge).values()) == {"COMPLETED"}
+    prepare(tree, tmp_path / "whole", frames=4, faces=yunet, workers=1)
     assert load_table(tmp_path / "out").equals(load_table(tmp_path / "whole"))
 
 

@@ -34,7 +34,8 @@ def prepare(
     becomes val.
 
     Args:
-        source: A folder of pictures, or a CSV or JSON Lines file with path, label and optional group, split, source, method.
+        source: A folder of pictures or videos, or a CSV or JSON Lines file with path, label and optional group, split, source,
+            method.
         out: Folder for the shards.
         reader: How to read the source, a built-in reader or package.module:function; by default its layout is recognised.
         workers: Processes, at least 1; by default one a core.

@@ -104,6 +104,7 @@ DRAWN = {  # by reader: files, the rows that they make, and other folders that m
             "manipulated_sequences/DeepFakeDetection/c40/images/01_02__walking__YVGY8LOK/0000.png": "",
             "manipulated_sequences/NeuralTextures/c23/images/071_054/0000.png": "",
             "manipulated_sequences/NeuralTextures/c23/images/071_054/0001.png": "",
+            "manipulated_sequences/NeuralTextures/masks/images/071_054/0001.png": "",
             "original_sequences/actors/raw/images/01__walking/0000.png": "",
             "original_sequences/youtube/c23/images/054/0000.png": "",
             "original_sequences/youtube/c23/videos/054.mp4": "",
@@ -119,9 +120,9 @@ DRAWN = {  # by reader: files, the rows that they make, and other folders that m
             *(
                 Row(
                     f"manipulated_sequences/NeuralTextures/c23/images/071_054/000{n}.png",
-                    FAKE, ("ff-054", "ff-071"), "train", "faceforensics-c23", "NeuralTextures",
+                    FAKE, ("ff-054", "ff-071"), "train", "faceforensics-c23", "NeuralTextures", mask,
                 )
-                for n in (0, 1)
+                for n, mask in ((0, None), (1, "manipulated_sequences/NeuralTextures/masks/images/071_054/0001.png"))
             ),
             Row("original_sequences/actors/raw/images/01__walking/0000.png", REAL, ("ff-actor-01",), None, "faceforensics-raw"),
             Row("original_sequences/youtube/c23/images/054/0000.png", REAL, ("ff-054",), "train", "faceforensics-c23"),

@@ -2,7 +2,7 @@
 
     original_sequences/{youtube,actors}/{raw,c23,c40}/videos/071.mp4, 01__walking_outside.mp4
     manipulated_sequences/METHOD/{raw,c23,c40}/videos/071_054.mp4, 01_02__walking_outside__YVGY8LOK.mp4
-    manipulated_sequences/METHOD/masks/videos/071_054.mp4
+    manipulated_sequences/METHOD/masks/videos/071_054.mp4, or frames of it in masks/images/071_054
     splits/{train,val,test}.json
 
 METHOD is DeepFakeDetection, Deepfakes, Face2Face, FaceShifter, FaceSwap or NeuralTextures. Frames lie where the set's script
@@ -72,7 +72,7 @@ def rows(root: Path) -> Iterator[Row | Reject]:
             yield clip
             continue
         for path in pictures(root, clip.path):
-            yield path if isinstance(path, Reject) else replace(clip, path=path)
+            yield path if isinstance(path, Reject) else replace(clip, path=path, mask=_mask(root, path))
 
 
 def videos(root: Path) -> Iterator[Row | Reject]:
@@ -83,13 +83,16 @@ def videos(root: Path) -> Iterator[Row | Reject]:
     for clip in _clips(root, "videos"):
         if isinstance(clip, Row) and clip.label == FAKE:
             _, method, compression, _, name = clip.path.split("/")
-            mask = f"manipulated_sequences/{method}/masks/videos/{name}"
-            clip = replace(
-                clip,
-                mask=mask if (root / mask).is_file() else None,
-                original=f"original_sequences/{_original(method, name)}".replace("*", compression),
-            )
+            original = f"original_sequences/{_original(method, name)}".replace("*", compression)
+            clip = replace(clip, mask=_mask(root, clip.path), original=original)
         yield clip
+
+
+def _mask(root: Path, path: str) -> str | None:
+    """The mask of a forged frame or video, where there is one: METHOD/masks beside METHOD's compressions."""
+    sequences, method, _, inside = path.split("/", 3)
+    mask = f"{sequences}/{method}/masks/{inside}"
+    return mask if sequences == "manipulated_sequences" and (root / mask).is_file() else None
 
 
 def _original(method: str, name: str) -> str:

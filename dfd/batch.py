@@ -21,8 +21,8 @@ class Sample(TypedDict, total=False):
     """One picture on its way through the stages, before collate."""
 
     image: np.ndarray  # (H, W, 3) uint8 RGB; (N, H, W, 3) once evaluation has cut its crops
-    mask: np.ndarray  # (H, W) uint8, 255 where forged; only where the shard holds one and a stage asks for it
-    label: int  # REAL or FAKE
+    mask: np.ndarray  # (H, W) uint8, 255 where a stage forged something, cropped with the image; collate drops it
+    label: int  # REAL or FAKE; a stage of training may turn a real picture into a fake
     row: int  # line of the table; everything else is looked up by it
 
 
@@ -30,7 +30,7 @@ class Batch(TypedDict):
     """What a task sees, on its device."""
 
     image: torch.Tensor  # (B, 3, H, W), or (B, N, 3, H, W) where several crops of one image are judged; float32 in [0, 1]
-    label: torch.Tensor  # (B,) int64
+    label: torch.Tensor  # (B,) int64; float32 in [REAL, FAKE] where training mixes pictures
     row: torch.Tensor  # (B,) int64
 
 

@@ -1,7 +1,22 @@
 """What happens to a picture before a net sees it: by chance in training, on purpose in evaluation, or out of malice."""
 
 from dfd.augment.attack import FGSM, PGD, Attack
+from dfd.augment.blend import SelfBlend
 from dfd.augment.corruption import CORRUPTIONS, Corruption, corrupt
+from dfd.augment.fingerprint import Fingerprint
 from dfd.augment.image import Augment
+from dfd.augment.mix import CutMix, MixUp
 
-__all__ = ["CORRUPTIONS", "FGSM", "PGD", "Attack", "Augment", "Corruption", "corrupt"]
+__all__ = [
+    "CORRUPTIONS",
+    "FGSM",
+    "PGD",
+    "Attack",
+    "Augment",
+    "Corruption",
+    "CutMix",
+    "Fingerprint",
+    "MixUp",
+    "SelfBlend",
+    "corrupt",
+]

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from dfd.batch import FAKE
+from dfd.batch import FAKE, REAL
 
 
 class Attack(Protocol):
@@ -110,8 +110,8 @@ def _check_budget(eps: float, quantize: bool) -> None:
 
 
 def _wrong_way(label: Tensor) -> Tensor:
-    """(B,) the sign by which a logit moves away from its label."""
-    return torch.where(label == FAKE, -1.0, 1.0)
+    """(B,) the sign by which a logit moves away from its label; a mixed label counts as the nearer one."""
+    return torch.where(label > (REAL + FAKE) / 2, -1.0, 1.0)
 
 
 def _uphill(net: nn.Module, image: Tensor, wrong: Tensor) -> Tensor:

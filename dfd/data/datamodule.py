@@ -15,15 +15,17 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from dfd.batch import Batch, Sample
+from dfd.batch import Batch
 from dfd.data.handover import AHEAD, Exchange, collate
 from dfd.data.leaks import counted
 from dfd.data.shards import load_table, read_index
-from dfd.data.stream import Contents, EvalSampler, ShardDataset, TrainSampler, epoch_order
+from dfd.data.stream import Contents, EvalSampler, ShardDataset, Stage, TrainSampler, epoch_order
 from dfd.data.synthetic import make_toy, toy_root
 from dfd.data.view import View
 
-Stages = Callable[[Sample, np.random.Generator], Sample] | list[Callable[[Sample, np.random.Generator], Sample]] | None
+# the list first: a single stage, tried first, would take the list too, and jsonargparse could not write it into config.yaml
+Stages = list[Stage] | Stage | None
+Mix = Callable[[Batch, np.random.Generator], Batch] | None
 
 
 class ShardDataModule(LightningDataModule):
@@ -33,10 +35,13 @@ class ShardDataModule(LightningDataModule):
             each of its training samples once and half of them a second time in an epoch. Weights touch training only.
         view: crop size, and how evaluation cuts a picture.
         batch_size: images of a global batch, over all ranks.
-        augment: training stages on the whole picture, before the crop: `stage(sample, rng) -> sample`, one or several.
+        augment: training stages on the whole picture, before the crop: `stage(sample, rng) -> sample`, one or several. One that
+            turns real pictures into fakes says by its attribute `forges` which share of them.
         val_augment: the same for validation pictures, drawn once for all epochs and runs. A net that is chosen and calibrated
             on clean pictures alone is too sure of delivered ones.
         corruption: stages of evaluation, on the picture as found, instead of `val_augment`: judging under JPEG and the like.
+        mix: mixes the pictures of a rank's training batch, on their device: `mix(batch, rng) -> batch`, drawing from the
+            seed and the batch's rows alone. Labels become shares of FAKE.
         num_workers: decoding processes a rank; 0 decodes in the training process.
         window: shards that are shuffled together; None shuffles everything.
         seed: of order and augmentation.
@@ -50,6 +55,7 @@ class ShardDataModule(LightningDataModule):
         augment: Stages = None,
         val_augment: Stages = None,
         corruption: Stages = None,
+        mix: Mix = None,
         num_workers: int = 2,
         window: int | None = None,
         seed: int = 0,
@@ -71,6 +77,13 @@ class ShardDataModule(LightningDataModule):
             raise ValueError(f"data.seed={seed} is negative. Use 0 or more.")
         self.view, self.batch_size, self.num_workers, self.window, self.seed = view, batch_size, num_workers, window, seed
         self.augment, self.val_augment, self.corruption = _stages(augment), _stages(val_augment), _stages(corruption)
+        self.mix = mix
+        for name in ("val_augment", "corruption"):
+            if forging := [stage for stage in getattr(self, name) if _forges(stage)]:
+                raise ValueError(
+                    f"data.{name} has {forging[0]}, which turns real pictures into fakes: for training alone. "
+                    "Move it to data.augment."
+                )
         self.leaks: dict[str, str] = {}  # of each root that was prepared with --allow-leaks: how often splits share pictures
         self._table: pa.Table | None = None
 
@@ -86,8 +99,9 @@ class ShardDataModule(LightningDataModule):
                     f"`dfd {getattr(stage, 'value', stage)}` needs one; prepare the source again or name another root."
                 )
             if stage == "fit" and min(counts) == 0:
+                after = f" after {self.augment}" if split == "train" and self.augment else ""
                 raise ValueError(
-                    f"{', '.join(self.roots)}: the {split} split has {counts[0]} real and {counts[1]} fake images; "
+                    f"{', '.join(self.roots)}: the {split} split has {counts[0]} real and {counts[1]} fake images{after}; "
                     "training needs both classes. Add a root that holds the missing class."
                 )
 
@@ -123,11 +137,12 @@ class ShardDataModule(LightningDataModule):
         return self._rows[split]
 
     def label_counts(self, split: str) -> tuple[int, int]:
-        """Real and fake images of a split, each root as often as its weight says in training."""
+        """Real and fake images of a split; in training as an epoch shows them: roots by weight, a share of the real forged."""
         rows = self.rows(split)
         weight = np.array(list(self.roots.values()))[self.contents.root[rows]] if split == "train" else None
         real, fake = np.bincount(self.contents.label[rows], weights=weight, minlength=2)[:2]
-        return round(real), round(fake)
+        left = real * np.prod([1 - _forges(stage) for stage in self.augment]) if split == "train" else real
+        return round(left), round(fake + real - left)
 
     def describe(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """What the table knows of `rows`: key, path, split, source, method, group (the family), as arrays of str."""
@@ -230,10 +245,17 @@ class ShardDataModule(LightningDataModule):
                 f"first {self._name(int(missing[0]))}."
             )
 
+    def on_before_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        if self.mix is None or not self.trainer.training:
+            return batch
+        # here the rows are at hand; to ask the device for them would be to wait for the step that it is busy with
+        return {**batch, "rng": np.random.default_rng((self.seed, *batch["row"].tolist()))}
+
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> Batch:
-        image = batch["image"]
+        image, rng = batch["image"], batch.pop("rng", None)
         # channels-last uint8 seen as (B, 3, H, W): the permutation is free, and convolutions like the layout
-        return {**batch, "image": image.movedim(-1, -3).float().div_(255)}
+        batch = {**batch, "image": image.movedim(-1, -3).float().div_(255)}
+        return batch if rng is None else self.mix(batch, rng)
 
 
 class ToyDataModule(ShardDataModule):
@@ -246,7 +268,7 @@ class ToyDataModule(ShardDataModule):
         picture: side of a picture in pixels.
         toy_seed: of the drawings.
         folder: where the shards go; by default the cache folder ($DFD_CACHE or ~/.cache/dfd).
-        view, batch_size, augment, val_augment, corruption, num_workers, seed: as in `ShardDataModule`.
+        view, batch_size, augment, val_augment, corruption, mix, num_workers, seed: as in `ShardDataModule`.
     """
 
     def __init__(
@@ -260,12 +282,13 @@ class ToyDataModule(ShardDataModule):
         augment: Stages = None,
         val_augment: Stages = None,
         corruption: Stages = None,
+        mix: Mix = None,
         num_workers: int = 2,
         seed: int = 0,
     ):
         self.toy = {"num_images": num_images, "size": picture, "seed": toy_seed}
         root = Path(folder) if folder else toy_root(**self.toy)
-        super().__init__(str(root), view, batch_size, augment, val_augment, corruption, num_workers, None, seed)
+        super().__init__(str(root), view, batch_size, augment, val_augment, corruption, mix, num_workers, None, seed)
 
     def prepare_data(self) -> None:
         make_toy(Path(next(iter(self.roots))), **self.toy)
@@ -275,6 +298,11 @@ def _stages(stages: Stages) -> list[Callable]:
     if stages is None:
         return []
     return list(stages) if isinstance(stages, (list, tuple)) else [stages]
+
+
+def _forges(stage: Stage) -> float:
+    """Share of the real pictures that a stage turns into fakes."""
+    return getattr(stage, "forges", 0.0)
 
 
 def _one_thread(worker: int) -> None:

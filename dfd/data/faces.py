@@ -91,6 +91,13 @@ class FaceDetector:
                 "Use face_detection_yunet_2023mar.onnx, which dfd[faces] brings, or yunet_n_640_640.onnx."
             ) from None
 
+    def __getstate__(self) -> dict:
+        return {name: value for name, value in self.__dict__.items() if name != "_thread"}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._thread = threading.local()  # a spawned worker makes its own
+
     def find(self, image: np.ndarray) -> list[Face]:
         """The faces in a picture (H, W, 3) uint8 RGB, from left to right.
 

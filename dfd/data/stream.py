@@ -186,9 +186,25 @@ class ShardDataset(Dataset[Sample]):
         }
         for stage in self.stages:
             sample = stage(sample, rng)
-        cut = self.view.train(sample["image"], rng) if self.training else self.view.judge(sample["image"])
+        if not self.training and sample["label"] != self.contents.label[row]:
+            raise ValueError(
+                f"the stages of evaluation, {self.stages}, changed the label of sample {self.name_of(row)}. What forges "
+                "pictures belongs in data.augment: evaluation judges what the table holds."
+            )
+        return self._cropped(sample, rng)
+
+    def _cropped(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        image, mask = sample["image"], sample.get("mask")
+        pixels = image if mask is None else np.dstack([image, mask])  # a fourth channel, so that both are cut alike
+        cut = self.view.train(pixels, rng) if self.training else self.view.judge(pixels)
         # a copy, so that the next picture is decoded into the same memory, still in the processor's cache
-        return {**sample, "image": np.ascontiguousarray(cut)}
+        sample = {**sample, "image": np.ascontiguousarray(cut[..., :3])}
+        if mask is None:
+            return sample
+        sample["mask"] = np.ascontiguousarray(cut[..., 3])
+        if not sample["mask"].any():  # a crop beside what a stage forged is as real as it was
+            sample["label"] = int(self.contents.label[sample["row"]])
+        return sample
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_files": {}}  # a spawned worker opens its own

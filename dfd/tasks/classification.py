@@ -130,9 +130,13 @@ class ClassificationTask(LightningModule):
         return loss
 
     def loss(self, logit: Tensor, label: Tensor) -> Tensor:
-        """Mean binary cross-entropy of logits (B,) against labels (B,)."""
-        target = label.to(logit.dtype) * (1 - self.label_smoothing) + self.label_smoothing / 2
-        weight = None if self._label_weight is None else self._label_weight[label]
+        """Mean binary cross-entropy of logits (B,) against labels (B,); one in between is a share of FAKE, the rest REAL."""
+        label, weight = label.to(logit.dtype), None
+        if self._label_weight is not None:
+            real, fake = self._label_weight
+            weight = real * (1 - label) + fake * label
+            label = fake * label / weight
+        target = label * (1 - self.label_smoothing) + self.label_smoothing / 2
         return binary_cross_entropy_with_logits(logit, target, weight)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:

@@ -68,6 +68,12 @@ def test_fgsm_is_the_sign_of_the_losses_gradient(net, batch):
     torch.testing.assert_close(FGSM(EPS, quantize=False)(net, image, label), expected)
 
 
+def test_a_mixed_label_counts_as_the_nearer_one(net, batch):
+    image, label = batch
+    mixed = torch.where(label == 1, 0.7, 0.3)
+    assert torch.equal(FGSM(EPS)(net, image, mixed), FGSM(EPS)(net, image, label))
+
+
 def test_pgd_does_more_harm_than_fgsm_and_restarts_more_still(net, batch):
     image, label = batch
     harm = [

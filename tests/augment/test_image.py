@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dfd.augment import CORRUPTIONS, Augment, Corruption, corrupt
+from dfd.augment import CORRUPTIONS, Augment, Corruption, Fingerprint, SelfBlend, corrupt
 from dfd.batch import FAKE, REAL
 
 PRESETS = ["none", "light", "strong", "delivery"]
-STAGES = [Augment(preset) for preset in PRESETS] + [Corruption(name, kind.severities[-1]) for name, kind in CORRUPTIONS.items()]
+DAMAGE = [Corruption(name, kind.severities[-1]) for name, kind in CORRUPTIONS.items()]
+STAGES = [Augment(preset) for preset in PRESETS] + DAMAGE + [SelfBlend(), Fingerprint()]
 
 
 def photo(height=160, width=192, seed=0):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dfd.augment import CutMix, MixUp, SelfBlend
 from dfd.batch import FAKE, REAL
 from dfd.data import ShardDataModule, View
 from dfd.data.shards import Made, write_samples
@@ -71,6 +72,35 @@ def test_roots_are_mixed_by_weight_in_training_only(roots):
     assert len(rows) == 28 and 18 <= (source == "second").sum() <= 20
     judged = torch.cat([batch["row"] for batch in data.val_dataloader()]).numpy()
     assert sorted(data.describe(judged)["source"]) == ["first"] * 6 + ["second"] * 6
+
+
+@pytest.mark.parametrize("window", [None, 1])
+def test_a_root_that_holds_train_rows_alone_changes_no_judgement(tmp_path, roots, window):
+    generated = shards(tmp_path, "generated", train=30, val=0, test=0, labels=(FAKE,))
+    mixed, alone = make({roots[0]: 1.0, generated: 0.4}, window=window), make(roots[0])
+    sources = set()
+    for epoch in range(4):
+        loader = mixed.train_dataloader()
+        loader.batch_sampler.position = lambda batches, epoch=epoch: (epoch, 0)
+        rows = torch.cat([batch["row"] for batch in loader]).numpy()
+        sources |= set(mixed.describe(rows)["source"])
+        assert len(rows) == 32 and (mixed.describe(rows)["source"] == "generated").sum() <= 12
+    assert sources == {"first", "generated"} and mixed.label_counts("train") == (10, 10 + 12)
+    for split in ("val", "test"):
+        assert mixed.label_counts(split) == alone.label_counts(split)
+        np.testing.assert_array_equal(_pixels(mixed, split), _pixels(alone, split))
+        judged = mixed.describe(mixed.rows(split))
+        assert set(judged["split"]) == {split} and set(judged["source"]) == {"first"}
+    for stage in ("validate", "test", "predict"):
+        mixed.setup(stage)
+
+
+def test_weights_change_neither_validation_nor_test(roots):
+    plain, weighed = make(roots), make(dict(zip(roots, (0.3, 7), strict=True)))
+    for split in ("val", "test"):
+        np.testing.assert_array_equal(_pixels(plain, split), _pixels(weighed, split))
+        assert plain.label_counts(split) == weighed.label_counts(split)
+        weighed.check_ledger(split, weighed.rows(split))
 
 
 def test_the_table_describes_what_was_read(roots):
@@ -153,6 +183,62 @@ def test_validation_pictures_go_through_val_augment_alike_in_every_run(roots):
     assert (_pixels(one, "test") == _pixels(plain, "test")).all()
     judged = make(roots, val_augment=shifted, corruption=darker)
     assert (_pixels(judged, "val") == _pixels(make(roots, corruption=darker), "val")).all()
+
+
+def test_forged_pictures_count_as_the_fakes_that_they_are_shown_as(roots):
+    data = make(roots, augment=[SelfBlend(p=0.4), SelfBlend(p=0.5)])
+    assert data.label_counts("train") == (round(15 * 0.6 * 0.5), 30 - round(15 * 0.6 * 0.5))
+    assert data.label_counts("val") == make(roots).label_counts("val") == (6, 6)
+    shown = np.concatenate([batch["label"].numpy() for batch in data.train_dataloader()])
+    assert shown.mean() > 0.6
+
+
+def test_real_pictures_alone_can_be_trained_on_where_some_are_forged(tmp_path, roots):
+    real = shards(tmp_path, "real", val=0, test=0, labels=(REAL,))
+    judged = shards(tmp_path, "judged", train=0)
+    assert make([real, judged], augment=SelfBlend(p=0.5)).label_counts("train") == (10, 10)
+    with pytest.raises(ValueError, match=r"0 real and 20 fake images after \[SelfBlend\(p=1\)\]"):
+        make([real, judged], augment=SelfBlend(p=1))
+
+
+@pytest.mark.parametrize("name", ["val_augment", "corruption"])
+def test_evaluation_refuses_what_forges(roots, name):
+    with pytest.raises(ValueError, match=rf"data.{name} has SelfBlend\(p=0.5\).*Move it to data.augment"):
+        make(roots, **{name: [SelfBlend()]})
+
+
+def as_lightning_does(data, batch, training):
+    data.trainer = SimpleNamespace(training=training)
+    return data.on_after_batch_transfer(data.on_before_batch_transfer(batch, 0), 0)
+
+
+@pytest.mark.parametrize("mix", [MixUp(1.0), CutMix()])
+def test_training_batches_are_mixed_alike_whatever_the_workers(roots, mix):
+    data = make(roots, mix=mix)
+    batches = [batch for workers in (0, 2) for batch in _with_workers(data, workers)]
+    mixed = [as_lightning_does(data, batch, training=True) for batch in batches]
+    half = len(mixed) // 2
+    for one, same, batch in zip(mixed[:half], mixed[half:], batches, strict=False):
+        assert one.keys() == same.keys() == {"image", "label", "row"}
+        assert all(torch.equal(one[name], same[name]) for name in one)
+        assert one["label"].dtype == torch.float32 and torch.equal(one["row"], batch["row"])
+    assert any(0 < label < 1 for batch in mixed for label in batch["label"])
+    other = make(roots, mix=mix, seed=1)
+    again = as_lightning_does(other, batches[0], training=True)
+    assert not torch.equal(again["label"], mixed[0]["label"])  # the seed's own mixture of the same rows
+
+
+def _with_workers(data, workers):
+    data.num_workers = workers
+    data.trainer = None
+    return list(data.train_dataloader())
+
+
+def test_what_is_judged_is_never_mixed(roots):
+    plain, mixing = make(roots), make(roots, mix=MixUp(1.0))
+    for batch, same in zip(plain.val_dataloader(), mixing.val_dataloader(), strict=True):
+        expected, judged = plain.on_after_batch_transfer(batch, 0), as_lightning_does(mixing, same, training=False)
+        assert torch.equal(judged["image"], expected["image"]) and judged["label"].dtype == torch.int64
 
 
 @pytest.mark.parametrize(("wrong", "says"), [({"seed": -1}, "data.seed=-1"), ({"num_workers": -2}, "data.num_workers=-2")])

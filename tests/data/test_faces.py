@@ -1,3 +1,4 @@
+import pickle
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,11 @@ def overlap(one, other):
 def resized(image, long):
     scale = long / max(image.shape[:2])
     return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+
+
+def test_a_detector_goes_to_a_spawned_worker(detector, pictures):
+    copy = pickle.loads(pickle.dumps(detector))
+    assert copy.find(pictures[0]) == detector.find(pictures[0])
 
 
 def test_a_face_is_found_in_95_of_100_face_pictures(detector, pictures):

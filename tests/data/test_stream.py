@@ -107,6 +107,42 @@ def test_augmentation_is_the_same_at_any_number_of_workers(contents, workers):
         assert batch["image"].shape == (8, 32, 32, 3)
 
 
+def forging(size):
+    """A stage that marks a square in the picture's corner, pixel for pixel, and calls it a fake."""
+
+    def stage(sample, rng):
+        image, mask = sample["image"].copy(), np.zeros(sample["image"].shape[:2], np.uint8)
+        image[:size, :size], mask[:size, :size] = 255, 255
+        return {**sample, "image": image, "mask": mask, "label": 1}
+
+    return stage
+
+
+@pytest.mark.parametrize("view", [View(size=32, longest=None), View(size=64, longest=None), View(size=16, resize=True)])
+def test_a_mask_is_cut_with_its_picture(contents, view):
+    for row in range(0, 40, 2):
+        sample = ShardDataset(contents, view, [forging(24)], 0, True)[0, row]
+        assert sample["mask"].shape == sample["image"].shape[:2] == (view.size, view.size) and sample["mask"].dtype == np.uint8
+        assert (sample["image"][sample["mask"] == 255] == 255).all() and sample["label"] == 1
+        assert sample["image"].flags.c_contiguous and sample["mask"].flags.c_contiguous
+    assert collate([sample]).keys() == {"image", "label", "row"}
+
+
+def test_a_crop_beside_the_forgery_is_as_real_as_it_was(contents):
+    dataset = ShardDataset(contents, View(size=32, longest=None), [forging(4)], 0, True)
+    samples = [dataset[epoch, row] for epoch in range(4) for row in range(40)]
+    for sample in samples:
+        assert sample["label"] == (1 if sample["mask"].any() else sample["row"] % 2)
+    assert {bool(sample["mask"].any()) for sample in samples} == {True, False}
+
+
+def test_evaluation_refuses_a_label_that_a_stage_changed(contents):
+    dataset = ShardDataset(contents, View(size=32, longest=None), [forging(4)], 0, False, lambda row: f"no. {row}")
+    assert dataset[0, 3]["label"] == 1  # a fake stays one
+    with pytest.raises(ValueError, match=r"changed the label of sample no. 2.*data.augment"):
+        dataset[0, 2]
+
+
 def test_a_shard_that_was_cut_is_named(contents):
     contents.shards[0].write_bytes(contents.shards[0].read_bytes()[:-100])
     with pytest.raises(ValueError, match="ends before sample 39"):

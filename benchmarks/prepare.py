@@ -1,23 +1,32 @@
-"""Images/s of `dfd prepare` and `dfd audit` on 256 px JPEGs, how they grow, and what memory they take.
+"""Images/s of `dfd prepare` and `dfd audit` on 256 px JPEGs, how they grow with the number of files, and what memory they take.
 
 The yardstick is a copy of the same files with their SHA-256, in as many processes. Every figure is of a whole command in a
-process of its own, start included, on files that were read before; rounds take turns. Memory is the largest resident size of
-any one process. The JPEGs are crops, turned and encoded anew, of pictures in --pictures, or of the toy set.
+process of its own, start included, on files that were read before; rounds take turns. CPU seconds and memory are those of all
+its processes together: where others share the cores, seconds say little and CPU seconds more. Memory is the highest of ten
+readings a second, a page that several processes share counted once. Linux only. The JPEGs are crops, turned and encoded anew,
+of pictures in --pictures, or of the toy set.
 
     python benchmarks/prepare.py
     python benchmarks/prepare.py --pictures real_vs_fake/real-vs-fake --counts 2500 10000
+    python benchmarks/prepare.py --audit --counts 2500 5000 10000
 """
 
 import argparse
+import ctypes
 import hashlib
 import os
+import resource
 import statistics
 import subprocess
 import sys
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -25,6 +34,13 @@ from rich.console import Console
 from rich.table import Table
 
 TARGETS = {"half of copying": 0.5, "two processes": 1.7}
+_SUBREAPER = 36  # prctl: the processes that a command leaves behind become ours to wait for
+
+
+class Run(NamedTuple):
+    seconds: float
+    cpu: float  # seconds
+    memory: float  # MB
 
 
 def draw(task: tuple[Path, list[Path], int, int]) -> None:
@@ -50,89 +66,149 @@ def copy(task: tuple[list[Path], Path]) -> None:
         (out / file.name).write_bytes(data)
 
 
-def timed(arguments: list[str]) -> tuple[float, float]:
-    """Seconds and MB of a Python process and its children, in a process of its own."""
-    code = (
-        "import resource, subprocess, sys, time; start = time.time(); subprocess.run(sys.argv[1:], check=True, "
-        "stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL); "
-        "print(time.time() - start, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-    )
-    done = subprocess.run([sys.executable, "-c", code, sys.executable, *arguments], check=True, capture_output=True, text=True)
-    seconds, kilobytes = map(float, done.stdout.split())
-    return seconds, kilobytes / 1024 * (1 / 1024 if sys.platform == "darwin" else 1)
+def copy_all(source: Path, out: Path, processes: int) -> None:
+    """The yardstick."""
+    files = sorted(source.glob("*/*.jpg"))
+    out.mkdir()
+    shares = [(files[part::processes], out) for part in range(processes)]
+    if processes == 1:
+        copy(shares[0])
+    else:
+        with ProcessPoolExecutor(processes) as pool:
+            list(pool.map(copy, shares))
+
+
+def timed(arguments: Sequence[str]) -> Run:
+    """A Python command, started and waited for, with whatever it starts."""
+    ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    command = subprocess.Popen([sys.executable, *arguments], start_new_session=True, **silent)
+    most = 0.0
+    while command.poll() is None:
+        most = max(most, sum(proportional(process) for process in of_session(command.pid)))
+        with suppress(subprocess.TimeoutExpired):
+            command.wait(0.1)
+    seconds = time.monotonic() - start
+    if command.returncode:
+        raise RuntimeError(f"{' '.join(arguments)} ended with {command.returncode}")
+    with suppress(ChildProcessError):
+        while True:
+            os.wait()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Run(seconds, after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime, most)
+
+
+def of_session(leader: int) -> Iterator[Path]:
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if (folder / "stat").read_text().rpartition(")")[2].split()[3] == str(leader):
+                yield folder
+
+
+def proportional(process: Path) -> float:
+    """MB of a process; of pages that it shares, its part."""
+    with suppress(OSError):
+        for line in (process / "smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) / 1024
+    return 0.0
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=Path, help="folder with JPEGs to cut the files from; the toy set without")
     parser.add_argument("--counts", type=int, nargs="+", default=[2500, 10000])
+    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--audit", action="store_true", help="time dfd audit too")
-    parser.add_argument("--copy", type=Path, nargs=3, help=argparse.SUPPRESS)  # source, out, processes: the yardstick itself
+    parser.add_argument("--audit", action="store_true", help="time dfd audit, and prepare only once for it")
+    parser.add_argument("--copy", nargs=3, help=argparse.SUPPRESS)  # source, out, processes: the yardstick itself
     args = parser.parse_args()
     if args.copy:
-        source, out, processes = args.copy
-        files = sorted(source.glob("*/*.jpg"))
-        out.mkdir()
-        shares = [(files[part :: int(str(processes))], out) for part in range(int(str(processes)))]
-        if len(shares) == 1:
-            copy(shares[0])
-        else:
-            with ProcessPoolExecutor(len(shares)) as pool:
-                list(pool.map(copy, shares))
+        copy_all(Path(args.copy[0]), Path(args.copy[1]), int(args.copy[2]))
         return
-
-    page = Table("images", "processes", "copy + sha256, images/s", "prepare, images/s", "ratio", "lowest-highest", "MB")
-    audits = Table("images", "processes", "audit, images/s", "MB")
-    alone: dict[int, float] = {}
+    copies: dict[tuple[int, int], list[Run]] = {}
+    prepared: dict[tuple[int, int], list[Run]] = {}
+    audited: dict[tuple[int, int], list[Run]] = {}
     with TemporaryDirectory() as folder:
         root = Path(folder)
-        sources = pictures(args.pictures, root)
+        shards, sources = root / "shards", pictures(args.pictures, root)
         for count in args.counts:
             source = root / f"source-{count}"
             for name in ("real", "fake"):
                 (source / name).mkdir(parents=True)
             with ProcessPoolExecutor(2) as pool:
                 list(pool.map(draw, [(source, sources, part, count) for part in range(2)]))
-            for processes in (1, 2):
-                copies, prepared, memory = [], [], []
-                for _ in range(args.rounds):
-                    seconds, _ = timed([__file__, "--copy", str(source), str(root / "copy"), str(processes)])
-                    copies.append(count / seconds)
+            prepare = ["-m", "dfd.cli", "prepare", str(source), "--out", str(shards)]
+            if args.audit:
+                timed(prepare)
+            for _ in range(args.rounds):
+                for processes in args.processes:
+                    case, workers = (count, processes), f"--workers={processes}"
+                    if args.audit:
+                        command = ["-m", "dfd.cli", "audit", str(shards), "--out", str(root / "page"), workers]
+                        audited.setdefault(case, []).append(timed(command))
+                        continue
+                    copying = [__file__, "--copy", str(source), str(root / "copy"), str(processes)]
+                    copies.setdefault(case, []).append(timed(copying))
+                    prepared.setdefault(case, []).append(timed([*prepare, workers]))
                     rmtree(root / "copy")
-                    seconds, most = timed(
-                        ["-m", "dfd.cli", "prepare", str(source), "--out", str(root / "shards"), f"--workers={processes}"]
-                    )
-                    prepared.append(count / seconds)
-                    memory.append(most)
-                    if args.audit and len(prepared) == args.rounds:
-                        seconds, most = timed(
-                            [
-                                "-m",
-                                "dfd.cli",
-                                "audit",
-                                str(root / "shards"),
-                                "--out",
-                                str(root / "audit"),
-                                f"--workers={processes}",
-                            ]
-                        )
-                        audits.add_row(f"{count}", f"{processes}", f"{count / seconds:.0f}", f"{most:.0f}")
-                    rmtree(root / "shards")
-                ratios = [ours / theirs for ours, theirs in zip(prepared, copies, strict=True)]
-                page.add_row(
-                    f"{count}", f"{processes}", f"{statistics.median(copies):.0f}", f"{statistics.median(prepared):.0f}",
-                    f"{statistics.median(ratios):.2f}", f"{min(ratios):.2f}-{max(ratios):.2f}", f"{max(memory):.0f}",
-                )  # fmt: skip
-                alone.setdefault(count, statistics.median(prepared))
-                if processes == 2:
-                    speed_up = statistics.median(prepared) / alone[count]
-                    page.add_row("", "", "", f"{speed_up:.2f} times one process", f"target {TARGETS['two processes']}", "", "")
+                    rmtree(shards)
             rmtree(source)
-    console = Console(width=120)
-    console.print(f"{os.cpu_count()} cores; target for the ratio {TARGETS['half of copying']}", page)
+            rmtree(shards, ignore_errors=True)
+    console = Console(width=128)
+    console.print(f"{os.cpu_count()} cores; medians of {args.rounds} rounds; targets {TARGETS}")
     if args.audit:
-        console.print(audits)
+        console.print(audit_page(audited))
+    else:
+        console.print(prepare_page(copies, prepared))
+        for line in (*further(copies, prepared), *speed_up(prepared)):
+            console.print(line)
+
+
+def prepare_page(copies: dict[tuple[int, int], list[Run]], prepared: dict[tuple[int, int], list[Run]]) -> Table:
+    page = Table("images", "processes", "copy + sha256, images/s", "prepare, images/s", "ratio (low-high)", "in CPU", "MB")
+    for (count, processes), runs in prepared.items():
+        pairs = list(zip(copies[count, processes], runs, strict=True))
+        ratios = [theirs.seconds / ours.seconds for theirs, ours in pairs]
+        in_cpu = statistics.median(theirs.cpu / ours.cpu for theirs, ours in pairs)
+        page.add_row(
+            f"{count}", f"{processes}", f"{count / median(copies[count, processes], 'seconds'):.0f}",
+            f"{count / median(runs, 'seconds'):.0f}", f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})",
+            f"{in_cpu:.2f}", f"{median(runs, 'memory'):.0f}",
+        )  # fmt: skip
+    return page
+
+
+def audit_page(audited: dict[tuple[int, int], list[Run]]) -> Table:
+    page = Table("images", "processes", "audit, seconds", "images/s", "CPU seconds", "MB")
+    for (count, processes), runs in audited.items():
+        seconds = median(runs, "seconds")
+        facts = f"{seconds:.1f}", f"{count / seconds:.0f}", f"{median(runs, 'cpu'):.1f}", f"{median(runs, 'memory'):.0f}"
+        page.add_row(f"{count}", f"{processes}", *facts)
+    return page
+
+
+def further(copies: dict[tuple[int, int], list[Run]], prepared: dict[tuple[int, int], list[Run]]) -> Iterator[str]:
+    """What an image more costs: of a large set, nearly everything."""
+    counts = sorted({count for count, _ in prepared})
+    for processes in sorted({processes for _, processes in prepared}) if len(counts) > 1 else ():
+        few, many = (counts[0], processes), (counts[-1], processes)
+        theirs, ours = (
+            1000 * (median(runs[many], "cpu") - median(runs[few], "cpu")) / (many[0] - few[0]) for runs in (copies, prepared)
+        )
+        yield f"CPU of a further image, {processes} processes: {ours:.3f} ms; copied {theirs:.3f} ms; ratio {theirs / ours:.2f}"
+
+
+def speed_up(prepared: dict[tuple[int, int], list[Run]]) -> Iterator[str]:
+    for count, processes in prepared:
+        if processes > 1 and (count, 1) in prepared:
+            gained = median(prepared[count, 1], "seconds") / median(prepared[count, processes], "seconds")
+            yield f"{count} images: {processes} processes are {gained:.2f} times as fast as one"
+
+
+def median(runs: list[Run], name: str) -> float:
+    return statistics.median(getattr(run, name) for run in runs)
 
 
 def pictures(folder: Path | None, root: Path) -> list[Path]:

@@ -1,12 +1,13 @@
 """Detectors side by side on one split of prepared shards, clean and after the same deliveries, with paired intervals.
 
 Each side of the comparison is a name and its seeds: checkpoints of `dfd fit` (.ckpt) or of `bare_loop.py` (.pt). Every side
-sees the same pixels, five native crops averaged by logit.
+sees the same pixels, cut as its checkpoint says; --crops cuts for those of `dfd fit` more or fewer crops than they say.
 
     python benchmarks/real_faces.py shards/140k --split test --side dual=a.ckpt,b.ckpt --side bare=bare0.pt,bare1.pt
 """
 
 import argparse
+from dataclasses import replace
 
 import bare_loop
 import numpy as np
@@ -30,11 +31,12 @@ CONDITIONS = {
 }
 
 
-def load(path: str) -> tuple[torch.nn.Module, View, float, float]:
+def load(path: str, crops: int | None = None) -> tuple[torch.nn.Module, View, float, float]:
     """Net, view, temperature and threshold of a checkpoint of either kind."""
     if path.endswith(".ckpt"):
         net, facts = load_net(path)
-        return net, View(**facts["view"]), facts["temperature"], facts["thresholds"]["balanced"]
+        view = View(**facts["view"])
+        return net, replace(view, crops=crops or view.crops), facts["temperature"], facts["thresholds"]["balanced"]
     net = bare_loop.Bare(None)
     net.load_state_dict(torch.load(path, weights_only=True)["state_dict"])
     return _Images(net.eval()), View(size=bare_loop.SIZE, crops=5, longest=256), 1.0, 0.0
@@ -78,10 +80,13 @@ def main() -> None:
         required=True,
         help="name=checkpoint,checkpoint,... ; the first is compared with each other one",
     )
+    parser.add_argument("--crops", type=int)
     parser.add_argument("--conditions", default=",".join(CONDITIONS))
     args = parser.parse_args()
     keep_pages()
-    sides = {name: [load(path) for path in paths.split(",")] for name, paths in (side.split("=") for side in args.side)}
+    sides = {
+        name: [load(path, args.crops) for path in paths.split(",")] for name, paths in (side.split("=") for side in args.side)
+    }
     views = {net[1] for nets in sides.values() for net in nets}
     tables: dict[str, dict[str, list[Verdicts]]] = {name: {} for name in sides}
     for condition in args.conditions.split(","):

@@ -7,6 +7,7 @@ Imports are inside, so that `dfd --help` and a mistyped option are answered at o
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 
 def prepare(
@@ -129,7 +130,6 @@ def generate(
     split: str = "train",
     source: str = "dfd-gan",
     method: str = "fastgan",
-    device: str = "cpu",
 ) -> None:
     """A trained generator's fakes become shards, to be trained on beside others: --data.roots '{SHARDS: 1, OUT: 0.5}'.
 
@@ -145,11 +145,29 @@ def generate(
         split: Where the fakes belong, and whose reals they resemble. A detector should be judged on others: leave it at train.
         source: What the table calls them, and
         method: how it says that they were made.
-        device: Where the net runs, as torch names it.
     """
     from dfd.inference.generate import generate
 
-    print(generate(checkpoint, out, like, num, seed, split, source, method, device))
+    print(generate(checkpoint, out, like, num, seed, split, source, method))
+
+
+def export(
+    checkpoint: Path, /, *, out: Path, format: Literal["safetensors"] = "safetensors", allow: tuple[str, ...] = ()
+) -> None:
+    """A trained net without its training: weights that any program reads, which judge wherever a checkpoint does.
+
+    Of weights and their moving average, the average. Recipe, view, calibration and where it came from stand in the file's
+    header, and once more in OUT.json.
+
+    Args:
+        checkpoint: File that dfd fit wrote.
+        out: File to write, NAME.safetensors.
+        format: Of the weights.
+        allow: Packages beside dfd whose code the checkpoint may name, such as my_package.
+    """
+    from dfd.inference.export import export
+
+    print(export(checkpoint, out, ("dfd.", *(f"{package.rstrip('.')}." for package in allow))))
 
 
 def score(

@@ -35,24 +35,21 @@ def html_page(title: str, sections: Sequence[Section]) -> str:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page: sentences, then tables (a header and rows), then figures (a caption and a PNG)."""
+    """A part of a page: sentences, then tables (a header and rows) and figures (a caption and a PNG)."""
 
     title: str
     text: Sequence[str] = ()
     tables: Sequence[tuple[Sequence[str], Sequence[Sequence[object]]]] = ()
     figures: Sequence[tuple[str, bytes]] = ()
     mood: Literal["", "good", "bad"] = ""  # of the first sentence
+    figures_first: bool = False
 
     def html(self) -> str:
         marks = [f' class="{self.mood}"' if self.mood and not at else "" for at in range(len(self.text))]
         parts = [f"<p{mark}>{escape(line)}</p>" for mark, line in zip(marks, self.text, strict=True)]
-        parts += [_html_table(header, rows) for header, rows in self.tables]
-        for caption, data in self.figures:
-            source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
-            parts.append(
-                f'<figure><img src="{source}" alt="{escape(caption)}"><figcaption>{escape(caption)}</figcaption></figure>'
-            )
-        return "\n".join(parts)
+        tables = [_html_table(header, rows) for header, rows in self.tables]
+        figures = [_html_figure(caption, data) for caption, data in self.figures]
+        return "\n".join([*parts, *(figures + tables if self.figures_first else tables + figures)])
 
 
 _STYLE = """
@@ -60,17 +57,32 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
 h1, h2 { line-height: 1.2; overflow-wrap: anywhere; }
 nav { display: flex; flex-wrap: wrap; gap: .3rem 1rem; border-bottom: 1px solid #8884; padding-bottom: .6rem; }
-figure { margin: 1.2rem 0; }
+figure { margin: 1.2rem 0; overflow-x: auto; }
 img { max-width: 100%; height: auto; background: white; }
 figcaption { font-size: .85rem; opacity: .75; }
 table { border-collapse: collapse; margin: 1rem 0; display: block; overflow-x: auto; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .15rem .8rem .15rem 0; border-bottom: 1px solid #8883; overflow-wrap: anywhere; }
+th, td { text-align: left; padding: .15rem .8rem .15rem 0; border-bottom: 1px solid #8883; }
+.number { text-align: right; }
 .good, .bad { padding: .6rem .9rem; border-left: .35rem solid #0072B2; background: #0072B21a; font-weight: 600; }
 .bad { border-color: #D55E00; background: #D55E001f; }
 """
 
 
 def _html_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
+    numeric = [bool(rows) and all(_is_number(row[at]) for row in rows) for at in range(len(header))]
+    marks = [' class="number"' if each else "" for each in numeric]
+    head = "".join(f"<th{mark}>{escape(name)}</th>" for mark, name in zip(marks, header, strict=True))
+    lines = ("".join(f"<td{mark}>{escape(str(cell))}</td>" for mark, cell in zip(marks, row, strict=True)) for row in rows)
+    body = "".join(f"<tr>{line}</tr>" for line in lines)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _is_number(cell: object) -> bool:
+    return isinstance(cell, (int, float)) or str(cell).replace(".", "", 1).isdecimal()
+
+
+def _html_figure(caption: str, data: bytes) -> str:
+    source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    least = 0.45 * int.from_bytes(data[16:20], "big")  # of the PNG's width: its words stay legible on a phone, where it scrolls
+    image = f'<img src="{source}" alt="{escape(caption)}" style="min-width: {least:.0f}px">'
+    return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"

@@ -163,7 +163,9 @@ def image_grid(
 
 def shares(counts: Mapping[str, int], title: str = "") -> Figure:
     """Counts as a pie, with their numbers; real and fake in their colours."""
-    figure, axes = _new(None, title)
+    figure = Figure(figsize=(4.8, 2.8), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title, loc="left", fontweight="bold")
     known = dict(zip(LABELS, COLORS, strict=True))
     others = iter(["#009E73", "#CC79A7", "#F0E442", "#56B4E9", "#E69F00"] * len(counts))
     used = {name: count for name, count in counts.items() if count}
@@ -202,15 +204,18 @@ def histograms(values: Mapping[str, np.ndarray], label: np.ndarray, title: str =
     """The spread of each quantity (M,) in reals and in fakes, as shares of the class; those in `log` may have a log axis."""
     figure, places = _row_of_axes(values, title)
     for axes, (name, value) in zip(places, values.items(), strict=True):
+        if _constant(axes, name, value):
+            continue
         low, high = float(value.min()), float(value.max())
         scaled = name in log and _spans_decades(value)
-        edges = np.geomspace(low, high, 41) if scaled else np.linspace(low, high + (high == low), 41)
+        edges = np.geomspace(low, high, 41) if scaled else np.linspace(low, high, 41)
         for kind, color in enumerate(COLORS):
             mine = value[label == kind]
             if len(mine):
                 axes.hist(mine, edges, weights=np.full(len(mine), 1 / len(mine)), color=color, alpha=0.6, label=LABELS[kind])
         axes.set(xlabel=name, ylabel="Share of the class", xscale="log" if scaled else "linear")
-    places[0].legend(frameon=False)
+    if drawn := [axes for axes in places if axes.has_data()]:
+        drawn[0].legend(frameon=False)
     return figure
 
 
@@ -218,6 +223,8 @@ def boxes(values: Mapping[str, np.ndarray], label: np.ndarray, title: str = "", 
     """Quartiles of each quantity (M,) in reals and in fakes; whiskers reach 1.5 times the box, dots are what lies beyond."""
     figure, places = _row_of_axes(values, title)
     for axes, (name, value) in zip(places, values.items(), strict=True):
+        if _constant(axes, name, value):
+            continue
         parts = [value[label == kind] for kind in (0, 1)]
         drawn = axes.boxplot(parts, widths=0.6, patch_artist=True, flierprops={"markersize": 3, "markeredgecolor": PALE})
         _dress(axes, drawn["boxes"], name, name in log and _spans_decades(value))
@@ -303,6 +310,15 @@ def _row_of_axes(values: Mapping[str, np.ndarray], title: str) -> tuple[Figure, 
     for axes in places:
         axes.spines[["top", "right"]].set_visible(False)
     return figure, places
+
+
+def _constant(axes: Axes, name: str, value: np.ndarray) -> bool:
+    """Whether all images have one value, which is then said in place of a figure."""
+    if value.min() < value.max():
+        return False
+    axes.axis("off")
+    axes.text(0.5, 0.5, f"{name}:\n{value[0]:.10g} in every image", ha="center", va="center", color=INK)
+    return True
 
 
 def _spans_decades(value: np.ndarray) -> bool:

@@ -30,8 +30,9 @@ def test_it_runs(config, here, capsys):
     (run,) = (here / "runs" / config.stem).iterdir()
     assert str(run.relative_to(here)) in capsys.readouterr().out
     assert yaml.safe_load((run / "summary.yaml").read_text())["steps"] == 2
-    _, facts = load_net(run / "checkpoints" / "last.ckpt")
-    assert facts["view"]["size"] == 64 and facts["calibrated_on"]["split"] == "val"
+    net, facts = load_net(run / "checkpoints" / "last.ckpt", role=None)
+    assert facts["view"]["size"] == 64
+    assert net.role != "detector" or facts["calibrated_on"]["split"] == "val"
     assert (run / "metrics.csv").is_file() and list(run.glob("wandb/offline-run-*"))
     assert list((run / "plots").glob("*.png")), "each experiment draws something"
 
@@ -40,6 +41,15 @@ def test_the_embedded_default_shows_where_the_net_looked(here):
     assert main(["fit", "--config", "dual_stream", "--config", "overlay/smoke.yaml", *SMALL_TOY]) == 0
     (run,) = (here / "runs" / "dual_stream").iterdir()
     assert {path.name for path in (run / "plots").iterdir()} >= {"val-curves.png", "attribution-epoch001.png"}
+
+
+def test_blends_are_laid_over_an_experiment_and_recorded(here):
+    overlays = ["--config", "overlay/blend.yaml", "--config", "overlay/smoke.yaml"]
+    assert main(["fit", "--config", "small_cnn", *overlays, *SMALL_TOY]) == 0
+    (run,) = (here / "runs" / "small_cnn").iterdir()
+    stages = yaml.safe_load((run / "config.yaml").read_text())["data"]["init_args"]["augment"]
+    assert [stage["class_path"].rpartition(".")[2] for stage in stages] == ["SelfBlend", "Fingerprint", "Augment"]
+    assert main(["validate", str(run / "checkpoints" / "last.ckpt")]) == 0  # whose data has those stages too
 
 
 def test_smoke_touches_data_and_trainer_only():

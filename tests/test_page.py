@@ -1,4 +1,5 @@
 import base64
+from dataclasses import replace
 from html.parser import HTMLParser
 
 from matplotlib.figure import Figure
@@ -39,3 +40,18 @@ def test_the_page_is_whole_loads_nothing_and_escapes_what_it_shows():
     assert base64.b64decode(inside) == picture and picture.startswith(b"\x89PNG")
     assert "<script>alert(1)</script>" in outline.words and "<i>" in outline.words
     assert '<p class="bad">' in page and "<script>" not in page
+
+
+def test_columns_of_numbers_stand_below_one_another():
+    page = html_page(
+        "Numbers", [Section("One", tables=[(("name", "images", "share"), [("a", 7, "0.25"), ("8", 12000, ".5")])])]
+    )
+    assert page.count('<td class="number">') == 4 and "<td>8</td>" in page and '<th class="number">images</th>' in page
+
+
+def test_figures_may_come_first():
+    section = Section("One", tables=[(("x",), [("cell",)])], figures=[("a figure", png(Figure(figsize=(4, 1))))])
+    parts = ["cell</td>", "<figure>"]
+    assert [section.html().index(part) for part in parts] == sorted(section.html().index(part) for part in parts)
+    first = replace(section, figures_first=True).html()
+    assert first.index("<figure>") < first.index("cell</td>") and 'style="min-width: 198px"' in first

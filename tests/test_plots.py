@@ -110,7 +110,8 @@ def test_histograms_are_shares_of_their_class():
     value = np.array([1.0, 2.0, 2.0, 300.0])
     figure = histograms({"bytes": value, "same": np.ones(4)}, np.array([0, 0, 1, 1]), log=["bytes", "same"])
     spread, constant = figure.axes
-    assert (spread.get_xscale(), constant.get_xscale()) == ("log", "linear")
+    assert spread.get_xscale() == "log" and spread.get_legend()
+    assert constant.texts[0].get_text() == "same:\n1 in every image" and not constant.containers
     heights = [sum(bar.get_height() for bar in bars) for bars in spread.containers]
     assert heights == pytest.approx([1, 1])
 
@@ -130,6 +131,7 @@ def test_boxes_and_violins_draw_real_and_fake_beside_each_other():
         assert [axes.get_ylabel() for axes in figure.axes] == ["red", "blue"]
         assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["real", "fake"]
         figure.canvas.draw()
+    assert boxes({"width": np.full(40, 28480.0)}, label).axes[0].texts[0].get_text() == "width:\n28480 in every image"
     assert "two images" in violins({"red": np.ones(3)}, np.array([0, 0, 1])).axes[0].texts[0].get_text()
 
 

@@ -23,7 +23,7 @@ LIGHTNING_VERBS = {
     "test": "Metrics of a checkpoint on the test split: dfd test CHECKPOINT",
     "predict": "A checkpoint's verdict on every image of the test split, as CSV: dfd predict CHECKPOINT",
 }
-PLAIN_VERBS = ("prepare", "combine", "index", "audit", "score")
+PLAIN_VERBS = ("prepare", "combine", "index", "audit", "generate", "score", "export")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,6 +10,8 @@ from typing import Any
 from lightning.pytorch.accelerators import AcceleratorRegistry
 from torch import nn
 
+from dfd.cli.foreign import foreign
+
 
 def experiment_of(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """A checkpoint's task and net, and its data where it names some, as a config with nothing to download; and its view.
@@ -23,15 +25,19 @@ def experiment_of(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any] | No
     task = facts.get("task") or {"class_path": "dfd.tasks.ClassificationTask", "init_args": average}
     data = facts.get("data")
     # these name classes to import, and belong to training or to another evaluation
-    task, data = _without(task, "net", "optimizer"), data and _without(data, "augment", "corruption")
     for what, made in (("task", task), ("data", data)):
-        if foreign := [path for path in _class_paths(made) if not path.startswith("dfd.")]:
+        if made and not (isinstance(made, dict) and isinstance(made.get("init_args"), dict)):
+            raise ValueError(f"{checkpoint} names a {what} without a class path and arguments: dfd did not write it.")
+    task, data = _without(task, "net", "optimizer"), data and _without(data, "augment", "corruption")
+    task["init_args"]["net"] = recipe(net)
+    view = facts.get("view")
+    for what, made in (("task", task), ("data", data), ("view", view)):
+        if strange := next(foreign(made), None):
             raise ValueError(
-                f"{checkpoint} names a {what} with code from outside dfd, {foreign[0]}, and a file may not choose code to run. "
+                f"{checkpoint} names a {what} with code from outside dfd, {strange}, and a file may not choose code to run. "
                 "Name the experiment yourself: --config CONFIG --ckpt_path CHECKPOINT."
             )
-    task["init_args"]["net"] = recipe(net)
-    return {"model": task} | ({"data": data} if data else {}), facts.get("view")
+    return {"model": task} | ({"data": data} if data else {}), view
 
 
 def _without(made: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -93,7 +99,7 @@ def check_same_net(checkpoint: Path, net: nn.Module) -> None:
     from dfd.models.checkpoint import load_net, recipe
 
     asked = recipe(net)
-    stored, facts = load_net(checkpoint, allow={f"{path.partition('.')[0]}." for path in _class_paths(asked)})
+    stored, facts = load_net(checkpoint, allow={f"{path.partition('.')[0]}." for path in _class_paths(asked)}, role=None)
     if _shapes(stored) != _shapes(net):
         differences = "; ".join(_differences(facts["net"], asked)[:4])
         raise ValueError(f"{checkpoint} holds another net than the config: {differences}. Use its own config, or train anew.")

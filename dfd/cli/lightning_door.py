@@ -13,18 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.plugins import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from dfd.callbacks.checkpoint_io import DurableCheckpointIO, local, refuse_code
 from dfd.callbacks.conditions import conditions, sentence
+from dfd.callbacks.preemption import Preempted, requeue
 from dfd.cli.advice import UsageError
 from dfd.cli.config_files import config_name, with_paths
 from dfd.cli.experiment import check_accelerator, check_same_net, check_something_to_train, experiment_of, judged_as_trained
 from dfd.cli.parser import USAGE, Maker, Parser
+from dfd.cli.resume import resumable, whole
 from dfd.cli.run_folder import (
     SHARED,
     SaveConfig,
@@ -36,6 +40,8 @@ from dfd.cli.run_folder import (
     safe_name,
     write_summary,
 )
+from dfd.cli.trainer import Trainer
+from dfd.durable import make_folder
 from dfd.malloc import keep_pages
 
 # what Lightning says that a user of dfd cannot or need not act upon
@@ -45,6 +51,7 @@ CHATTER = (
     ".*predict returned None.*",  # predictions live in the verdict table
     ".*callbacks used to create the checkpoint need to be provided.*",  # not to judge it
     ".*logging interval.*",
+    ".*your dataloader is not resumable.*",  # the sampler goes on where the run stood
     ".*sync_dist=True.*",  # the verdict table is gathered before it is measured: every rank logs the same numbers
     ".*dirpath has changed.*",  # a run folder may be moved
     ".*exists and is not empty.*",  # the run folder, made a moment ago
@@ -66,6 +73,13 @@ def run(args: list[str]) -> int:
         RunCLI(verb, config_name(config), place, rest)
     except SIGTERMException:  # Lightning would exit with 0, as if the run had finished
         return 143
+    except Preempted as going:
+        code = going.exit_code
+        if rank_zero_only.rank == 0:
+            _close_wandb(code)
+            what = requeue() if going.requeue else "The same command goes on from there."
+            print(f"{going}. {what}", file=sys.stderr, flush=True)
+        return code
     except MisconfigurationException as error:
         raise ValueError(str(error)) from error
     finally:
@@ -75,9 +89,9 @@ def run(args: list[str]) -> int:
     return 0
 
 
-def _close_wandb() -> None:
+def _close_wandb(exit_code: int | None = None) -> None:
     if "wandb" in sys.modules:
-        sys.modules["wandb"].finish(exit_code=int(sys.exc_info()[0] is not None))
+        sys.modules["wandb"].finish(exit_code=int(sys.exc_info()[0] is not None) if exit_code is None else exit_code)
 
 
 class RunCLI(LightningCLI):
@@ -100,6 +114,7 @@ class RunCLI(LightningCLI):
                 LightningDataModule,
                 save_config_callback=SaveConfig,
                 save_config_kwargs={"save_to_log_dir": False, "overwrite": True},
+                trainer_class=Trainer,
                 trainer_defaults={"use_distributed_sampler": False, "num_sanity_val_steps": 0, "log_every_n_steps": 10},
                 seed_everything_default=0,
                 parser_class=Parser,
@@ -160,13 +175,18 @@ class RunCLI(LightningCLI):
             identity, fresh = run_id()
             wanted = Path("runs") / self.name / (identity if self.verb == "fit" else f"{identity}-{self.verb}")
         check_accelerator(config.trainer.accelerator)
+        refuse_code(config.weights_only)
         if self.verb == "fit":
+            if config.ckpt_path and Path(config.ckpt_path).suffix:  # Lightning's own words, such as last, have none
+                config.ckpt_path = str(whole(Path(config.ckpt_path)))
             check_something_to_train(config.ckpt_path, config.trainer.max_epochs)
         self.folder = open_run_folder(wanted, fresh, rank_zero_only.rank)
         self.ours = rank_zero_only.rank == 0 and not any(self.folder.iterdir())
-        if self.verb == "fit" and os.environ.get("SLURM_RESTART_COUNT") and not config.ckpt_path:
-            last = self.folder / "checkpoints" / "last.ckpt"
-            config.ckpt_path = str(last) if last.is_file() else None
+        # an unfinished run: of a finished one it is refused
+        if self.verb == "fit" and not config.ckpt_path and (last := resumable(self.folder / "checkpoints")):
+            config.ckpt_path = str(last)
+            check_something_to_train(config.ckpt_path, config.trainer.max_epochs)
+            self._say(f"goes on from {_shown(last)}")
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self._get(self.config_init, "trainer")
@@ -183,12 +203,20 @@ class RunCLI(LightningCLI):
         for callback in trainer.checkpoint_callbacks:
             if getattr(callback, "dirpath", "elsewhere") is None:
                 callback.dirpath = str(self.folder / "checkpoints")
+            if self.verb == "fit" and trainer.is_global_zero and getattr(callback, "dirpath", None):
+                make_folder(local(callback.dirpath))  # said now, not after an epoch
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # neither the config nor the strategy brings its own
+            trainer.strategy.checkpoint_io = DurableCheckpointIO()
         return trainer
 
     def _with_defaults(self, callbacks: list[Callback], progress: bool | None) -> list[Callback]:
-        from dfd.callbacks import ProgressLines, VerdictWriter
+        from dfd.callbacks import Preemption, ProgressLines, StepSeed, VerdictWriter
 
         defaults: list[Callback] = []
+        if self.verb == "fit":
+            given = self._get(self.config_init, "seed_everything")
+            wanted = [StepSeed(given if isinstance(given, int) else 0), Preemption()]
+            defaults += [each for each in wanted if not any(isinstance(callback, type(each)) for callback in callbacks)]
         if self.verb != "fit" and not any(isinstance(callback, VerdictWriter) for callback in callbacks):
             defaults.append(VerdictWriter())
         if progress is not False and not any(isinstance(callback, (ProgressBar, ProgressLines)) for callback in callbacks):
@@ -231,10 +259,6 @@ class RunCLI(LightningCLI):
         best = next((each for each in trainer.checkpoint_callbacks if getattr(each, "best_model_path", "")), None)
         facts: dict[str, Any] = {"run folder": _shown(self.folder)}
         if best is not None:
-            if not Path(best.best_model_path).exists():  # into a folder it may not write, Lightning saves without a word
-                raise ValueError(
-                    f"{best.best_model_path} was not written: look at the folder's permissions and the space left."
-                )
             facts["best checkpoint"] = _shown(Path(best.best_model_path))
             if best.monitor and best.best_model_score is not None:
                 facts[f"best {best.monitor}"] = round(float(best.best_model_score), 4)

@@ -188,8 +188,10 @@ class ShardDataModule(LightningDataModule):
     def _position(self, num_batches: int) -> tuple[int, int]:
         if self.trainer is None or self.trainer.overfit_batches:  # the same batches again and again
             return 0, 0
-        shown = min(num_batches, self.trainer.num_training_batches)  # fewer under limit_train_batches
-        return divmod(self.trainer.fit_loop.epoch_loop.batch_progress.total.ready, int(shown))
+        # not the Trainer's num_training_batches: a resumed run is asked where it stands before that is known
+        limit = self.trainer.limit_train_batches
+        shown = min(num_batches, limit) if isinstance(limit, int) else int(num_batches * limit)
+        return divmod(self.trainer.fit_loop.epoch_loop.batch_progress.total.ready, shown)
 
     def val_dataloader(self) -> DataLoader:
         return self._eval_loader("val")

@@ -65,7 +65,27 @@ def glance(data: bytes) -> tuple[Facts, np.ndarray]:
         raise Undecodable(f"damaged JPEG: {error}") from error
     orientation = _jpeg_orientation(data)
     height, width = size if orientation < 5 else size[::-1]
-    return Facts("JPEG", width, height), _upright(gray, orientation)
+    return Facts("JPEG", width, height), _upright(_within(gray, size), orientation)
+
+
+def _within(small: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """What of a scaled copy (h, w) shows the picture of `size` (H, W).
+
+    libjpeg scales by eighths and rounds sides up: at 2/8, 65 columns of a picture 257 wide show 260. Stretched by that much, a
+    copy of a picture moves 20 bits of its perceptual hash.
+    """
+    if size[0] % 8 == size[1] % 8 == 0:
+        return small
+    from PIL import Image
+
+    scale = next(eighths / 8 for eighths in range(8, 0, -1) if _scaled(size, eighths) == small.shape)
+    height, width = size[0] * scale, size[1] * scale
+    sides = small.shape[::-1]
+    return np.asarray(Image.fromarray(small).resize(sides, Image.Resampling.LANCZOS, box=(0, 0, width, height)))
+
+
+def _scaled(size: tuple[int, int], eighths: int) -> tuple[int, int]:
+    return -(-size[0] * eighths // 8), -(-size[1] * eighths // 8)
 
 
 def _plain_jpeg(data: bytes) -> tuple[int, int] | None:

@@ -14,9 +14,8 @@ import pyarrow as pa
 HASH_BITS = 256
 
 NEAR = 31  # bits of 256 that may differ: the usual bound for hashes of this length; strangers differ in 66 and more
-_BANDS = 16  # of 16 bits: hashes that differ in at most 31 bits differ in at most one bit of one band
-_FLIPS = np.array([0, *(1 << bit for bit in range(16))], np.uint16)
-_CHUNK = 1 << 22  # pairs looked at in one go: memory stays flat
+_FLIPS = (0, *(1 << bit for bit in range(16)))  # of a band of 16 bits: of 16 bands one differs in one bit at most
+_CHUNK = 1 << 17  # pairs looked at in one go: memory stays flat, and much of it in the processor's cache
 
 
 def perceptual_hash(luma: np.ndarray) -> bytes:
@@ -45,28 +44,47 @@ def near_pairs(hashed: np.ndarray) -> np.ndarray:
     distinct, first, inverse = np.unique(hashed, axis=0, return_index=True, return_inverse=True)
     home = first[inverse.ravel()]
     copies = np.flatnonzero(home != np.arange(len(hashed)))
-    found = [np.column_stack([home[copies], copies])]
-    words = np.ascontiguousarray(distinct).view(np.uint64)  # (D, 4)
+    found = _code(home[copies], copies, len(hashed))
     for band in np.ascontiguousarray(distinct).view(np.uint16).T:
         order = np.argsort(band, kind="stable")
-        bucket = np.searchsorted(band[order], np.arange(0x10001))  # where each value of the band begins in `order`
-        for flip in _FLIPS:
-            found += [first[pair] for pair in _close(order, bucket, band ^ flip, words)]
-    pairs = np.concatenate(found)
-    pairs.sort(axis=1)
-    return np.unique(pairs, axis=0)
+        row, words = first[order], distinct[order].view(np.uint64)
+        close = [_code(row[one], row[other], len(hashed)) for one, other in _close(band[order], words)]
+        found = _distinct(np.concatenate([found, *close]))  # a near pair comes in most bands: kept once, to save memory
+    return np.column_stack(np.divmod(found, max(len(hashed), 1)))
 
 
-def _close(order: np.ndarray, bucket: np.ndarray, wanted: np.ndarray, words: np.ndarray) -> Iterator[np.ndarray]:
-    """Pairs (P, 2) of hashes and members of their `wanted` bucket that are near, each pair once, some at a time."""
-    count = bucket[wanted.astype(np.int64) + 1] - bucket[wanted]
-    done = np.concatenate([[0], np.cumsum(count)])
-    for low in range(0, int(done[-1]), _CHUNK):
-        number = np.arange(low, min(low + _CHUNK, int(done[-1])))
-        one = np.searchsorted(done, number, side="right") - 1
-        other = order[bucket[wanted[one]] + number - done[one]]
-        one, other = one[one < other], other[one < other]
-        yield np.column_stack([one, other])[np.bitwise_count(words[one] ^ words[other]).sum(axis=1) <= NEAR]
+def _code(one: np.ndarray, other: np.ndarray, total: int) -> np.ndarray:
+    """A number for each pair of rows."""
+    return np.minimum(one, other) * total + np.maximum(one, other)
+
+
+def _distinct(codes: np.ndarray) -> np.ndarray:
+    """As np.unique, which in numpy 2.3 takes half a minute over two million such numbers: it hashes them."""
+    codes = np.sort(codes)
+    return codes[np.diff(codes, prepend=-1) > 0]
+
+
+def _close(band: np.ndarray, words: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Pairs of rows (P,), (P,) that are near and whose bands differ in one bit at most, each pair once, some at a time.
+
+    Args:
+        band: (D,) uint16, sorted.
+        words: (D, 4) uint64, the whole hashes.
+    """
+    bucket = np.searchsorted(band, np.arange(0x10001))  # where each value begins
+    for flip in _FLIPS:
+        one = np.flatnonzero(band & flip == 0)  # the one whose bit is 0, so that no pair comes twice
+        value = band[one].astype(np.int64) | flip
+        start = np.maximum(bucket[value], one + 1)
+        count = bucket[value + 1] - start
+        cuts = np.searchsorted(np.cumsum(count), np.arange(_CHUNK, count.sum(), _CHUNK))
+        for some, begin, each in zip(*(np.split(part, cuts) for part in (one, start, count)), strict=True):
+            left = np.repeat(some, each)
+            right = np.arange(len(left)) + np.repeat(begin - np.cumsum(each) + each, each)
+            half = sum(np.bitwise_count(words[left, word] ^ words[right, word]) for word in (0, 1))
+            left, right = left[half <= NEAR], right[half <= NEAR]  # half of the bits rules out nearly all
+            near = np.bitwise_count(words[left] ^ words[right]).sum(axis=1) <= NEAR
+            yield left[near], right[near]
 
 
 def counted(counts: Mapping[str, int]) -> str:
@@ -130,23 +148,29 @@ def find_leaks(table: pa.Table, near: np.ndarray | None = None) -> Leaks:
     Args:
         near: `near_pairs` of the table, where they are known.
     """
-    split, path, sha256 = (table[name].to_numpy(zero_copy_only=False).astype(str) for name in ("split", "path", "sha256"))
+    split, sha256 = _numbers(table["split"].combine_chunks()), _numbers(table["sha256"].combine_chunks())
     groups = table["groups"].combine_chunks()
-    lists, names = groups.value_parent_indices().to_numpy(), groups.flatten().to_numpy(zero_copy_only=False).astype(str)
     found = {
         KINDS[0]: _crossing(np.arange(len(split)), sha256, split),
-        KINDS[1]: _crossing(lists, names, split),
+        KINDS[1]: _crossing(groups.value_parent_indices().to_numpy(), _numbers(groups.flatten()), split),
     }
     near = near_pairs(hashes(table)) if near is None else near
     crossing = near[split[near[:, 0]] != split[near[:, 1]]]
     equal = sha256[crossing[:, 0]] == sha256[crossing[:, 1]]
     found[KINDS[2]] = crossing[~equal]
+    path = {row: table["path"][row].as_py() for rows in found.values() for row in np.unique(rows).tolist()}
+    name = {row: table["split"][row].as_py() for row in path}
     pairs = [
-        Pair(kind, path[one], split[one], path[other], split[other])
+        Pair(kind, path[one], name[one], path[other], name[other])
         for kind, rows in found.items()
         for one, other in rows.tolist()
     ]
     return Leaks(pairs, {kind: len(rows) for kind, rows in found.items()}, len(near), len(split))
+
+
+def _numbers(names: pa.Array) -> np.ndarray:
+    """An integer for each name, equal ones for equal names."""
+    return names.dictionary_encode().indices.to_numpy()
 
 
 def _crossing(rows: np.ndarray, names: np.ndarray, split: np.ndarray) -> np.ndarray:

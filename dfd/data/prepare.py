@@ -186,7 +186,7 @@ def _check_free(out: Path) -> None:
 
 
 def _make_way(out: Path, overwrite: bool, tidy: bool) -> None:
-    """Makes `out` ready to be written: without finished shards where they are to go and, to be `tidy`, leavings of killed runs."""
+    """Makes `out` ready to be written: without finished shards, where they are to go, and if `tidy` without old leavings."""
     finished = (out / INDEX).is_file()
     if finished and not overwrite:
         raise ValueError(f"another dfd prepare has just finished {out}. Run the same command again: it checks what is there.")

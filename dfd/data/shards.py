@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import tarfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -59,7 +60,6 @@ SCHEMA = pa.schema(
 )
 SHARD_BYTES, SHARD_IMAGES = 64_000_000, 5000
 WRITER = "dfd"  # the owner that a tar names: by it we know our own
-_BLOCK = 512  # of a tar
 _LEGAL_KEY = re.compile(r"(?=.{1,80}$)[\w-]+(/[\w-]+)*", re.ASCII)  # a longer member name takes more than one header block
 
 
@@ -85,45 +85,63 @@ class Shard:
 
 
 class ShardWriter:
-    """Writes one tar; the same samples give the same bytes on any machine at any time."""
+    """Writes one tar, as webdataset's TarWriter would; the same samples give the same bytes on any machine at any time."""
 
     def __init__(self, path: Path, name: str):
-        from webdataset import TarWriter  # imports torch where there is one, which `dfd --help` need not wait for
-
         self.name, self.images, self._hash, self._size = name, 0, hashlib.sha256(), 0
         self._file = open(path, "wb", buffering=1 << 20)  # noqa: SIM115  closed by `close`
-        self._tar = TarWriter(self, encoder=False, user=WRITER, group=WRITER, compress=False, mtime=0)
-
-    def write(self, data: bytes) -> int:
-        """The tar's own bytes, on their way to the file."""
-        if self._file.closed:  # an abandoned tar flushes what it holds when it is collected
-            return len(data)
-        self._hash.update(data)
-        self._size += len(data)
-        return self._file.write(data)
 
     def add(self, key: str, image: bytes, extension: str, facts: Mapping[str, Any], mask: bytes | None = None) -> Place:
         members = {extension: image, "json": json.dumps(facts, ensure_ascii=False, sort_keys=True).encode()}
         if mask is not None:
             members["mask.png"] = mask
-        at, start = self._tar.tarstream.offset, {}
-        for name in sorted(members):  # the order in which TarWriter writes them, each behind one header block
-            start[name] = at + _BLOCK
-            at = start[name] + -(-len(members[name]) // _BLOCK) * _BLOCK
-        self._tar.write({"__key__": key, **members})
-        assert self._tar.tarstream.offset == at, f"{key}: the tar's layout is not what the table says"
+        at, start, parts = self._size, {}, []
+        for name, data in sorted(members.items()):
+            header = _header(f"{key}.{name}", len(data))
+            parts += [header, data, bytes(-len(data) % tarfile.BLOCKSIZE)]
+            start[name] = at + len(header)
+            at = start[name] + len(data) + len(parts[-1])
+        self._write(b"".join(parts))
         self.images += 1
         if mask is None:
             return Place(start[extension], len(image))
         return Place(start[extension], len(image), start["mask.png"], len(mask))
 
     def close(self) -> Shard:
-        self._tar.close()
+        end = self._size + 2 * tarfile.BLOCKSIZE  # two empty blocks, and more up to a whole record
+        self._write(bytes(end + -end % tarfile.RECORDSIZE - self._size))
         self._file.close()
         return Shard(self.name, self.name.rsplit("-", 1)[0], self.images, self._size, self._hash.hexdigest())
 
     def abandon(self) -> None:
         self._file.close()
+
+    def _write(self, data: bytes) -> None:
+        self._hash.update(data)
+        self._size += len(data)
+        self._file.write(data)
+
+
+def _header(name: str, size: int) -> bytes:
+    """What a tar says of a member before its bytes."""
+    stored = name.encode()
+    if len(stored) > tarfile.LENGTH_NAME or not name.isascii():  # takes further blocks
+        return _member(name, size).tobuf()
+    header = bytearray(_TEMPLATE)  # tarfile takes four times as long over each
+    header[: len(stored)] = stored
+    header[124:135] = b"%011o" % size
+    header[148:155] = b"%06o\0" % sum(header)
+    return bytes(header)
+
+
+def _member(name: str, size: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode, member.uname, member.gname = size, 0o444, WRITER, WRITER
+    return member
+
+
+_TEMPLATE = bytearray(_member("", 0).tobuf())
+_TEMPLATE[148:156] = b" " * 8  # as which the checksum counts itself
 
 
 def shard_name(split: str, number: int) -> str:
@@ -210,6 +228,8 @@ def remake(root: Path) -> str:
         return f"dfd prepare {maker['source']} --out {root} --overwrite"
     if maker.get("command") == "match":
         return f"dfd prepare {maker['source']} --out ANOTHER --match jpeg={maker['jpeg']},size={maker['size']}"
+    if maker.get("command") == "generate":
+        return f"dfd generate {maker['checkpoint']} --like {maker['like']} --seed {maker['seed']} --num NUM --out ANOTHER"
     return f"dfd index {root}"
 
 
@@ -323,9 +343,7 @@ def _write_made(samples: Iterable[Made], folder: Path) -> tuple[list[dict[str, A
                 "sha256": hashlib.sha256(made.image_bytes).hexdigest(), "phash": perceptual_hash(luma),
             }  # fmt: skip
             extension = EXTENSIONS[facts.format]
-            rows.append(
-                {**row, **asdict(writer.add(made.key, made.image_bytes, extension, member_facts(row), made.mask_bytes))}
-            )
+            rows.append({**row, **vars(writer.add(made.key, made.image_bytes, extension, member_facts(row), made.mask_bytes))})
             if writer._size >= SHARD_BYTES or writer.images >= SHARD_IMAGES:
                 shards.append(writers.pop(made.split).close())
         shards += [writers.pop(split).close() for split in list(writers)]

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -77,8 +76,6 @@ class Workers:
 
 def _begin() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    # webdataset imports torch, 1.5 s for each worker, for classes that writing does not use and has stand-ins for
-    sys.modules.setdefault("torch", None)  # type: ignore[arg-type]
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

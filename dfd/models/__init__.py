@@ -4,10 +4,13 @@ from dfd.models.backbones import TimmBackbone
 from dfd.models.checkpoint import Net, build, load_net, recipe
 from dfd.models.cnn import SmallCNN
 from dfd.models.detectors import DualStream, SingleStream
+from dfd.models.gan import Discriminator, Generator
 from dfd.models.spectral import LocalSpectrum, LogSpectrum
 
 __all__ = [
+    "Discriminator",
     "DualStream",
+    "Generator",
     "LocalSpectrum",
     "LogSpectrum",
     "Net",

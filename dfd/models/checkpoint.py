@@ -10,7 +10,6 @@ import copy
 import importlib
 import inspect
 import os
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from dfd.models.exported import SUFFIX, read_export
+from dfd.models.seal import check_whole
+
 OURS = "dfd."
+USES = {
+    "detector": "`dfd test` and `dfd score` use it",
+    "generator": "`dfd generate` uses it",
+}
 AVERAGE, PLAIN = "average.module.", "net."  # where a task keeps the average of its weights, and the weights themselves
 
 
@@ -27,6 +33,8 @@ class Net(nn.Module):
 
     Subclass it as you would nn.Module. Arguments may be numbers, strings, None, lists and dicts of them, and other Nets.
     """
+
+    role = "detector"  # of a checkpoint whose net it is: a key of USES
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Net:
         # Here and not in __init__: subclasses need not cooperate, and a chain of them is seen once, from the outside.
@@ -68,7 +76,10 @@ def build(recipe: dict[str, Any], allow: Iterable[str] = (OURS,)) -> Net:
 
     `allow` names the packages, beside dfd itself, whose code a recipe may import: ("my_package.",).
     """
-    path = recipe["class_path"]
+    made = recipe if isinstance(recipe, dict) else {}
+    path, arguments = made.get("class_path"), made.get("init_args")
+    if not (isinstance(path, str) and isinstance(arguments, dict)):
+        raise ValueError(f"A net's recipe is a class path and its arguments, not {str(recipe)[:80]}: dfd did not write this.")
     allowed = (OURS, allow) if isinstance(allow, str) else (OURS, *allow)
     if not path.startswith(allowed):
         raise ValueError(
@@ -76,6 +87,8 @@ def build(recipe: dict[str, Any], allow: Iterable[str] = (OURS,)) -> Net:
             f'say so with allow=("{path.split(".")[0]}.",).'
         )
     module, _, name = path.rpartition(".")
+    if runs(path):
+        raise ValueError(f"{path} is not a dfd.models.Net. A checkpoint may name nets only.")
     try:
         cls = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
@@ -84,29 +97,37 @@ def build(recipe: dict[str, Any], allow: Iterable[str] = (OURS,)) -> Net:
         ) from error
     if not (isinstance(cls, type) and issubclass(cls, Net)):
         raise ValueError(f"{path} is not a dfd.models.Net. A checkpoint may name nets only.")
-    arguments = {
-        name: False if name == "pretrained" else _build_inside(value, allowed) for name, value in recipe["init_args"].items()
-    }
+    arguments = {name: False if name == "pretrained" else _build_inside(value, allowed) for name, value in arguments.items()}
     try:
         return cls(**arguments)
-    except TypeError as error:
+    except (TypeError, AttributeError, RuntimeError) as error:
         raise ValueError(
             f"{path} does not take the arguments {sorted(arguments)} that were stored: {error}. "
             "The checkpoint belongs to another version of this code."
         ) from error
 
 
+def runs(path: str) -> bool:
+    """Whether a class path leads through a module that does something when it is imported: a program's `__main__`."""
+    return any(part.startswith("__") for part in path.split("."))
+
+
 def load_net(
-    path: str | os.PathLike[str], map_location: str | torch.device = "cpu", allow: Iterable[str] = (OURS,)
+    path: str | os.PathLike[str],
+    map_location: str | torch.device = "cpu",
+    allow: Iterable[str] = (OURS,),
+    role: str | None = "detector",
 ) -> tuple[Net, dict[str, Any]]:
-    """The net of a checkpoint, ready to judge, and the facts stored with it: view, temperature, thresholds, data.
+    """The net of a checkpoint, ready for use, and the facts stored with it: view, temperature, thresholds, data.
 
     Averaged weights are taken where the training kept an average. Needs no network and no file but this one. ValueError says
-    what is wrong with a file that does not give a net.
+    what is wrong with a file that does not give a net, or not one of this `role`; None takes any.
     """
     checkpoint = read_checkpoint(Path(path))
     facts, weights = checkpoint["dfd"], checkpoint["state_dict"]
-    net = build(facts["net"], allow)
+    net = build(facts.get("net"), allow)
+    if role not in (None, net.role):
+        raise ValueError(f"{path} holds a {net.role} ({type(net).__name__}), where a {role} is needed: {USES[net.role]}.")
     prefix = AVERAGE if any(name.startswith(AVERAGE) for name in weights) else PLAIN
     weights = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
     if difference := _difference(_shapes(net), {name: tuple(value.shape) for name, value in weights.items()}):
@@ -119,17 +140,15 @@ def load_net(
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Lightning's dictionary with dfd's facts in it, its tensors left on the disk until they are used."""
+    """Lightning's dictionary with dfd's facts in it, its tensors left on the disk until they are used; or an export as one.
+
+    ValueError where the file is damaged, or none that dfd wrote.
+    """
     if not path.is_file():
         raise ValueError(f"There is no checkpoint {path}. Give the path of a .ckpt file that `dfd fit` wrote.")
-    with path.open("rb") as file:
-        zipped = file.read(4) == b"PK\x03\x04"
-    if not zipfile.is_zipfile(path):
-        raise ValueError(
-            f"{path} is incomplete: its end is missing. Copy it again."
-            if zipped
-            else f"{path} is not a checkpoint that dfd wrote. Give a .ckpt file."
-        )
+    if path.suffix == SUFFIX:
+        return read_export(path)
+    check_whole(path)
     try:
         # mmap: a checkpoint is two thirds optimizer state, which nobody reads here
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)

@@ -2,5 +2,6 @@
 
 from dfd.tasks.adversarial import AdversarialTask
 from dfd.tasks.classification import ClassificationTask
+from dfd.tasks.gan import GANTask
 
-__all__ = ["AdversarialTask", "ClassificationTask"]
+__all__ = ["AdversarialTask", "ClassificationTask", "GANTask"]

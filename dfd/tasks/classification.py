@@ -139,9 +139,10 @@ class ClassificationTask(LightningModule):
         target = label * (1 - self.label_smoothing) + self.label_smoothing / 2
         return binary_cross_entropy_with_logits(logit, target, weight)
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        # right after the optimizer's step, so that validation and checkpoint see the same average
-        if self.average is not None and self.trainer.global_step > int(self.average.n_averaged):
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        # within the step: validation, and a checkpoint that a callback saves behind it, see the same average
+        if self.average is not None:
             self.average.update_parameters(self.net)
 
     # judging: one path

@@ -1,14 +1,17 @@
 import io
 import json
 
+import browser
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from dfd.cli import main
 from dfd.data.audit import audit
 from dfd.data.audit.pictures import SIDE, read_pictures
-from dfd.data.audit.shortcuts import ask
+from dfd.data.audit.shortcuts import FOLDS, ask, deal
 from dfd.data.prepare import prepare
 from dfd.data.shards import Made, load_table, write_samples
 from dfd.data.splits import SPLITS
@@ -75,6 +78,20 @@ def test_every_figure_is_on_the_page_and_beside_it(tmp_path, capsys):
     assert "60 images are smaller than the 128 px square" in page
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(bool(browser.missing()), reason=browser.missing())
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_page_stands_in_a_browser(tmp_path, width):
+    audit(made(tmp_path / "set", quality=60, side=SIDE + 8), tmp_path / "out", workers=1)
+    page = tmp_path / "out" / "audit.html"
+    seen = browser.look_at(page, tmp_path / "profile", width)
+    assert seen.requests == [page.as_uri()] and not seen.complaints
+    assert "This data gives its labels away" in seen.text and "Leaks: none between splits" in seen.text
+    assert len(seen.images) == len(list((tmp_path / "out").glob("*.png"))) > 10
+    assert all(caption and pixels > 0 for caption, pixels in seen.images)
+    assert seen.overflow <= 0, "wide tables and figures scroll by themselves, the page does not"
+
+
 def test_pixels_are_those_of_the_shards_in_any_number_of_processes(tmp_path):
     root = made(tmp_path / "set", side=SIDE)
     table = load_table(root)
@@ -90,6 +107,20 @@ def test_pixels_are_those_of_the_shards_in_any_number_of_processes(tmp_path):
         np.testing.assert_allclose(one.color[row][:3], pixels.mean((0, 1)), atol=0.02)
 
 
+def test_leaks_that_were_allowed_are_said_to_be(tmp_path):
+    for kind, name in enumerate(("real", "fake")):
+        for split in ("train", "test"):
+            folder = tmp_path / "source" / split / name
+            folder.mkdir(parents=True)
+            for at in range(30):
+                (folder / f"{at}.jpg").write_bytes(picture(1000 * kind + at))  # the same in both splits
+    prepare(tmp_path / "source", tmp_path / "set", workers=1, allow_leaks=True)
+    found = audit(tmp_path / "set", tmp_path / "out", workers=1)
+    assert found.leaks.counts["same bytes"] == 60
+    page = (tmp_path / "out" / "audit.html").read_text()
+    assert "scores on this data are too good" in page and "prepared with --allow-leaks" in page
+
+
 def test_families_are_kept_together_by_the_folds():
     """Facts that name the family, not the class: remembered, they would score 1."""
     rng = np.random.default_rng(0)
@@ -97,6 +128,25 @@ def test_families_are_kept_together_by_the_folds():
     label = np.repeat(rng.permutation(40) % 2, 10)
     asked = ask("File facts", {"which": rng.random(40)[family][:, None]}, label, family.astype(str))
     assert asked.word in ("none", "hint") and asked.auroc < 0.75 and asked.num_groups == 40
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)).filter(any), min_size=5, max_size=60), st.integers(0, 9))
+def test_folds_keep_families_whole_and_have_both_classes(families, seed):
+    """Families of so many reals and fakes."""
+    label = np.concatenate([np.repeat([0, 1], counts) for counts in families])
+    group = np.repeat(np.arange(len(families)), [sum(counts) for counts in families]).astype(str)
+    fold = deal(label, group, np.random.default_rng(seed))
+    assert all(len(set(fold[group == name])) == 1 for name in set(group))
+    for kind in (0, 1):
+        if sum(counts[kind] > 0 for counts in families) >= FOLDS:
+            assert set(fold[label == kind]) == set(range(FOLDS))
+
+
+def test_folds_of_equal_families_are_equal():
+    group = np.arange(1000).astype(str)
+    fold = deal(np.arange(1000) % 2, group, np.random.default_rng(0))
+    for kind in (0, 1):
+        assert np.bincount(fold[kind::2]).tolist() == [100] * FOLDS
 
 
 def test_too_few_families_are_not_asked():

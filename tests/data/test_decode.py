@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from dfd.data.decode import MAX_PIXELS, Undecodable, decode, probe
+from dfd.data.decode import MAX_PIXELS, Undecodable, decode, glance, probe
 
 
 def photo(height: int = 48, width: int = 64) -> Image.Image:
@@ -153,7 +153,10 @@ def test_bytes_behind_the_end_of_a_jpeg_do_no_harm():
     assert (decode(encoded(photo(), "JPEG") + b"MotionPhoto" * 50) == decode(encoded(photo(), "JPEG"))).all()
 
 
-WHOLE = {name: encoded(photo(), name) for name in ("JPEG", "PNG", "WEBP")}
+WHOLE = {name: encoded(photo(), name) for name in ("JPEG", "PNG", "WEBP")} | {
+    f"JPEG {options}": encoded(photo(200, 290), "JPEG", **options)  # large enough to be glanced at in a quarter of its size
+    for options in ({"quality": 90}, {"progressive": True}, {"subsampling": "4:4:4"}, {"restart_marker_blocks": 5})
+}
 
 
 @given(st.sampled_from(sorted(WHOLE)), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=4), st.floats(0, 1))
@@ -172,3 +175,13 @@ def test_probe_refuses_exactly_what_decode_refuses(name, hits, kept):
         return (seen.width, seen.height) if function is probe else seen.shape[1::-1]
 
     assert outcome(probe) == outcome(decode)
+
+
+@pytest.mark.parametrize("width", [130, 224, 257, 300, 511])
+def test_a_glance_shows_the_picture_alone(width):
+    """Scaled down by eighths, libjpeg's last column reaches beyond a picture of most widths."""
+    ramp = np.tile(np.linspace(0, 255, width), (width + 3, 1)).round().astype(np.uint8)
+    facts, luma = glance(encoded(Image.fromarray(ramp), "JPEG", quality=95))
+    assert (facts.width, facts.height) == (width, width + 3) and min(luma.shape) >= 64
+    wanted = 255 * (np.arange(luma.shape[1]) + 0.5) / luma.shape[1]
+    assert np.abs(luma.mean(axis=0) - wanted)[2:-2].max() < 1.2

@@ -1,10 +1,13 @@
+import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
+import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dfd.augment import corrupt
+from dfd.data.decode import glance
 from dfd.data.leaks import NEAR, find_leaks, near_pairs, perceptual_hash
 from dfd.data.synthetic import draw_person
 
@@ -46,6 +49,16 @@ def test_equal_hashes_are_joined_without_all_their_pairs():
     assert pairs.tolist() == [[0, row] for row in range(1, 3000)]
 
 
+def test_pairs_do_not_depend_on_how_many_are_looked_at_in_one_go(monkeypatch):
+    rng = np.random.default_rng(0)
+    frames = np.unpackbits(rng.integers(0, 256, (4, 32), dtype=np.uint8), axis=1)
+    hashes = np.packbits(np.concatenate([frames ^ (rng.random(frames.shape) < 0.03) for _ in range(40)]), axis=1)  # four videos
+    whole = near_pairs(hashes)
+    assert whole.tolist() == all_pairs(hashes).tolist() and len(whole) > 3000
+    monkeypatch.setattr("dfd.data.leaks._CHUNK", 7)
+    assert (near_pairs(hashes) == whole).all()
+
+
 def test_no_pictures_have_no_pairs():
     assert near_pairs(np.zeros((0, 32), np.uint8)).shape == (0, 2)
 
@@ -56,6 +69,16 @@ def test_a_delivered_copy_is_near_and_a_stranger_is_not(damage):
     copies = [corrupt(face, *damage) for face in faces]
     hashes = [np.frombuffer(perceptual_hash(face[..., 1]), np.uint8) for face in faces + copies]
     assert near_pairs(np.stack(hashes)).tolist() == [[at, at + 6] for at in range(6)]
+
+
+@pytest.mark.parametrize("side", [130, 250, 257, 261, 300, 511, 1024])
+def test_a_copy_of_any_size_is_near(side):
+    for identity in range(3):
+        face = draw_person(identity, np.random.default_rng(identity), 256).picture
+        copies = [cv2.resize(face, (size, size), interpolation=cv2.INTER_AREA) for size in (256, side)]
+        lumas = [glance(simplejpeg.encode_jpeg(copy, 90))[1] for copy in copies]
+        one, other = (np.frombuffer(perceptual_hash(luma), np.uint64) for luma in lumas)
+        assert np.bitwise_count(one ^ other).sum() <= 10
 
 
 def table(*rows):

@@ -13,7 +13,7 @@ from PIL import Image
 from dfd.batch import FAKE, REAL
 from dfd.data import shards
 from dfd.data.index import index_root
-from dfd.data.shards import SCHEMA, Made, load_table, write_samples
+from dfd.data.shards import SCHEMA, Made, ShardWriter, load_table, write_samples
 
 
 def picture(seed: int, name: str = "PNG", size: int = 20) -> bytes:
@@ -81,6 +81,25 @@ def test_any_webdataset_pipeline_reads_them(root):
         assert image == sample.image_bytes and item.get("mask.png") == sample.mask_bytes
         assert (facts["label"], facts["source"], facts["groups"]) == (sample.label, "drawn", list(sample.groups))
         assert set(facts) >= {"method", "width", "height", "format", "sha256"}
+
+
+def test_the_bytes_are_those_that_webdatasets_writer_makes(tmp_path):
+    facts, places = {"label": 1, "path": "gesichter/ä.jpg"}, {}
+    keys = ["a/000", "k" * 95, "folder/" * 30 + "long", "ärger", "last"]  # some names take more than a header block
+    writer = ShardWriter(tmp_path / "ours.tar", "train-000000.tar")
+    stored = json.dumps(facts, ensure_ascii=False, sort_keys=True).encode()
+    with webdataset.TarWriter(str(tmp_path / "theirs.tar"), encoder=False, user="dfd", group="dfd", mtime=0) as other:
+        for size, key in zip((0, 1, 511, 512, 70_000), keys, strict=True):
+            image, seal = bytes([7]) * size, mask() if size % 2 else None
+            places[key] = (image, seal, writer.add(key, image, "webp", facts, seal))
+            other.write({"__key__": key, "webp": image, "json": stored} | ({"mask.png": seal} if seal else {}))
+    shard = writer.close()
+    data = (tmp_path / "ours.tar").read_bytes()
+    assert data == (tmp_path / "theirs.tar").read_bytes()
+    assert (shard.images, shard.bytes, shard.split) == (5, len(data), "train")
+    for image, seal, place in places.values():
+        assert data[place.offset :][: place.length] == image
+        assert seal is None or data[place.mask_offset :][: place.mask_length] == seal
 
 
 def test_the_index_adds_up(root):

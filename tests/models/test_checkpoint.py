@@ -129,7 +129,19 @@ def test_a_net_that_could_not_be_rebuilt_is_refused(make, words, monkeypatch):
     [
         ("os.system", r'allow=\("os.",\)'),
         ("dfdx.Net", r'allow=\("dfdx.",\)'),
+        ("builtins.eval", r'allow=\("builtins.",\)'),
+        ("eval", r'allow=\("eval.",\)'),
+        ("", r"allow="),
+        ("dfd", r'allow=\("dfd.",\)'),
+        ("dfd.", "cannot be imported|not a dfd.models.Net"),
+        ("dfd.models.../../", "cannot be imported"),
+        ("dfd..os.system", "cannot be imported"),
+        ("dfd.models.checkpoint.os.system", "cannot be imported"),
         ("dfd.models.checkpoint.load_net", "not a dfd.models.Net"),
+        ("dfd.models.checkpoint.Path", "not a dfd.models.Net"),
+        ("dfd.cli.main", "not a dfd.models.Net"),
+        ("dfd.cli.__main__.main", "not a dfd.models.Net"),  # importing it would run dfd
+        ("dfd.tasks.ClassificationTask", "not a dfd.models.Net"),
         ("dfd.models.checkpoint.torch.load", "cannot be imported"),
         ("dfd.models.cnn.LargeCNN", "cannot be imported"),
     ],
@@ -143,9 +155,22 @@ def test_build_imports_our_nets_only(class_path, words):
         build(nested)
 
 
-def test_build_refuses_arguments_of_another_version():
+@pytest.mark.parametrize(
+    "made", [None, [], "dfd.models.SmallCNN", {}, {"class_path": "dfd.models.SmallCNN"}, {"class_path": 3, "init_args": {}}]
+)
+def test_what_is_no_recipe_is_refused(made, saved):
+    with pytest.raises(ValueError, match="A net's recipe is a class path and its arguments"):
+        build(made)
+    with pytest.raises(ValueError, match="A net's recipe is a class path and its arguments"):
+        load_net(saved(SmallCNN(8), dfd={"net": made}))
+
+
+@pytest.mark.parametrize("arguments", [{"depth": 3}, {"width": "wide"}])
+def test_build_refuses_arguments_of_another_version(arguments):
     with pytest.raises(ValueError, match="another version"):
-        build({"class_path": "dfd.models.cnn.SmallCNN", "init_args": {"depth": 3}})
+        build({"class_path": "dfd.models.cnn.SmallCNN", "init_args": arguments})
+    with pytest.raises(ValueError, match="another version"):
+        build({"class_path": "dfd.models.SingleStream", "init_args": {"backbone": "os.system"}})
 
 
 def test_a_net_from_elsewhere_loads_when_it_is_allowed(saved, monkeypatch):

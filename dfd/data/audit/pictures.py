@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -126,21 +127,28 @@ def _encoding(data: bytes, tables: dict) -> Encoding:
 
 
 def _colors(image: np.ndarray) -> np.ndarray:
-    """COLORS of a picture (H, W, 3), each in [0, 1], from at most 64 x 64 of its pixels."""
+    """COLORS of a picture (H, W, 3), each in [0, 1], from at most 64 x 64 of its pixels or a few more."""
     step = max(1, max(image.shape[:2]) // 64)
-    pixels = image[::step, ::step].reshape(-1, 3).astype(np.float32) / 255
-    luma = pixels @ np.float32([0.299, 0.587, 0.114])
-    saturation = (pixels.max(axis=1) - pixels.min(axis=1)).mean()
-    return np.float32([*pixels.mean(axis=0), luma.std(), saturation, *np.quantile(luma, [0.05, 0.5, 0.95])])
+    red, green, blue = np.float32(1 / 255) * image[::step, ::step].reshape(-1, 3).T
+    luma = np.sort(0.299 * red + 0.587 * green + 0.114 * blue)
+    saturation = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    dark, middle, bright = luma[[round(share * (len(luma) - 1)) for share in (0.05, 0.5, 0.95)]]
+    return np.float32([red.mean(), green.mean(), blue.mean(), luma.std(), saturation.mean(), dark, middle, bright])
 
 
 def log_spectrum(image: np.ndarray) -> np.ndarray:
     """log1p amplitude (SIDE, SIDE // 2 + 1) of the central square's luma in grey levels, under a Hann window."""
     top, left = ((side - SIDE) // 2 for side in image.shape[:2])
     luma = cv2.cvtColor(image[top : top + SIDE, left : left + SIDE], cv2.COLOR_RGB2GRAY).astype(np.float32)
-    window = np.hanning(SIDE + 1)[:-1].astype(np.float32)  # periodic
-    spectrum = np.fft.rfft2((luma - luma.mean()) * window[:, None] * window) / (window**2).sum()
+    spectrum = np.fft.rfft2((luma - luma.mean()) * _window())
     return np.log1p(np.abs(np.fft.fftshift(spectrum, axes=0)))
+
+
+@lru_cache(maxsize=1)
+def _window() -> np.ndarray:
+    """Hann, periodic, of weight 1: (SIDE, SIDE)."""
+    window = np.hanning(SIDE + 1)[:-1]
+    return (np.outer(window, window) / (window**2).sum()).astype(np.float32)
 
 
 def column(encodings: Sequence[Encoding], name: str) -> np.ndarray:

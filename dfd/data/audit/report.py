@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from dfd.data.audit.shortcuts import FOLDS, MOST, TREES, Shortcut, ask, color_fa
 from dfd.data.decode import decode
 from dfd.data.leaks import Leaks, find_leaks
 from dfd.data.progress import progress
-from dfd.data.report import REJECTED
+from dfd.data.report import REJECTED, read_rejects
 from dfd.data.shards import load_table, read_index
 from dfd.data.splits import SPLITS
 from dfd.data.workers import usable_cores
@@ -120,7 +119,7 @@ def _verdict(found: Audit, index: dict[str, Any]) -> Section:
     ]
     bad = found.leaks.crossing or worst.word in ("giveaway", "shortcut")
     text = [first, *map(str, found.shortcuts), str(found.leaks)]
-    if index.get("allow_leaks"):
+    if found.leaks.crossing and index.get("made_by", {}).get("allow_leaks"):
         text.append("The shards were prepared with --allow-leaks: the pairs above were known and kept.")
     return Section("Verdict", text, figures=figures, mood="bad" if bad else "good")
 
@@ -138,7 +137,10 @@ def _holdings(table: pa.Table, label: np.ndarray, index: dict[str, Any]) -> Sect
         ("Images per source", png(plots.class_bars(_by_class(source, label), "Images per source"))),
         ("Images per method", png(plots.class_bars(_by_class(method, label), "Images per method"))),
     ]
-    return Section("What it holds", [_made(index)], [(("split", "real", "fake", "families"), rows)], figures)
+    held = f"{index['images']} images in {index['families']} families, {index.get('rejected', 0)} files rejected."
+    made = [(name.replace("_", " "), _words(value)) for name, value in index.get("made_by", {}).items()]
+    tables = [(("split", "real", "fake", "families"), rows), (("made by", ""), made)]
+    return Section("What it holds", [held], tables, figures)
 
 
 def _sizes(table: pa.Table, label: np.ndarray, pictures: Pictures) -> Section:
@@ -154,7 +156,7 @@ def _sizes(table: pa.Table, label: np.ndarray, pictures: Pictures) -> Section:
     outliers = [*order[:3], *order[-3:]] if len(order) >= 6 else order
     paths = _strings(table, "path")
     rows = [
-        (paths[row], LABELS[label[row]], f"{width[row]:.0f} x {height[row]:.0f}", f"{length[row]:.0f}",
+        (paths[row], LABELS[label[row]], f"{width[row]:.0f}\u00a0x\u00a0{height[row]:.0f}", f"{length[row]:.0f}",
          f"{length[row] / (width[row] * height[row]):.3f}")
         for row in outliers
     ]  # fmt: skip
@@ -190,7 +192,8 @@ def _encodings(table: pa.Table, label: np.ndarray, pictures: Pictures) -> Sectio
             for name, (real, fake) in list(counts.items())[:8]
         }
         figures.append(("Luminance quantization tables, the most frequent", png(plots.quantization_tables(shown))))
-    text = [f"{int(jpeg.sum())} of {len(label)} files are JPEGs, with {len(pictures.tables)} sets of quantization tables."]
+    sets = f"{len(pictures.tables)} set{'s' * (len(pictures.tables) != 1)}"
+    text = [f"{int(jpeg.sum())} of {len(label)} files are JPEGs, with {sets} of quantization tables."]
     return Section("Encoding", text, [(("fact", "value", "real", "fake"), rows)], figures)
 
 
@@ -227,7 +230,8 @@ def _examples(root: Path, table: pa.Table, label: np.ndarray) -> Section:
     if len(named) > 1:
         shown = [row for name in named for row in order[(method[order] == name)][:_EXAMPLES]]
         figures.append(("Example faces of each method", _grid(root, table, shown, [method[row] for row in shown])))
-    return Section("Examples", [], [(("shown",), [(path[row],) for row in pairs])], figures)
+    tables = [(("shown above", "class"), [(path[row], LABELS[label[row]]) for row in pairs])]
+    return Section("Examples", tables=tables, figures=figures, figures_first=True)
 
 
 def _grid(root: Path, table: pa.Table, rows: Sequence[int], captions: Sequence[str]) -> bytes:
@@ -248,18 +252,16 @@ def _duplicates(leaks: Leaks) -> Section:
 
 
 def _rejected(root: Path) -> Section:
-    path = root / REJECTED
-    if not path.is_file():
+    lines = list(read_rejects(root).items())
+    if not lines:
         return Section("Rejected files", ["None: every file that the reader found is in the shards."])
-    with open(path, encoding="utf-8", newline="") as file:
-        lines = list(csv.DictReader(file))
-    reasons = Counter(line["reason"] for line in lines)
+    reasons = Counter(reason for _, reason in lines)
     return Section(
         "Rejected files",
-        [f"{len(lines)} files were left out; all are listed in {path.name} beside the shards."],
+        [f"{len(lines)} files were left out; all are listed in {REJECTED} beside the shards."],
         [
             (("reason", "files"), reasons.most_common(_LISTED)),
-            (("file", "reason"), [(line["path"], line["reason"]) for line in lines[:_LISTED]]),
+            (("file", "reason"), lines[:_LISTED]),
         ],
     )
 
@@ -294,18 +296,25 @@ def _facts(found: Audit, index: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _made(index: dict[str, Any]) -> str:
-    maker = ", ".join(f"{name} {value}" for name, value in index.get("made_by", {}).items())
-    counts = f"{index['images']} images in {index['families']} families, {index.get('rejected', 0)} files rejected"
-    return f"{counts}. Made by: {maker}."
+def _words(value: Any) -> str:
+    """A value of index.json as one reads it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name.replace('_', ' ')} {_words(each)}" for name, each in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
 
 
 def _medians(values: dict[str, np.ndarray], label: np.ndarray) -> str:
     parts = [
-        f"{name}: {' and '.join(f'{np.median(value[label == kind]):.4g}' for kind in (REAL, FAKE) if (label == kind).any())}"
+        f"{name}: {' and '.join(_rounded(np.median(value[label == kind])) for kind in (REAL, FAKE) if (label == kind).any())}"
         for name, value in values.items()
     ]
     return f"Medians of real and fake. {'; '.join(parts)}."
+
+
+def _rounded(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _quality(encoding: Sequence, name: str) -> int:

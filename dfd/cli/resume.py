@@ -1,0 +1,61 @@
+"""From which checkpoint a fit goes on: one that is whole, whatever happened to the newest."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from dfd.models.checkpoint import read_checkpoint
+from dfd.models.seal import previous
+
+
+def resumable(folder: Path) -> Path | None:
+    """The checkpoint in a folder that has come furthest, of those that are whole; None where there is none at all.
+
+    Damaged ones are named on the standard error. ValueError where no other is left: to begin again would overwrite them.
+    """
+    steps: dict[Path, tuple[int, bool, int]] = {}
+    faults: list[str] = []
+    for path in sorted(folder.glob("*.ckpt")):
+        if path.is_file():
+            try:
+                checkpoint = read_checkpoint(path)
+            except ValueError as error:
+                faults.append(str(error))
+                continue
+            if "loops" in checkpoint:  # else weights alone
+                # best.ckpt of the same step was written before the callbacks knew of it
+                steps[path] = checkpoint["global_step"], path.stem.startswith("last"), path.stat().st_mtime_ns
+    if faults and not steps:
+        told = f"{folder} holds no whole checkpoint to go on from. To begin again, give another --run_folder."
+        raise ValueError("\n".join([told, *faults]))
+    for fault in faults:
+        _warn(fault)
+    return max(steps, key=steps.__getitem__) if steps else None
+
+
+def whole(checkpoint: Path) -> Path:
+    """The checkpoint, or where it is damaged the version before it, which is said on the standard error.
+
+    ValueError where neither can be read.
+    """
+    try:
+        read_checkpoint(checkpoint)
+    except ValueError as error:
+        before = previous(checkpoint)
+        if not (checkpoint.is_file() and before.is_file()):
+            raise
+        try:
+            read_checkpoint(before)
+        except ValueError as also:
+            raise ValueError(f"{error}\n{also}") from error
+        _warn(f"{error} The run goes on from {before.name}.")
+        return before
+    return checkpoint
+
+
+@rank_zero_only
+def _warn(text: str) -> None:
+    print(f"WARNING: {text}", file=sys.stderr, flush=True)

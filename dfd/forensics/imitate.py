@@ -1,0 +1,98 @@
+"""Writing a picture as a JPEG that says of itself what another JPEG says: same tables, same chroma, same metadata.
+
+Where fakes are to be told from reals by what they show, nothing around the picture may tell them apart.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from dfd.forensics.jpeg import jpeg_facts
+
+HUFFMAN, SCAN, METADATA = 0xC4, 0xDA, {*range(0xE0, 0xF0), 0xFE}  # markers of a JPEG's segments; APPn and COM
+_SUBSAMPLING = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2, "gray": 0}  # what Pillow can write, by its number
+_COLORS = np.repeat(np.uint8([[[200, 40, 40], [40, 200, 40], [40, 40, 200]]]), 16, axis=1).repeat(32, axis=0)  # (32, 48, 3)
+
+
+@dataclass(frozen=True)
+class JpegStyle:
+    """How one JPEG was written: all but its picture."""
+
+    tables: tuple[tuple[int, ...], ...]  # quantization, as in JpegFacts
+    subsampling: str
+    progressive: bool
+    optimized: bool  # Huffman tables of its own instead of the standard's
+    metadata: bytes  # its APPn and COM segments, whole: JFIF, EXIF, ICC, comments
+
+    @classmethod
+    def of(cls, data: bytes) -> JpegStyle | None:
+        """None where it cannot be imitated: no JPEG, turned by its EXIF, or written in a way that Pillow does not know."""
+        facts = jpeg_facts(data)
+        if facts is None or facts.subsampling not in _SUBSAMPLING or _turned(data):
+            return None
+        metadata = b"".join(whole for marker, whole in _segments(data) if marker in METADATA)
+        style = cls(facts.tables, facts.subsampling, facts.progressive, False, metadata)
+        try:
+            style = replace(style, optimized=_huffman(data) != _huffman(style.encode(_COLORS)))
+            return style if style._holds() else None
+        except Exception:  # on tables that it cannot write, and metadata that it cannot read, Pillow raises what it likes
+            return None
+
+    def encode(self, image: np.ndarray) -> bytes:
+        """The picture (H, W, 3) uint8 RGB as a JPEG of this style."""
+        from PIL import Image
+
+        picture = Image.fromarray(image)
+        file = io.BytesIO()
+        (picture.convert("L") if self.subsampling == "gray" else picture).save(
+            file, "JPEG", qtables=[list(table) for table in self.tables], subsampling=_SUBSAMPLING[self.subsampling],
+            progressive=self.progressive, optimize=self.optimized,
+        )  # fmt: skip
+        data = file.getvalue()
+        own = sum(len(whole) for marker, whole in _segments(data) if marker in METADATA)
+        return data[:2] + self.metadata + data[2 + own :]
+
+    def _holds(self) -> bool:
+        """Whether what is written in this style says what the model said, and shows what it should."""
+        from PIL import Image
+
+        data = self.encode(_COLORS)
+        if jpeg_facts(data)[:1] + jpeg_facts(data)[4:] != (self.tables, self.subsampling, self.progressive):
+            return False
+        wanted = Image.fromarray(_COLORS).convert("L" if self.subsampling == "gray" else "RGB").convert("RGB")
+        error = np.abs(np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), np.float32) - np.asarray(wanted)).mean()
+        return bool(error < 32)  # grey levels; where an Adobe marker says that these are not YCbCr, colours are off by more
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Marker and whole segment of each, from the start to the first scan."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # filling
+            at += 1
+            continue
+        if marker == SCAN:
+            return
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        yield marker, data[at:end]
+        at = end
+
+
+def _huffman(data: bytes) -> bytes:
+    """The Huffman tables before the first scan, however they are packed into segments."""
+    return b"".join(whole[4:] for marker, whole in _segments(data) if marker == HUFFMAN)
+
+
+def _turned(data: bytes) -> bool:
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+            return image.getexif().get(0x0112, 1) != 1
+    except Exception:  # broken EXIF says nothing, as in dfd.data.decode
+        return False

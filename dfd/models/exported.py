@@ -1,0 +1,92 @@
+"""A trained net as safetensors: its weights under their own names, and in the header all that its checkpoint knew of it.
+
+The file alone rebuilds the net. The JSON beside it says the same to people and to other programs, and is never read. Neither
+holds an optimizer, so nothing can be trained on from it, nor which pictures trained the net.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dfd.durable import appearing
+from dfd.models.seal import sha256_of
+
+SUFFIX = ".safetensors"
+FACTS, DIGEST = "dfd", "dfd_sha256"  # keys of the header
+
+
+def write_export(weights: dict[str, Tensor], facts: dict[str, Any], path: Path) -> None:
+    """Writes weights and facts, among them the net's recipe as "net", and the JSON beside them.
+
+    Raises:
+        OSError: disk full or unwritable, in words.
+        ValueError: the facts hold what JSON does not.
+    """
+    # clones: safetensors takes no two weights that share memory
+    weights = {name: value.clone(memory_format=torch.contiguous_format) for name, value in weights.items()}
+    if "thresholds" in facts:  # infinite where never fitted, for which JSON has no word; float() knows "inf"
+        plain = {name: value if math.isfinite(value) else str(value) for name, value in facts["thresholds"].items()}
+        facts = {**facts, "thresholds": plain}
+    try:
+        text = json.dumps(facts, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"what the checkpoint knows of its net is more than JSON can hold: {error}.") from error
+    with appearing(path) as part, appearing(beside(path)) as page:
+        save_file(weights, part, {FACTS: text, DIGEST: _digest(weights, text), "format": "pt"})
+        facts = {**facts, "sha256": sha256_of(part)}
+        page.write_text(f"{json.dumps(facts, indent=2, ensure_ascii=False)}\n", encoding="utf-8")
+
+
+def beside(path: Path) -> Path:
+    """The JSON of an export."""
+    return path.with_name(f"{path.name}.json")
+
+
+def read_export(path: Path) -> dict[str, Any]:
+    """What a checkpoint would hold for judging: "state_dict" of the task, and "dfd", the facts.
+
+    Raises:
+        ValueError: not a file that `dfd export` wrote, or a damaged one.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dict
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole safetensors file: {error}. Copy it again, or export it anew.") from error
+    if not {FACTS, DIGEST} <= header.keys():
+        raise ValueError(
+            f"{path} holds weights without the net that they belong to: `dfd export` did not write it. "
+            "Weights of a timm backbone are named in a config, as its `pretrained`."
+        )
+    if (found := _digest(weights, header[FACTS])) != header[DIGEST]:
+        raise ValueError(
+            f"{path} is damaged: the sha256 of its contents is {found}, where {header[DIGEST]} was recorded when it was "
+            "written. Copy it again, or export it anew."
+        )
+    facts = json.loads(header[FACTS])
+    state = {f"net.{name}": value for name, value in weights.items()}
+    if "thresholds" in facts:  # a task of ours keeps them as buffers too
+        facts["thresholds"] = {name: float(value) for name, value in facts["thresholds"].items()}
+        state["temperature_"] = torch.tensor(facts["temperature"], dtype=torch.float64)
+        state["thresholds_"] = torch.tensor(list(facts["thresholds"].values()), dtype=torch.float64)
+    return {"state_dict": state, "dfd": facts}
+
+
+def _digest(weights: dict[str, Tensor], text: str) -> str:
+    """sha256 of the facts and of all weights' names, types, shapes and values."""
+    sha256 = hashlib.sha256(text.encode())
+    for name in sorted(weights):
+        value = weights[name]
+        sha256.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        sha256.update(value.reshape(-1).view(torch.uint8).numpy())
+    return sha256.hexdigest()

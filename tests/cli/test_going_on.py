@@ -1,0 +1,201 @@
+"""From which checkpoint a fit goes on, and how it ends when it cannot save one."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+import dfd
+from dfd.callbacks.checkpoint_io import DurableCheckpointIO
+from dfd.cli import main
+from dfd.cli.resume import resumable, whole
+from dfd.models.seal import previous, save_sealed
+
+SMALL = ["--data.num_images=36", "--data.picture=64", "--data.view.size=32", "--data.view.longest=64"]
+FIT = ["fit", "--config", "small_cnn", "--config", "overlay/smoke", *SMALL, "--run_folder", "run"]
+LAST = Path("run/checkpoints/last.ckpt")
+
+
+def save(path: Path, step: int, **more) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    save_sealed({"state_dict": {}, "dfd": {}, "global_step": step, "loops": {}, **more}, path)
+    return path
+
+
+def damage(path: Path) -> Path:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+    return path
+
+
+def test_the_furthest_whole_checkpoint_is_the_one_to_go_on_from(tmp_path, capsys):
+    assert resumable(tmp_path / "checkpoints") is None
+    last, before = save(tmp_path / "last.ckpt", 30), save(tmp_path / "last-previous.ckpt", 20)
+    best = save(tmp_path / "best.ckpt", 10)
+    os.utime(last, (0, 0))  # a copied folder has any times
+    assert resumable(tmp_path) == last and capsys.readouterr().err == ""
+    damage(last)
+    assert resumable(tmp_path) == before
+    assert f"WARNING: {last} is damaged: its sha256 is " in capsys.readouterr().err
+    before.write_bytes(before.read_bytes()[:100])
+    assert resumable(tmp_path) == best
+    damage(best)
+    with pytest.raises(
+        ValueError, match=r"(?s)no whole checkpoint.*--run_folder.*best\.ckpt is damaged.*previous\.ckpt is incomplete"
+    ):
+        resumable(tmp_path)
+
+
+def test_of_one_step_the_last_is_taken_and_weights_alone_never(tmp_path):
+    last, best = save(tmp_path / "last.ckpt", 30), save(tmp_path / "best.ckpt", 30)
+    os.utime(best, (2e9, 2e9))
+    assert resumable(tmp_path) == last
+    last.unlink(), best.unlink()
+    torch.save({"state_dict": {}, "dfd": {}}, best)
+    (tmp_path / "last.ckpt.part-1234").touch()
+    (tmp_path / "sharded.ckpt").mkdir()
+    assert resumable(tmp_path) is None
+
+
+def test_a_named_checkpoint_that_is_damaged_gives_way_to_the_one_before_it(tmp_path, capsys):
+    last = save(tmp_path / "last.ckpt", 30)
+    assert whole(last) == last
+    damage(last)
+    with pytest.raises(ValueError, match=r"is damaged.*Copy it again from where it came"):
+        whole(last)
+    before = save(previous(last), 20)
+    assert whole(last) == before
+    said = capsys.readouterr().err
+    assert f"{last} is damaged" in said
+    assert "last-previous.ckpt beside it, which was saved before it. The run goes on from last-previous.ckpt." in said
+    damage(before)
+    with pytest.raises(ValueError, match=r"(?s)last\.ckpt is damaged.*last-previous\.ckpt is damaged"):
+        whole(last)
+    with pytest.raises(ValueError, match="There is no checkpoint"):
+        whole(tmp_path / "gone.ckpt")
+
+
+# whole runs
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def here(cache, tmp_path, monkeypatch):
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DFD_CACHE", str(cache))
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setenv("PYTHONPATH", str(Path(dfd.__file__).parents[1]))
+    return tmp_path
+
+
+def step_of(path: Path) -> int:
+    return DurableCheckpointIO().load_checkpoint(path)["global_step"]
+
+
+def test_a_run_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before(here, capsys):
+    whole_epochs = [*FIT, "--trainer.limit_train_batches=1.0", "--model.net.backbone.width=8"]
+    assert main([*whole_epochs, "--trainer.max_epochs=2"]) == 0
+    per_epoch = step_of(LAST) // 2
+    assert step_of(previous(LAST)) == per_epoch and not list(LAST.parent.glob("*.part-*"))
+    damage(LAST)
+    Path("run/summary.yaml").unlink()  # as if it had been killed
+    capsys.readouterr()
+    assert main([*whole_epochs, "--trainer.max_epochs=3"]) == 0
+    said = capsys.readouterr()
+    assert f"WARNING: {LAST.absolute()} is damaged" in said.err
+    assert step_of(LAST) == 3 * per_epoch and step_of(previous(LAST)) == 2 * per_epoch
+    damage(LAST)
+    assert main([*whole_epochs, "--trainer.max_epochs=3", f"--ckpt_path={LAST}", "--run_folder=other"]) == 0
+    assert f"{LAST} is damaged" in capsys.readouterr().err
+    assert step_of(Path("other/checkpoints/last.ckpt")) == 3 * per_epoch
+    # judging takes no other file in its place
+    assert main(["test", str(LAST)]) == 1
+    said = capsys.readouterr().err
+    assert f"dfd test: {LAST} is damaged: its sha256 is " in said and "or use last-previous.ckpt beside it" in said
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_folders_that_are_none_and_unsafe_reading_are_refused_before_training(here, capsys):
+    last = "--trainer.callbacks.dirpath"
+    for args, words in (
+        ([f"{last}=memory://bucket/run"], "memory://bucket/run: checkpoints are written to a local or mounted folder"),
+        ([f"{last}=taken/checkpoints"], "cannot be a folder: a file is in the way"),
+        (["--weights_only=false"], "weights_only=False would run"),
+    ):
+        Path("taken").touch()
+        callback = ["--trainer.callbacks=lightning.pytorch.callbacks.ModelCheckpoint"] if "--trainer" in args[0] else []
+        assert main([*FIT, *callback, *args]) == 1
+        assert words in capsys.readouterr().err
+        assert not LAST.parent.exists()
+
+
+@pytest.fixture
+def disk(here):
+    """A folder on a file system of 48 MB."""
+    folder = here / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", folder], capture_output=True).returncode:
+        pytest.skip("this user may not mount a file system")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+@contextmanager
+def full(disk: Path, leave: int) -> Iterator[None]:
+    """So many bytes are left."""
+    free = os.statvfs(disk)
+    (disk / "filler").write_bytes(bytes(free.f_bavail * free.f_bsize - leave))
+    yield
+    (disk / "filler").unlink()
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """For root too."""
+    subprocess.run(["mount", "--bind", folder, folder], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
+    yield
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_full_disk_or_an_unwritable_folder_ends_the_run_and_costs_no_checkpoint(disk, ranks):
+    """On a real file system, with one process, and with two that must both end."""
+    options = ["--config", "overlay/ddp"] if ranks == 2 else []
+    options += ["--model.net.backbone.width=40", "--trainer.limit_train_batches=1.0"]  # a checkpoint of some megabytes
+    run = [sys.executable, "-m", "dfd.cli", *FIT[:-1], str(disk / "run"), *options]
+
+    def fit(epochs: int) -> subprocess.CompletedProcess:
+        return subprocess.run([*run, f"--trainer.max_epochs={epochs}"], capture_output=True, text=True, timeout=500)
+
+    done = fit(1)
+    assert done.returncode == 0, done.stderr
+    (disk / "run/summary.yaml").unlink()  # as if it had been killed
+    last = disk / "run/checkpoints/last.ckpt"
+    last.with_name("best.ckpt").unlink()
+    steps, before = step_of(last), last.stat()
+    for trouble, words in (
+        (full(disk, leave=before.st_size // 2), f"no checkpoint saved: no space left for {last.parent}. Free some"),
+        (read_only(last.parent), f"{last.parent} cannot be written (Read-only file system)"),
+    ):
+        with trouble:
+            done = fit(2)
+        assert done.returncode == 1
+        assert done.stderr.count(words) == 1 and "Traceback" not in done.stderr, done.stderr
+        assert step_of(last) == steps and last.stat().st_ino == before.st_ino
+        assert {path.name for path in last.parent.iterdir()} == {"last.ckpt"}
+    done = fit(2)
+    assert done.returncode == 0, done.stderr
+    assert step_of(last) == 2 * steps and step_of(previous(last)) == steps

@@ -1,0 +1,125 @@
+"""Interrupted runs end with the weights, the metrics and the choice of the best epoch of the undisturbed one, to the bit."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+pytestmark = pytest.mark.slow
+EPOCHS, STEPS = 2, 5  # of 32 images each: 160 of the toy set's training pictures
+TOY = ["--data.num_images=240", "--data.picture=96", "--data.view.size=64", "--data.view.longest=96", "--data.view.crops=1"]
+COMMON = [
+    "fit", "--config", "dual_stream", *TOY, "--trainer.max_epochs", str(EPOCHS), "--trainer.limit_train_batches", str(STEPS),
+    "--trainer.limit_val_batches=1.0", "--model.net.rgb.width=8", "--model.net.fft.width=8", "--model.net.drop_fft=.5",
+    "--model.ema_decay=.9", "--config", "{here}/quick.yaml",
+]  # fmt: skip
+QUICK = """
+trainer:
+  accelerator: cpu
+  callbacks:
+    - class_path: lightning.pytorch.callbacks.ModelCheckpoint
+      init_args: {monitor: val/auroc, mode: max, filename: best, auto_insert_metric_name: false, enable_version_counter: false}
+    - class_path: lightning.pytorch.callbacks.ModelCheckpoint
+      init_args: {filename: last, enable_version_counter: false}
+    - {class_path: interrupter.Interrupter}
+    - {class_path: dfd.callbacks.Preemption, init_args: {every_n_batches: 1}}
+"""
+INTERRUPTER = '''
+import os, signal
+from lightning.pytorch import Callback
+
+class Interrupter(Callback):
+    """Sends its process a signal as a step of the run begins, the first time that it runs there."""
+
+    def on_train_batch_start(self, trainer, task, batch, batch_idx):
+        step, name, rank = os.environ.get("AT", "-1 SIGTERM 0").split()
+        done = os.path.join(trainer.default_root_dir, "interrupted")
+        if trainer.global_step == int(step) and trainer.global_rank == int(rank) and not os.path.exists(done):
+            open(done, "w").close()
+            os.kill(os.getpid(), getattr(signal, name))
+'''
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("resume")
+    (folder / "quick.yaml").write_text(QUICK)
+    (folder / "interrupter.py").write_text(INTERRUPTER)
+    return folder
+
+
+def fit(here: Path, run: str, *options: str, at: str = "") -> subprocess.CompletedProcess:
+    environment = {**os.environ, "DFD_CACHE": str(here / "cache"), "PYTHONPATH": str(here), "WANDB_MODE": "disabled"}
+    environment |= {"AT": at} if at else {}
+    command = [sys.executable, "-m", "dfd.cli", *(part.format(here=here) for part in COMMON), "--run_folder", run, *options]
+    return subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def outcome(run: Path) -> tuple[dict[str, torch.Tensor], dict[str, str], str]:
+    """Weights and buffers at the end, the last value of each validation metric, and what the best checkpoint was chosen by."""
+    last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    with open(run / "metrics.csv", newline="") as file:
+        lines = list(csv.DictReader(file))
+    metrics = {name: line[name] for line in lines for name in line if name.startswith("val/") and line[name]}
+    return last["state_dict"], metrics, f"{best['global_step']} {best['dfd']['selected_on']} {best['dfd']['temperature']}"
+
+
+def assert_same(one: Path, other: Path) -> None:
+    (weights, metrics, chosen), (others, other_metrics, other_chosen) = outcome(one), outcome(other)
+    assert weights.keys() == others.keys()
+    different = [name for name in weights if not torch.equal(weights[name], others[name])]
+    assert not different, f"{len(different)} of {len(weights)} tensors differ, first {different[0]}"
+    assert metrics == other_metrics and chosen == other_chosen
+
+
+@pytest.fixture(scope="module")
+def undisturbed(here) -> Path:
+    done = fit(here, "whole")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return here / "whole"
+
+
+# the first step, the second, the middle, the last but one, the last of an epoch; the second epoch's first and middle
+CUTS = [0, 1, 2, 3, 4, 5, 7]
+
+
+@pytest.mark.parametrize("step", CUTS)
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGUSR1", 75), ("SIGKILL", -signal.SIGKILL)])
+def test_a_cut_run_ends_as_the_undisturbed_one(here, undisturbed, step, name, code):
+    if name == "SIGUSR1" and step not in (2, 4):
+        pytest.skip("SIGUSR1 takes SIGTERM's way: two cuts show it")
+    run = f"{name}-{step}"
+    cut = fit(here, run, f"--data.num_workers={step % 2 * 2}", at=f"{step} {name} 0")
+    assert cut.returncode == code, cut.stdout[-1000:] + cut.stderr[-2000:]
+    again = fit(here, run, f"--data.num_workers={step % 2 * 2}")
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert ("goes on from" in again.stdout) == (name != "SIGKILL" or step >= STEPS)
+    assert_same(here / run, undisturbed)
+
+
+@pytest.fixture(scope="module")
+def undisturbed_pair(here) -> Path:
+    done = fit(here, "whole-pair", "--config", "overlay/ddp.yaml")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return here / "whole-pair"
+
+
+@pytest.mark.parametrize(("step", "name"), [(2, "SIGTERM"), (4, "SIGUSR1"), (7, "SIGKILL")])
+def test_two_ranks_of_which_one_is_told(here, undisturbed_pair, step, name):
+    """The signal reaches rank 1 alone; both leave, in seconds, and go on together."""
+    run = f"pair-{name}-{step}"
+    start = time.monotonic()
+    cut = fit(here, run, "--config", "overlay/ddp.yaml", at=f"{step} {name} 1")
+    assert cut.returncode not in (0, None), cut.stdout[-1000:]
+    assert name == "SIGKILL" or "told to stop; saved as" in cut.stderr
+    assert time.monotonic() - start < 120
+    again = fit(here, run, "--config", "overlay/ddp.yaml")
+    assert again.returncode == 0 and "goes on from" in again.stdout, again.stderr[-3000:]
+    assert_same(here / run, undisturbed_pair)

@@ -81,10 +81,10 @@ def check_something_to_train(checkpoint: str | None, max_epochs: int | None) -> 
         return
     from dfd.models.checkpoint import read_checkpoint
 
-    loops = read_checkpoint(Path(checkpoint)).get("loops")
-    if not loops:
+    stored = read_checkpoint(Path(checkpoint))
+    if not {"loops", "optimizer_states"} <= stored.keys():  # an export has neither, save_weights_only leaves the loops
         raise ValueError(f"{checkpoint} holds weights without the state of their training, so that cannot go on from it.")
-    progress = loops["fit_loop"]
+    progress = stored["loops"]["fit_loop"]
     begun, done = (progress["epoch_progress"]["current"][name] for name in ("ready", "processed"))
     epochs = begun if progress["epoch_loop.batch_progress"]["is_last_batch"] else done
     if epochs >= max_epochs:

@@ -25,7 +25,7 @@ def resumable(folder: Path) -> Path | None:
             except ValueError as error:
                 faults.append(str(error))
                 continue
-            if "loops" in checkpoint:  # else weights alone
+            if {"loops", "optimizer_states"} <= checkpoint.keys():  # else weights alone
                 # best.ckpt of the same step was written before the callbacks knew of it
                 steps[path] = checkpoint["global_step"], path.stem.startswith("last"), path.stat().st_mtime_ns
     if faults and not steps:

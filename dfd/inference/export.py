@@ -29,7 +29,7 @@ def export(checkpoint: Path, out: Path, allow: Iterable[str] = ("dfd.",)) -> str
     # what is written is one net: a task that judges with it must not wait for an average beside it
     if "ema_decay" in facts:
         facts["ema_decay"] = None
-    if "ema_decay" in facts.get("task", {}).get("init_args", {}):
-        facts["task"] = {**facts["task"], "init_args": {**facts["task"]["init_args"], "ema_decay": None}}
+    if (task := facts.get("task")) and "ema_decay" in task["init_args"]:
+        facts["task"] = {**task, "init_args": {**task["init_args"], "ema_decay": None}}
     write_export(net.state_dict(), facts, out)
     return f"{type(net).__name__}, {sum(weight.numel() for weight in net.parameters()):,} parameters: {out}, {beside(out)}"

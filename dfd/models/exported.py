@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from dfd.durable import appearing
@@ -41,7 +41,8 @@ def write_export(weights: dict[str, Tensor], facts: dict[str, Any], path: Path) 
     except (TypeError, ValueError) as error:
         raise ValueError(f"what the checkpoint knows of its net is more than JSON can hold: {error}.") from error
     with appearing(path) as part, appearing(beside(path)) as page:
-        save_file(weights, part, {FACTS: text, DIGEST: _digest(weights, text), "format": "pt"})
+        # not save_file, which hides what a full disk says
+        part.write_bytes(save(weights, {FACTS: text, DIGEST: _digest(weights, text), "format": "pt"}))
         facts = {**facts, "sha256": sha256_of(part)}
         page.write_text(f"{json.dumps(facts, indent=2, ensure_ascii=False)}\n", encoding="utf-8")
 

@@ -146,3 +146,24 @@ def test_a_trained_run_is_judged_by_its_export_as_by_its_checkpoint(tmp_path, mo
         assert judged["best.ckpt", verb] == judged["best.safetensors", verb]
     assert main([*FIT, "--ckpt_path=best.safetensors", "--run_folder=more"]) == 1
     assert "holds weights without the state of their training" in capsys.readouterr().err
+
+
+def test_the_command_takes_one_format_and_says_which(checkpoint, tmp_path, capsys):
+    out = tmp_path / "best.safetensors"
+    assert main(["export", str(checkpoint), "--format", "onnx", "--out", str(out)]) == 2
+    assert "safetensors" in (said := capsys.readouterr().err) and "onnx" in said and not out.exists()
+    assert main(["export", str(checkpoint), "--format", "safetensors", "--out", str(out)]) == 0
+    assert out.exists() and (tmp_path / "best.safetensors.json").exists()
+    capsys.readouterr()
+    assert main(["export", str(checkpoint), "--out", str(out)]) == 1
+    assert capsys.readouterr().err == f"dfd export: {out} exists. Choose another name or remove it.\n"
+
+
+def test_a_full_disk_leaves_neither_file(checkpoint, tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)  # the second one
+    with pytest.raises(OSError, match="no space left for"):
+        export(checkpoint, out=tmp_path / "best.safetensors")
+    assert not list(tmp_path.iterdir())

@@ -1,9 +1,12 @@
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads collapse when the cores are contended
 os.environ.setdefault("WANDB_MODE", "offline")
+# kept between runs, for the toy sets, and out of the user's own
+os.environ.setdefault("DFD_CACHE", os.path.join(tempfile.gettempdir(), f"dfd-tests-{os.getuid()}"))
 
 import pytest
 import real_slurm

@@ -437,7 +437,7 @@ def test_a_checkpoint_of_another_net_is_refused(capsys, run_here):
         capsys,
         [*FIT, "--trainer.max_epochs=2", "--model.net.backbone.width=16", checkpoint],
         "another net",
-        "width is 8 there, 16 here",
+        "width is 16, was 8",
     )
     args = ["--config", "dual_stream", "--config", "overlay/smoke", *SMALL]
     fails(capsys, ["test", *args, checkpoint], "another net", "SingleStream", "DualStream")

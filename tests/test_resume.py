@@ -35,9 +35,11 @@ import os, signal
 from lightning.pytorch import Callback
 
 class Interrupter(Callback):
-    """Sends its process a signal as a step of the run begins, the first time that it runs there."""
+    """Sends its process a signal as a step of the run begins, once; and writes down what each step shows."""
 
     def on_train_batch_start(self, trainer, task, batch, batch_idx):
+        with open(os.path.join(trainer.default_root_dir, f"ledger-{trainer.global_rank}"), "a") as ledger:
+            print(trainer.global_step, trainer.world_size, *batch["row"].tolist(), file=ledger)
         step, name, rank = os.environ.get("AT", "-1 SIGTERM 0").split()
         done = os.path.join(trainer.default_root_dir, "interrupted")
         if trainer.global_step == int(step) and trainer.global_rank == int(rank) and not os.path.exists(done):
@@ -123,3 +125,40 @@ def test_two_ranks_of_which_one_is_told(here, undisturbed_pair, step, name):
     again = fit(here, run, "--config", "overlay/ddp.yaml")
     assert again.returncode == 0 and "goes on from" in again.stdout, again.stderr[-3000:]
     assert_same(here / run, undisturbed_pair)
+
+
+def test_ranks_may_come_and_go(here, undisturbed):
+    """Eight ranks, then two, then eight, within one epoch and into the next: the order is the single process's."""
+    several = ["--config", "overlay/ddp.yaml", "--data.num_workers=0"]
+    for ranks, at, code in ((8, "1 SIGTERM 5", 143), (2, "3 SIGTERM 0", 143), (8, "", 0)):
+        (here / "eight" / "interrupted").unlink(missing_ok=True)
+        done = fit(here, "eight", *several, f"--trainer.devices={ranks}", at=at)
+        assert done.returncode == code, done.stderr[-3000:]
+    expected = ledger(undisturbed)
+    assert (
+        ledger(here / "eight") == expected
+        and [world for _, world, _ in sorted(lines(here / "eight", 0))] == [8] * 2 + [2] * 2 + [8] * 6
+    )
+    for epoch in range(EPOCHS):
+        rows = [row for step in range(STEPS) for row in expected[epoch * STEPS + step]]
+        assert len(rows) == len(set(rows)) == 32 * STEPS
+
+
+def lines(run: Path, rank: int) -> list[tuple[int, int, list[int]]]:
+    """(step, ranks, rows) of each step that a rank began."""
+    split = [[int(number) for number in line.split()] for line in (run / f"ledger-{rank}").read_text().splitlines()]
+    return [(step, world, rows) for step, world, *rows in split]
+
+
+def ledger(run: Path) -> dict[int, list[int]]:
+    """step -> rows of its global batch, in order: ranks take turns. A step that two runs began was cut before it counted."""
+    parts: dict[int, dict[int, tuple[int, list[int]]]] = {}
+    for path in run.glob("ledger-*"):
+        rank = int(path.name.split("-")[1])
+        for step, world, rows in lines(run, rank):
+            parts.setdefault(step, {})[rank] = world, rows
+    shown = {}
+    for step, ranks in parts.items():
+        world = max(world for world, _ in ranks.values())
+        shown[step] = [row for turn in zip(*(ranks[rank][1] for rank in range(world)), strict=True) for row in turn]
+    return shown

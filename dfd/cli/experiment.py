@@ -102,7 +102,35 @@ def check_same_net(checkpoint: Path, net: nn.Module) -> None:
     stored, facts = load_net(checkpoint, allow={f"{path.partition('.')[0]}." for path in _class_paths(asked)}, role=None)
     if _shapes(stored) != _shapes(net):
         differences = "; ".join(_differences(facts["net"], asked)[:4])
-        raise ValueError(f"{checkpoint} holds another net than the config: {differences}. Use its own config, or train anew.")
+        raise ValueError(
+            f"{checkpoint} holds another net than the config asks for: {differences}. Use its own config, or train anew."
+        )
+
+
+def other_settings(checkpoint: Path, made_from: dict[str, Any]) -> list[str]:
+    """What task, augmentation and the like are now and were not when the checkpoint was made.
+
+    ValueError where the checkpoint's state cannot go on under them.
+    """
+    from dfd.models.checkpoint import read_checkpoint
+
+    stored = read_checkpoint(checkpoint)["dfd"]
+    if "task" not in stored:  # made in a notebook, which writes down no arguments
+        return []
+    for what, was, now in (
+        ("data", stored["data"], made_from["data"]),
+        ("optimizer", *(made["task"]["init_args"].get("optimizer") for made in (stored, made_from))),
+    ):
+        if (was or {}).get("class_path") != (now or {}).get("class_path"):
+            raise ValueError(
+                f"{checkpoint} was trained with {what} {was and was['class_path']}, this run has {now and now['class_path']}: "
+                "it cannot go on. Use what it was trained with, or train anew in another --run_folder."
+            )
+    task = _differences(*(_without(made["task"], "net") for made in (stored, made_from)), at="model")
+    # of the others the data module knows whether they changed, and refuses
+    others = ("roots", "batch_size", "seed", "window", "num_workers", "folder")
+    data = _differences(*(_without(made["data"], *others) for made in (stored, made_from)), at="data")
+    return [*task, *data]
 
 
 def _shapes(net: nn.Module) -> dict[str, tuple[int, ...]]:
@@ -114,4 +142,4 @@ def _differences(stored: Any, asked: Any, at: str = "net") -> list[str]:
         keys = [key for key in {**stored, **asked} if key != "pretrained"]
         inner = [_differences(stored.get(key), asked.get(key), at if key == "init_args" else f"{at}.{key}") for key in keys]
         return [line for lines in inner for line in lines]
-    return [] if stored == asked else [f"{at} is {stored} there, {asked} here"]
+    return [] if stored == asked else [f"{at} is {asked}, was {stored}"]

@@ -26,7 +26,14 @@ from dfd.callbacks.conditions import conditions, sentence
 from dfd.callbacks.preemption import Preempted, requeue
 from dfd.cli.advice import UsageError
 from dfd.cli.config_files import config_name, with_paths
-from dfd.cli.experiment import check_accelerator, check_same_net, check_something_to_train, experiment_of, judged_as_trained
+from dfd.cli.experiment import (
+    check_accelerator,
+    check_same_net,
+    check_something_to_train,
+    experiment_of,
+    judged_as_trained,
+    other_settings,
+)
 from dfd.cli.parser import USAGE, Maker, Parser
 from dfd.cli.resume import resumable, whole
 from dfd.cli.run_folder import (
@@ -248,6 +255,9 @@ class RunCLI(LightningCLI):
             self.model.made_from = {"task": plain["model"], "data": plain["data"]}
             if checkpoint and Path(checkpoint).suffix:  # Lightning's own words, such as last, have none
                 check_same_net(Path(checkpoint), self.model.net)
+                if self.verb == "fit" and (settings := other_settings(Path(checkpoint), self.model.made_from)):
+                    schedule = " The schedule is rescaled to it." if any("optimizer.lr " in each for each in settings) else ""
+                    self._say(f"other settings than the checkpoint's, from here on: {'; '.join(settings)}.{schedule}")
         gc.enable()
         gc.freeze()  # what was imported stays: later collections need not walk it
         self._say(f"run folder: {_shown(self.folder)}")

@@ -16,6 +16,7 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from dfd.batch import Batch
+from dfd.data.continuity import check_same, record
 from dfd.data.handover import AHEAD, Exchange, collate
 from dfd.data.leaks import counted
 from dfd.data.shards import load_table, read_index
@@ -85,6 +86,7 @@ class ShardDataModule(LightningDataModule):
                     "Move it to data.augment."
                 )
         self.leaks: dict[str, str] = {}  # of each root that was prepared with --allow-leaks: how often splits share pictures
+        self._digests: list[dict[str, str]] = []  # of each root: shard -> sha256
         self._table: pa.Table | None = None
 
     def setup(self, stage: str) -> None:
@@ -106,10 +108,11 @@ class ShardDataModule(LightningDataModule):
                 )
 
     def _open(self) -> None:
-        tables, shards, columns = [], [], []
+        tables, shards, columns, digests = [], [], [], []
         for index, root in enumerate(self.roots):
-            table = load_table(Path(root))
-            if known := counted(read_index(Path(root)).get("leaks", {}).get("counts", {})):
+            table, listed = load_table(Path(root)), read_index(Path(root))
+            self._digests.append({shard["name"]: shard["sha256"] for shard in listed["shards"]})
+            if known := counted(listed.get("leaks", {}).get("counts", {})):
                 self.leaks[root] = known
             names = (
                 table["shard"].combine_chunks().dictionary_encode()
@@ -118,6 +121,7 @@ class ShardDataModule(LightningDataModule):
             )
             columns.append((np.asarray(names.indices) + len(shards), np.full(len(table), index)))
             shards += [Path(root) / name for name in names.dictionary.to_pylist()]
+            digests += [self._digests[index][name] for name in names.dictionary.to_pylist()]
             tables.append(table.set_column(table.schema.get_field_index("shard"), "shard", names.cast(pa.string())))
         self._table = pa.concat_tables(tables, promote_options="default")
         column = lambda name: self._table[name].to_numpy()  # noqa: E731
@@ -128,6 +132,7 @@ class ShardDataModule(LightningDataModule):
             length=column("length"),
             label=column("label").astype(np.int8),
             root=np.concatenate([root for _, root in columns]).astype(np.int16),
+            sha256=digests,
         )
         split = self._table["split"].to_numpy(zero_copy_only=False)
         self._rows = {name: np.flatnonzero(split == name) for name in ("train", "val", "test")}
@@ -153,6 +158,20 @@ class ShardDataModule(LightningDataModule):
     def fingerprints(self, rows: np.ndarray) -> np.ndarray:
         """(R,) int64 of the bytes of each picture's file: the head of its SHA-256."""
         return np.array([int(digest[:15], 16) for digest in self._table["sha256"].take(np.asarray(rows)).to_pylist()], np.int64)
+
+    def state_dict(self) -> dict[str, Any]:
+        return record(
+            self.roots,
+            self._digests,
+            self.contents,
+            self.rows("train"),
+            **{"data.batch_size": self.batch_size, "data.seed": self.seed, "data.window": self.window},
+            **{"trainer.limit_train_batches": self.trainer.limit_train_batches},
+        )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if self.trainer.state.fn == "fit":  # what is judged may be anything
+            check_same(state_dict, self.state_dict())
 
     def _splits_text(self) -> str:
         return ", ".join(f"{name} {len(rows)}" for name, rows in self._rows.items())

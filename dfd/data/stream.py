@@ -15,6 +15,7 @@ from torch.utils.data import Dataset, Sampler
 
 from dfd.batch import Sample
 from dfd.data.decode import Undecodable, decode
+from dfd.data.verified import verify
 from dfd.data.view import View
 
 Stage = Callable[[Sample, np.random.Generator], Sample]
@@ -31,6 +32,7 @@ class Contents:
     length: np.ndarray  # (M,) int64, bytes
     label: np.ndarray  # (M,) int8
     root: np.ndarray  # (M,) int16, which of the data module's roots
+    sha256: Sequence[str] = ()  # of each of `shards`; without, they are taken as they are
 
     def __len__(self) -> int:
         return len(self.shard)
@@ -151,6 +153,8 @@ class ShardDataset(Dataset[Sample]):
         """The file's bytes, as they were prepared."""
         shard = int(self.contents.shard[row])
         if shard not in self._files:
+            if self.contents.sha256:
+                verify(self.contents.shards[shard], self.contents.sha256[shard])
             self._files[shard] = os.open(self.contents.shards[shard], os.O_RDONLY)
         length = int(self.contents.length[row])
         data = os.pread(self._files[shard], length, int(self.contents.offset[row]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import numpy as np
@@ -18,8 +17,8 @@ from dfd.batch import Batch, Verdicts
 from dfd.calibration import fit_temperature, fit_thresholds
 from dfd.metrics import by_method, by_source, detection_metrics, intervals
 from dfd.models import Net, recipe
+from dfd.tasks.optimizer import OptimizerCallable, renew
 
-OptimizerCallable = Callable[[Iterable], torch.optim.Optimizer]
 THRESHOLDS = ("balanced", "fpr5", "fnr5")
 
 
@@ -107,9 +106,11 @@ class ClassificationTask(LightningModule):
         if self.class_weight == "balanced":
             counts = np.maximum(self.trainer.datamodule.label_counts("train"), 1)
             self._label_weight = torch.tensor(sum(counts) / (2 * counts), dtype=torch.float32, device=self.device)
-        # the constructor's peak, not the checkpoint's: what the command line says now is what counts
-        fresh = self.optimizer(self.net.parameters())
-        self._peaks = [group["lr"] for group in fresh.param_groups]
+
+    def on_train_start(self) -> None:
+        (optimizer,) = self.trainer.optimizers
+        renew(optimizer, self.optimizer)
+        self._peaks = [group["lr"] for group in optimizer.param_groups]
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         factor = cosine_with_warmup(self.trainer.global_step, self._total_steps(), self.warmup)

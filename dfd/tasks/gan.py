@@ -15,7 +15,7 @@ from dfd import __version__
 from dfd.augment.differentiable import DiffAugment
 from dfd.batch import REAL, Batch
 from dfd.models import Discriminator, Generator, recipe
-from dfd.tasks.classification import OptimizerCallable
+from dfd.tasks.optimizer import OptimizerCallable, renew
 
 
 class GANTask(LightningModule):
@@ -86,6 +86,10 @@ class GANTask(LightningModule):
                 f"{'whole pictures' if data.view.resize else 'crops'} of {data.view.size} px. "
                 f"Use --data.view.size={self.net.size} --data.view.resize=true."
             )
+
+    def on_train_start(self) -> None:
+        for optimizer in self.trainer.optimizers:
+            renew(optimizer, self.optimizer)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         real = self._reals(batch)

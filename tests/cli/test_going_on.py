@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -14,6 +17,7 @@ import dfd
 from dfd.callbacks.checkpoint_io import DurableCheckpointIO
 from dfd.cli import main
 from dfd.cli.resume import resumable, whole
+from dfd.data.synthetic import make_toy
 from dfd.models.seal import previous, save_sealed
 
 SMALL = ["--data.num_images=36", "--data.picture=64", "--data.view.size=32", "--data.view.longest=64"]
@@ -138,6 +142,79 @@ def test_folders_that_are_none_and_unsafe_reading_are_refused_before_training(he
         assert main([*FIT, *callback, *args]) == 1
         assert words in capsys.readouterr().err
         assert not LAST.parent.exists()
+
+
+def unfinished(epochs: int = 1, *options: str) -> None:
+    """A run that was killed behind its first epochs."""
+    assert main([*FIT, *options, f"--trainer.max_epochs={epochs}"]) == 0
+    Path("run/summary.yaml").unlink()
+
+
+def fails(capsys, args: list[str]) -> str:
+    capsys.readouterr()
+    assert main(args) == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("Dr")]  # toy faces that are drawn
+    assert len(said) == 1
+    return said[0]
+
+
+def test_a_run_does_not_go_on_with_other_data_or_in_another_order(here, capsys):
+    unfinished()
+    two = [*FIT, "--trainer.max_epochs=2"]
+    said = fails(capsys, [*two, "--data.num_images=48"])
+    assert "has other contents" in said and "train-000000.tar" in said and "train anew in another run folder" in said
+    said = fails(capsys, [*two, "--data.batch_size=6", "--data.seed=3", "--trainer.limit_train_batches=1"])
+    assert (
+        "data.batch_size is 6, was 8" in said and "data.seed is 3, was 0" in said and "limit_train_batches is 1, was 2" in said
+    )
+    saved = LAST.read_bytes()
+    said = fails(capsys, [*two, "--data=dfd.data.ShardDataModule", "--data.roots=elsewhere"])
+    assert "was trained with data dfd.data.ToyDataModule, this run has dfd.data.ShardDataModule" in said
+    assert LAST.read_bytes() == saved
+    assert main(two) == 0 and step_of(LAST) == 4
+
+
+def test_data_that_moved_are_the_same_data_and_a_changed_table_is_none(here, capsys):
+    toy = make_toy(here / "one", num_images=36, size=64)
+    data = ["--data=dfd.data.ShardDataModule", "--data.batch_size=8", "--data.num_workers=0", "--data.view.size=32"]
+    fit = ["fit", "--config", "small_cnn", "--config", "overlay/smoke", *data, "--data.view.longest=64", "--run_folder=run"]
+    assert main([*fit, "--data.roots=one"]) == 0
+    Path("run/summary.yaml").unlink()
+    toy.rename("two")
+    more = [*fit, "--trainer.max_epochs=2", "--data.roots=two"]
+    table = pq.read_table("two/samples.parquet")
+    position = table.schema.get_field_index("label")
+    pq.write_table(
+        table.set_column(position, "label", pc.subtract(pa.scalar(1, pa.int8()), table["label"])), "two/samples.parquet"
+    )
+    assert "their table is not: labels, splits or order changed" in fails(capsys, more)
+    pq.write_table(table, "two/samples.parquet")
+    assert main(more) == 0 and step_of(LAST) == 4
+
+
+def group_of(path: Path) -> dict:
+    return DurableCheckpointIO().load_checkpoint(path)["optimizer_states"][0]["param_groups"][0]
+
+
+def test_what_the_command_line_says_of_the_optimizer_beats_the_checkpoint_and_is_said(here, capsys):
+    unfinished()
+    before = group_of(LAST)
+    assert main([*FIT, "--trainer.max_epochs=2", "--ckpt_path", str(LAST), "--run_folder=same"]) == 0
+    assert "other settings" not in capsys.readouterr().out
+    same = group_of(Path("same/checkpoints/last.ckpt"))
+    changed = ["--model.optimizer.lr=0.0123", "--model.optimizer.weight_decay=0.5", "--model.label_smoothing=0.1"]
+    assert main([*FIT, "--trainer.max_epochs=2", *changed]) == 0
+    said = capsys.readouterr().out
+    assert "model.optimizer.lr is 0.0123, was 0.001;" in said
+    assert "model.optimizer.weight_decay is 0.5, was 0.05" in said and "model.label_smoothing is 0.1, was 0.0" in said
+    assert "The schedule is rescaled to it." in said
+    after = group_of(LAST)
+    assert after["weight_decay"] == 0.5 and same["weight_decay"] == before["weight_decay"]
+    assert after["lr"] / 0.0123 == pytest.approx(same["lr"] / 0.001), "the same share of the peak, at the same step"
+    said = fails(
+        capsys, [*FIT, "--trainer.max_epochs=3", "--ckpt_path", str(LAST), "--run_folder=sgd", "--model.optimizer=SGD"]
+    )
+    assert "was trained with optimizer torch.optim.AdamW, this run has torch.optim.SGD" in said
 
 
 @pytest.fixture

@@ -1,0 +1,55 @@
+"""Shards hold the bytes that their index says: checked at the first use of each, and remembered."""
+
+import fcntl
+import hashlib
+import os
+from contextlib import nullcontext, suppress
+from pathlib import Path
+
+_CHUNK = 1 << 20
+
+
+def verify(shard: Path, sha256: str) -> None:
+    """Reads a shard to its end the first time it is used on this machine; once its file is as it was then, not again.
+
+    One process reads while others that want the same shard wait. What was found good is kept in the cache folder ($DFD_CACHE or
+    ~/.cache/dfd); where that cannot be written, each process reads for itself.
+
+    Raises:
+        ValueError: the bytes are not those that the index counted; says what to do.
+    """
+    facts = shard.stat()
+    name = f"{shard.absolute()} {facts.st_ino} {facts.st_size} {facts.st_mtime_ns} {sha256}"
+    stamp = _folder() / hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
+    try:
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        remembered = open(stamp, "a+b")  # noqa: SIM115  closed below
+    except OSError:
+        remembered = nullcontext()
+    with remembered as file:
+        if file is not None:
+            with suppress(OSError):  # a file system without locks: several read, and find the same
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file.fileno()).st_size:
+                return
+        found = _digest(shard)
+        if found != sha256:
+            raise ValueError(
+                f"{shard} is damaged or was replaced: its sha256 is {found[:12]}..., index.json says {sha256[:12]}.... "
+                "Copy it again from where it came, or prepare the folder again with --overwrite."
+            )
+        if file is not None:
+            with suppress(OSError):  # a full disk
+                file.write(b"whole\n")
+
+
+def _digest(path: Path) -> str:
+    digest, buffer = hashlib.sha256(), bytearray(_CHUNK)
+    with open(path, "rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(memoryview(buffer)[:count])
+    return digest.hexdigest()
+
+
+def _folder() -> Path:
+    return Path(os.environ.get("DFD_CACHE") or Path.home() / ".cache" / "dfd") / "verified"

@@ -6,6 +6,7 @@ author likes.
 """
 
 import hashlib
+import io
 import json
 import os
 import tarfile
@@ -32,6 +33,7 @@ from dfd.data.workers import Workers, num_processes
 from dfd.durable import make_folder
 
 _MAX_JSON, _MAX_CLS = 1 << 20, 16  # bytes
+_MAX_NAME, _MAX_MEMBERS = 1 << 20, 100  # bytes of what a tar says of one member; members of a sample
 # as SCHEMA, but a split may be unknown still and the family always is
 _PLAIN = {field.name: pa.string() if pa.types.is_dictionary(field.type) else field.type for field in SCHEMA}
 _FOUND = pa.schema([(name, kind) for name, kind in _PLAIN.items() if name != "family"])
@@ -105,7 +107,7 @@ def scan_shard(path: Path) -> Scan:
     rows, rejects, labels = [], [], Counter()
     with open(path, "rb") as file:
         try:
-            for key, members in _samples(path):
+            for key, members in _samples(path, rejects):
                 try:
                     row, label = _row(path, file.fileno(), key, members)
                 except Undecodable as error:
@@ -131,13 +133,28 @@ def _refuse_damage(path: Path, key: str, members: Mapping[str, tarfile.TarInfo],
         raise ValueError(f"{path} is damaged at {key}: {error}. Copy it again, or make it again from its source.") from error
 
 
-def _samples(path: Path) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
-    """Neighbouring members with one key: the name up to the first dot after the folders, as WebDataset has it."""
+class _Bounded(io.FileIO):
+    """A tar that is read header by header: tarfile would take a name of many gigabytes into memory as it takes a short one."""
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _MAX_NAME:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        return super().read(size)
+
+
+def _samples(path: Path, rejects: list[Reject]) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
+    """Neighbouring members with one key: the name up to the first dot after the folders, as WebDataset has it.
+
+    Links, devices and the like are listed as rejected and not followed.
+    """
     current, members = "", {}
-    with tarfile.open(path, "r:") as tar:
+    with _Bounded(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
         for member in tar:
             tar.members = []  # tarfile would keep every header of the shard
+            if member.isdir():
+                continue
             if not member.isreg() or member.issparse():
+                rejects.append(Reject(f"{path.name}:{member.name}", "a link, a device or a sparse file: such are not read"))
                 continue
             folder, _, name = member.name.rpartition("/")
             stem, _, extension = name.partition(".")
@@ -146,13 +163,16 @@ def _samples(path: Path) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
                 yield current, members
                 members = {}
             current = key
-            members[extension.lower()] = member
+            if len(members) <= _MAX_MEMBERS:
+                members[extension.lower()] = member
     if members:
         yield current, members
 
 
 def _row(path: Path, handle: int, key: str, members: dict[str, tarfile.TarInfo]) -> tuple[dict[str, Any], str]:
     """A line of the table, and how its label was read."""
+    if len(members) > _MAX_MEMBERS:
+        raise Undecodable(f"more than {_MAX_MEMBERS} files in one sample")
     images = [name for name in members if f".{name.rpartition('.')[2]}" in IMAGE_SUFFIXES and not name.startswith("mask.")]
     if len(images) != 1:
         raise Undecodable(f"{len(images)} pictures ({', '.join(members)}); a sample has one")

@@ -29,6 +29,7 @@ from dfd.batch import LABELS
 from dfd.data.decode import glance
 from dfd.data.leaks import perceptual_hash
 from dfd.data.splits import SPLITS, crossing_families, families
+from dfd.data.trust import check_index, check_lines, check_size
 from dfd.durable import PART, appearing, in_words, make_folder, sync
 
 INDEX, TABLE = "index.json", "samples.parquet"
@@ -197,11 +198,17 @@ def read_index(root: Path) -> dict[str, Any]:
     if not root.is_dir():
         raise ValueError(f"{root}: no such folder. `dfd prepare SOURCE --out {root}` makes it.")
     try:
-        return json.loads((root / INDEX).read_text())
+        index = json.loads((root / INDEX).read_text())
     except FileNotFoundError:
         pass
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{root / INDEX} is not JSON ({error}). Run `dfd index {root}`.") from error
+    else:
+        try:
+            check_index(index)
+        except ValueError as error:
+            raise ValueError(f"{root / INDEX} is not as dfd writes it: {error}. Run `dfd index {root}`.") from error
+        return index
     if (root / ".prepare").is_dir():
         raise ValueError(
             f"{root}: `dfd prepare` was stopped before the end. Run the same command again: it goes on from there."
@@ -245,9 +252,12 @@ def load_table(root: Path) -> pa.Table:
     if not (root / TABLE).is_file():
         raise ValueError(f"{root}: {TABLE} is missing. {remedy}")
     try:
+        check_size(root / TABLE, index)
         table = pq.read_table(root / TABLE)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{root / TABLE} cannot be read ({error}). {remedy}") from error
+    except ValueError as error:
+        raise ValueError(f"{root / TABLE} is not as dfd writes it: {error}. {remedy}") from error
     if missing := [name for name in SCHEMA.names if name not in table.column_names]:
         raise ValueError(f"{root / TABLE} lacks the columns {', '.join(missing)}. {remedy}")
     for shard in index["shards"]:
@@ -258,6 +268,10 @@ def load_table(root: Path) -> pa.Table:
             raise ValueError(
                 f"{path} {found}, {INDEX} says {shard['bytes']}. Copy the folder again or prepare it with --overwrite."
             )
+    try:
+        check_lines(table, index, SCHEMA)
+    except ValueError as error:
+        raise ValueError(f"{root / TABLE} is not as dfd writes it: {error}. {remedy}") from error
     return table
 
 

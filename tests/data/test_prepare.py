@@ -513,7 +513,7 @@ def test_a_link_in_place_of_a_class_is_told(source, tmp_path):
 
 def test_shards_of_others_are_never_overwritten(source, tmp_path):
     write(tmp_path / "theirs" / "train-000000.tar", b"years of work")
-    write(tmp_path / "theirs" / "index.json", b'{"made_by": {"command": "index"}}')
+    write(tmp_path / "theirs" / "index.json", b'{"made_by": {"command": "index"}, "shards": []}')
     with pytest.raises(ValueError, match="holds no shards of `dfd prepare`"):
         prepare(source, tmp_path / "theirs", workers=1, overwrite=True)
     with pytest.raises(ValueError, match="finished shards of `dfd index`, not of 'faces'"):

@@ -109,6 +109,22 @@ def test_frames_are_spread_over_the_whole_clip_and_exact(codec, suffix, tmp_path
     assert [told(image) for _, image in found] == numbers.tolist(), "the pixels are of the frames that they are said to be"
 
 
+@pytest.mark.parametrize(
+    ("quarter_turns", "matrix"), [(0, (1, 0, 0, 1)), (1, (0, 1, -1, 0)), (2, (-1, 0, 0, -1)), (3, (0, -1, 1, 0))]
+)
+def test_a_phone_that_was_held_sideways_films_upright_faces(quarter_turns, matrix, tmp_path):
+    """The matrix of the track's header (ISO 14496-12, 8.3.2) turns what is shown clockwise."""
+    path = film(tmp_path / "turned.mp4", [frame(0, 5)])
+    content = bytearray(path.read_bytes())
+    at = content.index(b"tkhd") + 4 + 40
+    for place, value in zip((0, 4, 12, 16), matrix, strict=True):
+        content[at + place : at + place + 4] = (value << 16).to_bytes(4, "big", signed=True)
+    path.write_bytes(content)
+    with open(path, "rb") as file:
+        ((_, image),) = frames_at(file, [0])
+    assert told(np.rot90(image, quarter_turns)) == 5 and image.flags.c_contiguous
+
+
 def test_frames_of_short_and_long_clips():
     assert evenly_spaced(3, 16).tolist() == [0, 1, 2]
     assert evenly_spaced(1, 1).tolist() == [0]

@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from dfd.batch import REAL, Batch
-from dfd.models import TimmBackbone
 
 FEWEST = 16  # pictures; a mean and a covariance of fewer say nothing
 
@@ -39,6 +38,8 @@ class FrechetDistance(Callback):
             )
         if size < 32:
             raise ValueError(f"size={size} is too small for a backbone to see anything. Use 128.")
+        from dfd.models import TimmBackbone  # timm: half a second, for all who load a callback
+
         self.net = TimmBackbone(backbone, pretrained).eval().requires_grad_(False)
         self.name, self.size = f"val/frechet_{backbone.partition('.')[0]}", size
         self._seen: list[np.ndarray] = []

@@ -35,7 +35,7 @@ def html_page(title: str, sections: Sequence[Section]) -> str:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page: sentences, then tables (a header and rows) and figures (a caption and a PNG)."""
+    """A part of a page: sentences, commands (label, text), then tables (header, rows) and figures (caption, PNG)."""
 
     title: str
     text: Sequence[str] = ()
@@ -43,10 +43,12 @@ class Section:
     figures: Sequence[tuple[str, bytes]] = ()
     mood: Literal["", "good", "bad"] = ""  # of the first sentence
     figures_first: bool = False
+    commands: Sequence[tuple[str, str]] = ()
 
     def html(self) -> str:
         marks = [f' class="{self.mood}"' if self.mood and not at else "" for at in range(len(self.text))]
         parts = [f"<p{mark}>{escape(line)}</p>" for mark, line in zip(marks, self.text, strict=True)]
+        parts += [f"<p>{escape(label)}</p><pre>{escape(command)}</pre>" for label, command in self.commands]
         tables = [_html_table(header, rows) for header, rows in self.tables]
         figures = [_html_figure(caption, data) for caption, data in self.figures]
         return "\n".join([*parts, *(figures + tables if self.figures_first else tables + figures)])
@@ -57,6 +59,7 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
 h1, h2 { line-height: 1.2; overflow-wrap: anywhere; }
 nav { display: flex; flex-wrap: wrap; gap: .3rem 1rem; border-bottom: 1px solid #8884; padding-bottom: .6rem; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; background: #8882; padding: .6rem .9rem; font-size: .9rem; }
 figure { margin: 1.2rem 0; overflow-x: auto; }
 img { max-width: 100%; height: auto; background: white; }
 figcaption { font-size: .85rem; opacity: .75; }

@@ -4,17 +4,20 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN ?= runs/dual_stream/make-fit
 PYTEST_ARGS ?=
+ROUNDS ?= 50
+MINUTES ?= 90
 
 # python3.11 first: it is the version that small CPU builds of torch exist for everywhere
 PYTHON ?= $(shell for each in python3.11 python3 python3.12 python3.13 python3.10 python; do \
 	$$each -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$each && break; done)
 
-.PHONY: help fit test lint clean
+.PHONY: help fit test soak lint clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make fit    train the dual-stream detector on the toy set (about ten minutes on two cores)"
 	@echo "make test   install the development extra and run the tests"
+	@echo "make soak   runs of two ranks told to go or killed at random, ROUNDS=50 times, for at most MINUTES=90"
 	@echo "make lint   ruff: check and format"
 	@echo "make clean  remove the environment and the run of make fit"
 
@@ -27,6 +30,9 @@ fit: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+soak: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 SOAK_ROUNDS=$(ROUNDS) SOAK_MINUTES=$(MINUTES) $(BIN)/python -m pytest -m soak $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

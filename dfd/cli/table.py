@@ -1,0 +1,55 @@
+"""metrics.csv, which a run that goes on continues."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+
+from dfd.durable import appearing
+
+
+class Table(CSVLogger):
+    """metrics.csv in the run folder. In a run that judges, each line also says of which pictures it speaks."""
+
+    pictures: Mapping[str, str] = {}
+
+    def __init__(self, folder: Path):
+        # each line at once: a kill costs none that a checkpoint knows of
+        super().__init__(str(folder), name="", version="", flush_logs_every_n_steps=1)
+
+    def go_on(self, steps: int) -> None:
+        """Keeps the lines of the run's first `steps` training steps; it logs what follows anew. For rank 0."""
+        self._experiment = _Continued(self.log_dir, steps)
+
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+        super().log_metrics({**metrics, **self.pictures}, step)
+
+
+class _Continued(ExperimentWriter):
+    """Lightning's, which would begin the file again."""
+
+    def __init__(self, folder: str, steps: int):
+        self.steps = steps
+        super().__init__(folder)
+
+    def _check_log_dir_exists(self) -> None:
+        if not os.path.isfile(self.metrics_file_path):
+            return
+        with open(self.metrics_file_path, newline="") as file:
+            reader = csv.DictReader(file)
+            whole = [line for line in reader if None not in line.values()]  # the last one may be cut
+            lines = [line for line in whole if int(line["step"]) < self.steps]
+        if not lines:
+            os.remove(self.metrics_file_path)
+            return
+        self.metrics_keys = list(reader.fieldnames)
+        with appearing(Path(self.metrics_file_path)) as part, open(part, "w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=self.metrics_keys)
+            writer.writeheader()
+            writer.writerows(lines)

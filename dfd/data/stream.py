@@ -7,35 +7,21 @@ persistent worker's memory of it goes stale.
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from torch.utils.data import Dataset, Sampler
 
 from dfd.batch import Sample
+from dfd.data.ahead import ShardFiles
+from dfd.data.contents import Contents
 from dfd.data.decode import Undecodable, decode
+from dfd.data.fetch import Remote
 from dfd.data.verified import verify
 from dfd.data.view import View
+from dfd.data.windows import EpochOrder, Windows
 
 Stage = Callable[[Sample, np.random.Generator], Sample]
 _EMPTY = np.zeros(4, np.uint64)
-
-
-@dataclass(frozen=True)
-class Contents:
-    """The columns of the table that every rank and worker holds, one line a sample, several roots behind one another."""
-
-    shards: list[Path]
-    shard: np.ndarray  # (M,) int32, into `shards`
-    offset: np.ndarray  # (M,) int64, bytes into the shard
-    length: np.ndarray  # (M,) int64, bytes
-    label: np.ndarray  # (M,) int8
-    root: np.ndarray  # (M,) int16, which of the data module's roots
-    sha256: Sequence[str] = ()  # of each of `shards`; without, they are taken as they are
-
-    def __len__(self) -> int:
-        return len(self.shard)
 
 
 def epoch_order(
@@ -49,14 +35,16 @@ def epoch_order(
 ) -> np.ndarray:
     """The rows that one epoch shows, in order: a pure function of (seed, epoch).
 
-    A root of weight w gives floor(w) whole permutations of itself and a random fraction w - floor(w) of one more. Shards are
-    permuted and cut into windows of `window` shards; samples are permuted within a window. None is one window.
+    A root of weight w gives floor(w) whole permutations of itself and a random fraction w - floor(w) of one more. With a
+    `window`, shards are permuted and cut into windows of so many, and samples are permuted within a window (`Windows`).
 
     Args:
         rows: (R,) rows of the training split.
         shard, root: (R,) shard and root of each of `rows`.
         weights: one weight a root.
     """
+    if window is not None:
+        return Windows(rows, shard, root, weights, seed, window)(epoch)[:]
     rng = np.random.default_rng((seed, epoch))
     picks = []
     for index, weight in enumerate(weights):
@@ -65,20 +53,14 @@ def epoch_order(
         picks.append(np.tile(members, whole))
         # the order of the draw must not depend on how the table was sorted in memory, only on the rows
         picks.append(rng.permutation(members)[: round((weight - whole) * len(members))])
-    picked = np.concatenate(picks)
-    if window is None:
-        return rows[rng.permutation(picked)]
-    present = np.unique(shard)
-    turn = np.empty(int(present.max()) + 1, np.int64)
-    turn[present] = rng.permutation(len(present)) // window
-    return rows[picked[np.lexsort((rng.random(len(picked)), turn[shard[picked]]))]]
+    return rows[rng.permutation(np.concatenate(picks))]
 
 
 class TrainSampler(Sampler[list[tuple[int, int]]]):
     """Yields this rank's slice of each global batch as a list of (epoch, row); the last, incomplete global batch is dropped.
 
     Args:
-        order: epoch -> (R,) rows, the same on every rank, R constant.
+        order: epoch -> (R,) rows, the same on every rank, R constant: an array, or what gives one when sliced (`EpochOrder`).
         num_rows: R.
         batch_size: global.
         position: batches an epoch -> (epoch, batch) where the run stands, asked anew at each start of an epoch: Lightning
@@ -87,7 +69,7 @@ class TrainSampler(Sampler[list[tuple[int, int]]]):
 
     def __init__(
         self,
-        order: Callable[[int], np.ndarray],
+        order: Callable[[int], np.ndarray | EpochOrder],
         num_rows: int,
         batch_size: int,
         rank: int,
@@ -109,16 +91,22 @@ class TrainSampler(Sampler[list[tuple[int, int]]]):
 
 
 class EvalSampler(Sampler[list[tuple[int, int]]]):
-    """Yields every row of this rank's share once, as lists of (0, row): nothing is padded, repeated or dropped."""
+    """Yields every row once over all ranks, as lists of (0, row): nothing is padded, repeated or dropped.
+
+    Batches are cut first and then dealt to the ranks: the last digits of a logit depend on how many pictures share a batch and
+    in which place, so a picture keeps its company whatever the number of ranks. A rank that is dealt none gets one empty list,
+    because all of them meet at the end of an evaluation.
+    """
 
     def __init__(self, rows: np.ndarray, batch_size: int, rank: int, world: int):
-        self.rows, self.batch_size = rows[rank::world], batch_size
+        self.rows, self.batch_size = rows, batch_size
+        self.starts = range(rank * batch_size, len(rows), world * batch_size) or [len(rows)]
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
+        return len(self.starts)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        for at in range(0, len(self.rows), self.batch_size):
+        for at in self.starts:
             yield [(0, int(row)) for row in self.rows[at : at + self.batch_size]]
 
 
@@ -129,6 +117,7 @@ class ShardDataset(Dataset[Sample]):
         stages: what a picture goes through before it is cropped, drawing from (seed, epoch, row) alone.
         training: random crops; otherwise `view.judge`.
         name_of: row -> what to call the sample in an error.
+        files: opens the shards that are remote, where there are any.
     """
 
     def __init__(
@@ -139,31 +128,38 @@ class ShardDataset(Dataset[Sample]):
         seed: int,
         training: bool,
         name_of: Callable[[int], str] = str,
+        files: ShardFiles | None = None,
     ):
         self.contents, self.view, self.stages = contents, view, list(stages)
         self.seed, self.training, self.name_of = seed, training, name_of
         self._draws = np.random.Philox()
         self._random = np.random.Generator(self._draws)
-        self._files: dict[int, int] = {}  # shard -> file descriptor; pread shares them safely across forks
+        self.files = files
+        self._files: dict[int, int] = {}  # local shard -> file descriptor; pread shares them safely across forks
 
     def __len__(self) -> int:
         return len(self.contents)
 
-    def read(self, row: int) -> bytes:
+    def read(self, row: int, epoch: int = 0) -> bytes:
         """The file's bytes, as they were prepared."""
         shard = int(self.contents.shard[row])
-        if shard not in self._files:
-            if self.contents.sha256:
-                verify(self.contents.shards[shard], self.contents.sha256[shard])
-            self._files[shard] = os.open(self.contents.shards[shard], os.O_RDONLY)
         length = int(self.contents.length[row])
-        data = os.pread(self._files[shard], length, int(self.contents.offset[row]))
+        data = os.pread(self._open(shard, epoch), length, int(self.contents.offset[row]))
         if len(data) != length:
             raise ValueError(
                 f"{self.contents.shards[shard]} ends before sample {self.name_of(row)}: {len(data)} of {length} bytes. "
                 "The shard was cut or replaced; run `dfd prepare` again with --overwrite."
             )
         return data
+
+    def _open(self, shard: int, epoch: int) -> int:
+        if shard not in self._files:
+            if isinstance(place := self.contents.shards[shard], Remote):
+                return self.files.open(epoch, shard)
+            if self.contents.sha256:
+                verify(place, self.contents.sha256[shard])
+            self._files[shard] = os.open(place, os.O_RDONLY)
+        return self._files[shard]
 
     def _draw(self, epoch: int, row: int) -> np.random.Generator:
         """Good until the next sample: the same numbers for (seed, epoch, row) on any rank and worker.
@@ -180,9 +176,9 @@ class ShardDataset(Dataset[Sample]):
         epoch, row = at
         rng = self._draw(epoch, row)
         try:
-            image = decode(self.read(row))
+            image = decode(self.read(row, epoch))
         except Undecodable as error:
-            raise ValueError(f"sample {self.name_of(row)} cannot be decoded: {error}") from error
+            return self._missing(row, str(error))
         sample: Sample = {
             "image": self.view.shrink(image) if self.training else image,
             "label": int(self.contents.label[row]),
@@ -196,6 +192,12 @@ class ShardDataset(Dataset[Sample]):
                 "pictures belongs in data.augment: evaluation judges what the table holds."
             )
         return self._cropped(sample, rng)
+
+    def _missing(self, row: int, fault: str) -> Sample:
+        """Stands for a picture that cannot be decoded, until `collate` leaves it out."""
+        crops = () if self.training else (self.view.num_crops,)
+        image = np.zeros((*crops, self.view.size, self.view.size, 3), np.uint8)
+        return {"image": image, "label": float("nan") if self.training else -1, "row": row, "fault": fault}
 
     def _cropped(self, sample: Sample, rng: np.random.Generator) -> Sample:
         image, mask = sample["image"], sample.get("mask")

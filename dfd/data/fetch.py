@@ -1,0 +1,261 @@
+"""Whole files from an object store or a web server, through fsspec: time-outs, patience, checks, and reasons in words."""
+
+import asyncio
+import errno
+import hashlib
+import logging
+import random
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from dfd.durable import in_words
+
+LIBRARIES = {"http": "aiohttp", "https": "aiohttp", "s3": "s3fs", "gs": "gcsfs"}  # scheme -> what fsspec needs for it
+DELIVERIES = 3  # damaged ones of a file before it counts as damaged where it lies
+LONGEST_PAUSE = 30.0  # seconds between two attempts
+_POLL = 0.05  # seconds between two looks at a transfer
+_SAID_AT = 4  # attempts after which it is said why nothing happens
+chance = random.SystemRandom()  # ranks share the seed of `random`, and a run must not depend on how often it was drawn from
+_log = logging.getLogger(__name__)
+_VERSION = ("ETag", "etag", "Last-Modified", "LastModified", "Content-MD5", "md5Hash", "generation", "mtime", "size")
+
+
+class FetchError(ValueError):
+    """A remote file could not be had; the text names its URL, the reason and what to do."""
+
+
+class _Damaged(Exception):
+    """Bytes came that are not the file's."""
+
+
+class _Hopeless(Exception):
+    """Its cause is what no further attempt can mend."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file elsewhere."""
+
+    url: str
+    name: str  # in the cache: it tells the content, so that changed bytes are another file
+    bytes: int
+    sha256: str | None = None  # hex; None where nobody recorded it
+
+    def __str__(self) -> str:
+        return self.url
+
+
+def is_remote(root: str) -> bool:
+    return "://" in str(root)
+
+
+def scheme_of(url: str) -> str:
+    """Of a URL whose files can be fetched.
+
+    Raises:
+        ValueError: another scheme, or a URL with a query.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme not in LIBRARIES:
+        raise ValueError(f"{url}: remote roots begin with {', '.join(f'{known}://' for known in LIBRARIES)}, not {scheme}://.")
+    if LIBRARIES[scheme] == "aiohttp" and any(sign in rest for sign in "?#"):
+        raise ValueError(f"{url}: a root is a folder, so its URL has no '?' or '#': the names of its files are put behind it.")
+    return scheme
+
+
+def fetch(
+    url: str, part: Path, timeout: float, patience: float, most: int, num_bytes: int | None = None, sha256: str | None = None
+) -> None:
+    """Writes the file at `url` into `part`, attempt after attempt, each from its beginning.
+
+    Args:
+        timeout: seconds without a byte after which an attempt is given up.
+        patience: seconds after which no further attempt begins; 0 makes one. Between attempts lie random pauses that double
+            (full jitter), so that the ranks of a cluster do not come back all at once.
+        most: bytes that the file may have; one that is longer is broken off there.
+        num_bytes, sha256: what it must have, where that is known.
+
+    Raises:
+        FetchError: it is not there, nobody may read it, its bytes are not what they should be, or patience ran out.
+        OSError: the disk is full or cannot be written, in words.
+    """
+
+    def attempt() -> None:
+        try:
+            _download(url, part, timeout, most)
+            _check(part, num_bytes, sha256)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                raise _Hopeless from in_words(error, part.parent)
+            raise
+
+    _patiently(url, attempt, patience)
+
+
+def version(url: str, timeout: float, patience: float) -> tuple[int | None, str]:
+    """Bytes of the file at `url`, None where the server does not say, and what changes with it: ETag, time of change, length.
+
+    Raises:
+        FetchError: as `fetch`.
+    """
+
+    def attempt() -> tuple[int | None, str]:
+        facts = _run(url, lambda system, path: system._info(path), timeout)
+        return facts.get("size"), " ".join(str(facts[name]) for name in _VERSION if facts.get(name) is not None)
+
+    return _patiently(url, attempt, patience)
+
+
+def _patiently(url: str, attempt: Callable[[], Any], patience: float) -> Any:
+    begin, damaged = time.monotonic(), 0
+    for tries in count(1):
+        try:
+            return attempt()
+        except _Hopeless as error:
+            raise error.__cause__ from None
+        except Exception as error:
+            # fsspec calls whatever a web server answers to HEAD and GET "not found"; the cause is the answer
+            cause = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ else error
+            _raise_if_hopeless(url, cause)
+            damaged += isinstance(cause, _Damaged)
+            if damaged == DELIVERIES:
+                raise FetchError(
+                    f"{url}: {cause}, {DELIVERIES} times. It was damaged or replaced after its table was made: upload shards, "
+                    "samples.parquet and index.json of the folder once more."
+                ) from error
+            pause = chance.uniform(0, min(LONGEST_PAUSE, 2.0 ** (tries - 1)))
+            waited = time.monotonic() - begin
+            if waited + pause > patience:
+                raise FetchError(
+                    f"{url} could not be fetched in {tries} attempts over {waited:.0f} s: {_reason(cause)}. "
+                    "Is the server up and the network there? data.cache.patience says for how many seconds to go on trying."
+                ) from error
+            if tries == _SAID_AT:
+                _log.warning("%s: %s; trying again for up to %.0f s", url, _reason(cause), patience)
+            time.sleep(pause)
+
+
+def _download(url: str, part: Path, timeout: float, most: int) -> None:
+    part.write_bytes(b"")  # nothing of an earlier attempt counts
+
+    def arrived() -> int:
+        size = part.stat().st_size
+        if size > most:
+            raise _Damaged(f"more than {most} bytes came")
+        return size
+
+    _run(url, lambda system, path: system._get_file(path, str(part)), timeout, arrived)
+    arrived()
+
+
+def _run(url: str, work: Callable[[Any, str], Coroutine], timeout: float, progress: Callable[[], int] = lambda: 0) -> Any:
+    """The result of `work(file system, path)`, unless `progress()` stands still for `timeout` seconds.
+
+    Loop, session and connections live as long as this call. fsspec would keep them for the process, and a fork's two sides then
+    share the epoll behind them: when the child tidies up what it inherited, the parent hears of its own connections no more.
+    """
+
+    async def watched() -> Any:
+        system = _system(url, timeout)
+        task = asyncio.ensure_future(work(system, system._strip_protocol(url)))
+        seen, since = progress(), time.monotonic()
+        try:
+            while not (await asyncio.wait([task], timeout=_POLL))[0]:
+                if (now := progress()) != seen:
+                    seen, since = now, time.monotonic()
+                if time.monotonic() - since > timeout:
+                    raise TimeoutError(f"no byte came for {timeout:g} s, after {seen}")
+            return task.result()
+        finally:
+            task.cancel()
+            with suppress(Exception, asyncio.CancelledError):
+                await task
+            with suppress(Exception):  # what failed is said by the task
+                session = await (system.set_session() if hasattr(system, "set_session") else system._set_session())
+                await session.close()
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(watched())
+    with ThreadPoolExecutor(1) as thread:  # in a notebook a loop runs already
+        return thread.submit(asyncio.run, watched()).result()
+
+
+def _system(url: str, timeout: float) -> Any:
+    """fsspec's file system for `url`, of this call alone."""
+    scheme = scheme_of(url)
+    options: dict[str, Any] = {"asynchronous": True, "skip_instance_cache": True, "use_listings_cache": False}
+    try:
+        import fsspec
+
+        if LIBRARIES[scheme] == "aiohttp":
+            import aiohttp
+
+            # aiohttp's own limit of five minutes a file would cut large shards on slow lines
+            options["client_kwargs"] = {"timeout": aiohttp.ClientTimeout(total=None, sock_connect=timeout)}
+        elif scheme == "s3":
+            options["max_concurrency"] = 1  # one request a file; several files are fetched at once as it is
+        return fsspec.filesystem(scheme, **options)
+    except ImportError as error:
+        raise FetchError(
+            f"{url}: {scheme}:// needs the package {LIBRARIES[scheme]} ({error}). "
+            + (f"`pip install {LIBRARIES[scheme]}`." if scheme == "gs" else "`pip install 'dfd[remote]'`.")
+        ) from error
+
+
+def _check(part: Path, num_bytes: int | None, sha256: str | None) -> None:
+    size = part.stat().st_size
+    if num_bytes is not None and size != num_bytes:
+        raise _Damaged(f"{size} of {num_bytes} bytes came")
+    if sha256 is not None:
+        with open(part, "rb") as file:
+            found = _sha256(file)
+        if found != sha256:
+            raise _Damaged(f"its sha256 is {found[:16]}... instead of {sha256[:16]}...")
+
+
+def _sha256(file: Any) -> str:
+    digest, block = hashlib.sha256(), bytearray(1 << 20)
+    while size := file.readinto(block):
+        digest.update(memoryview(block)[:size])
+    return digest.hexdigest()
+
+
+def _raise_if_hopeless(url: str, error: BaseException) -> None:
+    """Raises what further attempts cannot mend."""
+    if isinstance(error, FetchError):
+        raise error
+    status = _status(error)
+    if isinstance(error, FileNotFoundError) or status in (404, 410):
+        raise FetchError(
+            f"{url} is not there. Is it spelt right, and was all of the folder uploaded that `dfd prepare` made?"
+        ) from error
+    if isinstance(error, PermissionError) or status in (401, 403) or type(error).__name__ == "NoCredentialsError":
+        raise FetchError(
+            f"{url} may not be read ({_reason(error)}). Credentials come from where the store's own tools look for them; "
+            "for an open bucket set FSSPEC_S3_ANON=true (gs: FSSPEC_GS_TOKEN=anon)."
+        ) from error
+    if status is not None and 400 <= status < 500 and status not in (408, 425, 429):
+        raise FetchError(f"{url} was refused: {_reason(error)}.") from error
+
+
+def _status(error: BaseException) -> int | None:
+    """The HTTP status that an error of aiohttp, gcsfs or botocore speaks of."""
+    answer = getattr(error, "response", None)
+    said = answer.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(answer, dict) else None
+    found = said or getattr(error, "status", None) or getattr(error, "code", None)
+    return found if isinstance(found, int) else None
+
+
+def _reason(error: BaseException) -> str:
+    if getattr(error, "status", None):  # aiohttp's own text repeats the URL
+        return f"HTTP {error.status} {getattr(error, 'message', '')}".strip()
+    text = (str(error) or type(error).__name__).splitlines()[0]
+    return text.rstrip(".") if isinstance(error, (OSError, _Damaged)) else f"{type(error).__name__}: {text}".rstrip(".")

@@ -1,0 +1,97 @@
+"""The order of an epoch a window of shards at a time: no process holds more of it than a window."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+class Windows:
+    """The rows that an epoch shows, a pure function of (seed, epoch): shards are permuted and cut into windows of `window`
+    shards, rows are permuted within a window.
+
+    A root of weight w shows floor(w) times each of its rows, and round((w - floor(w)) * its rows) of them once more, spread
+    over its shards by their size; which, each epoch draws anew.
+
+    Args:
+        rows: (R,) rows of the training split.
+        shard, root: (R,) shard and root of each of `rows`; a shard belongs to one root.
+        weights: one weight a root.
+        window: shards, at least one.
+    """
+
+    def __init__(self, rows: np.ndarray, shard: np.ndarray, root: np.ndarray, weights: Sequence[float], seed: int, window: int):
+        if not (shard[1:] >= shard[:-1]).all():  # as tables have it that were put together by hand
+            by_shard = np.argsort(shard, kind="stable")
+            rows, shard, root = rows[by_shard], shard[by_shard], root[by_shard]
+        self._rows, self.seed, self.window = rows, seed, window
+        first = np.flatnonzero(np.r_[True, shard[1:] != shard[:-1]])
+        self._number, self._begin, self._end = shard[first], first, np.r_[first[1:], len(rows)]  # of each shard, (S,)
+        self._root, self._size = root[first], self._end - first
+        self._whole = np.array([int(weight) for weight in weights])
+        held = np.bincount(self._root, self._size, minlength=len(weights)).astype(np.int64)
+        self._extra = np.array([round((w - int(w)) * n) for w, n in zip(weights, held.tolist(), strict=True)])
+        self._held = held
+        self.num_rows = int((self._whole * held + self._extra).sum())
+
+    def __call__(self, epoch: int) -> "EpochOrder":
+        return EpochOrder(self, epoch)
+
+    def shards(self, epoch: int) -> list[np.ndarray]:
+        """The numbers of the shards of each window, in the order of the windows."""
+        return [self._number[window] for window in self._cut(self._turns(epoch))]
+
+    def _turns(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng((self.seed, epoch)).permutation(len(self._number))
+
+    def _cut(self, turns: np.ndarray) -> list[np.ndarray]:
+        return np.split(turns, np.arange(self.window, len(turns), self.window))
+
+    def plan(self, epoch: int) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+        """Positions of the shards of each window; of each shard, how many rows are shown once more; rows a window."""
+        turns = self._turns(epoch)
+        extra = np.empty(len(turns), np.int64)
+        for root, (more, held) in enumerate(zip(self._extra.tolist(), self._held.tolist(), strict=True)):
+            mine = turns[self._root[turns] == root]
+            extra[mine] = np.diff(self._size[mine].cumsum() * more // max(held, 1), prepend=0)
+        shown = self._whole[self._root] * self._size + extra
+        windows = self._cut(turns)
+        return windows, extra, np.array([shown[window].sum() for window in windows])
+
+    def draw(self, epoch: int, at: int, shards: np.ndarray, extra: np.ndarray) -> np.ndarray:
+        """The rows of window `at`, permuted."""
+        rng = np.random.default_rng((self.seed, epoch, 1 + at))  # (seed, epoch, 0) would be (seed, epoch) again
+        picks = []
+        for shard in shards:
+            rows = self._rows[self._begin[shard] : self._end[shard]]
+            picks.append(np.tile(rows, self._whole[self._root[shard]]))
+            if extra[shard]:
+                picks.append(rng.permutation(rows)[: extra[shard]])
+        return rng.permutation(np.concatenate(picks))
+
+
+class EpochOrder:
+    """The rows of one epoch; a slice is an array (N,) of them. Windows are drawn as they are asked for, and two are held."""
+
+    def __init__(self, windows: Windows, epoch: int):
+        self._windows, self._epoch = windows, epoch
+        self._shards, self._extra, counts = windows.plan(epoch)
+        self._ends = counts.cumsum()
+        self._drawn: dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, at: slice) -> np.ndarray:
+        start, stop, _ = at.indices(len(self))
+        if stop <= start:
+            return np.empty(0, np.int64)
+        first, last = np.searchsorted(self._ends, [start, stop - 1], side="right")
+        rows = np.concatenate([self._window(each) for each in range(first, last + 1)])
+        before = int(self._ends[first - 1]) if first else 0
+        return rows[start - before : stop - before]
+
+    def _window(self, at: int) -> np.ndarray:
+        if at not in self._drawn:
+            self._drawn = {known: rows for known, rows in self._drawn.items() if known == at - 1}
+            self._drawn[at] = self._windows.draw(self._epoch, at, self._shards[at], self._extra)
+        return self._drawn[at]

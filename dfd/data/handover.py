@@ -8,6 +8,7 @@ import itertools
 import mmap
 import weakref
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,13 +22,33 @@ _open: "weakref.WeakValueDictionary[int, Exchange]" = weakref.WeakValueDictionar
 _numbers = itertools.count()
 
 
-def collate(samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
-    """Image (B, H, W, 3) or (B, N, H, W, 3) uint8, label (B,), row (B,): a quarter of float's bytes to the device."""
-    return {
-        "image": torch.from_numpy(np.stack([sample["image"] for sample in samples])),
-        "label": torch.tensor([sample["label"] for sample in samples]),
-        "row": torch.tensor([sample["row"] for sample in samples]),
-    }
+def collate(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Image (B, H, W, 3) or (B, N, H, W, 3) uint8, label (B,), row (B,): a quarter of float's bytes to the device.
+
+    Samples with a fault are left out; where there are some, `faults` holds (row, why) of each. Of a batch that has no others
+    one stays, black, with the row -1 and no label: every rank has to do its step. NaN as a label makes that a loss of NaN, as
+    the mean over no picture is, and such a step is skipped.
+    """
+    if not samples:  # of a rank that has nothing to judge
+        nothing = torch.zeros(0, dtype=torch.int64)
+        return {"image": torch.zeros(0, 1, 1, 3, dtype=torch.uint8), "label": nothing, "row": nothing}
+    pictures, label, row, faults = _split(samples)
+    return _batch(torch.from_numpy(np.stack(pictures)), label, row, faults)
+
+
+def _split(samples: Sequence[Sample]) -> tuple[list[np.ndarray], list[float], list[int], list[tuple[int, str]]]:
+    """Pictures, labels, rows, faults."""
+    faults = [(sample["row"], sample["fault"]) for sample in samples if "fault" in sample]
+    kept = [sample for sample in samples if "fault" not in sample] if faults else samples
+    if not kept:
+        kept = [{**samples[0], "row": -1}]
+    pictures, label, row = ([sample[name] for sample in kept] for name in ("image", "label", "row"))
+    return pictures, label, row, faults
+
+
+def _batch(image: torch.Tensor, label: list[float], row: list[int], faults: list[tuple[int, str]]) -> dict[str, Any]:
+    batch = {"image": image, "label": torch.tensor(label), "row": torch.tensor(row)}
+    return {**batch, "faults": faults} if faults else batch
 
 
 class Exchange:
@@ -49,17 +70,17 @@ class Exchange:
         self._number = next(_numbers)
         _open[self._number] = self
 
-    def __call__(self, samples: Sequence[Sample]) -> "dict[str, torch.Tensor] | _Parcel":
+    def __call__(self, samples: Sequence[Sample]) -> "dict[str, Any] | _Parcel":
         worker = get_worker_info()
-        if worker is None:
+        if worker is None or not samples:
             return collate(samples)
         self._made += 1
         at = self._size * (worker.id * (AHEAD + 1) + self._made % (AHEAD + 1))
-        shape = (len(samples), *samples[0]["image"].shape)
+        pictures, *rest = _split(samples)
+        shape = (len(pictures), *pictures[0].shape)
         self._stamp(at)[0] = self._made
-        np.stack([sample["image"] for sample in samples], out=self._pixels(at, shape))
-        label, row = ([sample[name] for sample in samples] for name in ("label", "row"))
-        return _Parcel(self._number, self._made, at, shape, label, row)
+        np.stack(pictures, out=self._pixels(at, shape))
+        return _Parcel(self._number, self._made, at, shape, *rest)
 
     def take(self, stamp: int, at: int, shape: tuple[int, ...]) -> torch.Tensor:
         """A copy of the pictures in the slot at byte `at`."""
@@ -87,7 +108,5 @@ class _Parcel:
         return _unpack, self._parts
 
 
-def _unpack(
-    number: int, stamp: int, at: int, shape: tuple[int, ...], label: list[int], row: list[int]
-) -> dict[str, torch.Tensor]:
-    return {"image": _open[number].take(stamp, at, shape), "label": torch.tensor(label), "row": torch.tensor(row)}
+def _unpack(number: int, stamp: int, at: int, shape: tuple[int, ...], *rest: list) -> dict[str, Any]:
+    return _batch(_open[number].take(stamp, at, shape), *rest)

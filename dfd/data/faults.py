@@ -1,0 +1,70 @@
+"""Pictures of finished shards that cannot be decoded any more: counted, named once, and borne up to a ceiling."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+TABLE = "undecodable.csv"
+SAID = 3  # lines on the screen, of one process; the table holds all
+
+
+class Faults:
+    """What one rank has met.
+
+    Args:
+        ceiling: share in [0, 1] of the training samples shown, of one epoch at least, that may be undecodable.
+        describe: row -> what stands in the table of it: key, path, split.
+    """
+
+    def __init__(self, ceiling: float, describe: Callable[[int], tuple[str, str, str]]):
+        if not 0 <= ceiling <= 1:
+            raise ValueError(
+                f"data.max_undecodable={ceiling} is a share of the pictures, in [0, 1]. Use .01, or 0 to bear none."
+            )
+        self.ceiling, self.describe = ceiling, describe
+        self.shown = self.lost = 0  # training samples; one that comes again in another epoch counts again
+        self.rows: set[int] = set()
+
+    def note(self, faults: Sequence[tuple[int, str]], folder: Path) -> None:
+        """Names those that are new: in undecodable.csv of `folder`, and the first few on the standard error."""
+        for row, why in faults:
+            if row in self.rows:
+                continue
+            self.rows.add(row)
+            key, path, split = self.describe(row)
+            _append(folder / TABLE, key, path, split, why)
+            if len(self.rows) <= SAID:
+                rest = " More of them are named there alone." if len(self.rows) == SAID else ""
+                print(
+                    f"WARNING: {key} ({path}) of the {split} split cannot be decoded and is left out: {why}. "
+                    f"It is listed in {folder / TABLE}.{rest}",
+                    file=sys.stderr,
+                    flush=True,
+                )
+
+    def count(self, lost: int, epoch: int, folder: Path) -> None:
+        """Counts what a training batch has lost, where this rank's epoch has `epoch` samples.
+
+        Raises:
+            ValueError: it is more than the ceiling allows.
+        """
+        self.lost += lost
+        if self.lost > self.ceiling * max(self.shown, epoch):
+            raise ValueError(
+                f"{self.lost} of {self.shown} training samples cannot be decoded: more than "
+                f"data.max_undecodable={self.ceiling} of {max(self.shown, epoch)}. {folder / TABLE} names them. Prepare "
+                "those shards again (dfd prepare SOURCE --out FOLDER --overwrite), or raise the ceiling."
+            )
+
+
+def _append(path: Path, *line: str) -> None:
+    """Adds a line, unless the table has the key already: by another rank, or before a resume."""
+    with suppress(FileExistsError), path.open("x", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerow(["key", "path", "split", "reason"])
+    with path.open("r+", newline="", encoding="utf-8") as file:
+        if line[0] not in {row[0] for row in csv.reader(file) if row}:
+            csv.writer(file).writerow(line)

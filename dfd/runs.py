@@ -1,0 +1,191 @@
+"""What became of the runs in a folder: the record that a run keeps of itself, and the engine of `dfd runs`."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shlex
+import socket
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+from dfd.durable import PART
+
+RECORD = "run.json"
+SILENCE = 900.0  # seconds without a word after which a run on another machine counts as dead; it writes every minute
+
+
+@dataclass(frozen=True)
+class Record:
+    """Times are seconds since 1970, of the run's own clock."""
+
+    state: str  # running, done, preempted or failed, as the run itself last saw it: a killed one still says "running"
+    command: list[str]  # as it was typed
+    cwd: str
+    host: str
+    pid: int
+    process: str  # tells this process from a later one of the same number
+    started: float
+    heard: float
+    reason: str = ""
+    ranks: int = 1
+    epoch: int = 0  # finished ones
+    epochs: int | None = None  # None: no end
+    step: int = 0
+    metric: str = "val/auroc"
+    best: float | None = None
+    images_per_second: float | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs; of another machine's, whether it was heard of lately."""
+        if self.host == socket.gethostname():
+            return _process(self.pid) == self.process
+        return time.time() - self.heard < SILENCE
+
+
+def begin(folder: Path, command: Sequence[str]) -> None:
+    """The record of a run that starts, or starts again: then its best metric stays."""
+    now = time.time()
+    before = read(folder)
+    record = Record("running", list(command), os.getcwd(), socket.gethostname(), os.getpid(), _process(os.getpid()), now, now)
+    if before is not None:
+        record = replace(record, started=before.started, epoch=before.epoch, epochs=before.epochs, step=before.step)
+        record = replace(record, metric=before.metric, best=before.best)
+    _write(folder, record)
+
+
+def note(folder: Path, **changes: Any) -> None:
+    """Changes the record of a run, if it has one. A disk that is full or gone ends no run: then the record stays old."""
+    record = read(folder)
+    if record is not None:
+        _write(folder, replace(record, heard=time.time(), **changes))
+
+
+def end(folder: Path, state: str, reason: str = "") -> None:
+    """The last word on a run: the first of several ranks has it."""
+    record = read(folder)
+    if record is not None and record.state == "running":
+        note(folder, state=state, reason=" ".join(reason.split())[:400])
+
+
+def read(folder: Path) -> Record | None:
+    try:
+        record = Record(**json.loads((folder / RECORD).read_text()))
+        types = get_type_hints(Record)
+        return record if all(_is(getattr(record, field.name), types[field.name]) for field in fields(record)) else None
+    except (OSError, ValueError, TypeError):  # none, or no record of ours
+        return None
+
+
+def _is(value: Any, wanted: Any) -> bool:
+    kinds = (
+        tuple(get_origin(kind) or kind for kind in get_args(wanted) or (wanted,)) if get_origin(wanted) is not list else (list,)
+    )
+    return isinstance(value, (*kinds, int) if float in kinds else kinds)
+
+
+def _write(folder: Path, record: Record) -> None:
+    part = folder / f"{RECORD}{PART}{secrets.token_hex(4)}"
+    with suppress(OSError):  # such as a folder that another rank has just discarded: it is not made again
+        part.write_text(json.dumps(asdict(record), indent=1) + "\n")
+        os.replace(part, folder / RECORD)
+
+
+def _process(pid: int) -> str:
+    """The process of this number by its start, so that a later one of the same number is another; "" if there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        state, *rest = stat[stat.rindex(")") + 2 :].split()  # a command's name may hold anything
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return "" if state in "ZX" else f"{boot} {rest[18]}"
+    except (OSError, ValueError, IndexError):
+        if Path("/proc/self").exists():
+            return ""
+    try:  # no Linux: the number alone
+        os.kill(pid, 0)
+    except OSError:
+        return ""
+    return str(pid)
+
+
+def found(folder: Path) -> tuple[list[tuple[Path, Record]], list[Path]]:
+    """Every run below a folder, or the folder itself, the latest last; and those whose record cannot be read."""
+    records = []
+    for path, folders, files in os.walk(folder):
+        if RECORD in files:
+            folders.clear()  # what is in a run is no run
+            records.append((Path(path), read(Path(path))))
+    known = sorted(((path, record) for path, record in records if record), key=lambda each: (each[1].started, each[0]))
+    return known, sorted(path for path, record in records if not record)
+
+
+def state(record: Record) -> tuple[str, str]:
+    """State and reason, as the world sees it: a run whose process is gone does not run."""
+    if record.state != "running" or record.alive:
+        return record.state, record.reason
+    ago = _ago(time.time() - record.heard)
+    if record.host == socket.gethostname():
+        return "failed", f"killed: its process is gone; it was heard of {ago} ago"
+    return "failed", f"not heard of for {ago}, on {record.host}"
+
+
+def again(folder: Path, record: Record) -> str:
+    """The command that goes on with a run, from any folder."""
+    words = list(record.command)
+    if not any(word.partition("=")[0] == "--run_folder" for word in words):
+        words.append(f"--run_folder={folder.absolute()}")
+    here = "" if os.getcwd() == record.cwd else f"cd {shlex.quote(record.cwd)} && "
+    return f"{here}dfd {shlex.join(words)}"
+
+
+def listing(folder: Path) -> str:
+    """The runs below a folder as text: a line each, and for what is not done the reason and the command to go on.
+
+    Raises:
+        ValueError: no such folder, or no run in it.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder. dfd fit makes one a run, in runs/<config>/<id> unless told otherwise.")
+    runs, damaged = found(folder)
+    told = [
+        f"{path / RECORD}: no record that dfd can read; the run's checkpoints and tables are as they were." for path in damaged
+    ]
+    if damaged and not runs:
+        return "\n".join(told)
+    if not runs:
+        raise ValueError(f"{folder} holds no run of dfd fit (none of its folders has a {RECORD}).")
+    lines: list[tuple[str, ...]] = [("run", "state", "epoch", "best", "images/s", "heard")]
+    for path, record in runs:
+        best = "" if record.best is None else f"{record.metric} {record.best:.4f}"
+        speed = "" if record.images_per_second is None else f"{record.images_per_second:.0f}"
+        epoch = f"{record.epoch}/{record.epochs or '-'}"
+        name = str(path.relative_to(folder)) if path != folder else path.name
+        lines.append((name, state(record)[0], epoch, best, speed, f"{_ago(time.time() - record.heard)} ago"))
+    text = _columns(lines)
+    told.append(text[0])
+    for line, (path, record) in zip(text[1:], runs, strict=True):
+        told.append(line)
+        now, reason = state(record)
+        if reason:
+            told.append(f"    {reason}")
+        if now in ("preempted", "failed"):
+            told.append(f"    go on: {again(path, record)}")
+    return "\n".join(told)
+
+
+def _columns(lines: Iterable[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+
+
+def _ago(seconds: float) -> str:
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"

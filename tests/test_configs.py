@@ -9,6 +9,7 @@ from dfd.cli import main
 from dfd.models import load_net
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+OVERLAYS = sorted((Path(__file__).parent.parent / "configs" / "overlay").glob("*.yaml"))
 SMALL_TOY = ["--data.num_images=120", "--data.picture=128", "--data.view.size=64", "--data.view.longest=128"]
 
 
@@ -50,6 +51,31 @@ def test_blends_are_laid_over_an_experiment_and_recorded(here):
     stages = yaml.safe_load((run / "config.yaml").read_text())["data"]["init_args"]["augment"]
     assert [stage["class_path"].rpartition(".")[2] for stage in stages] == ["SelfBlend", "Fingerprint", "Augment"]
     assert main(["validate", str(run / "checkpoints" / "last.ckpt")]) == 0  # whose data has those stages too
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda overlay: overlay.stem)
+def test_each_overlay_says_what_it_is_and_lies_over_others(overlay, here, capsys):
+    assert overlay.read_text().startswith("# A second --config"), "each begins with what it is for"
+    others = ["--config", "overlay/bf16", "--config", "overlay/compile"]
+    assert main(["fit", "--config", "dual_stream", *others, "--config", f"overlay/{overlay.stem}", "--print_config"]) == 0
+    config = yaml.safe_load(capsys.readouterr().out)
+    assert not list(_missing(yaml.safe_load(overlay.read_text()), config))
+    callbacks = [each["class_path"].rpartition(".")[2] for each in config["trainer"]["callbacks"]]
+    assert config["trainer"]["precision"] == "bf16-mixed" and {"Curves", "Compile"} <= set(callbacks)
+
+
+def _missing(wanted, found, at=""):
+    """Where a config lacks what an overlay says."""
+    if not isinstance(wanted, dict):
+        if wanted != found and not str(found).endswith(str(wanted)):
+            yield f"{at}: {found} for {wanted}"
+        return
+    for name, value in wanted.items():
+        if name.endswith("+"):
+            paths = [each["class_path"] for each in found[name[:-1]]]
+            yield from (f"{at}.{name}: {each}" for each in value if each["class_path"] not in paths)
+        elif not isinstance(value, list):
+            yield from _missing(value, found[name], f"{at}.{name}")
 
 
 def test_smoke_touches_data_and_trainer_only():

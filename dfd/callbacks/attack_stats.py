@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
 
 from dfd.augment import Attack
@@ -33,21 +34,28 @@ class AttackStats(Callback):
         self._sums: Tensor | None = None  # (6,) pictures, right before, right after, turned, linf, l2
         self._batches: set[int] = set()
 
+    def setup(self, trainer: Trainer, task: LightningModule, stage: str) -> None:
+        if isinstance(trainer.strategy, ModelParallelStrategy):
+            raise ValueError("AttackStats cannot attack a net of which each rank holds a share. Use --trainer.strategy=ddp.")
+
     def on_validation_epoch_start(self, trainer: Trainer, task: LightningModule) -> None:
         due = trainer.state.fn == "validate" or (trainer.current_epoch + 1) % self.every_n_epochs == 0
-        self._sums = torch.zeros(6, device=task.device) if due and not trainer.sanity_checking else None
+        self._sums = torch.zeros(6, dtype=torch.float64, device=task.device) if due and not trainer.sanity_checking else None
 
     def on_validation_batch_end(
         self, trainer: Trainer, task: LightningModule, outputs: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         if self._sums is None:
             return
-        if batch_idx == 0:
-            total = int(trainer.num_val_batches[0])
-            wanted = -(-self.num_images // (trainer.world_size * len(batch["label"])))
+        if batch_idx == 0:  # rank 0's is as large as any, and a rank that has nothing to judge has an empty one
+            held = trainer.strategy.broadcast(len(batch["label"]))
+            mine = int(trainer.num_val_batches[0]) if len(batch["label"]) else 0
+            total = int(trainer.strategy.reduce(torch.tensor(mine, device=task.device), reduce_op="sum"))
+            wanted = -(-self.num_images // held)
             self._batches = {int(index) for index in torch.linspace(0, total - 1, min(wanted, total))}
-        if batch_idx in self._batches:
-            self._sums += self._stats(task, batch, batch_idx)
+        number = batch_idx * trainer.world_size + trainer.global_rank  # over all ranks: any number of them attacks the same
+        if number in self._batches:
+            self._sums += self._stats(task, batch, number)
 
     def _stats(self, task: LightningModule, batch: Batch, seed: int) -> Tensor:
         image, fake = batch["image"], batch["label"] == FAKE
@@ -57,7 +65,8 @@ class AttackStats(Callback):
         before, after = ((task(pixels) > 0) == fake for pixels in (image, attacked))
         change = (attacked - image).flatten(1)
         linf, l2 = change.abs().amax(1) * 255, change.norm(dim=1)
-        return torch.stack([torch.ones_like(linf), before, after, before & ~after, linf, l2]).float().sum(1)
+        stats = torch.stack([torch.ones_like(linf), before, after, before & ~after, linf, l2]).double()
+        return stats[:, batch["row"] >= 0].sum(1)  # without the black picture of a batch that could not be decoded
 
     def on_validation_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
         if self._sums is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, nn
 
@@ -73,6 +74,9 @@ class AttributionGrid(Callback):
     def _draw(self, trainer: Trainer, task: LightningModule, epoch: int) -> None:
         name = f"attribution-epoch{epoch:03d}"
         if not trainer.is_global_zero or name == self._drawn:
+            return
+        if isinstance(trainer.strategy, ModelParallelStrategy):
+            rank_zero_warn("AttributionGrid draws nothing: a rank by itself holds no more than its share of the net.")
             return
         pairs = zip_longest(*([(label, image) for image in seen] for label, seen in self._seen.items()))
         pictures = [picture for pair in pairs for picture in pair if picture is not None]  # real and fake by turns

@@ -36,7 +36,9 @@ class FreezeThenUnfreeze(Callback):
                 near = get_close_matches(name, known, n=3, cutoff=0.5)
                 hint = f"Did you mean {' or '.join(near)}?" if near else f"Try one of {', '.join(list(known)[1:6])}."
                 raise ValueError(f"FreezeThenUnfreeze: the task has no module {name!r}. {hint}")
-        self._held = [known[name] for name in self.modules]
+
+    def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
+        self._held = [task.get_submodule(name) for name in self.modules]  # now: strategies replace layers after the setup
 
     def on_train_batch_start(self, trainer: Trainer, task: LightningModule, batch: Batch, batch_idx: int) -> None:
         if self._holds(trainer):

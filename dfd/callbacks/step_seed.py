@@ -22,6 +22,16 @@ class StepSeed(Callback):
             raise ValueError(f"seed={seed} is negative. Use 0 or more.")
         self.seed = seed
 
+    def state_dict(self) -> dict[str, int]:
+        return {"seed": self.seed}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        if state_dict["seed"] != self.seed:
+            raise ValueError(
+                f"seed_everything is {self.seed}, was {state_dict['seed']} when the checkpoint was made: the run would not "
+                f"end as it began. Use --seed_everything={state_dict['seed']}, or train anew in another run folder."
+            )
+
     def on_train_batch_start(self, trainer: Trainer, task: LightningModule, batch: Any, batch_idx: int) -> None:
         step = trainer.fit_loop.epoch_loop.batch_progress.total.ready
         torch.manual_seed(int(np.random.SeedSequence((self.seed, trainer.global_rank, step)).generate_state(1, np.uint64)[0]))

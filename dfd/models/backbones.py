@@ -51,6 +51,11 @@ class TimmBackbone(Net):
         return self.model.forward_head(features)  # (B, F)
 
 
+def synchronized(module: nn.Module) -> nn.Module:
+    """The module with its BatchNorm layers, torch's and timm's, replaced by ones that share their statistics over all ranks."""
+    return timm.layers.convert_sync_batchnorm(module)
+
+
 class _MapTap(nn.Module):
     """Hands features on unchanged, passing them through `map` as (B, C, h, w) on the way, where Grad-CAM can watch."""
 

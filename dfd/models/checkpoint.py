@@ -173,7 +173,8 @@ def _frozen(value: Any) -> Any:
 
 
 def _describe(net: nn.Module) -> dict[str, Any]:
-    cls = type(net)
+    # FSDP2 makes a class of its own of the net's
+    cls = next(cls for cls in type(net).__mro__ if not cls.__module__.startswith("torch.distributed."))
     path = f"{cls.__module__}.{cls.__qualname__}"
     if not isinstance(net, Net):
         raise ValueError(

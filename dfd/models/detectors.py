@@ -103,8 +103,16 @@ class _Gate(nn.Module):
         return share * self.narrow(rgb) + (1 - share) * fft  # (B, K)
 
 
+class _Head(nn.Linear):
+    """Logits in the precision of its weights: in the eight bits of an autocast to bfloat16 many pictures would share one."""
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(features.device.type, enabled=False):
+            return super().forward(features.to(self.weight.dtype))
+
+
 def _head(num_features: int) -> nn.Linear:
-    head = nn.Linear(num_features, 1)
+    head = _Head(num_features, 1)
     nn.init.normal_(head.weight, std=0.01)  # starts undecided: first loss .69 instead of timm's 8
     nn.init.zeros_(head.bias)
     return head

@@ -10,7 +10,7 @@ import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from dfd import __version__
 from dfd.batch import Batch, Verdicts
@@ -18,6 +18,7 @@ from dfd.calibration import fit_temperature, fit_thresholds
 from dfd.metrics import by_method, by_source, detection_metrics, intervals
 from dfd.models import Net, recipe
 from dfd.tasks.optimizer import OptimizerCallable, renew
+from dfd.tasks.ranks import gather, moving_average, release, shard, share_buffers
 
 THRESHOLDS = ("balanced", "fpr5", "fnr5")
 
@@ -36,6 +37,7 @@ class ClassificationTask(LightningModule):
         label_smoothing: s in [0, 1): targets become s/2 and 1 - s/2.
         warmup: share of all steps in which the learning rate rises.
         ema_decay: judge an exponential moving average of the weights instead of the last ones; .998 is usual.
+        channels_last: lay weights and activations out as (B, H, W, C) in memory, which convolutions like.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class ClassificationTask(LightningModule):
         label_smoothing: float = 0.0,
         warmup: float = 0.05,
         ema_decay: float | None = None,
+        channels_last: bool = True,
     ):
         super().__init__()
         if not 0 <= label_smoothing < 1:
@@ -55,13 +58,12 @@ class ClassificationTask(LightningModule):
         if ema_decay is not None and not 0 < ema_decay < 1:
             raise ValueError(f"model.ema_decay={ema_decay} is outside (0, 1). Use .998 as a start, or null for none.")
         recipe(net)  # refuses now, not at the first checkpoint, a net that could not be rebuilt
-        self.net = net.to(memory_format=torch.channels_last)
+        self.channels_last = channels_last
+        self.net = net.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
         self.optimizer, self.class_weight, self.label_smoothing, self.warmup = optimizer, class_weight, label_smoothing, warmup
         self.average, self.ema_decay = None, ema_decay
         if ema_decay is not None:
-            self.average = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(ema_decay), use_buffers=True).requires_grad_(
-                False
-            )
+            self.average = AveragedModel(net, multi_avg_fn=moving_average(ema_decay), use_buffers=True).requires_grad_(False)
         self.register_buffer("temperature_", torch.ones((), dtype=torch.float64))
         # before any calibration nothing may be said for certain: every verdict is inconclusive
         self.register_buffer("thresholds_", torch.tensor([0.0, math.inf, -math.inf], dtype=torch.float64))
@@ -69,7 +71,8 @@ class ClassificationTask(LightningModule):
         self.selected_on = "nothing yet"
         self.seen: dict[str, Tensor] = {}  # fingerprints of the pictures that trained it ("train") and chose it ("val")
         self.made_from: dict[str, Any] = {}  # the command line's task and data, as plain values
-        self.verdicts: Verdicts | None = None
+        self.verdicts: Verdicts | None = None  # of the last pass
+        self.chosen_by: Verdicts | None = None  # of the validation whose checkpoint is the best so far
         self._judged: list[tuple[Tensor, Tensor, Tensor]] = []
         self._label_weight: Tensor | None = None
 
@@ -90,10 +93,20 @@ class ClassificationTask(LightningModule):
     def forward(self, image: Tensor) -> Tensor:
         """Logits (B,) of images (B, 3, H, W), or of (B, N, 3, H, W) as the mean over N crops."""
         if image.dim() == 4:
-            return self.judge(image)
-        return self.judge(image.flatten(0, 1)).view(image.shape[:2]).mean(1)
+            return self.judge(self._laid_out(image))
+        return self(image.flatten(0, 1)).view(image.shape[:2]).mean(1)
+
+    def _laid_out(self, image: Tensor) -> Tensor:
+        """Pictures come channels-last, and convolutions follow them, whatever the layout of the weights."""
+        return image if self.channels_last else image.contiguous()
 
     # training
+
+    def configure_model(self) -> None:
+        """Shards the weights where the strategy asks for it; Lightning calls this for each verb."""
+        if self.device_mesh is not None:
+            for net in (self.net, *([] if self.average is None else [self.average.module])):
+                shard(net, self.device_mesh["data_parallel"])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.optimizer(self.net.parameters())
@@ -126,9 +139,18 @@ class ClassificationTask(LightningModule):
         return min(epochs * steps, trainer.max_steps if trainer.max_steps >= 0 else math.inf)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = self.loss(self.net(batch["image"]), batch["label"])
+        loss = self.loss(self.net(self._laid_out(batch["image"])), batch["label"])
         self.log("train/loss", loss, prog_bar=True)
         return loss
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Lightning divides by the batches of a whole accumulation window; an epoch's last one may hold fewer."""
+        every, batches = self.trainer.accumulate_grad_batches, self.trainer.num_training_batches
+        if every > 1 and math.isfinite(batches):
+            rest = batches % every
+            if rest and self.trainer.fit_loop.epoch_loop.batch_progress.current.ready > batches - rest:
+                loss = loss * (every / rest)
+        super().backward(loss, *args, **kwargs)
 
     def loss(self, logit: Tensor, label: Tensor) -> Tensor:
         """Mean binary cross-entropy of logits (B,) against labels (B,); one in between is a share of FAKE, the rest REAL."""
@@ -147,6 +169,17 @@ class ClassificationTask(LightningModule):
             self.average.update_parameters(self.net)
 
     # judging: one path
+
+    def on_validation_epoch_start(self) -> None:
+        if self.trainer.state.fn == "fit":
+            share_buffers(self)
+        gather(self.judge)
+
+    def on_test_epoch_start(self) -> None:
+        gather(self.judge)
+
+    def on_predict_epoch_start(self) -> None:
+        gather(self.judge)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self._record(batch)
@@ -167,19 +200,22 @@ class ClassificationTask(LightningModule):
         self._close("predict")
 
     def _record(self, batch: Batch) -> None:
-        self._judged.append((batch["row"].cpu(), self(batch["image"]).double().cpu(), batch["label"].cpu()))
+        row, label = batch["row"].cpu(), batch["label"].cpu()
+        logit = self(batch["image"]).double().cpu() if len(row) else torch.zeros(0, dtype=torch.float64)
+        known = row >= 0  # a batch of which no picture could be decoded holds a black one in their place
+        self._judged.append((row[known], logit[known], label[known]))
 
     def _close(self, stage: str) -> None:
         """Gathers the verdict table, calibrates on it where it is a fit's validation, and logs the metrics."""
+        release(self.judge)
         row, logit, label = (np.concatenate(column) for column in zip(*self._gathered(), strict=True))
         order = np.argsort(row, kind="stable")
         row, logit, label = row[order], logit[order], label[order]
         trainer, data = self.trainer, self.trainer.datamodule
         facts = {name: np.full(len(row), "") for name in ("source", "method")} | {"group": row.astype(str)}
         if data is not None:
-            whole = all(
-                limit == 1.0 for limit in (trainer.limit_val_batches, trainer.limit_test_batches, trainer.limit_predict_batches)
-            )
+            limits = (trainer.limit_val_batches, trainer.limit_test_batches, trainer.limit_predict_batches)
+            whole = all(limit == 1.0 and isinstance(limit, float) for limit in limits)  # the whole number 1 is one batch
             data.check_ledger("val" if stage == "val" else "test", row, whole and not trainer.sanity_checking)
             facts = data.describe(row)
         self.verdicts = Verdicts(row, logit, label, facts["source"], facts["method"], facts["group"])
@@ -219,7 +255,9 @@ class ClassificationTask(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         data = self.trainer.datamodule
         if self.trainer.state.fn == "fit":
-            self.selected_on = self._selected_on()
+            monitor = self._monitor_at_best()
+            self.selected_on = f"{monitor} (best epoch so far, split: val)" if monitor else "nothing: the last weights"
+            self.chosen_by = self.verdicts if monitor else self.chosen_by
         checkpoint["dfd"] = {
             "version": __version__,
             "net": recipe(self.net),
@@ -233,14 +271,14 @@ class ClassificationTask(LightningModule):
             **self.made_from,
         }
 
-    def _selected_on(self) -> str:
-        """What chose the weights of this moment: a metric that has just reached its best, or nothing."""
+    def _monitor_at_best(self) -> str | None:
+        """The metric that chooses a checkpoint, where it has just reached its best."""
         metrics = self.trainer.callback_metrics
         for callback in self.trainer.checkpoint_callbacks:
             monitor = getattr(callback, "monitor", None)
             if monitor in metrics and callback.best_model_score is not None and metrics[monitor] == callback.best_model_score:
-                return f"{monitor} (best epoch so far, split: val)"
-        return "nothing: the last weights"
+                return monitor
+        return None
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if "dfd" not in checkpoint:

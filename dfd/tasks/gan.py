@@ -33,6 +33,7 @@ class GANTask(LightningModule):
         mirror: flip half of the reals from left to right, since faces are alike on both sides.
         reconstruction: weight of the discriminator's reconstruction loss.
         ema_decay: of the generator's average, once the training is long enough for it.
+        channels_last: lay weights and activations out as (B, H, W, C) in memory, which convolutions like.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class GANTask(LightningModule):
         mirror: bool = True,
         reconstruction: float = 1.0,
         ema_decay: float = 0.998,
+        channels_last: bool = True,
     ):
         super().__init__()
         if net.size != discriminator.size:
@@ -56,8 +58,9 @@ class GANTask(LightningModule):
             raise ValueError(f"model.reconstruction={reconstruction} is negative. Use 1, or 0 to go without.")
         recipe(net)  # refuses now, not at the first checkpoint, a net that could not be rebuilt
         self.automatic_optimization = False
-        self.net = net.to(memory_format=torch.channels_last)
-        self.discriminator = discriminator.to(memory_format=torch.channels_last)
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.net, self.discriminator = net.to(memory_format=layout), discriminator.to(memory_format=layout)
+        self.channels_last = channels_last
         self.average = AveragedModel(net, multi_avg_fn=rising_average(ema_decay), use_buffers=True).requires_grad_(False)
         self.optimizer, self.augment, self.mirror, self.reconstruction = optimizer, DiffAugment(augment), mirror, reconstruction
         self.made_from: dict[str, Any] = {}  # the command line's task and data, as plain values
@@ -121,7 +124,7 @@ class GANTask(LightningModule):
                 f"a batch of {len(batch['label'])} pictures holds no real one, and a GAN learns from reals alone. "
                 "Raise data.batch_size, or name data with more reals."
             )
-        return real
+        return real if self.channels_last else real.contiguous()
 
     def _step(self, loss: Tensor) -> None:
         generator, _ = self.optimizers()  # Lightning's own, whose steps the Trainer counts,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dfd.data.stream import Contents
+from dfd.data.contents import Contents
 
 _KEPT = 16  # hex digits of a shard's sha256: enough to tell two apart
 

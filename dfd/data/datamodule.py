@@ -1,4 +1,4 @@
-"""Shards on disk as Lightning's train, val, test and predict loaders."""
+"""Shards, on disk or elsewhere, as Lightning's train, val, test and predict loaders."""
 
 from __future__ import annotations
 
@@ -10,30 +10,37 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pyarrow as pa
 import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from dfd.batch import Batch
+from dfd.data.ahead import Schedule, ShardFiles
+from dfd.data.cache import Cache
+from dfd.data.contents import Catalogue, Contents
 from dfd.data.continuity import check_same, record
+from dfd.data.faults import TABLE, Faults
 from dfd.data.handover import AHEAD, Exchange, collate
-from dfd.data.leaks import counted
-from dfd.data.shards import load_table, read_index
-from dfd.data.stream import Contents, EvalSampler, ShardDataset, Stage, TrainSampler, epoch_order
+from dfd.data.remote import bytes_at_once
+from dfd.data.stream import EvalSampler, ShardDataset, Stage, TrainSampler, epoch_order
 from dfd.data.synthetic import make_toy, toy_root
 from dfd.data.view import View
+from dfd.data.windows import Windows
+from dfd.told import heed_parent_only
 
+JUDGED_AT_ONCE = 128  # crops, at most
 # the list first: a single stage, tried first, would take the list too, and jsonargparse could not write it into config.yaml
 Stages = list[Stage] | Stage | None
 Mix = Callable[[Batch, np.random.Generator], Batch] | None
+EVAL_AHEAD = 4  # remote shards that are fetched while an evaluation reads one
 
 
 class ShardDataModule(LightningDataModule):
     """
     Args:
-        roots: folders that `dfd prepare` made: one, several, or a mapping from folder to weight. A root of weight 1.5 shows
-            each of its training samples once and half of them a second time in an epoch. Weights touch training only.
+        roots: folders that `dfd prepare` made, or their URLs (s3://, gs://, https://): one, several, or a mapping from folder
+            to weight. A root of weight 1.5 shows each of its training samples once and half of them a second time in an
+            epoch. Weights touch training only.
         view: crop size, and how evaluation cuts a picture.
         batch_size: images of a global batch, over all ranks.
         augment: training stages on the whole picture, before the crop: `stage(sample, rng) -> sample`, one or several. One that
@@ -46,6 +53,10 @@ class ShardDataModule(LightningDataModule):
         num_workers: decoding processes a rank; 0 decodes in the training process.
         window: shards that are shuffled together; None shuffles everything.
         seed: of order and augmentation.
+        cache: where shards of remote roots are kept while they are read: one window, and one ahead.
+        max_undecodable: share of the training samples, and of the validation images within a fit, that may prove undecodable.
+            They are left out of their batches, which are smaller by so much, and listed in undecodable.csv of the run folder.
+            `dfd validate`, `test` and `predict` judge all images or fail.
     """
 
     def __init__(
@@ -60,8 +71,12 @@ class ShardDataModule(LightningDataModule):
         num_workers: int = 2,
         window: int | None = None,
         seed: int = 0,
+        cache: Cache = Cache(),  # noqa: B008  frozen
+        max_undecodable: float = 0.01,
     ):
         super().__init__()
+        self.cache = cache
+        self.faults = Faults(max_undecodable, self._facts)
         self.roots: dict[str, float] = (
             dict(roots) if isinstance(roots, Mapping) else dict.fromkeys([roots] if isinstance(roots, str) else roots, 1.0)
         )
@@ -74,6 +89,8 @@ class ShardDataModule(LightningDataModule):
             raise ValueError(f"data.batch_size={batch_size}: it takes at least one image.")
         if num_workers < 0:
             raise ValueError(f"data.num_workers={num_workers} is negative. Use 0 to decode in the training process.")
+        if window is not None and window < 1:
+            raise ValueError(f"data.window={window}: it takes at least one shard. null shuffles all of them together.")
         if seed < 0:
             raise ValueError(f"data.seed={seed} is negative. Use 0 or more.")
         self.view, self.batch_size, self.num_workers, self.window, self.seed = view, batch_size, num_workers, window, seed
@@ -85,13 +102,11 @@ class ShardDataModule(LightningDataModule):
                     f"data.{name} has {forging[0]}, which turns real pictures into fakes: for training alone. "
                     "Move it to data.augment."
                 )
-        self.leaks: dict[str, str] = {}  # of each root that was prepared with --allow-leaks: how often splits share pictures
-        self._digests: list[dict[str, str]] = []  # of each root: shard -> sha256
-        self._table: pa.Table | None = None
+        self.catalogue: Catalogue | None = None
 
     def setup(self, stage: str) -> None:
-        if self._table is None:
-            self._open()
+        if self.catalogue is None:
+            self.catalogue = Catalogue(self.roots, self.cache)
         splits = {"fit": ["train", "val"], "validate": ["val"], "test": ["test"], "predict": ["test"]}[stage]
         for split in splits:
             counts = self.label_counts(split)
@@ -106,40 +121,49 @@ class ShardDataModule(LightningDataModule):
                     f"{', '.join(self.roots)}: the {split} split has {counts[0]} real and {counts[1]} fake images{after}; "
                     "training needs both classes. Add a root that holds the missing class."
                 )
+        self._check_cache(splits)
 
-    def _open(self) -> None:
-        tables, shards, columns, digests = [], [], [], []
-        for index, root in enumerate(self.roots):
-            table, listed = load_table(Path(root)), read_index(Path(root))
-            self._digests.append({shard["name"]: shard["sha256"] for shard in listed["shards"]})
-            if known := counted(listed.get("leaks", {}).get("counts", {})):
-                self.leaks[root] = known
-            names = (
-                table["shard"].combine_chunks().dictionary_encode()
-                if not pa.types.is_dictionary(table["shard"].type)
-                else table["shard"].combine_chunks()
+    def _check_cache(self, splits: list[str]) -> None:
+        """Raises where the cache could not hold what loaders of these splits read at once."""
+        world = self._ranks()[1]
+        on_node = world // getattr(self.trainer, "num_nodes", 1)  # ranks, which share the cache
+        needed = {}
+        for split in splits:
+            rows = self.rows(split)
+            shards = [self.contents.shards[shard] for shard in self._shards_of(rows)]
+            # a process holds the shards of its last batch until its next; the others may be AHEAD of it meanwhile
+            in_flight = self.batch_size * (1 + AHEAD) * self.num_workers
+            if split == "train":
+                needed[split] = bytes_at_once(shards, len(rows), self.window, in_flight)
+            else:  # ranks do not wait for one another
+                needed[split] = on_node * bytes_at_once(shards, len(rows), 1, in_flight)
+                needed[split] = min(needed[split], bytes_at_once(shards, len(rows), None, 0))
+        if (total := sum(needed.values())) > self.cache.limit:
+            parts = ", ".join(f"{split} {size / 1e9:.3g} GB" for split, size in needed.items())
+            shuffled = (
+                "all shards, which are shuffled together" if self.window is None else f"two windows of {self.window} shards"
             )
-            columns.append((np.asarray(names.indices) + len(shards), np.full(len(table), index)))
-            shards += [Path(root) / name for name in names.dictionary.to_pylist()]
-            digests += [self._digests[index][name] for name in names.dictionary.to_pylist()]
-            tables.append(table.set_column(table.schema.get_field_index("shard"), "shard", names.cast(pa.string())))
-        self._table = pa.concat_tables(tables, promote_options="default")
-        column = lambda name: self._table[name].to_numpy()  # noqa: E731
-        self.contents = Contents(
-            shards=shards,
-            shard=np.concatenate([shard for shard, _ in columns]).astype(np.int32),
-            offset=column("offset"),
-            length=column("length"),
-            label=column("label").astype(np.int8),
-            root=np.concatenate([root for _, root in columns]).astype(np.int16),
-            sha256=digests,
-        )
-        split = self._table["split"].to_numpy(zero_copy_only=False)
-        self._rows = {name: np.flatnonzero(split == name) for name in ("train", "val", "test")}
+            raise ValueError(
+                f"data.cache.gb={self.cache.gb:g} does not hold what is read at once of remote shards: {parts}"
+                f"{f' ({shuffled})' if 'train' in needed else ''}. Set data.cache.gb={1.05 * total / 1e9:.3g} or more"
+                f"{', or a smaller data.window.' if 'train' in needed else '.'}"
+            )
+
+    @property
+    def contents(self) -> Contents:
+        return self.catalogue.contents
+
+    @property
+    def leaks(self) -> dict[str, str]:
+        """Of each root that was prepared with --allow-leaks: how often splits share pictures."""
+        return self.catalogue.leaks
 
     def rows(self, split: str) -> np.ndarray:
-        """(R,) rows of a split, in the order of the table."""
-        return self._rows[split]
+        """(R,) rows of a split, in the order of the tables."""
+        return self.catalogue.rows[split]
+
+    def _shards_of(self, rows: np.ndarray) -> np.ndarray:
+        return np.flatnonzero(np.bincount(self.contents.shard[rows]))
 
     def label_counts(self, split: str) -> tuple[int, int]:
         """Real and fake images of a split; in training as an epoch shows them: roots by weight, a share of the real forged."""
@@ -151,34 +175,41 @@ class ShardDataModule(LightningDataModule):
 
     def describe(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """What the table knows of `rows`: key, path, split, source, method, group (the family), as arrays of str."""
-        lines = self._table.take(np.asarray(rows))
-        names = {"key": "key", "path": "path", "split": "split", "source": "source", "method": "method", "group": "family"}
-        return {name: lines[column].to_numpy(zero_copy_only=False).astype(str) for name, column in names.items()}
+        return self.catalogue.describe(rows)
 
     def fingerprints(self, rows: np.ndarray) -> np.ndarray:
         """(R,) int64 of the bytes of each picture's file: the head of its SHA-256."""
-        return np.array([int(digest[:15], 16) for digest in self._table["sha256"].take(np.asarray(rows)).to_pylist()], np.int64)
+        return self.catalogue.fingerprints(rows)
 
     def state_dict(self) -> dict[str, Any]:
+        """What a run is trained on, and how much of it could not be decoded: rank 0's counts, as the ceiling is a share."""
+        return {"data": self._record(), "shown": self.faults.shown, "undecodable": self.faults.lost}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if self.trainer is not None and self.trainer.state.fn == "fit":  # what is judged may be anything
+            check_same(state_dict["data"], self._record())
+        self.faults.shown, self.faults.lost = state_dict["shown"], state_dict["undecodable"]
+
+    def _record(self) -> dict[str, Any]:
         return record(
             self.roots,
-            self._digests,
+            self.catalogue.digests,
             self.contents,
             self.rows("train"),
             **{"data.batch_size": self.batch_size, "data.seed": self.seed, "data.window": self.window},
             **{"trainer.limit_train_batches": self.trainer.limit_train_batches},
         )
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if self.trainer.state.fn == "fit":  # what is judged may be anything
-            check_same(state_dict, self.state_dict())
-
     def _splits_text(self) -> str:
-        return ", ".join(f"{name} {len(rows)}" for name, rows in self._rows.items())
+        return ", ".join(f"{name} {len(rows)}" for name, rows in self.catalogue.rows.items())
 
     def _name(self, row: int) -> str:
+        key, path, _ = self._facts(row)
+        return f"{key} ({path})"
+
+    def _facts(self, row: int) -> tuple[str, str, str]:
         facts = self.describe(np.array([row]))
-        return f"{facts['key'][0]} ({facts['path'][0]})"
+        return tuple(str(facts[name][0]) for name in ("key", "path", "split"))
 
     def _ranks(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -193,16 +224,17 @@ class ShardDataModule(LightningDataModule):
             )
         rows = self.rows("train")
         weights = list(self.roots.values())
-        order = partial(
-            epoch_order, rows, self.contents.shard[rows], self.contents.root[rows], weights, self.seed, window=self.window
-        )
-        num_rows = len(order(epoch=0))
+        of_rows = rows, self.contents.shard[rows], self.contents.root[rows], weights, self.seed
+        order = partial(epoch_order, *of_rows) if self.window is None else Windows(*of_rows, self.window)
+        num_rows = len(order(0))
         if num_rows < self.batch_size:
             raise ValueError(
                 f"the train split shows {num_rows} images an epoch, fewer than data.batch_size={self.batch_size}. Lower it."
             )
-        sampler = TrainSampler(lambda epoch: order(epoch=epoch), num_rows, self.batch_size, rank, world, self._position)
-        return self._loader(sampler, self.batch_size // world, self.augment, training=True)
+        sampler = TrainSampler(order, num_rows, self.batch_size, rank, world, self._position)
+        shards = self._shards_of(rows)
+        windows = partial(_same, [shards]) if self.window is None else order.shards
+        return self._loader(sampler, self.batch_size // world, self.augment, True, Schedule(windows, 1, repeats=True))
 
     def _position(self, num_batches: int) -> tuple[int, int]:
         if self.trainer is None or self.trainer.overfit_batches:  # the same batches again and again
@@ -224,18 +256,21 @@ class ShardDataModule(LightningDataModule):
     def _eval_loader(self, split: str) -> DataLoader:
         rank, world = self._ranks()
         rows = self.rows(split)
-        if len(rows) < world:
-            raise ValueError(
-                f"the {split} split has {len(rows)} images for {world} ranks; each rank needs one. Use at most {len(rows)}."
-            )
-        batch_size = max(1, self.batch_size // world // self.view.num_crops)  # in crops, a batch is as large as in training
+        rows = rows[np.argsort(self.contents.shard[rows], kind="stable")]  # as they lie but for tables put together by hand
+        # cut alike for any number of ranks; a rank judges without gradients, so that it holds more than in training
+        batch_size = max(1, min(self.batch_size, JUDGED_AT_ONCE) // self.view.num_crops)
         stages = self.corruption or (self.val_augment if split == "val" else [])
-        return self._loader(EvalSampler(rows, batch_size, rank, world), batch_size, stages, training=False)
+        shards = self._shards_of(rows)
+        schedule = Schedule(partial(_same, np.split(shards, np.arange(1, len(shards)))), EVAL_AHEAD, repeats=False)
+        return self._loader(EvalSampler(rows, batch_size, rank, world), batch_size, stages, False, schedule)
 
-    def _loader(self, sampler: TrainSampler | EvalSampler, batch_size: int, stages: Sequence, training: bool) -> DataLoader:
+    def _loader(
+        self, sampler: TrainSampler | EvalSampler, batch_size: int, stages: Sequence, training: bool, schedule: Schedule
+    ) -> DataLoader:
         """`batch_size` of this rank."""
+        files = ShardFiles(self.contents.shards, self.cache, schedule)
         # every run is judged on the same pictures, whatever its seed
-        dataset = ShardDataset(self.contents, self.view, stages, self.seed if training else 0, training, self._name)
+        dataset = ShardDataset(self.contents, self.view, stages, self.seed if training else 0, training, self._name, files)
         if not self.num_workers:
             return DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, pin_memory=torch.cuda.is_available())
         forked = multiprocessing.get_context().get_start_method() == "fork"  # the others share no anonymous memory
@@ -252,25 +287,58 @@ class ShardDataModule(LightningDataModule):
         )
 
     def check_ledger(self, split: str, rows: np.ndarray, complete: bool = True) -> None:
-        """Raises unless an evaluation judged each row of the split exactly once (at most once if it was cut short)."""
+        """Raises unless an evaluation judged each row of the split exactly once (at most once if it was cut short).
+
+        Called on all ranks. What cannot be decoded is excused within a fit alone, up to data.max_undecodable.
+        """
         unique, count = np.unique(rows, return_counts=True)
         if (count > 1).any():
             raise RuntimeError(
                 f"{(count > 1).sum()} images of the {split} split were judged twice, "
                 f"first {self._name(int(unique[count > 1][0]))}."
             )
-        missing = np.setdiff1d(self.rows(split), unique)
+        lost = np.intersect1d(self.rows(split), self._undecodable())
+        if len(lost) and not self._borne(len(lost) / len(self.rows(split))):
+            raise ValueError(
+                f"{len(lost)} of {len(self.rows(split))} images of the {split} split cannot be decoded and have no verdict, "
+                f"first {self._name(int(lost[0]))}; {TABLE} in the run folder names all. Prepare those shards again "
+                "(dfd prepare SOURCE --out FOLDER --overwrite)."
+            )
+        missing = np.setdiff1d(np.setdiff1d(self.rows(split), unique), lost)
         if complete and len(missing):
             raise RuntimeError(
                 f"{len(missing)} of {len(self.rows(split))} images of the {split} split were not judged, "
                 f"first {self._name(int(missing[0]))}."
             )
 
+    def _borne(self, share: float) -> bool:
+        return self.trainer is not None and self.trainer.state.fn == "fit" and share <= self.faults.ceiling
+
+    def _undecodable(self) -> np.ndarray:
+        """Rows that any rank could not decode."""
+        everyone = [self.faults.rows]
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            everyone = [set() for _ in range(torch.distributed.get_world_size())]
+            torch.distributed.all_gather_object(everyone, self.faults.rows)
+        return np.array(sorted(set().union(*everyone)), np.int64)
+
     def on_before_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        batch = dict(batch)
+        faults = batch.pop("faults", [])
+        if self.trainer is not None and self.trainer.training:
+            self.faults.shown += int((batch["row"] >= 0).sum()) + len(faults)
+        if faults:
+            self._take(faults)
         if self.mix is None or not self.trainer.training:
             return batch
         # here the rows are at hand; to ask the device for them would be to wait for the step that it is busy with
         return {**batch, "rng": np.random.default_rng((self.seed, *batch["row"].tolist()))}
+
+    def _take(self, faults: list[tuple[int, str]]) -> None:
+        self.faults.note(faults, Path(self.trainer.default_root_dir))
+        if self.trainer.training:
+            epoch = self.trainer.num_training_batches * self.batch_size // self.trainer.world_size
+            self.faults.count(len(faults), epoch, Path(self.trainer.default_root_dir))
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> Batch:
         image, rng = batch["image"], batch.pop("rng", None)
@@ -289,7 +357,7 @@ class ToyDataModule(ShardDataModule):
         picture: side of a picture in pixels.
         toy_seed: of the drawings.
         folder: where the shards go; by default the cache folder ($DFD_CACHE or ~/.cache/dfd).
-        view, batch_size, augment, val_augment, corruption, mix, num_workers, seed: as in `ShardDataModule`.
+        view, batch_size, augment, val_augment, corruption, mix, num_workers, seed, max_undecodable: as in `ShardDataModule`.
     """
 
     def __init__(
@@ -306,13 +374,21 @@ class ToyDataModule(ShardDataModule):
         mix: Mix = None,
         num_workers: int = 2,
         seed: int = 0,
+        max_undecodable: float = 0.01,
     ):
         self.toy = {"num_images": num_images, "size": picture, "seed": toy_seed}
         root = Path(folder) if folder else toy_root(**self.toy)
-        super().__init__(str(root), view, batch_size, augment, val_augment, corruption, mix, num_workers, None, seed)
+        super().__init__(
+            str(root), view, batch_size, augment, val_augment, corruption, mix, num_workers,
+            seed=seed, max_undecodable=max_undecodable,
+        )  # fmt: skip
 
     def prepare_data(self) -> None:
         make_toy(Path(next(iter(self.roots))), **self.toy)
+
+
+def _same(windows: list[np.ndarray], epoch: int) -> list[np.ndarray]:
+    return windows
 
 
 def _stages(stages: Stages) -> list[Callable]:
@@ -329,3 +405,4 @@ def _forges(stage: Stage) -> float:
 def _one_thread(worker: int) -> None:
     cv2.setNumThreads(0)  # a worker is one process for one core
     torch.set_num_threads(1)
+    heed_parent_only()  # Slurm sends SIGTERM to every process of a job: a worker is needed to the end of the step

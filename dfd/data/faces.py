@@ -57,7 +57,10 @@ def find_weights(path: str | Path | None = None) -> Path | None:
     for named, origin in ((path, "the path given for it"), (os.environ.get(VARIABLE), f"the variable {VARIABLE}")):
         if named:
             if not Path(named).is_file():
-                raise ValueError(f"no face detector: {origin} names no file: {named}. Name YuNet's .onnx file.")
+                raise ValueError(
+                    f"no face detector: {origin} names no file: {named}. Name YuNet's .onnx file by --faces or {VARIABLE}, "
+                    "or leave both away and install dfd[faces], which brings it."
+                )
             return Path(named)
     try:
         file = Path(str(metadata.distribution(PACKAGE).locate_file(FILE)))

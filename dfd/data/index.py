@@ -13,6 +13,7 @@ import tarfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from dfd.data.decode import Undecodable, glance
 from dfd.data.leaks import perceptual_hash
 from dfd.data.look import MAX_BYTES
 from dfd.data.progress import progress
-from dfd.data.readers.row import IMAGE_SUFFIXES, LABEL_WORDS, SPLIT_WORDS, Reject, words
+from dfd.data.readers.row import IMAGE_SUFFIXES, LABEL_WORDS, SPLIT_WORDS, Reject, meant, words
 from dfd.data.report import Report
 from dfd.data.settle import settle
 from dfd.data.shards import SCHEMA, WRITER, Shard, made_by, read_index, remake, write_contents
@@ -88,7 +89,7 @@ def index_root(root: Path, workers: int | None = None, allow_leaks: bool = False
         "command": "index",
         "reader": "webdataset",
         "labels": dict(sorted(labels.items())),
-        "splits_from": settled.splits_from,
+        **settled.facts(),
     }
     write_contents(root, table, _counted(shards, table), facts, settled.num_rejected, settled.leaks.facts())
     return Report.of(root, read_index(root), seconds=time.monotonic() - start)
@@ -220,10 +221,17 @@ def _facts(handle: int, members: dict[str, tarfile.TarInfo]) -> tuple[dict[str, 
     told, where = facts.get("label"), "json.label"
     if told is None and "cls" in members:
         told, where = _read(handle, members["cls"], _MAX_CLS).decode("ascii", "replace").strip(), "cls"
+    if told is None and "label" not in facts:
+        raise Undecodable(_no_label(facts) if "json" in members else "neither a json with the key label nor a cls beside it")
     word = str(told).lower()
     if isinstance(told, (bool, float)) or word not in LABEL_WORDS:
         raise Undecodable(f"label {told!r} is none of real, fake, 0 (real), 1 (fake)")
     return {**facts, "label": LABEL_WORDS[word]}, f"{where} {word} as {LABELS[LABEL_WORDS[word]]}"
+
+
+def _no_label(facts: Mapping[str, Any]) -> str:
+    near = next((name for name in islice(facts, 100) if meant(name, ["label"])), "")
+    return f"no key label; it has: {', '.join(facts) or 'nothing':.200}" + (f". Is {near} meant for label?" if near else "")
 
 
 def _read(handle: int, member: tarfile.TarInfo, limit: int) -> bytes:

@@ -20,7 +20,7 @@ from dfd.data.decode import decode, glance
 from dfd.data.leaks import perceptual_hash
 from dfd.data.progress import progress
 from dfd.data.readers.row import Reject
-from dfd.data.report import Report, check_rejects, write_rejects
+from dfd.data.report import MAX_REJECTED, Report, write_rejects
 from dfd.data.shards import (
     SCHEMA,
     Shard,
@@ -79,19 +79,31 @@ def matched(root: Path, out: Path, match: Match, workers: int | None = None) -> 
     Pictures smaller than `match.size` are rejected: enlarged ones could be told from the rest. `out` is whole or not there.
 
     Raises:
-        ValueError: `root` holds no finished shards, `out` is not empty, or more than 5% of the pictures are too small.
+        ValueError: `root` holds no finished shards, `out` is not empty, or more than 5% of the pictures are too small; says
+            which size would do.
         OSError: disk full or unwritable, in words.
     """
     processes = num_processes(workers)
     table, index = load_table(root), read_index(root)
+    _check_sizes(root, table, match)
     with appearing_root(out) as part:
         rows, rejects, shards = _write_all(root, part, table, match, processes)
-        check_rejects(root, rejects, len(rows))
         write_rejects(part, rejects)
         facts = {"command": "match", "source": str(root.resolve()), **asdict(match), "of": index["made_by"]}
         made = pa.Table.from_pylist(sorted(rows, key=lambda row: (row["shard"], row["offset"])), SCHEMA)
         write_contents(part, made, shards, facts, len(rejects), index.get("leaks"))
     return Report.of(out, read_index(out))
+
+
+def _check_sizes(root: Path, table: pa.Table, match: Match) -> None:
+    sides = np.sort(pc.min_element_wise(table["width"], table["height"]).to_numpy())
+    small = int(np.searchsorted(sides, match.size))
+    if small > MAX_REJECTED * len(sides):
+        raise ValueError(
+            f"{root}: {small} of {len(sides)} pictures are smaller than size={match.size} ({MAX_REJECTED:.0%} may be; "
+            f"enlarged, they could be told from the rest). Choose a smaller size: the smallest side is {sides[0]}, and up to "
+            f"size={sides[int(MAX_REJECTED * len(sides))]} no more than {MAX_REJECTED:.0%} are left out."
+        )
 
 
 def _write_all(

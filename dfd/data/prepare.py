@@ -31,7 +31,7 @@ from dfd.data.settle import Settled, settle
 from dfd.data.shards import INDEX, SHARD_BYTES, TABLE, Shard, made_by, read_index, write_contents
 from dfd.data.splits import SPLITS
 from dfd.data.workers import Workers, num_processes
-from dfd.durable import PART, in_words, make_folder
+from dfd.durable import PART, folder_if_used, in_words
 
 
 def prepare(
@@ -78,8 +78,7 @@ def prepare(
     if (out / INDEX).is_file() and not overwrite:
         return _finished(source, out, reader, frames, margin)
     _check_free(out)
-    make_folder(out)
-    with alone(out, shared=part is not None):
+    with folder_if_used(out), alone(out, shared=part is not None):
         name = reader or recognise(source)
         print(f"{source}: read as {name}" + ("" if reader else ", recognised by its layout"), file=sys.stderr)
         plan, rejects = _read(source, name, frames)
@@ -109,7 +108,7 @@ def prepare(
             "reader": name,
             "shard_bytes": shard_bytes,
             "allow_leaks": allow_leaks,
-            "splits_from": settled.splits_from,
+            **settled.facts(),
         }
         if cutting:
             keep_sources(_root(source), plan, out)
@@ -136,6 +135,11 @@ def _check_folders(source: Path, out: Path) -> None:
         )
     if source.is_dir() and not any(source.iterdir()):
         raise ValueError(f"{source} is empty. Name the folder that holds the pictures.")
+    if made_by(source) and (source / TABLE).is_file():
+        raise ValueError(
+            f"{source} holds finished shards already: dfd fit takes them as they are (--data.roots). Did you mean --match? "
+            "For a second set of them, all cut and encoded alike, add --match jpeg=90,size=224."
+        )
     inner, outer = out.resolve(), (source if source.is_dir() else source.parent).resolve()
     if inner == outer or (source.is_dir() and outer in inner.parents) or inner in outer.parents:
         raise ValueError(
@@ -221,15 +225,17 @@ def _make(
     crew: Workers,
 ) -> tuple[Settled, pa.Table, list[Shard]]:
     """From the plan to the shards and their table."""
-    root, left_out = _root(source), []
+    root, about_files = _root(source), {}
     if cutting:
         cut_round(root, out / STATE, plan, cutting, crew)
+        num_files = len(rejects) + len(pc.unique(plan["path"]))
         plan, faults, left_out = cut_faces(source, out / STATE, plan)
-        root, rejects = str((out / STATE / FACES).resolve()), rejects + faults
+        about_files = {"left_out": left_out, "lost": rejects + faults, "num_files": num_files}
+        root, rejects = str((out / STATE / FACES).resolve()), []
     table = look_round(root, out, plan, crew)
     unread = table.filter(pc.not_equal(table["reason"], "")).select(["path", "reason"]).to_pylist()
     rejects = rejects + [Reject(**line) for line in unread]
-    settled = settle(source, out, table.filter(pc.equal(table["reason"], "")), rejects, allow_leaks, left_out)
+    settled = settle(source, out, table.filter(pc.equal(table["reason"], "")), rejects, allow_leaks, **about_files)
     table = with_shards(settled.table, shard_bytes)
     _check_space(out, table)
     return settled, *write_round(root, out, table, crew)

@@ -29,6 +29,17 @@ def progress(total: int, what: str) -> Iterator[Callable[[int], None]]:
         now = time.monotonic()
         if now - last >= _EVERY:
             last = now
-            print(f"{what}: {done} of {total}, {done / (now - start):.0f}/s", file=sys.stderr, flush=True)
+            print(f"{what}: {done} of {total}{_pace(done, total, now - start)}", file=sys.stderr, flush=True)
 
     yield advance
+
+
+def _pace(done: int, total: int, seconds: float) -> str:
+    """How fast it goes, and where that is slow how long it will take."""
+    if done >= seconds:
+        return f", {done / seconds:.0f}/s"
+    if not done:
+        return ""
+    each = seconds / done
+    left = each * (total - done)
+    return f", {each:.1f} s each, about {f'{left:.0f} s' if left < 100 else f'{left / 60:.0f} min'} left"

@@ -36,6 +36,8 @@ class Report:
     shards: int
     reader: str
     splits_from: dict[str, str] = field(default_factory=dict)  # "source", "train", "hash" or "": dfd.data.splits.splits_from
+    dealt: dict[str, int] = field(default_factory=dict)  # families that went by their hash: Settled.dealt
+    lent: list[dict[str, str]] = field(default_factory=list)  # those that another split needed: dfd.data.splits.Lent
     labels: dict[str, int] = field(default_factory=dict)  # how the labels of shards made elsewhere were read, and how often
     reasons: str = ""  # why files were rejected
     leaks: dict[str, int] = field(default_factory=dict)  # kinds of relation across official splits, and how often
@@ -49,7 +51,8 @@ class Report:
         made_by = index["made_by"]
         return cls(
             out, index["images"], index["rejected"], index["classes"], index["splits"], index["families"],
-            len(index["shards"]), made_by.get("reader", ""), made_by.get("splits_from", {}), made_by.get("labels", {}),
+            len(index["shards"]), made_by.get("reader", ""), made_by.get("splits_from", {}), made_by.get("dealt", {}),
+            made_by.get("lent", []), made_by.get("labels", {}),
             commonest(read_rejects(out).values()), index["leaks"].get("counts", {}),
             cut=made_by.get("cut", {}), **happened,
         )  # fmt: skip
@@ -66,9 +69,11 @@ class Report:
             lines.append(f"What was rejected and why: {self.out / REJECTED}. Most often: {self.reasons}.")
         if self.cut:
             frames = f"{self.cut['frames']} frames a video, " if self.cut["frames"] else ""
+            left = self.cut["left_out"]
+            why = "no face, too small, a forged one beside a real one, or people of whom nothing says who is forged"
             lines.append(
-                f"Faces cut out: {frames}squares of {self.cut['margin']:g} times the face, as PNG. {self.cut['left_out']} were "
-                f"left out (no face in the frame, too small, or a forged one beside a real one): {REJECTED} lists each."
+                f"Faces cut out: {frames}squares of {self.cut['margin']:g} times the face, as PNG."
+                + (f" {left} were left out ({why}): {REJECTED} lists each." if left else "")
             )
         if self.misnamed:
             lines.append(
@@ -83,6 +88,11 @@ class Report:
         lines = []
         if self.splits_from.get("val") == "train" and any(self.splits["val"].values()):
             lines.append("The source states no val split: val is a tenth of its training families, picked by their hash.")
+        lines += [
+            f"By the hash alone {one['split']} had no {one['label']} image: one family came to it from {one['home']}, the "
+            "nearest by its hash."
+            for one in self.lent
+        ]
         lacking = [split for split, count in self.splits.items() if not all(count.values())]
         for split in lacking:
             real, fake = self.splits[split].values()
@@ -96,8 +106,8 @@ class Report:
 
     def _why(self, split: str) -> str:
         return {
-            "hash": f": the hash deals whole families 80/10/10, and {self.families} are few",
-            "train": f": the source states none, and the hash that picks a tenth of its {self.families} families found too few",
+            "hash": f": the hash deals whole families 80/10/10, and {self.dealt.get('hash', self.families)} are few",
+            "train": f": the source states none, and its {self.dealt.get('train', 'few')} training families give none to spare",
             "": ": the source states none",
         }.get(self.splits_from.get(split, "source"), "")
 
@@ -127,12 +137,12 @@ def commonest(reasons: Iterable[str]) -> str:
     return "; ".join(f"{count} x {reason}" for reason, count in Counter(reason[:100] for reason in reasons).most_common(3))
 
 
-def check_rejects(source: Path, rejects: Sequence[Reject], num_good: int) -> None:
+def check_rejects(source: Path, rejects: Sequence[Reject], num_good: int, unit: str = "files") -> None:
     """Raises ValueError where more than MAX_REJECTED of a source is unusable: then something else is wrong."""
-    share = len(rejects) / (len(rejects) + num_good)
+    share = len(rejects) / max(len(rejects) + num_good, 1)
     if share > MAX_REJECTED:
         raise ValueError(
-            f"{source}: {len(rejects)} of {len(rejects) + num_good} files were rejected ({share:.1%}; {MAX_REJECTED:.0%} may "
+            f"{source}: {len(rejects)} of {len(rejects) + num_good} {unit} were rejected ({share:.1%}; {MAX_REJECTED:.0%} may "
             f"be). Most often: {commonest(reject.reason for reject in rejects)}. {REJECTED} in the output folder names them "
             "all: mend them, or take them out of the source."
         )
@@ -144,6 +154,6 @@ def check_classes(source: Path, table: pa.Table, rejects: Sequence[Reject]) -> N
     if not all(count.values()):
         why = f" ({commonest(reject.reason for reject in rejects)})" if rejects else ""
         raise ValueError(
-            f"{source}: {count['real']} real and {count['fake']} fake pictures, {len(rejects)} rejected{why}. A detector needs "
-            "both classes; check the names of the folders or the label column."
+            f"{source}: {count['real']} real and {count['fake']} fake pictures, {len(rejects)} rejected or left out{why}. A "
+            "detector needs both classes; check the names of the folders or the label column."
         )

@@ -240,8 +240,11 @@ def remake(root: Path) -> str:
     return f"dfd index {root}"
 
 
-def load_table(root: Path) -> pa.Table:
+def load_table(root: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """samples.parquet of finished shards, one line a sample, columns as in SCHEMA; all shards are there in their full size.
+
+    Args:
+        columns: the ones to read, shard, offset and length among them; None reads all.
 
     Raises:
         ValueError: what is wrong with `root`, and what to do.
@@ -253,12 +256,14 @@ def load_table(root: Path) -> pa.Table:
         raise ValueError(f"{root}: {TABLE} is missing. {remedy}")
     try:
         check_size(root / TABLE, index)
-        table = pq.read_table(root / TABLE)
+        known = pq.read_schema(root / TABLE).names
+        missing = [name for name in SCHEMA.names if name not in known]
+        table = None if missing else pq.read_table(root / TABLE, columns=columns)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{root / TABLE} cannot be read ({error}). {remedy}") from error
     except ValueError as error:
         raise ValueError(f"{root / TABLE} is not as dfd writes it: {error}. {remedy}") from error
-    if missing := [name for name in SCHEMA.names if name not in table.column_names]:
+    if missing:
         raise ValueError(f"{root / TABLE} lacks the columns {', '.join(missing)}. {remedy}")
     for shard in index["shards"]:
         path = root / shard["name"]

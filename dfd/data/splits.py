@@ -6,7 +6,12 @@ two families.
 """
 
 import hashlib
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
+from itertools import product
+from typing import NamedTuple
+
+from dfd.batch import FAKE, LABELS, REAL
 
 SPLITS = ("train", "val", "test")
 _UPPER = (0.8, 0.9, 1.0)
@@ -49,9 +54,14 @@ def families(groups: Sequence[Sequence[str]], sha256: Sequence[str], near: Itera
     return [sets.find(first)[1] for first, *_ in identities]
 
 
+def _draw(family: str) -> float:
+    """In [0, 1), by the family's name alone."""
+    return int.from_bytes(hashlib.sha256(family.encode()).digest()[:8], "big") / 2**64
+
+
 def hashed_split(family: str) -> str:
     """80/10/10 by the family's name alone, so adding data moves nobody else."""
-    draw = int.from_bytes(hashlib.sha256(family.encode()).digest()[:8], "big") / 2**64
+    draw = _draw(family)
     return next(split for split, upper in zip(SPLITS, _UPPER, strict=True) if draw < upper)
 
 
@@ -73,6 +83,67 @@ def draw_val(family: Sequence[str], split: Sequence[str]) -> list[str]:
     return [
         "val" if home == "train" and hashed_split(name) == "val" else home for name, home in zip(family, split, strict=True)
     ]
+
+
+class Lent(NamedTuple):
+    """A family that went to a split which would have had no picture of a class."""
+
+    family: str
+    split: str  # where it is now
+    label: str  # the class that was lacking: real or fake
+    home: str  # the split that it left
+
+
+def with_both_classes(
+    family: Sequence[str], label: Sequence[int], split: Sequence[str], official: Sequence[str | None]
+) -> tuple[list[str], list[Lent]]:
+    """The same splits, but none that the hash deals lacks a class, as far as there are families enough.
+
+    What is lacking comes with the family whose hash is nearest to the split's share of the circle of hashes, out of a split
+    that keeps all its classes without it. So at most one family a split and class is elsewhere than its hash says, none in a
+    set of some size, and it is a function of the set alone. Official splits are as they were, save that training families
+    may go to a val that is drawn from them, and back.
+
+    Args:
+        family, label, split, official: of each picture; `split` as `assign_splits` and `draw_val` have it.
+    """
+    origin = splits_from(official)
+    dealt = [name for name in SPLITS if origin[name] in ("hash", "train")]
+    # families in each split, by class
+    held = Counter((home, mine) for _, home, mine in set(zip(family, split, label, strict=True)))
+    if all(held[home, mine] for home in dealt for mine in (REAL, FAKE)):
+        return list(split), []
+    classes, homes, stated = defaultdict(set), defaultdict(set), defaultdict(set)
+    for name, mine, home, told in zip(family, label, split, official, strict=True):
+        classes[name].add(mine)
+        homes[name].add(home)
+        stated[name] |= {told} - {None}
+    # families that official splits tear stay so
+    home_of = {name: next(iter(splits)) for name, splits in homes.items() if len(splits) == 1}
+    lent: dict[str, Lent] = {}
+
+    def may_go(name: str, to: str) -> bool:
+        drawn = origin["val"] == "train" and stated[name] == {"train"}
+        within = ("train", "val") if drawn else () if stated[name] else SPLITS
+        here = home_of[name]
+        return here != to and here in within and to in within and all(held[here, mine] > 1 for mine in classes[name])
+
+    for to, mine in product(dealt, (REAL, FAKE)):
+        fitting = [name for name in home_of if mine in classes[name] and name not in lent and may_go(name, to)]
+        if held[to, mine] or not fitting:
+            continue
+        name = min((_distance(name, to), name) for name in fitting)[1]
+        lent[name] = Lent(name, to, LABELS[mine], home_of[name])
+        held.subtract((home_of[name], one) for one in classes[name])
+        held.update((to, one) for one in classes[name])
+    return [lent[name].split if name in lent else home for name, home in zip(family, split, strict=True)], [*lent.values()]
+
+
+def _distance(family: str, split: str) -> float:
+    """From a family's hash to those that the split has by right, around the circle."""
+    draw, at = _draw(family), SPLITS.index(split)
+    lower, upper = (0.0, *_UPPER)[at], _UPPER[at]
+    return 0.0 if lower <= draw < upper else min((lower - draw) % 1, (draw - upper) % 1)
 
 
 def splits_from(official: Sequence[str | None]) -> dict[str, str]:

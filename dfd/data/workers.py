@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
 
@@ -41,6 +43,10 @@ class Workers:
         if method == "forkserver":
             context.set_forkserver_preload(["__main__", prepared])
         self.count = count
+        if method == "forkserver":
+            resource_tracker.ensure_running()  # when it starts, it unblocks the signal
+            with _undisturbed():  # while the server imports what is prepared, Ctrl-C would get a traceback of it
+                forkserver.ensure_running()
         self._pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin)
 
     def __enter__(self) -> "Workers":
@@ -60,7 +66,8 @@ class Workers:
         running: set[Future] = set()
         try:
             for task in tasks:
-                running.add(self._pool.submit(function, task))
+                with _undisturbed():  # it may start a process, and half started nobody waits for it
+                    running.add(self._pool.submit(function, task))
                 if len(running) > 2 * self.count:  # one task waits for each worker
                     done, running = wait(running, return_when=FIRST_COMPLETED)
                     yield from (future.result() for future in done)
@@ -72,6 +79,24 @@ class Workers:
                 "a worker process was killed, perhaps for want of memory. Run the same command again (it goes on where it "
                 f"stopped), with fewer workers than {self.count} if it happens again."
             ) from error
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C waits until the block is done, and reaches no process that starts in it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))  # other threads may take the signal
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # is inherited by what starts
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if came:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _begin() -> None:

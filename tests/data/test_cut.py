@@ -10,6 +10,7 @@ import sys
 import tarfile
 import time
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,9 @@ from real_slurm import submit, wait_for
 
 from dfd.batch import FAKE, REAL
 from dfd.data import prepare as module
-from dfd.data.cut.track import box_at, find_track
+from dfd.data.cut.cutter import Cut, Missing, cut_videos
+from dfd.data.cut.people import clearly_largest, is_present
+from dfd.data.cut.track import box_at, find_tracks
 from dfd.data.cut.video import count_frames, evenly_spaced, frames_at
 from dfd.data.decode import Undecodable, decode
 from dfd.data.faces import Face, FaceDetector, crop_box
@@ -32,6 +35,7 @@ av = pytest.importorskip("av", reason="PyAV is not installed: pip install 'dfd[v
 HEIGHT, WIDTH, SIDE = 240, 352, 160
 
 
+@cache
 def face(number: int) -> np.ndarray:
     """A drawn portrait (SIDE, SIDE, 3); even numbers are real."""
     return decode(draw_sample(number, 60, SIDE, 0)["image_bytes"])
@@ -53,11 +57,12 @@ def told(image: np.ndarray) -> int:
     return sum(int(image[4, bit * 8 + 4].mean() > 127) << bit for bit in range(16))
 
 
-def film(path: Path, frames: list[np.ndarray], codec: str = "libx264", container: str | None = None) -> Path:
+def film(path: Path, frames: list[np.ndarray], codec: str = "libx264", container: str | None = None, options=None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", format=container) as file:
         stream = file.add_stream(codec, rate=25)
         stream.width, stream.height, stream.pix_fmt = frames[0].shape[1], frames[0].shape[0], "yuv420p"
+        stream.options = options or {}
         for pixels in frames:
             file.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")))
         file.mux(stream.encode())
@@ -153,6 +158,74 @@ def test_corrupt_videos_say_what_is_wrong(tmp_path):
             list(frames_at(io.BytesIO(data), evenly_spaced(count_frames(io.BytesIO(data)), 8)))
 
 
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.33])
+@pytest.mark.parametrize(("codec", "suffix", "options"), [("libx264", "mp4", {}), ("mjpeg", "avi", {"strict": "unofficial"})])
+def test_damage_that_a_player_would_paint_over_is_told(codec, suffix, options, share, tmp_path):
+    rng = np.random.default_rng(0)
+    noisy = [np.clip(image + rng.integers(-20, 20, image.shape), 0, 255).astype(np.uint8) for image in moving(0, 30)]
+    data = bytearray(film(tmp_path / f"clip.{suffix}", noisy, codec, options=options).read_bytes())
+    start = int(len(data) * share)
+    data[start : start + 2000] = bytes(byte ^ 0x55 for byte in data[start : start + 2000])
+    with pytest.raises(Undecodable, match="damaged video"):
+        list(frames_at(io.BytesIO(data), evenly_spaced(count_frames(io.BytesIO(data)), 8)))
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "options"),
+    [
+        ("libx264", "mp4", {"slices": "4", "bf": "3"}),
+        ("libx264", "mkv", {"x264-params": "open-gop=1:keyint=20:bframes=3"}),
+        ("libx264", "mp4", {"x264-params": "sliced-threads=1:threads=4:intra-refresh=1"}),
+        ("libx264", "mp4", {"x264-params": "tff=1"}),
+        ("libx264", "avi", {"bf": "2"}),
+        ("mpeg4", "avi", {"bf": "2"}),
+        ("mpeg4", "avi", {"ps": "400"}),
+        ("libx265", "mp4", {"x265-params": "log-level=0:slices=3"}),
+        ("libvpx", "webm", {"deadline": "realtime", "cpu-used": "8"}),
+        ("libsvtav1", "mp4", {"preset": "10"}),
+    ],
+)
+def test_healthy_videos_of_many_kinds_are_read_whole(codec, suffix, options, tmp_path):
+    if codec not in av.codecs_available:
+        pytest.skip(f"this PyAV has no {codec}")
+    path = film(tmp_path / f"clip.{suffix}", [frame(0, at) for at in range(45)], codec, options=options)
+    with open(path, "rb") as file:
+        assert count_frames(file) == 45
+        assert [told(image) for _, image in frames_at(file, range(45))] == list(range(45))
+
+
+def recut(path: Path, to: Path, first: int, hidden: float = 0.0) -> Path:
+    """The packets of a video from number `first` on, not encoded anew, as `ffmpeg -c copy` writes them; the first `hidden`
+    seconds of them are hidden by an edit list."""
+    with av.open(str(path)) as source, av.open(str(to), "w") as file:
+        stream = file.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.size][first:]
+        start = packets[0].pts + int(hidden / packets[0].time_base)
+        for packet in packets:
+            packet.pts, packet.dts, packet.stream = packet.pts - start, packet.dts - start, stream
+            file.mux(packet)
+    return to
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+@pytest.mark.parametrize("gop", ["keyint=20:bframes=3", "keyint=20:bframes=3:open-gop=1"])
+def test_a_clip_that_begins_between_key_frames_begins_at_the_next(gop, suffix, tmp_path):
+    whole = film(tmp_path / "whole.mp4", [frame(0, at) for at in range(80)], options={"x264-params": f"{gop}:scenecut=0"})
+    with open(recut(whole, tmp_path / f"clip.{suffix}", 25), "rb") as file:
+        assert count_frames(file) == 40
+        found = list(frames_at(file, range(40)))
+    assert [number for number, _ in found] == list(range(40))
+    assert [told(image) for _, image in found] == list(range(40, 80))
+
+
+def test_frames_that_an_edit_list_hides_do_not_count(tmp_path):
+    whole = film(tmp_path / "whole.mp4", [frame(0, at) for at in range(40)], options={"bf": "2"})
+    with open(recut(whole, tmp_path / "clip.mp4", 0, hidden=0.4), "rb") as file:
+        count = count_frames(file)
+        shown = [told(image) for _, image in frames_at(file, range(count))]
+    assert 25 <= count <= 32 and shown == list(range(40 - count, 40))
+
+
 # track
 
 
@@ -160,13 +233,13 @@ def faces(*boxes: tuple[float, float, float, float]) -> list[Face]:
     return [Face(box, 0.9, np.zeros((5, 2))) for box in boxes]
 
 
-def test_a_track_follows_one_person():
+def test_a_track_follows_one_person_and_the_most_prominent_comes_first():
     near, far = (100, 100, 60, 60), (300, 100, 40, 40)
     frames = [faces(near, far), faces(far, near), faces(far), faces((120, 100, 60, 60), far)]
-    assert find_track(frames) == [0, 1, None, 0], "the larger one, although listed second and once not seen"
-    assert find_track([faces((0, 0, 90, 90)), faces(far), faces(far), []]) == [0, None, None, None]
-    assert find_track([faces((0, 0, 30, 30)), faces(far), faces(far), []]) == [None, 0, 0, None]
-    assert find_track([[], []]) == [None, None]
+    assert find_tracks(frames) == [[0, 1, None, 0], [1, 0, 0, 1]], "the larger one, although listed second and once not seen"
+    assert find_tracks([faces((0, 0, 90, 90)), faces(far), faces(far), []])[0] == [0, None, None, None]
+    assert find_tracks([faces((0, 0, 30, 30)), faces(far), faces(far), []])[0] == [None, 0, 0, None]
+    assert find_tracks([[], []]) == []
 
 
 def test_boxes_between_frames():
@@ -256,7 +329,7 @@ def test_class_folders_and_tables_of_videos(tmp_path, yunet):
     (tmp_path / "set/real/empty.mp4").write_bytes(b"")
     with pytest.raises(ValueError, match=r"4 videos\. Say how many frames of each are to be taken: --frames 16"):
         prepare(tmp_path / "set", tmp_path / "out", faces=yunet)
-    with pytest.raises(ValueError, match="1 of 7 files were rejected"):
+    with pytest.raises(ValueError, match="1 of 4 files were rejected"):
         prepare(tmp_path / "set", tmp_path / "out", frames=2, faces=yunet, workers=1)
     assert listed(tmp_path / "out") == {"real/empty.mp4": "empty file"}
     (tmp_path / "set/real/empty.mp4").unlink()
@@ -322,9 +395,117 @@ def test_faces_too_small_are_left_out(tmp_path, yunet):
     film(tmp_path / "set/real/a.mp4", [frame(0, at, (large, 10, 40)) for at in range(10)])
     film(tmp_path / "set/fake/b.mp4", [frame(0, at, (face(1), 10, 40)) for at in range(10)])
     film(tmp_path / "set/fake/c.mp4", [frame(0, at, (small, 100, 100)) for at in range(10)])
-    with pytest.raises(ValueError, match="1 of 5 files were rejected"):
+    with pytest.raises(ValueError, match="1 of 3 files were rejected"):
         prepare(tmp_path / "set", tmp_path / "out", frames=2, faces=yunet, workers=1)
     assert listed(tmp_path / "out")["fake/c.mp4"] == "no face of 32 pixels in any of the 2 frames looked at"
+
+
+def test_a_lost_video_counts_as_one_of_the_videos_however_many_frames_the_others_give(tmp_path, yunet):
+    for number in range(10):
+        film(tmp_path / "set" / ("real", "fake")[number % 2] / f"{number}.mp4", moving(number, 6))
+    (tmp_path / "set/fake/3.mp4").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"1 of 10 files were rejected \(10.0%; 5% may be\)"):
+        prepare(tmp_path / "set", tmp_path / "out", frames=3, faces=yunet, workers=1)
+
+
+def test_a_video_that_is_damaged_late_gives_no_face(tree, tmp_path, yunet):
+    """What was cut before the damage showed would stay in the shards of a video that is listed as rejected."""
+    (path,) = tree.glob("manipulated_sequences/Deepfakes/c23/videos/001_000.mp4")
+    line = {"path": str(path.relative_to(tree)), "label": FAKE, "mask": None}
+    original = {"path": "original_sequences/youtube/c23/videos/001.mp4", "label": REAL, "mask": None}
+    whole = path.read_bytes()
+    root = tmp_path / "set"
+    film(root / original["path"], moving(6, 60))
+    (root / line["path"]).parent.mkdir(parents=True)
+    at = whole.index(b"mdat") + (len(whole) - whole.index(b"mdat")) * 2 // 3
+    (root / line["path"]).write_bytes(whole[:at] + bytes(byte ^ 0x55 for byte in whole[at : at + 800]) + whole[at + 800 :])
+    found = [made for of, made in cut_videos(str(root), [original, line], 8, 1.3, FaceDetector(yunet)) if of is line]
+    assert [made.number for made in found] == [None] and "damaged video" in found[0].reason and found[0].fault
+
+
+# several people
+
+
+SMALL = 120
+
+
+def couple(at: int, large: int, small: int | None) -> np.ndarray:
+    """A frame of two people: a large one on the left, a smaller one on the right."""
+    right = [] if small is None else [(cv2.resize(face(small), (SMALL, SMALL), interpolation=cv2.INTER_AREA), 200, 60 + at)]
+    return frame(0, 0, (face(large), 10 + at, 40), *right)
+
+
+def is_of(image: np.ndarray, side: str) -> bool:
+    return (image.shape[0] < SMALL) == (side == "small")
+
+
+def squares_of(root: Path, yunet: Path, *lines: dict) -> dict[str, list[Cut | Missing]]:
+    found: dict[str, list[Cut | Missing]] = {line["path"]: [] for line in lines}
+    for line, made in cut_videos(str(root), lines, 8, 1.3, FaceDetector(yunet)):
+        found[line["path"]].append(made)
+    return found
+
+
+def listing(path: str, label: int, mask: str | None = None) -> dict:
+    return {"path": path, "label": label, "mask": mask}
+
+
+def test_of_two_people_the_one_is_cut_who_differs_from_the_original(tmp_path, yunet):
+    root = tmp_path / "set"
+    film(root / "two.mp4", [couple(at, 2, 4) for at in range(16)])
+    film(root / "right.mp4", [couple(at, 2, 5) for at in range(16)])
+    film(root / "left.mp4", [couple(at, 3, 4) for at in range(14)])  # ends early
+    film(root / "none.mp4", [couple(at, 2, 4) for at in range(16)], options={"crf": "30"})
+    film(root / "both.mp4", [couple(at, 3, 5) for at in range(16)])
+    fakes = [listing(f"{name}.mp4", FAKE) for name in ("right", "left", "none", "both")]
+    found = squares_of(root, yunet, listing("two.mp4", REAL), *fakes)
+    for name, side in (("two", "large"), ("right", "small"), ("left", "large")):
+        images = [made.image for made in found[f"{name}.mp4"]]
+        assert len(images) == 8 and all(is_of(image, side) for image in images), name
+    for name in ("none", "both"):
+        (missing,) = found[f"{name}.mp4"]
+        assert missing == Missing(None, "two people or more, and nothing says which of them is forged", False)
+
+
+def test_a_forged_video_of_two_people_without_its_original_is_left_out_and_counted(tmp_path, yunet):
+    root = tmp_path / "set"
+    for number in (0, 3):
+        film(root / f"{number}.mp4", moving(number, 16))
+    film(root / "two.mp4", [couple(at, 2, 4) for at in range(16)])
+    film(root / "alone.mp4", [couple(at, 2, 5) for at in range(16)])
+    film(root / "passing.mp4", [couple(at, 7, 4 if at == 5 else None) for at in range(16)])
+    (root / "list.csv").write_text("path,label\n0.mp4,real\n3.mp4,fake\ntwo.mp4,real\nalone.mp4,fake\npassing.mp4,fake\n")
+    report = prepare(root / "list.csv", tmp_path / "out", frames=8, faces=yunet, workers=1)
+    assert listed(tmp_path / "out") == {"alone.mp4": "two people or more, and nothing says which of them is forged"}
+    assert report.rejected == 0 and "1 were left out" in str(report) and "does not tell who is forged" in str(report)
+    count = Counter(line["path"].split("/")[0] for line in load_table(tmp_path / "out").to_pylist())
+    assert count == {"0.mp4": 8, "3.mp4": 8, "two.mp4": 8, "passing.mp4": 8}, "a passer-by takes no clip"
+
+
+def test_masks_tell_who_is_forged_and_when(tmp_path, yunet):
+    root = tmp_path / "set"
+    film(root / "two.mp4", [couple(at, 2, 5) for at in range(16)])
+    mask = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    mask[90:160, 220:290] = 255
+    film(root / "mask.mp4", [mask if at < 8 else np.zeros_like(mask) for at in range(16)])
+    film(root / "black.mp4", [np.zeros_like(mask)] * 16)
+    half = squares_of(root, yunet, listing("two.mp4", FAKE, "mask.mp4"))["two.mp4"]
+    assert all(is_of(made.image, "small") and made.mask.any() for made in half[:4])
+    assert [made.reason for made in half[4:]] == ["forged, and the mask of its square is empty"] * 4
+    *frames, whole = squares_of(root, yunet, listing("two.mp4", FAKE, "black.mp4"))["two.mp4"]
+    assert len(frames) == 8 and whole == Missing(None, "its mask video shows nothing forged where the face is", True)
+
+
+def test_a_second_person_counts_from_a_quarter_of_the_frames_on():
+    assert [num for num in range(17) if is_present(num, 16)] == list(range(4, 17))
+    assert not is_present(1, 4), "one detection in four frames may be the detector's error"
+    assert is_present(2, 4) and is_present(1, 1)
+
+
+def test_who_differs_clearly():
+    assert clearly_largest([1.5, 10.8]) == 1 and clearly_largest([64, 1, 6]) == 0
+    assert clearly_largest([6.8, 11.2]) is None, "two encodings of the same pixels differ too"
+    assert clearly_largest([0.0, 3.0]) is None and clearly_largest([60, 64]) is None
 
 
 # shared out

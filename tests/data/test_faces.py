@@ -148,7 +148,7 @@ def test_weights_that_are_missing_or_broken_are_named(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"no-such\.onnx"):
         find_weights(tmp_path / "no-such.onnx")
     monkeypatch.setenv(VARIABLE, str(tmp_path / "typo.onnx"))
-    with pytest.raises(ValueError, match=r"DFD_YUNET names no file: .*typo.onnx"):
+    with pytest.raises(ValueError, match=r"DFD_YUNET names no file: .*typo.onnx. .*--faces.*dfd\[faces\]"):
         find_weights()
     for name, content in {"empty.onnx": b"", "text.onnx": b"not a net " * 100}.items():
         (tmp_path / name).write_bytes(content)

@@ -70,7 +70,10 @@ def test_the_central_square_is_kept():
 
 
 def test_too_many_small_pictures_stop_it_and_leave_nothing(root, tmp_path):
-    with pytest.raises(ValueError, match=r"41 of 61 files were rejected .*smaller than 70 pixels"):
+    words = r"61 of 61 pictures are smaller than size=71 .* smaller size: the smallest side is 31, and up to size=64 no more"
+    with pytest.raises(ValueError, match=words):
+        matched(root, tmp_path / "alike", Match(90, 71))
+    with pytest.raises(ValueError, match="41 of 61 pictures are smaller than size=70"):
         matched(root, tmp_path / "alike", Match(90, 70))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
 

@@ -16,12 +16,16 @@ import pytest
 from PIL import Image
 
 from dfd.batch import FAKE, REAL
+from dfd.cli import main
 from dfd.data import lock
 from dfd.data import prepare as module
 from dfd.data.look import look_at
 from dfd.data.prepare import prepare
+from dfd.data.progress import progress
+from dfd.data.report import Report
 from dfd.data.rounds import write_shard
 from dfd.data.shards import load_table
+from dfd.data.splits import hashed_split
 
 
 def picture(seed: int, name: str = "PNG", width: int = 12) -> bytes:
@@ -319,7 +323,7 @@ def test_out_must_be_free_and_beside_the_source(source, tmp_path):
     with pytest.raises(ValueError, match="is empty"):
         prepare(tmp_path / "empty", tmp_path / "out")
     write(tmp_path / "file", b"")
-    with pytest.raises(OSError, match="cannot be a folder"):
+    with pytest.raises(OSError, match=rf"cannot be a folder: a file is in the way \({tmp_path / 'file'}\)"):
         prepare(source, tmp_path / "file" / "out")
 
 
@@ -472,11 +476,42 @@ def test_a_source_without_val_gives_some_of_its_training_families(source, tmp_pa
 
 
 def test_families_too_few_to_deal_are_told(source, tmp_path):
-    lines = [f"{path.relative_to(tmp_path)},{path.parent.name},g{int(path.stem) % 3}" for path in source.glob("*/*.png")]
+    lines = [f"{path.relative_to(tmp_path)},{path.parent.name},g{int(path.stem) % 2}" for path in source.glob("*/*.png")]
     (tmp_path / "list.csv").write_text("\n".join(["path,label,group", *lines]))
     said = str(prepare(tmp_path / "list.csv", tmp_path.with_name(f"{tmp_path.name}-out"), workers=1)).splitlines()
-    assert "The val split has 0 real and 0 fake images: the hash deals whole families 80/10/10, and 3 are few." in said
+    assert "The val split has 0 real and 0 fake images: the hash deals whole families 80/10/10, and 2 are few." in said
     assert "column `split`" in said[-1] and len(said) <= 5
+
+
+@pytest.mark.parametrize("count", [12, 20])
+def test_splits_of_a_small_set_have_both_classes(tmp_path, count):
+    for n in range(count):
+        write(tmp_path / "faces" / ("fake" if n % 2 else "real") / f"{n:03d}.png", picture(n))
+    report = prepare(tmp_path / "faces", tmp_path / "out", workers=1)
+    assert all(all(of.values()) for of in report.splits.values()), report.splits
+    made_by = json.loads((tmp_path / "out" / "index.json").read_text())["made_by"]
+    home = {row["family"]: row["split"] for row in load_table(tmp_path / "out").to_pylist()}
+    assert made_by["lent"] and made_by["dealt"] == {"train": sum(hashed_split(name) == "train" for name in home), "hash": count}
+    for one in made_by["lent"]:
+        assert home[one["family"]] == one["split"] != hashed_split(one["family"]) == one["home"]
+        assert f"By the hash alone {one['split']} had no {one['label']} image: one family came to it" in str(report)
+    assert prepare(tmp_path / "faces", tmp_path / "out").already
+
+
+def test_a_drawn_val_has_both_classes_and_counts_the_training_families_alone(tmp_path):
+    for n in range(40):
+        split = "train" if n < 16 else "test"
+        write(tmp_path / "faces" / split / ("fake" if n % 2 else "real") / f"{n:03d}.png", picture(n))
+    report = prepare(tmp_path / "faces", tmp_path / "out", workers=1)
+    assert all(report.splits["val"].values()) and sum(report.splits["test"].values()) == 24
+    table = "\n".join(
+        ["path,label,group,split", *(f"{n:03d}.png,{n % 2},g{n // 8},{'test' if n > 7 else 'train'}" for n in range(40))]
+    )
+    for n in range(40):
+        write(tmp_path / "grouped" / f"{n:03d}.png", picture(n))
+    (tmp_path / "grouped" / "list.csv").write_text(table)
+    said = str(prepare(tmp_path / "grouped", tmp_path / "other", workers=1))
+    assert "val split has 0 real and 0 fake images: the source states none, and its 1 training families give none" in said
 
 
 def test_a_file_that_changes_meanwhile_is_noticed(source, tmp_path, monkeypatch):
@@ -507,7 +542,9 @@ def test_what_a_reader_of_ones_own_gets_wrong_is_listed(source, tmp_path, monkey
 def test_a_link_in_place_of_a_class_is_told(source, tmp_path):
     (source / "fake").rename(tmp_path / "elsewhere")
     (source / "fake").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ValueError, match=r"60 real and 0 fake pictures, 1 rejected \(1 x a link to a folder is not followed"):
+    with pytest.raises(
+        ValueError, match=r"60 real and 0 fake pictures, 1 rejected or left out \(1 x a link to a folder is not followed"
+    ):
         prepare(source, tmp_path / "out", workers=1)
 
 
@@ -525,3 +562,75 @@ def test_preparing_needs_no_torch():
         "import sys, dfd.data.prepare, dfd.data.index; print({'torch', 'lightning', 'webdataset', 'rich'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.25])
+def test_ctrl_c_is_answered_in_one_line_and_goes_on(source, tmp_path, pause):
+    out, environment = tmp_path / "out", {**os.environ, "PYTHONPATH": str(Path(module.__file__).parents[2])}
+    run = [sys.executable, "-m", "dfd.cli", "prepare", source, "--out", out]
+    process = subprocess.Popen(run, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not (out / ".prepare" / "plan.parquet").exists() and process.poll() is None:
+        time.sleep(0.001)
+    time.sleep(pause)  # meanwhile the fork server starts, and then the workers
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal sends it: to all of them
+    said = process.communicate()[1].splitlines()
+    if process.returncode == 0:
+        pytest.skip("done before the signal came")
+    assert process.returncode == 130 and said[1:] == ["interrupted; the same command goes on from there"], said
+    assert prepare(source, out, workers=1).images == 120
+
+
+def test_what_failed_leaves_no_empty_folder(source, tmp_path):
+    write(tmp_path / "unknown" / "a" / "b.jpg", picture(1))
+    out = tmp_path / "new" / "er" / "out"
+    for call in (
+        lambda: prepare(tmp_path / "unknown", out),
+        lambda: prepare(source, out, frames=4),
+        lambda: prepare(source, out, margin=1.5),
+    ):
+        with pytest.raises(ValueError):
+            call()
+        assert not (tmp_path / "new").exists()
+    (tmp_path / "there").mkdir()
+    with pytest.raises(ValueError, match="none of the layouts"):
+        prepare(tmp_path / "unknown", tmp_path / "there")
+    assert (tmp_path / "there").is_dir() and not list((tmp_path / "there").iterdir()), "what was there stays"
+
+
+def test_finished_shards_are_no_source(source, tmp_path):
+    prepare(source, tmp_path / "out", workers=1)
+    with pytest.raises(ValueError, match=r"holds finished shards already: .* Did you mean --match\?"):
+        prepare(tmp_path / "out", tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+def test_a_slow_piece_of_work_says_how_long_it_takes(monkeypatch, capsys):
+    now = iter([0.0, 24.0, 48.0, 50.0])
+    monkeypatch.setattr("dfd.data.progress.time.monotonic", lambda: next(now))
+    with progress(40, "cutting") as advance:
+        advance(2)
+        advance(36)
+    assert capsys.readouterr().err.splitlines() == [
+        "cutting: 2 of 40, 12.0 s each, about 8 min left",
+        "cutting: 38 of 40, 1.3 s each, about 3 s left",
+    ]
+
+
+def test_nothing_left_out_is_not_said():
+    cut = {"frames": 4, "margin": 1.3, "left_out": 0}
+    report = Report(Path("out"), 9, 0, {}, {}, 1, 1, "table", cut=cut)
+    assert "left out" not in str(report) and "4 frames a video" in str(report)
+
+
+def test_two_sources_at_once_are_refused_in_plain_words(source, tmp_path, capsys):
+    assert main(["prepare", str(source), "more", "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == "dfd prepare: 'more' is too many. dfd prepare --help tells more.\n"
+
+
+def test_a_misspelt_column_says_so_and_splits_nothing(source, tmp_path):
+    lines = [f"{path.relative_to(source)},{path.parent.name},p{int(path.stem) % 20}" for path in source.glob("*/*.png")]
+    (source / "list.csv").write_text("\n".join(["path,label,grup", *lines]))
+    with pytest.raises(ValueError, match=r"column grup: did you mean group\?"):
+        prepare(source, tmp_path / "out", workers=1)
+    (source / "list.csv").write_text("\n".join(["path,label,group", *lines]))
+    assert prepare(source, tmp_path / "out", workers=1).families == 20

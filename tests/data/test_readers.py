@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from dfd.batch import FAKE, REAL
+from dfd.cli.advice import shortened
 from dfd.data.readers import BUILT_IN, Reject, Row, find_reader, recognise
 from dfd.data.readers.row import label_of, split_of
 
@@ -153,7 +154,10 @@ def test_an_unknown_layout_names_what_was_expected(tmp_path):
     with pytest.raises(ValueError) as error:
         recognise(tmp_path)
     assert all(name in str(error.value) for name in BUILT_IN) and str(tmp_path / "train" / "real") in str(error.value)
-    assert len(str(error.value).splitlines()) == len(BUILT_IN) + 2
+    lines = shortened(f"dfd prepare: {error.value}").splitlines()
+    assert lines[1:] == str(error.value).splitlines()[1:] and len(lines) < 8, "nothing is cut off on the screen"
+    assert lines[1] == f"  class_folders: {tmp_path / 'real'} and {tmp_path / 'fake'}, or {tmp_path / 'train/real'} and so on"
+    assert lines[2].startswith(f"  table: {tmp_path / 'samples.csv'} or .jsonl with the columns path and label")
 
 
 def test_readers_of_ones_own(tmp_path, monkeypatch):
@@ -189,3 +193,113 @@ def test_what_fails_in_a_reader_of_ones_own_is_told_with_its_line(tmp_path, monk
     with pytest.raises(ValueError, match=r"reader 'failing_reader:rows' (failed on|cannot be imported)") as error:
         list(find_reader("failing_reader:rows")(tmp_path))
     assert words.replace("FILE", str(file)) in str(error.value) and str(file) in str(error.value)
+
+
+def write_table(folder: Path, text: str, name: str = "list.csv") -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(text)
+    return folder / name
+
+
+@pytest.mark.parametrize(
+    ("column", "meant"),
+    [("grup", "group"), ("gruop", "group"), ("Group_ID", "group"), ("spilt", "split"), ("msak", "mask"), ("methd", "method")],
+)
+def test_a_misspelt_column_stops_the_reading(tmp_path, column, meant):
+    table = write_table(tmp_path, f"path,label,{column}\na.png,real,anna\n")
+    with pytest.raises(ValueError, match=rf"list\.csv: column {column.lower()}: did you mean {meant}\? Rename it"):
+        read(table, "table")
+    lines = [{"path": "a.png", "label": 1}, {"path": "b.png", "label": 0, column: "anna"}]
+    table = write_table(tmp_path, "\n".join(map(json.dumps, lines)), "list.jsonl")
+    with pytest.raises(ValueError, match=f"did you mean {meant}"):
+        read(table, "table")
+
+
+def test_columns_of_no_use_are_named_in_one_line(tmp_path, capsys):
+    told = "columns that are not used: person, original_path, original (it is for videos). Name in a column group what"
+    table = write_table(tmp_path, "path,label,person,,original_path,original\na.png,real,anna,,x,b.png\nb.png,fake,anna,,y,\n")
+    assert facts(read(table, "table")) == {"a.png": (None, REAL), "b.png": (None, FAKE)}
+    said = capsys.readouterr().err
+    assert f"{table}: {told}" in said and said.count("\n") == 1
+    read(write_table(tmp_path, "path,label,group,labels\na.png,real,anna,x\n"), "table")
+    assert capsys.readouterr().err == f"{table}: columns that are not used: labels.\n"
+    read(write_table(tmp_path, "path,label,group\na.png,real,anna\n"), "table")
+    assert capsys.readouterr().err == ""
+    with pytest.raises(ValueError, match="the column group comes twice"):
+        read(write_table(tmp_path, "path,label,group,group\na.png,real,anna,b\n"), "table")
+
+
+def test_group_and_groups_both_count(tmp_path):
+    table = write_table(tmp_path, "path,label,group,groups\na.png,real,p2,p1;p3\n")
+    assert read(table, "table")[0].groups == ("p1", "p2", "p3")
+
+
+def test_an_original_that_is_not_there_is_rejected(tmp_path):
+    text = (
+        "path,label,original\n./real/a.mp4,real,real/a.mp4\nb.mp4,fake,./real/a.mp4\nc.mp4,fake,real/aa.mp4\nd.mp4,fake,b.mp4\n"
+    )
+    found = read(write_table(tmp_path, text), "table")
+    assert [(row.path, row.original) for row in found if isinstance(row, Row)] == [
+        ("./real/a.mp4", None), ("b.mp4", "real/a.mp4"),
+    ]  # fmt: skip
+    reasons = {item.path: item.reason for item in found if isinstance(item, Reject)}
+    assert "original 'real/aa.mp4' is no video of the table; real/a.mp4 may be meant" in reasons["c.mp4"]
+    assert "original 'b.mp4' names an original itself" in reasons["d.mp4"] and len(reasons) == 2
+    with pytest.raises(ValueError, match="column orginal: did you mean original"):
+        read(write_table(tmp_path, text.replace("original", "orginal", 1)), "table")
+
+
+@pytest.mark.parametrize(("first", "last"), [(20, 30), (2, 79), (60, None)])
+def test_stray_quotes_swallow_no_lines(tmp_path, first, last):
+    lines = ["path,label", *(f"{n}.png,{('real', 'fake')[n % 2]}" for n in range(2, 81))]
+    for number in filter(None, (first, last)):
+        lines[number - 1] = f'"{lines[number - 1]}'
+    table = write_table(tmp_path, "\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match=rf"list\.csv: a quote opened in line {first} closes in line {last or 80},"):
+        read(table, "table")
+    long = "path,label\n" + '"a.png,real\n' + "b.png,fake\n" * 20_000  # more than csv takes for a cell
+    with pytest.raises(ValueError, match="a quote opened in line 2 closes in line"):
+        read(write_table(tmp_path, long), "table")
+    with pytest.raises(ValueError, match="a quote opened in line 1 closes in line 3"):
+        read(write_table(tmp_path, 'path,"label\na.png,real\n"\n'), "table")
+
+
+@pytest.mark.parametrize(("sign", "name"), [(";", "semicolons"), ("\t", "tabs")])
+def test_other_delimiters_are_recognised_and_said(tmp_path, capsys, sign, name):
+    text = csv_text(LINES[:1] + LINES[2:]).replace(",", sign)
+    table = write_table(tmp_path, text)
+    assert recognise(tmp_path) == "table"
+    assert read(tmp_path) == ROWS[:1] + ROWS[2:]
+    assert capsys.readouterr().err == f"{table}: its columns are separated by {name}\n"
+    table.rename(tmp_path / "list.tsv")
+    assert read(tmp_path) == ROWS[:1] + ROWS[2:]
+
+
+def test_the_byte_that_is_not_utf8_is_named(tmp_path):
+    good = b"path,label\n" + b"a.png,real\n" * 2000
+    for data, at, line in ((b"path,label,na\xefve\na.png,real,\n", 13, 1), (good + b"\xff.png,fake\n", len(good), 2002)):
+        (tmp_path / "list.csv").write_bytes(data)
+        with pytest.raises(
+            ValueError, match=rf"list\.csv is not UTF-8 \(invalid .* at byte {at}, line {line}\)\. Save it as UTF-8"
+        ):
+            read(tmp_path / "list.csv", "table")
+    (tmp_path / "list.csv").write_bytes(b"path,label,na\xefve\na.png,real,\n")
+    with pytest.raises(ValueError, match=r"table: .*list\.csv is not UTF-8"):
+        recognise(tmp_path)
+    write_table(tmp_path, "path;lable\na.png;real\n")
+    with pytest.raises(ValueError, match=r"list\.csv lacks the column label; it has path, lable\. Is lable meant for label\?"):
+        recognise(tmp_path)
+
+
+def test_json_lines_that_are_no_objects_say_so(tmp_path):
+    text = '[1, 2]\n{"path": "a.png", "label": 1}\n[1, 2]\nnull\n"text"\n'
+    text += '{"path": 5, "label": 0}\n{"path": ["b.png"], "label": 0}\n'
+    row, *_ = found = sorted(
+        read(write_table(tmp_path, text, "list.jsonl"), "table"), key=lambda item: isinstance(item, Reject)
+    )
+    assert row == Row("a.png", FAKE)
+    assert [(item.path, item.reason) for item in found[1:]] == [
+        *((f"list.jsonl:{n}", "not an object with path and label") for n in (1, 3, 4, 5)),
+        ("list.jsonl:6", "path 5 is no text; needed is a file's path"),
+        ("list.jsonl:7", "path ['b.png'] is no text; needed is a file's path"),
+    ]

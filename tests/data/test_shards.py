@@ -13,6 +13,7 @@ from PIL import Image
 from dfd.batch import FAKE, REAL
 from dfd.data import shards
 from dfd.data.index import index_root
+from dfd.data.report import read_rejects
 from dfd.data.shards import SCHEMA, Made, ShardWriter, load_table, write_samples
 
 
@@ -269,6 +270,24 @@ def test_bad_samples_of_others_are_listed(tmp_path):
     assert index_root(tmp_path, workers=1).rejected == 4
     listed = (tmp_path / "rejected.csv").read_text()
     assert all(f"a.tar:{key}" in listed for key in "wxyz") and len(load_table(tmp_path)) == 80
+
+
+def test_a_missing_label_is_told_with_what_is_there(tmp_path):
+    good = [(f"{n}.{name}", data) for n in range(80) for name, data in (("png", picture(n)), ("cls", str(n % 2).encode()))]
+    bad = [
+        ("w.png", picture(201)), ("w.json", b'{"lable": 1, "source": "x"}'),
+        ("x.png", picture(202)), ("x.json", b"{}"),
+        ("y.png", picture(203)),
+        ("z.png", picture(204)), ("z.json", b'{"label": null}'),
+    ]  # fmt: skip
+    elsewhere(tmp_path / "a.tar", good + bad)
+    index_root(tmp_path, workers=1)
+    assert read_rejects(tmp_path) == {
+        "a.tar:w": "no key label; it has: lable, source. Is lable meant for label?",
+        "a.tar:x": "no key label; it has: nothing",
+        "a.tar:y": "neither a json with the key label nor a cls beside it",
+        "a.tar:z": "label None is none of real, fake, 0 (real), 1 (fake)",
+    }
 
 
 def test_tars_that_cannot_be_indexed_are_refused(tmp_path):

@@ -1,4 +1,5 @@
 from collections import defaultdict
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -7,7 +8,16 @@ from hypothesis import strategies as st
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from dfd.data.splits import SPLITS, assign_splits, crossing_families, draw_val, families, hashed_split, splits_from
+from dfd.data.splits import (
+    SPLITS,
+    assign_splits,
+    crossing_families,
+    draw_val,
+    families,
+    hashed_split,
+    splits_from,
+    with_both_classes,
+)
 
 GROUPS = st.lists(st.lists(st.sampled_from([f"p{n}" for n in range(12)]), max_size=3), min_size=1, max_size=25)
 OFFICIAL = st.sampled_from([None, None, *SPLITS])
@@ -123,3 +133,65 @@ def test_val_drawn_from_train_is_a_tenth():
 )
 def test_each_split_knows_where_it_is_from(official, train, val, test):
     assert splits_from(official) == {"train": train, "val": val, "test": test}
+
+
+def dealt(family: list[str], label: list[int], official: list[str | None]) -> tuple[list[str], list]:
+    split = assign_splits(family, official)
+    if splits_from(official)["val"] == "train":
+        split = draw_val(family, split)
+    return with_both_classes(family, label, split, official)
+
+
+SETS = st.lists(st.tuples(st.sampled_from(digests(40)), st.integers(0, 1), OFFICIAL), min_size=1, max_size=60)
+
+
+@given(SETS)
+@settings(deadline=None)
+def test_lending_gives_classes_and_takes_none(rows):
+    family, label, official = map(list, zip(*rows, strict=True))
+    before, _ = dealt(family, label, official)
+    plain = assign_splits(family, official)
+    plain = draw_val(family, plain) if splits_from(official)["val"] == "train" else plain
+    after, lent = with_both_classes(family, label, plain, official)
+    had, has = ({*zip(split, label, strict=True)} for split in (plain, after))
+    assert before == after and had <= has and len(lent) <= 6 and len({one.family for one in lent}) == len(lent)
+    assert set(crossing_families(family, after)) == set(crossing_families(family, plain)), "no family is torn"
+    assert {one.family for one in lent} == {
+        name for name, *homes in zip(family, plain, after, strict=True) if len({*homes}) > 1
+    }
+    for old, new, stated in zip(plain, after, official, strict=True):
+        assert new == old or stated is None or (stated == "train" and {old, new} == {"train", "val"})
+
+
+@given(st.lists(st.integers(0, 1), min_size=6, max_size=80), st.randoms(use_true_random=False))
+@settings(deadline=None)
+def test_small_sets_have_both_classes_in_each_split_whatever_the_order(label, random):
+    label = [0, 0, 0, 1, 1, 1, *label]
+    rows = list(zip(digests(len(label)), label, strict=True))
+    split, _ = dealt([name for name, _ in rows], label, [None] * len(rows))
+    assert {*zip(split, label, strict=True)} == {(home, mine) for home in SPLITS for mine in (0, 1)}
+    home = dict(zip(digests(len(label)), split, strict=True))
+    random.shuffle(rows)
+    again, _ = dealt([name for name, _ in rows], [mine for _, mine in rows], [None] * len(rows))
+    assert again == [home[name] for name, _ in rows]
+
+
+@given(st.integers(6, 300), st.integers(0, 100))
+@settings(max_examples=20, deadline=None)
+def test_adding_data_moves_few(before, more):
+    names = digests(before + more)
+    one, other = (dealt(names[:count], [n % 2 for n in range(count)], [None] * count)[0] for count in (before, before + more))
+    assert sum(old != new for old, new in zip(one, other, strict=False)) <= 12
+    whole = digests(2000)
+    assert dealt(whole, [n % 2 for n in range(2000)], [None] * 2000) == ([hashed_split(name) for name in whole], [])
+
+
+def test_a_lacking_class_comes_with_the_nearest_hash():
+    names = digests(60)
+    label = [0 if hashed_split(name) == "val" else n % 2 for n, name in enumerate(names)]
+    split, lent = dealt(names, label, [None] * 60)
+    draw = {name: int.from_bytes(sha256(name.encode()).digest()[:8], "big") / 2**64 for name in names}
+    fakes = [name for name, mine in zip(names, label, strict=True) if mine]
+    nearest = min(fakes, key=lambda name: min(abs(draw[name] - 0.8), abs(draw[name] - 0.9)))
+    assert [(one.family, one.split, one.label) for one in lent] == [(nearest, "val", "fake")]
+    assert split[names.index(nearest)] == "val"

@@ -67,7 +67,10 @@ def test_evaluation_shows_each_row_once_at_any_world_size(num_rows, world, batch
     rows = np.arange(num_rows) + 5
     samplers = [EvalSampler(rows, batch, rank, world) for rank in range(world)]
     assert sorted(row for sampler in samplers for step in sampler for _, row in step) == list(rows)
-    assert all(len(list(sampler)) == len(sampler) for sampler in samplers)
+    assert all(len(list(sampler)) == len(sampler) >= 1 for sampler in samplers)
+    alone = [tuple(step) for step in EvalSampler(rows, batch, 0, 1)]
+    shared = [tuple(step) for sampler in samplers for step in sampler if step]
+    assert set(shared) == set(alone), "the same batches, whoever judges them"
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ def test_the_audit_finds_nothing_in_the_files(gan, like, tmp_path):
     pictures = read_pictures(tmp_path / "both", table, 1, lambda count: None)
     family = table["family"].to_numpy(zero_copy_only=False).astype(str)
     found = ask("File facts", file_facts(table, pictures), table["label"].to_numpy(), family)
-    assert found.word == "none" and found.auroc < 0.6, found
+    assert found.word in ("none", "unclear") and found.auroc < 0.6, found
 
 
 def test_what_is_added_shows_nothing_of_the_real(gan, like):

@@ -106,6 +106,8 @@ def _verdict(found: Audit, index: dict[str, Any]) -> Section:
         )
     elif found.leaks.crossing:
         first = "Related pictures lie in different splits: scores on this data are too good."
+    elif "unclear" in words:
+        first = "Nothing was found to give the labels away, but these are too few families to rule it out."
     else:
         first = "Nothing but the pictures themselves was found to give the labels away."
     worst = max(found.shortcuts, key=lambda shortcut: np.nan_to_num(shortcut.auroc))
@@ -121,7 +123,7 @@ def _verdict(found: Audit, index: dict[str, Any]) -> Section:
     text = [first, *map(str, found.shortcuts), str(found.leaks)]
     if found.leaks.crossing and index.get("made_by", {}).get("allow_leaks"):
         text.append("The shards were prepared with --allow-leaks: the pairs above were known and kept.")
-    return Section("Verdict", text, figures=figures, mood="bad" if bad else "good")
+    return Section("Verdict", text, figures=figures, mood="bad" if bad else "" if "unclear" in words else "good")
 
 
 def _holdings(table: pa.Table, label: np.ndarray, index: dict[str, Any]) -> Section:
@@ -272,7 +274,7 @@ def _method(index: dict[str, Any]) -> Section:
         [
             f"Shortcuts: {TREES} extremely randomized trees, cross-validated in {FOLDS} folds that keep families together, on "
             f"at most {MOST} images of whole families; the interval is a bootstrap over families. A giveaway has a lower end "
-            "above .9, a shortcut above .6, a hint above .5.",
+            "above .9, a shortcut above .6, a hint above .5; else an upper end above .6 leaves the question open.",
             "Near duplicates: 256-bit perceptual hashes that differ in at most 31 bits. Mirrored or strongly cropped copies "
             "are not found.",
             f"dfd {__version__}; shards made {index.get('made', 'at an unknown time')}.",

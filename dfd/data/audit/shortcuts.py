@@ -35,27 +35,33 @@ class Shortcut:
     num_images: int
     num_groups: int
     parts: dict[str, float]  # the same of each fact alone, the strongest first
+    ends: dict[str, tuple[float, float]]  # intervals of the strongest
 
     @property
     def word(self) -> str:
-        """none, hint, shortcut or giveaway: by the lower end of the interval, so that chance alone accuses no data set."""
+        """none, unclear, hint, shortcut or giveaway.
+
+        By the lower end of the interval, so that chance alone accuses no data set, and by the upper end, so that too few
+        families acquit none.
+        """
         if not self.low > 0.5:
-            return "none"
+            return "unclear" if self.high > CHANCE else "none"
         return "giveaway" if self.low > STRONG else "shortcut" if self.low > CHANCE else "hint"
 
     def __str__(self) -> str:
         if np.isnan(self.auroc):
             return f"{self.name}: not asked, since it takes {FOLDS} or more families of each class."
-        best = ", ".join(f"{part} alone {value:.2f}" for part, value in list(self.parts.items())[:3])
+        best = [f"{part} alone {self.parts[part]:.2f} ({low:.2f}, {high:.2f})" for part, (low, high) in self.ends.items()]
         means = {
             "none": "no better than chance: nothing to cheat with was found here.",
+            "unclear": f"nothing was found, but so few families cannot rule out an AUROC of {self.high:.2f}.",
             "hint": "a little better than chance: a detector could gain little from it.",
             "shortcut": "clearly better than chance: a detector can cheat with it; read its own figures beside this one.",
             "giveaway": "it gives the label away: a detector's score on this data says nothing about forgery.",
         }[self.word]
         return (
             f"{self.name}: AUROC {self.auroc:.3f} ({self.low:.3f}, {self.high:.3f}) on {self.num_images} images in "
-            f"{self.num_groups} families; {means} Strongest: {best}."
+            f"{self.num_groups} families; {means} Strongest: {', '.join(best) or 'none alone above .5'}."
         )
 
 
@@ -95,19 +101,19 @@ def ask(name: str, facts: Mapping[str, np.ndarray], label: np.ndarray, group: np
     label, group = label[rows], group[rows]
     families = min(len(np.unique(group[label == kind])) for kind in (0, 1))
     if families < FOLDS:
-        return Shortcut(name, *(np.nan,) * 3, len(rows), len(np.unique(group)), {})
+        return Shortcut(name, *(np.nan,) * 3, len(rows), len(np.unique(group)), {}, {})
     fold = deal(label, group, rng)
     together = _verdicts(np.column_stack(list(facts.values()))[rows], label, group, fold, TREES)
-    parts = {
-        part: detection_metrics(_verdicts(values[rows], label, group, fold, TREES // 4))["auroc"]
+    alone = {
+        part: _verdicts(values[rows], label, group, fold, TREES // 4)
         for part, values in facts.items()
         if np.ptp(values[rows], axis=0).any()
     }
+    parts = {part: detection_metrics(verdicts)["auroc"] for part, verdicts in alone.items()}
+    parts = dict(sorted(parts.items(), key=lambda item: -item[1]))
+    ends = {part: interval(alone[part]) for part in list(parts)[:3] if parts[part] > 0.5}
     low, high = interval(together)
-    return Shortcut(
-        name, detection_metrics(together)["auroc"], low, high, len(rows), len(np.unique(group)),
-        dict(sorted(parts.items(), key=lambda item: -item[1])),
-    )  # fmt: skip
+    return Shortcut(name, detection_metrics(together)["auroc"], low, high, len(rows), len(np.unique(group)), parts, ends)
 
 
 def _some(group: np.ndarray, rng: np.random.Generator) -> np.ndarray:

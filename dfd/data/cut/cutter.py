@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from dfd.batch import FAKE, REAL
-from dfd.data.cut.track import box_at, find_track
+from dfd.data.cut.people import UNTOLD, People, forged_person, is_present
+from dfd.data.cut.track import box_at, find_tracks
 from dfd.data.cut.video import count_frames, evenly_spaced, frames_at
 from dfd.data.decode import Undecodable, decode
 from dfd.data.faces import FaceDetector, crop_box
@@ -75,28 +76,32 @@ def _polygons(face: Mapping[str, Any]) -> list[np.ndarray]:
 def cut_videos(
     root: str, lines: Sequence[Line], num: int, margin: float, detector: FaceDetector
 ) -> Iterator[tuple[Line, Cut | Missing]]:
-    """The faces of videos that share one track: that of the first, the original.
+    """The faces of videos that share their tracks: those of the first, the original.
 
     Each video is looked at in `num` frames of its own; the forged ones are cut where the original's face is, so that the box
-    tells nothing. Where the original cannot be read, the next one's track serves.
+    tells nothing. Where the original cannot be read, the next one's tracks serve. A video gives one person's faces: a real one
+    the most prominent person's, a forged one the forged person's. Where nothing says who that is, it gives none.
     """
-    numbers: list[int] = []
-    boxes: list[np.ndarray | None] = []
+    people: People | None = None
+    original: str | None = None
     for line in lines:
         try:
-            if numbers:
-                yield from ((line, made) for made in _cut_by(root, line, num, margin, numbers, boxes))
+            if people is None:
+                people, squares = _watch(root, line, num, margin, detector)
+                original = line["path"] if line["label"] == REAL else None
+                none = f"no face of {MIN_SIDE} pixels in any of the {len(people.numbers)} frames looked at"
             else:
-                found, numbers, boxes = _cut_own(root, line, num, margin, detector)
-                yield from ((line, made) for made in found)
+                squares = _squares_by(root, line, num, margin, people)
+                none = "no face found in the frames of the original"
+            person = _person(root, line, num, people, squares, original)
+            made = [Missing(None, UNTOLD, False)] if person is None else _faces(line, squares[person], none)
         except Undecodable as error:
-            yield line, Missing(None, str(error), True)
+            made = [Missing(None, str(error), True)]
+        yield from ((line, one) for one in made)
 
 
-def _cut_own(
-    root: str, line: Line, num: int, margin: float, detector: FaceDetector
-) -> tuple[list[Cut | Missing], list[int], list[np.ndarray | None]]:
-    """The faces of a video by its own track; the frames looked at, and the track's boxes (4,) as shares of the frame."""
+def _watch(root: str, line: Line, num: int, margin: float, detector: FaceDetector) -> tuple[People, list[list[Cut | Missing]]]:
+    """The people of a video, and of each the squares in the frames looked at."""
     numbers, faces, cuts, frame = [], [], [], np.ones(4)
     for number, image, mask in _frames(root, line, num):
         found = detector.find(image)
@@ -104,32 +109,54 @@ def _cut_own(
         faces.append(found)
         cuts.append([_square(number, image, mask, face.box, margin) for face in found])
         frame = np.array([image.shape[1], image.shape[0]] * 2)
-    track = find_track(faces)
-    boxes = [None if at is None else np.array(found[at].box) / frame for found, at in zip(faces, track, strict=True)]
-    made = [
-        Missing(number, "no face found", False) if at is None else squares[at]
-        for number, squares, at in zip(numbers, cuts, track, strict=True)
-    ]
-    if not any(isinstance(one, Cut) for one in made):
-        made.append(Missing(None, f"no face of {MIN_SIDE} pixels in any of the {len(numbers)} frames looked at", True))
-    return made, numbers, boxes
+    tracks, squares = [], []
+    for track in find_tracks(faces) or [[None] * len(numbers)]:
+        made = [
+            Missing(number, "no face found", False) if at is None else here[at]
+            for number, here, at in zip(numbers, cuts, track, strict=True)
+        ]
+        if not tracks or is_present(sum(isinstance(one, Cut) for one in made), len(numbers)):
+            boxes = [None if at is None else np.array(here[at].box) / frame for here, at in zip(faces, track, strict=True)]
+            tracks.append(boxes)
+            squares.append(made)
+    return People(numbers, tracks), squares
 
 
-def _cut_by(
-    root: str, line: Line, num: int, margin: float, numbers: Sequence[int], boxes: Sequence[np.ndarray | None]
-) -> Iterator[Cut | Missing]:
-    """The faces of a video where another one's track is."""
-    some = False
+def _squares_by(root: str, line: Line, num: int, margin: float, people: People) -> list[list[Cut | Missing]]:
+    """The squares of a video where another one's people are, for each of them."""
+    squares: list[list[Cut | Missing]] = [[] for _ in people.tracks]
     for number, image, mask in _frames(root, line, num):
-        box = box_at(numbers, boxes, number)
-        if box is None:
-            yield Missing(number, "no face found in the original", False)
-            continue
-        made = _square(number, image, mask, box * ([image.shape[1], image.shape[0]] * 2), margin)
-        some = some or isinstance(made, Cut)
-        yield made
-    if not some:
-        yield Missing(None, "no face found in the frames of the original", True)
+        for made, track in zip(squares, people.tracks, strict=True):
+            box = box_at(people.numbers, track, number)
+            if box is None:
+                made.append(Missing(number, "no face found in the original", False))
+            else:
+                made.append(_square(number, image, mask, box * ([image.shape[1], image.shape[0]] * 2), margin))
+    return squares
+
+
+def _person(
+    root: str, line: Line, num: int, people: People, squares: Sequence[Sequence[Cut | Missing]], original: str | None
+) -> int | None:
+    """Whose faces a video gives; None where it is forged and nothing says of whom."""
+    if line["label"] == REAL or len(squares) == 1:
+        return 0
+    if line["mask"]:
+        forged = [sum(one.mask.mean() for one in made if isinstance(one, Cut)) for made in squares]
+        return int(np.argmax(forged))
+    return None if original is None else forged_person(root, line["path"], original, people, num)
+
+
+def _faces(line: Line, squares: Sequence[Cut | Missing], none: str) -> list[Cut | Missing]:
+    """One person's squares, less those of a forged video that show nothing forged; `none` says why there are no squares."""
+    made: list[Cut | Missing] = []
+    for one in squares:
+        if isinstance(one, Cut):
+            none = "its mask video shows nothing forged where the face is" if line["mask"] else none
+            if line["label"] == FAKE and one.mask is not None and not one.mask.any():
+                one = Missing(one.number, "forged, and the mask of its square is empty", False)
+        made.append(one)
+    return made if any(isinstance(one, Cut) for one in made) else [*made, Missing(None, none, True)]
 
 
 def _frames(root: str, line: Line, num: int) -> Iterator[tuple[int, np.ndarray, np.ndarray | None]]:

@@ -204,7 +204,7 @@ def cut_faces(source: Path, state: Path, plan: pa.Table) -> tuple[pa.Table, list
     notes = pa.concat_tables(pq.read_table(_note(state, piece), schema=_NOTE) for piece in range(num_pieces(plan)))
     faces = notes.filter(pc.equal(notes["reason"], "")).select(PLAN.names).sort_by("key")
     missing = notes.filter(pc.not_equal(notes["reason"], "")).select(["path", "reason", "fault"]).to_pylist()
-    faults = [Reject(line["path"], line["reason"]) for line in missing if line["fault"]]
+    faults = [*dict.fromkeys(Reject(line["path"], line["reason"]) for line in missing if line["fault"])]  # once a file
     if not len(faces):
         first = missing[0]
         raise ValueError(f"{source}: not one face was cut. First {first['path']}: {first['reason']}.")

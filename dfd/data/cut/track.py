@@ -1,4 +1,4 @@
-"""One person through a video: the boxes of the face that the clip is about."""
+"""The people of a video: which faces of its frames belong together."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,11 @@ NEAR = 2.0  # how far a face may move between two looked-at frames, which lie up
 GROWTH = 2.0  # by what factor it may grow or shrink
 
 
-def find_track(frames: Sequence[Sequence[Face]]) -> list[int | None]:
-    """Which face of each frame belongs to the clip's one track; None where the track has none there.
+def find_tracks(frames: Sequence[Sequence[Face]]) -> list[list[int | None]]:
+    """For each track, which face of each frame belongs to it; None where it has none there.
 
-    Faces are linked, the nearest first, to the track that they continue. Of all tracks, the one is taken that fills most
-    pixels over the whole clip: a person who is large and there all the time.
+    Faces are linked, the nearest first, to the track that they continue. The track comes first that fills most pixels over the
+    whole clip: the person whom it is about is large and there all the time.
     """
     tracks: list[dict[int, int]] = []  # frame -> which face in it
     for at, faces in enumerate(frames):
@@ -28,10 +28,8 @@ def find_track(frames: Sequence[Sequence[Face]]) -> list[int | None]:
                 grown.add(t)
                 taken.add(f)
         tracks += [{at: f} for f in range(len(faces)) if f not in taken]
-    if not tracks:
-        return [None] * len(frames)
-    best = max(tracks, key=lambda track: sum(_area(frames[at][f]) for at, f in track.items()))
-    return [best.get(at) for at in range(len(frames))]
+    tracks.sort(key=lambda track: -sum(_area(frames[at][f]) for at, f in track.items()))
+    return [[track.get(at) for at in range(len(frames))] for track in tracks]
 
 
 def box_at(numbers: Sequence[int], boxes: Sequence[np.ndarray | None], number: int) -> np.ndarray | None:

@@ -9,6 +9,7 @@ import numpy as np
 from dfd.data.decode import MAX_PIXELS, Undecodable
 
 if TYPE_CHECKING:
+    from av import Packet
     from av.container import InputContainer
 
 NO_PYAV = "videos are decoded by PyAV: pip install 'dfd[video]'"
@@ -24,7 +25,7 @@ def evenly_spaced(count: int, num: int) -> np.ndarray:
 
 
 def count_frames(file: BinaryIO) -> int:
-    """How many frames a video has, counted without decoding them; raises as `frames_at` does."""
+    """How many frames a video shows, counted without decoding them; raises as `frames_at` does."""
     import av
 
     try:
@@ -36,17 +37,20 @@ def count_frames(file: BinaryIO) -> int:
 
 def frames_at(file: BinaryIO, numbers: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
     """Number and pixels (H, W, 3) uint8 RGB, upright, of some frames, ascending. All before them are decoded too, so the
-    numbers are exact.
+    numbers are exact. Frame 0 is the first that can be shown: what an edit list hides does not count, nor what precedes the
+    first key frame, as in a clip that was cut out without encoding it anew.
 
     Raises:
         Undecodable: no video in a container that is read (mp4, mov, avi, mkv, webm), damaged, cut off, or without such a frame.
+            Damage shows where the codec notices it: VP8 and VP9 have no means of telling wrong bits from right ones.
     """
     import av
 
     wanted = set(map(int, numbers))
     try:
         with _opened(file) as container:
-            for number, frame in enumerate(container.decode(video=0)):
+            decoded = (frame for packet in _packets(container) for frame in packet.decode())
+            for number, frame in enumerate(decoded):
                 if not wanted:
                     return
                 if frame.is_corrupt:
@@ -77,19 +81,33 @@ def _opened(file: BinaryIO) -> "Iterator[InputContainer]":
         stream = container.streams.video[0]
         if stream.width * stream.height > MAX_PIXELS:
             raise Undecodable(f"{stream.width} x {stream.height} pixels, more than the {MAX_PIXELS // 1_000_000} million")
+        # of itself FFmpeg paints over what is damaged, and the threads for slices that PyAV asks for keep their errors to
+        # themselves; a worker is one process for one core, so one thread is as fast
+        stream.codec_context.options = {"err_detect": "explode"}
+        stream.codec_context.thread_type, stream.codec_context.thread_count = "NONE", 1
         yield container
+
+
+def _packets(container: "InputContainer") -> "Iterator[Packet]":
+    """From the first key frame on, without the pictures shown before it: those refer to what is not there."""
+    begun, start = False, None
+    for packet in container.demux(container.streams.video[0]):
+        if not begun and packet.is_keyframe:
+            begun, start = True, packet.pts
+        if begun and (start is None or packet.pts is None or packet.pts >= start):
+            yield packet
 
 
 def _count(container: "InputContainer") -> int:
     stream = container.streams.video[0]
     count, end = 0, 0
-    for packet in container.demux(stream):
+    for packet in _packets(container):
         if packet.size:
-            count += 1
+            count += not packet.is_discard  # by an edit list: decoded for those that refer to it, never shown
             if packet.pts is not None:
                 end = max(end, packet.pts + (packet.duration or 0))
     if not count:
-        raise Undecodable("a video without frames")
+        raise Undecodable("a video without frames, or without a key frame to begin with")
     told = float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / 1_000_000
     shown = float(end * stream.time_base) if stream.time_base else told
     if shown < _SHORT * told:

@@ -8,6 +8,7 @@ import importlib
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from textwrap import wrap
 
 from dfd.data.readers.row import Face, Reject, Row
 
@@ -25,6 +26,7 @@ BUILT_IN = (  # in the order in which they are tried: the most particular first
     "table",
     "class_folders",
 )
+_INDENTED = {"initial_indent": "  ", "subsequent_indent": "  ", "break_long_words": False, "break_on_hyphens": False}
 
 
 def recognise(root: Path) -> str:
@@ -38,10 +40,13 @@ def recognise(root: Path) -> str:
         expected[name] = importlib.import_module(f"{__name__}.{name}").mismatch(root)
         if not expected[name]:
             return name
-    lines = "\n".join(f"  {name}: {path}" for name, path in expected.items())
-    raise ValueError(
-        f"{root} has none of the layouts that are known. Expected:\n{lines}\nOr write a reader: --reader package.module:rows"
-    )
+    own = {name: expected.pop(name) for name in ("class_folders", "table")}  # a newcomer's; the others are of public sets
+    lines = [
+        *(f"  {name}: {path}" for name, path in own.items()),
+        "or one of your own, --reader package.module:rows; or a public set:",
+        *wrap("; ".join(f"{name}: {path.replace(f'{root}/', '')}" for name, path in expected.items()), 300, **_INDENTED),
+    ]
+    raise ValueError("\n".join([f"{root} has none of the layouts that are known. Expected:", *lines]))
 
 
 def find_reader(name: str, videos: bool = False) -> Reader:

@@ -24,7 +24,9 @@ def mismatch(root: Path) -> str:
     folders, links = _class_folders(root) if root.is_dir() else ([], [])
     if folders:
         return ""
-    return f"{links[0]} itself: {NOT_FOLLOWED}" if links else f"{root / 'real'} or {root / 'train' / 'real'}"
+    if links:
+        return f"{links[0]} itself: {NOT_FOLLOWED}"
+    return f"{root / 'real'} and {root / 'fake'}, or {root / 'train' / 'real'} and so on"
 
 
 def rows(root: Path) -> Iterator[Row | Reject]:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from dfd.batch import FAKE, REAL
+from dfd.data.readers.lines import missing_columns, read_lines
 from dfd.data.readers.row import Reject, Row
-from dfd.data.readers.table import missing_columns, read_lines
 from dfd.data.readers.walk import pictures
 
 _TABLE, _FOLDER = "metadata.csv", "faces_224"

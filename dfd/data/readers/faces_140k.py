@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from dfd.data.readers import class_folders
+from dfd.data.readers.lines import missing_columns, read_lines
 from dfd.data.readers.row import Reject, Row, label_of, split_of
-from dfd.data.readers.table import missing_columns, read_lines
 from dfd.data.readers.walk import level_of
 
 _WAY = "real_vs_fake/real-vs-fake"

@@ -7,28 +7,31 @@
 `path` and `mask` are relative to the file's folder. `label` is real, fake, 0 (real) or 1 (fake). `group` or `groups` are
 identities, several separated by ";" (in JSON Lines a list will do); `split` is train, val or test in the
 usual spellings. A `path` may be a video's, of which faces are cut; `original` then names the video that a forged one was made
-of, whose face boxes it is cut by. Other columns are passed over.
+of, whose face boxes it is cut by, and has to be a path of the table too. Other columns are named and not used, unless one looks
+like one of these misspelt.
 """
 
-import csv
-import json
-from collections.abc import Iterator, Mapping, Sequence
+import posixpath
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from dfd.data.readers.row import LABEL_WORDS, SPLIT_WORDS, VIDEO_SUFFIXES, Reject, Row
+from dfd.data.readers.lines import SUFFIXES, missing_columns, read_lines, why_unusable
+from dfd.data.readers.row import LABEL_WORDS, SPLIT_WORDS, VIDEO_SUFFIXES, Reject, Row, meant
 
-SUFFIXES = (".csv", ".jsonl", ".ndjson")
 _NEEDED = ("path", "label")
-_WANTED = "A table needs path and label (real, fake, 0 or 1), in UTF-8."
-_MAX_LINE = 1 << 20  # bytes of JSON a line
+_KNOWN = {*_NEEDED, "label_str", "group", "groups", "split", "source", "method", "mask", "original"}
 
 
 def mismatch(root: Path) -> str:
     """What this layout would have that `root` lacks; "" where it fits."""
     try:
-        return "" if _tables(root) else f"{root / 'samples.csv'} or .jsonl with the columns path and label"
+        if _tables(root):
+            return ""
+        why = next((f"; {path.name} {why_unusable(path, _NEEDED)}" for path in _candidates(root)), "")
+        return f"{root / 'samples.csv'} or .jsonl with the columns path and label{why}"
     except ValueError as error:
         return str(error)
 
@@ -37,7 +40,7 @@ def rows(root: Path) -> Iterator[Row | Reject]:
     """The lines of the one table in `root`, or of `root` itself where it is such a file.
 
     Raises:
-        ValueError: no table, several, a missing column, or text that is not UTF-8.
+        ValueError: no table, several, a missing or misspelt column, a cell over several lines, or text that is not UTF-8.
     """
     tables = _tables(root)
     if len(tables) != 1:
@@ -45,91 +48,85 @@ def rows(root: Path) -> Iterator[Row | Reject]:
         raise ValueError(
             f"{root} needs one CSV or JSON Lines file with the columns path and label; found: {found}. Name the file itself."
         )
-    return (_row(line, at) for at, line in read_lines(tables[0], _NEEDED))
+    return _checked_rows(tables[0])
 
 
 def _tables(root: Path) -> list[Path]:
     if root.is_file():
         return [root]
-    files = (
-        sorted(path for path in root.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()) if root.is_dir() else []
-    )
-    return [path for path in files if not missing_columns(path, _NEEDED)]
+    return [path for path in _candidates(root) if not missing_columns(path, _NEEDED)]
 
 
-def missing_columns(path: Path, needed: Sequence[str]) -> list[str]:
-    """Those of `needed`, lower-case, that a file lacks: all of them where it cannot be read."""
-    columns = _columns(path)
-    return [name for name in needed if name not in columns]
-
-
-def _columns(path: Path) -> list[str]:
-    """Of a JSON Lines file, those of its first line."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            if path.suffix.lower() == ".csv":
-                return [_column(name) for name in next(csv.reader(file), [])]
-            first = json.loads(file.readline(_MAX_LINE) or "{}")
-            return [_column(name) for name in first] if isinstance(first, dict) else []
-    except (UnicodeDecodeError, csv.Error, ValueError):
+def _candidates(root: Path) -> list[Path]:
+    if not root.is_dir():
         return []
+    return sorted(path for path in root.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
-def _column(name: Any) -> str:
-    return str(name).strip().lower()
+def _checked_rows(path: Path) -> Iterator[Row | Reject]:
+    """The rows of a table; videos that name an original come last, when all that it lists are known.
 
-
-def read_lines(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any] | str]]:
-    """Where each line is ("list.csv:7"), and its values by lower-case column, or what is wrong with it.
-
-    Raises:
-        ValueError: a column of `needed` is missing, or the text is not UTF-8.
+    Which columns were of no use is printed at the end.
     """
-    if missing := missing_columns(path, needed):
-        raise ValueError(
-            f"{path} lacks the column {' and '.join(missing)}; it has {', '.join(_columns(path)) or 'none that can be read'}. "
-            f"{_WANTED if needed == _NEEDED else 'It has to be UTF-8.'}"
+    videos: dict[str, bool] = {}  # those listed, and whether they name an original themselves
+    forged: list[Row] = []
+    seen: set[tuple[bool, tuple[str, ...]]] = set()  # columns that were looked at; JSON Lines may have others in each line
+    unused: dict[str, None] = {}
+    for at, line in read_lines(path, _NEEDED):
+        if isinstance(line, str):
+            yield Reject(at, line)
+            continue
+        is_video = _is_video(_text(line.get("path")))
+        if (columns := (is_video, tuple(line))) not in seen:
+            _refuse_misspelt(path, line, is_video)
+            seen.add(columns)
+            unused.update({name: None for name in line if name and name not in _KNOWN})
+        item = _row(line, at)
+        if is_video:
+            videos[posixpath.normpath(item.path)] = isinstance(item, Row) and item.original is not None
+        elif _text(line.get("original")):
+            unused["original (it is for videos)"] = None
+        if isinstance(item, Row) and item.original:
+            forged.append(item)
+        else:
+            yield item
+    for row in forged:
+        reason = _no_original(row.original, videos)
+        yield Reject(row.path, reason) if reason else row
+    if unused:
+        grouped = any({"group", "groups"} & set(names) for _, names in seen)
+        hint = "" if grouped else " Name in a column group what belongs together, such as a person or a video."
+        print(f"{path}: columns that are not used: {', '.join(unused)}.{hint}", file=sys.stderr)
+
+
+def _refuse_misspelt(path: Path, names: Iterable[str], is_video: bool) -> None:
+    """Raises ValueError for a column that is a known one misspelt: passed over, it would tear families or lose splits."""
+    lacking = _KNOWN - set(names) - {"label_str"} - (set() if is_video else {"original"})
+    if {"group", "groups"} & set(names):
+        lacking -= {"group", "groups"}
+    for name in names:
+        if name and name not in _KNOWN and (known := meant(name, sorted(lacking))):
+            raise ValueError(
+                f"{path}: column {name}: did you mean {known}? Rename it; if it is something else, give it a name less like "
+                f"{known} or take it out."
+            )
+
+
+def _no_original(original: str, videos: Mapping[str, bool]) -> str:
+    """Why a video's original cannot be told: whose family it is in is never guessed; "" where it can."""
+    if original not in videos:
+        near = get_close_matches(original, videos, n=1)
+        hint = f"; {near[0]} may be meant" if near else ""
+        return (
+            f"its original {original!r} is no video of the table{hint}. List it too, or leave original empty and name what "
+            "belongs together in group"
         )
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            yield from ((f"{path.name}:{number}", line) for number, line in _lines(file, path))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}). Save it as UTF-8.") from error
+    return f"its original {original!r} names an original itself: name that one" if videos[original] else ""
 
 
-def _lines(file: Any, path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
-    """Line numbers with columns by name, or with what is wrong."""
-    if path.suffix.lower() == ".csv":
-        reader = csv.reader(file)
-        columns = [_column(name) for name in next(reader)]
-        while True:
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield reader.line_num, str(error)
-                continue
-            if cells:
-                fits = len(cells) == len(columns)
-                yield (
-                    reader.line_num,
-                    dict(zip(columns, cells, strict=True)) if fits else f"{len(cells)} cells for {len(columns)} columns",
-                )
-    else:
-        for number, text in enumerate(file, 1):
-            if not text.strip():
-                continue
-            try:
-                line = json.loads(text) if len(text) <= _MAX_LINE else f"longer than {_MAX_LINE} characters"
-            except (ValueError, RecursionError) as error:
-                line = f"not JSON: {error}"
-            yield number, {_column(name): value for name, value in line.items()} if isinstance(line, dict) else str(line)
-
-
-def _row(line: Mapping[str, Any] | str, at: str) -> Row | Reject:
-    if isinstance(line, str):
-        return Reject(at, line)
+def _row(line: Mapping[str, Any], at: str) -> Row | Reject:
+    if not isinstance(line.get("path") or "", str):
+        return Reject(at, f"path {line['path']!r:.80} is no text; needed is a file's path")
     path = _text(line.get("path"))
     if not path:
         return Reject(at, "no path")
@@ -144,12 +141,11 @@ def _row(line: Mapping[str, Any] | str, at: str) -> Row | Reject:
         meant = get_close_matches(split, SPLIT_WORDS, n=1)
         hint = f"; {meant[0]} may be meant" if meant else ""
         return Reject(path, f"split {line.get('split')!r} is none of train, val, test{hint}")
-    groups = line.get("groups") or line.get("group") or ()
-    listed = groups if isinstance(groups, list) else _text(groups).split(";")
+    groups = [group for name in ("groups", "group") for group in _listed(line.get(name))]
     return Row(
         path=path,
         label=label,
-        groups=tuple(sorted({_text(group) for group in listed} - {""})),
+        groups=tuple(sorted({_text(group) for group in groups} - {""})),
         split=SPLIT_WORDS.get(split),
         source=_text(line.get("source")),
         method=_text(line.get("method")),
@@ -158,9 +154,20 @@ def _row(line: Mapping[str, Any] | str, at: str) -> Row | Reject:
     )
 
 
+def _listed(groups: Any) -> list[Any]:
+    return groups if isinstance(groups, list) else _text(groups).split(";")
+
+
 def _original(line: Mapping[str, Any], path: str) -> str | None:
-    """Only of a video: tables of pictures have such columns with a meaning of their own."""
-    return _text(line.get("original")) or None if path.lower().endswith(tuple(VIDEO_SUFFIXES)) else None
+    """Only of a video, and not itself: tables of pictures have such columns with a meaning of their own."""
+    original = _text(line.get("original"))
+    if not original or not _is_video(path) or posixpath.normpath(original) == posixpath.normpath(path):
+        return None
+    return posixpath.normpath(original)
+
+
+def _is_video(path: str) -> bool:
+    return path.lower().endswith(tuple(VIDEO_SUFFIXES))
 
 
 def _text(value: Any) -> str:

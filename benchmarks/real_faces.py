@@ -66,6 +66,7 @@ def judge(nets: list[torch.nn.Module], view: View, root: str, split: str, condit
         rows.append(batch["row"].numpy())
         labels.append(batch["label"].numpy())
     row, label = np.concatenate(rows), np.concatenate(labels)
+    data.check_ledger(split, row)
     facts = data.describe(row)
     return [Verdicts(row, np.concatenate(logit), label, facts["source"], facts["method"], facts["group"]) for logit in logits]
 

@@ -24,6 +24,7 @@ class Sample(TypedDict, total=False):
     mask: np.ndarray  # (H, W) uint8, 255 where a stage forged something, cropped with the image; collate drops it
     label: int  # REAL or FAKE; a stage of training may turn a real picture into a fake
     row: int  # line of the table; everything else is looked up by it
+    fault: str  # why there is no picture: then image is black, and collate leaves the sample out
 
 
 class Batch(TypedDict):

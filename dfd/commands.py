@@ -201,3 +201,88 @@ def score(
 
     packages = ("dfd.", *(f"{package.rstrip('.')}." for package in allow))
     return score_files(checkpoint, paths, whole, faces, json, csv, device, packages, batch_size, workers)
+
+
+def sweep(
+    file: Path, /, *, trials: int | None = None, study: Path | None = None, workers: int = 1, seed: int | None = None
+) -> None:
+    """Hyperparameters by Optuna, from a file that W&B's `wandb sweep` takes too: grid, random or bayes (TPE), with early ends.
+
+    Each trial is a process of its own, with its own run folder. Killed and started again, it goes on; started on several
+    machines with the same --study on a shared folder, it is one study. The page STUDY/sweep.html shows what was found. A
+    program of your own takes --run_folder beside the parameters, and writes metrics.csv there, with a column of the metric's
+    name.
+
+    Args:
+        file: The sweep's YAML, or the name of one that dfd ships: sweep/grid, sweep/random, sweep/bayes, sweep/hyperband.
+        trials: How many the study is to have, of all its workers together; by default the file's run_cap, or the whole grid.
+        study: Folder of the study; by default runs/NAME, with the file's name.
+        workers: Trials that run at once here; where CUDA has several devices they are shared out.
+        seed: Of random numbers; by default the study's, or 0.
+    """
+    from dfd.launch.sweep import sweep
+
+    print(sweep(file, trials, study, workers, seed))
+
+
+def submit(
+    config: str,
+    /,
+    *options: str,
+    nodes: int = 1,
+    gpus: int = 1,
+    cpus: int = 8,
+    time: str = "24:00:00",
+    notice: int = 180,
+    sbatch: tuple[str, ...] = (),
+    dry_run: bool = False,
+) -> None:
+    """Trains on a Slurm cluster: dfd submit dual_stream --nodes 2 --gpus 4 -- --data.roots=shards/mine.
+
+    It fills slurm/train.sbatch, has sbatch check it, submits it, and says each of these. Told by Slurm that its time is nearly
+    up, the job saves itself and is requeued; it goes on where it stood, with the same id, run folder and W&B run.
+
+    Args:
+        config: As dfd fit takes it: a file, or the name of one that dfd ships.
+        options: After --, further options of dfd fit.
+        nodes: Machines.
+        gpus: GPUs of each node, with a process each; 0 is one process a node on its CPUs, for --config overlay/ddp.
+        cpus: Cores of each process.
+        time: Until the job is requeued: hours:minutes:seconds or days-hours; a number alone is minutes.
+        notice: Seconds that it gets for 8 steps, a validation and a save, before the time is up.
+        sbatch: A further option of sbatch; may be repeated: --sbatch=--partition=long --sbatch=--account=us
+        dry_run: Print the script and have it checked where there is sbatch; submit nothing.
+    """
+    from dfd.launch.submit import Job, submit
+
+    submit(config, options, Job(nodes, gpus, cpus, time, notice, sbatch), dry_run)
+
+
+def runs(folder: Path = Path("runs"), /) -> None:
+    """The runs of dfd fit below a folder: running, done, preempted or failed and why, how far, how good, and how to go on.
+
+    Args:
+        folder: Where to look; by default runs.
+    """
+    from dfd.runs import listing
+
+    print(listing(folder))
+
+
+def tune_batch(config: str, /, *options: str, start: int = 8, most: int = 65536, margin: float = 0.1) -> None:
+    """Finds the largest global batch that fits into memory, by short trainings, each in its own process.
+
+    It doubles the batch until one does not fit, then bisects, and prints the command with what is left of the largest.
+
+    Args:
+        config: What dfd fit would take.
+        options: Further options of dfd fit, as they are: --data.roots=SHARDS --config overlay/ddp.
+        start: First batch.
+        most: Last batch.
+        margin: Share of the largest batch that is left free.
+    """
+    from functools import partial
+
+    from dfd.tune_batch import tune_batch
+
+    print(tune_batch(["--config", config, *options], start, most, margin, partial(print, flush=True)))

@@ -40,7 +40,8 @@ def in_words(error: OSError, folder: Path) -> OSError:
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         text = f"{folder} cannot be written ({os.strerror(error.errno)}). Choose another folder or change its permissions."
     elif error.errno in (errno.ENOTDIR, errno.EEXIST):
-        text = f"{folder} cannot be a folder: a file is in the way ({error.filename}). Choose another folder."
+        way = next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), error.filename)
+        text = f"{folder} cannot be a folder: a file is in the way ({way}). Choose another folder."
     else:
         return error
     return OSError(error.errno, text)
@@ -55,6 +56,20 @@ def make_folder(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise in_words(error, folder) from error
+
+
+@contextmanager
+def folder_if_used(folder: Path) -> Iterator[None]:
+    """Makes a folder as `make_folder` does; after an error what it made is gone again, as far as it is empty."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    make_folder(folder)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # it holds something
+            for path in new:
+                path.rmdir()
+        raise
 
 
 def sync(path: Path) -> None:

@@ -9,12 +9,12 @@ import dfd
 
 PACKAGE = Path(dfd.__file__).parent
 ROWS = (
-    {"batch", "durable", "malloc", "_torchvision"},
-    {"forensics"},
+    {"batch", "durable", "malloc", "shipped", "told", "_torchvision"},
+    {"forensics", "runs"},
     {"calibration", "models", "augment", "explain", "metrics", "page", "plots"},
     {"tasks", "data", "callbacks"},
     {"inference"},
-    {"evaluate", "launch"},
+    {"evaluate", "launch", "tune_batch"},
     {"commands"},
     {"cli"},
 )
@@ -22,7 +22,7 @@ ROW = {name: row for row, names in enumerate(ROWS) for name in names}
 MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 # too slow or too optional for the top of a module that is not theirs alone
-LAZY = {"wandb", "optuna", "gradio", "onnx", "onnxruntime", "sklearn", "captum", "cyclopts"}
+LAZY = {"wandb", "optuna", "gradio", "onnx", "onnxruntime", "sklearn", "captum", "cyclopts", "fsspec", "aiohttp", "s3fs"}
 NO_TORCH = (
     "batch.py",
     "durable.py",
@@ -33,6 +33,11 @@ NO_TORCH = (
     "data/prepare.py",
     "data/index.py",
     "data/decode.py",
+    "launch/submit.py",
+    "shipped.py",
+    "told.py",
+    "runs.py",
+    "tune_batch.py",
 )
 
 

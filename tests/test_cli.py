@@ -252,6 +252,17 @@ def test_a_fault_before_the_first_step_leaves_no_folder(capsys, monkeypatch, wro
     assert (mine / "config.yaml").exists()
 
 
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--data.mix=MixUp"], ["data.mix", "Did you mean dfd.augment.MixUp?"]),
+        (["--data", "data/140k.yaml"], ["would undo what --config overlay/smoke says of the data", "Put --data before it"]),
+    ],
+)
+def test_what_would_be_ignored_is_refused(capsys, args, words):
+    fails(capsys, [*FIT, *args], *words, code=2)
+
+
 @pytest.mark.parametrize("verb", ["fit", "validate", "test", "predict"])
 def test_help_begins_with_what_to_type(capsys, verb):
     assert main([verb, "--help"]) == 0
@@ -270,6 +281,7 @@ def test_a_run_folder_holds_what_the_run_was_and_made(trained):
     assert {"config.yaml", "metrics.csv", "summary.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "plots"} <= found
     summary = yaml.safe_load((trained / "summary.yaml").read_text())
     assert summary["best checkpoint"].endswith(f"{trained.name}/checkpoints/best.ckpt") and "best val/auroc" in summary
+    assert summary["trained on"].startswith("train split of ") and "Augment('light')" in summary["trained on"]
     config = yaml.safe_load((trained / "config.yaml").read_text())
     assert (
         "run_folder" not in config and config["model"]["init_args"]["net"]["init_args"]["backbone"]["init_args"]["width"] == 8

@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dfd import __version__
 from dfd.cli.advice import UsageError, closest, shortened
+from dfd.told import told
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -23,7 +25,10 @@ LIGHTNING_VERBS = {
     "test": "Metrics of a checkpoint on the test split: dfd test CHECKPOINT",
     "predict": "A checkpoint's verdict on every image of the test split, as CSV: dfd predict CHECKPOINT",
 }
-PLAIN_VERBS = ("prepare", "combine", "index", "audit", "generate", "score", "export")
+PLAIN_VERBS = (
+    "prepare", "combine", "index", "audit", "generate", "score", "export", "submit", "sweep", "runs", "tune-batch",
+)  # fmt: skip
+GOING_ON = ("prepare", "combine", "sweep")  # interrupted and started again, they do what is left
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,7 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as leave:  # argparse's and cyclopts' way to end --help and --print_config
         return leave.code if isinstance(leave.code, int) else int(leave.code is not None)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        goes_on = args and args[0] in GOING_ON and not any(arg.startswith("--match") for arg in args)
+        print("interrupted; the same command goes on from there" if goes_on else "interrupted", file=sys.stderr)
         return 130
     except (ValueError, OSError) as error:
         if os.environ.get("DFD_TRACEBACK"):
@@ -51,7 +57,10 @@ def _words(error: Exception) -> str:
     """The message; of an OSError without its number, and with the file."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error) or type(error).__name__
+    text = str(error) or type(error).__name__
+    if "\nOriginal Traceback" in text:  # torch's words for what a loader's process raised: the reason is their end
+        return re.split(r"\n(?=[\w.]+: )", text.strip())[-1].partition(": ")[2]
+    return text
 
 
 def _lightning(args: list[str]) -> int:
@@ -59,13 +68,18 @@ def _lightning(args: list[str]) -> int:
 
     # half of the import time of torch and lightning is garbage collection that finds nothing; the door switches it on again
     gc.disable()
-    from dfd.cli.lightning_door import run
+    if args[0] == "fit":
+        told.listen()  # a signal that arrives while torch is imported waits for the first step too
+    try:
+        from dfd.cli.lightning_door import run
 
-    return run(args)
+        return run(args)
+    finally:
+        told.forget()
 
 
 def _plain(args: list[str]) -> int:
-    from cyclopts import CycloptsError, UnknownCommandError
+    from cyclopts import CycloptsError, UnknownCommandError, UnusedCliTokensError
 
     verbs = (*LIGHTNING_VERBS, *PLAIN_VERBS)
     try:
@@ -77,6 +91,8 @@ def _plain(args: list[str]) -> int:
         )
     except UnknownCommandError as error:
         raise UsageError(f"there is no verb {args[0]!r}. {closest(args[0], verbs)}It takes: {', '.join(verbs)}.") from error
+    except UnusedCliTokensError as error:
+        raise UsageError(f"{' '.join(error.unused_tokens or [])!r} is too many. dfd {args[0]} --help tells more.") from error
     except CycloptsError as error:
         text = str(error).removeprefix(f'Command "{args[0]}" ').replace("parameter ", "", 1)
         raise UsageError(f"{text} dfd {args[0]} --help tells more.") from error
@@ -105,10 +121,13 @@ def _app() -> App:
         help="Train, judge and use detectors of deepfake images.",
         help_format="plaintext",
         default_parameter=Parameter(negative=()),  # no --no-overwrite beside --overwrite
+        suppress_keyboard_interrupt=False,  # `main` has a word for it
     )
     training, other = Group.create_ordered("Train and judge"), Group.create_ordered("Data and use")
     for place, (verb, text) in enumerate(LIGHTNING_VERBS.items()):
         app.command(_lightning, name=verb, help=text, group=training, sort_key=place)
     for place, verb in enumerate(PLAIN_VERBS):
-        app.command(getattr(commands, verb), group=other, sort_key=place)
+        # what tune-batch does not know itself, it hands on
+        passing = {"default_parameter": Parameter(negative=(), allow_leading_hyphen=True)} if verb == "tune-batch" else {}
+        app.command(getattr(commands, verb.replace("-", "_")), name=verb, group=other, sort_key=place, **passing)
     return app

@@ -146,7 +146,9 @@ def _reason(cause: str, within: str) -> str:
         return f"{word!r} is not one of: {', '.join(words)}. {closest(word, words)}".rstrip()
     if expected := re.findall(r"Expected an? (<.+?>|None)", cause):
         kinds = [re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", kind).replace("NoneType", "null") for kind in expected]
-        return f"expected {' or '.join(dict.fromkeys(kinds))}" + (f", got {given[1]!r}." if given else ".")
+        text = f"expected {' or '.join(dict.fromkeys(kinds))}" + (f", got {given[1]!r}." if given else ".")
+        found = _classes_like(given[1]) if given and given[1][:1].isupper() else []
+        return text + (f" Did you mean {' or '.join(found)}?" if found else "")
     return cause
 
 
@@ -188,12 +190,17 @@ def _parameters(owner: Any) -> dict[str, Any]:
 
 
 def _unknown_class(class_path: str) -> str:
-    module, _, title = class_path.rpartition(".")
-    known = {name: home for home in (*HOMES, module) for name in _public(home)}
-    found = [f"{known[name]}.{name}" for name in get_close_matches(title, known, n=3, cutoff=0.7)]
+    found = _classes_like(class_path)
     return f"there is no class {class_path}. " + (
         f"Did you mean {' or '.join(found)}?" if found else "Write the path that Python would import."
     )
+
+
+def _classes_like(class_path: str) -> list[str]:
+    """Whole paths of classes with a name like this one's, at home or where it says."""
+    module, _, title = class_path.rpartition(".")
+    known = {name: home for home in (*HOMES, module) for name in _public(home)}
+    return [f"{known[name]}.{name}" for name in get_close_matches(title, known, n=3, cutoff=0.7)]
 
 
 def _public(module: str) -> list[str]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from dfd.cli.advice import UsageError, closest
+from dfd.shipped import config_named, run_name, shipped
 
 
 def config_folder() -> Path:
-    """The configs that dfd ships: inside the wheel, or beside the package in a checkout."""
-    package = Path(__file__).parents[1]
-    return package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
+    """The configs that dfd ships."""
+    return shipped("configs")
 
 
 def find_config(name: str) -> Path:
@@ -20,27 +21,22 @@ def find_config(name: str) -> Path:
 
     UsageError where there is none.
     """
-    names = [name] if Path(name).suffix in (".yaml", ".yml", ".json") else [name, f"{name}.yaml"]
-    shipped = config_folder()
-    places = [Path(each) for each in names] + [shipped / each for each in names] + [shipped.parent / each for each in names]
-    found = next((path.resolve() for path in places if path.is_file() and path.suffix), None)
+    found = config_named(name)
     if found is None:
-        known = sorted(path.relative_to(shipped).as_posix() for path in shipped.rglob("*.yaml"))
+        own = config_folder()
+        known = sorted(path.relative_to(own).as_posix() for path in own.rglob("*.yaml"))
         hint = closest(name, [*known, *(f"configs/{each}" for each in known)])
         raise UsageError(f"there is no config {name!r}, here or among dfd's own. {hint}dfd has: {', '.join(known)}.")
     return found
 
 
 def config_name(config: Path | None) -> str:
-    """What a run of this config is called; the config of an earlier run passes that run's name on."""
-    if config is None:
-        return "unnamed"
-    return config.parent.parent.name if config.name == "config.yaml" else config.stem
+    return "unnamed" if config is None else run_name(config)
 
 
 def with_paths(args: list[str]) -> tuple[Path | None, list[str]]:
     """The first config, and the arguments with every config and data file that they name as a path that exists."""
-    first, found, args = None, [], list(args)
+    first, found, args, overlay = None, [], list(args), None
     while args:
         option, equals, value = args.pop(0).partition("=")
         if option not in ("-c", "--config", "--data", "--model", "--trainer"):
@@ -52,13 +48,17 @@ def with_paths(args: list[str]) -> tuple[Path | None, list[str]]:
             found += [option, value]
             continue
         path = find_config(value)
-        _check_yaml(path)
+        config = _read(path)
+        if option == "--data" and overlay:
+            raise UsageError(f"--data {value} would undo what --config {overlay} says of the data. Put --data before it.")
+        if is_config and isinstance(config.get("data"), dict) and "class_path" not in config["data"]:
+            overlay = value
         first = first or (path if is_config else None)
         found += [option, str(path)]
     return first, found
 
 
-def _check_yaml(path: Path) -> None:
+def _read(path: Path) -> dict[str, Any]:
     try:
         config = yaml.safe_load(path.read_text())
     except UnicodeDecodeError as error:
@@ -68,3 +68,4 @@ def _check_yaml(path: Path) -> None:
         raise UsageError(f"{path}{line}: {error.problem or error.context}.") from error
     if not isinstance(config, dict):
         raise UsageError(f"{path} is not a config: it holds no `key: value` at its top level.")
+    return config

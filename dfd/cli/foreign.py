@@ -38,8 +38,12 @@ def foreign(made: Any, wanted: Any = object) -> Iterator[str]:
         for name in made.keys() - {"class_path", "init_args"}:
             yield from foreign(made[name])
     elif isinstance(made, dict):
-        for value in made.values():
-            yield from foreign(value, wanted)
+        fields: dict[str, Any] = {}  # of one of dfd's own classes, whose path jsonargparse does not need
+        for leaf in _leaves(wanted):
+            if isinstance(leaf, type) and leaf.__module__.startswith(OURS):
+                fields |= _types(leaf)
+        for name, value in made.items():
+            yield from foreign(value, fields.get(name, wanted))
 
 
 def _ours(path: Any) -> type | None:

@@ -14,15 +14,18 @@ from typing import Any
 
 import yaml
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
-from lightning.pytorch.callbacks import ProgressBar, RichProgressBar
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins import TorchCheckpointIO
+from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from dfd import runs
 from dfd.callbacks.checkpoint_io import DurableCheckpointIO, local, refuse_code
-from dfd.callbacks.conditions import conditions, sentence
+from dfd.callbacks.conditions import chosen, conditions, sentence, training
+from dfd.callbacks.layer_sync import SyncBatchNorm
 from dfd.callbacks.preemption import Preempted, requeue
 from dfd.cli.advice import UsageError
 from dfd.cli.config_files import config_name, with_paths
@@ -34,20 +37,23 @@ from dfd.cli.experiment import (
     judged_as_trained,
     other_settings,
 )
+from dfd.cli.online import Online, close
 from dfd.cli.parser import USAGE, Maker, Parser
-from dfd.cli.resume import resumable, whole
+from dfd.cli.resume import check_whole_window, resumable, steps_of, whole
 from dfd.cli.run_folder import (
     SHARED,
     SaveConfig,
-    Table,
     discard,
     first_to_fail,
+    hold,
     open_run_folder,
     run_id,
     safe_name,
     write_summary,
 )
+from dfd.cli.table import Table
 from dfd.cli.trainer import Trainer
+from dfd.cli.trouble import in_words
 from dfd.durable import make_folder
 from dfd.malloc import keep_pages
 
@@ -62,6 +68,7 @@ CHATTER = (
     ".*sync_dist=True.*",  # the verdict table is gathered before it is measured: every rank logs the same numbers
     ".*dirpath has changed.*",  # a run folder may be moved
     ".*exists and is not empty.*",  # the run folder, made a moment ago
+    ".*returned a view tensor.*",  # of a sharded net: nobody writes into logits
     ".*isinstance.treespec, LeafSpec.*",  # Lightning's own affair with torch
     ".*skip_none parameter was deprecated.*",  # Lightning and jsonargparse 4
 )
@@ -77,16 +84,21 @@ def run(args: list[str]) -> int:
     if verb != "fit":
         place, rest = _with_checkpoint(verb, rest)
     try:
-        RunCLI(verb, config_name(config), place, rest)
+        RunCLI(verb, config_name(config), place, rest, args)
     except SIGTERMException:  # Lightning would exit with 0, as if the run had finished
         return 143
+    except SystemExit as leave:
+        if isinstance(leave.__context__, KeyboardInterrupt):  # which Lightning turns into an exit without a word
+            raise KeyboardInterrupt from None
+        raise
     except Preempted as going:
-        code = going.exit_code
-        if rank_zero_only.rank == 0:
-            _close_wandb(code)
-            what = requeue() if going.requeue else "The same command goes on from there."
-            print(f"{going}. {what}", file=sys.stderr, flush=True)
-        return code
+        if rank_zero_only.rank:
+            return 0  # rank 0 speaks for the run: srun would end it at another's bad exit code, before it asks to be requeued
+        _close_wandb()
+        print(f"{going}.", file=sys.stderr, flush=True)
+        what = requeue() if going.requeue else "the same command goes on from there."
+        print(what, file=sys.stderr, flush=True)
+        return going.exit_code
     except MisconfigurationException as error:
         raise ValueError(str(error)) from error
     finally:
@@ -96,9 +108,9 @@ def run(args: list[str]) -> int:
     return 0
 
 
-def _close_wandb(exit_code: int | None = None) -> None:
-    if "wandb" in sys.modules:
-        sys.modules["wandb"].finish(exit_code=int(sys.exc_info()[0] is not None) if exit_code is None else exit_code)
+def _close_wandb() -> None:
+    error = sys.exc_info()[1]
+    close(error.exit_code if isinstance(error, Preempted) else int(error is not None))
 
 
 class RunCLI(LightningCLI):
@@ -109,10 +121,11 @@ class RunCLI(LightningCLI):
         name: the config's, as in runs/<name>/<id>.
         place: the run's folder instead of that one, unless --run_folder or trainer.default_root_dir names it.
         args: what follows the verb on the command line.
+        typed: the command line as it was typed, verb and all.
     """
 
-    def __init__(self, verb: str, name: str, place: Path | None, args: list[str]):
-        self.verb, self.name, self.place = verb, name, place
+    def __init__(self, verb: str, name: str, place: Path | None, args: list[str], typed: list[str]):
+        self.verb, self.name, self.place, self.typed = verb, name, place, typed
         self.config = self.trainer = self.folder = None
         self.make, self.ours = Maker(), False  # ours: the run folder was empty when this run came
         try:
@@ -132,16 +145,32 @@ class RunCLI(LightningCLI):
                 args=[verb, *args],
             )
         except BaseException as error:
-            said = isinstance(error, (ValueError, OSError, MisconfigurationException)) and self._said_by_another_rank()
+            told = in_words(error, self.trainer, getattr(self, "datamodule", None)) or error
+            said = isinstance(told, (ValueError, OSError, MisconfigurationException)) and self._said_by_another_rank()
+            if verb == "fit" and self.folder is not None and not said:
+                self._record_end(told)
             if self.ours:
                 _close_wandb()  # which writes into the folder until then
                 discard(self.folder)
             if said:
                 raise SystemExit(1) from error
+            if told is not error:
+                raise told from error
             words = self.make.in_words(error, self.config[verb].as_dict()) if self.make.faults else error
             if words is not error:
                 raise words from words.__cause__
             raise
+
+    def _record_end(self, error: BaseException) -> None:
+        interrupted = isinstance(error.__context__, KeyboardInterrupt)  # which Lightning turns into a SystemExit
+        if isinstance(error, (Preempted, SIGTERMException)):
+            runs.end(self.folder, "preempted", str(error) or "told to stop")
+        elif interrupted or isinstance(error, KeyboardInterrupt):
+            runs.end(self.folder, "failed", "interrupted from the keyboard")
+            if (record := runs.read(self.folder)) and any((self.folder / "checkpoints").glob("*.ckpt")):
+                self._say(f"from the last checkpoint it goes on by: {runs.again(self.folder, record)}")
+        elif not isinstance(error, SystemExit):  # of a rank that leaves the word to another
+            runs.end(self.folder, "failed", str(error) or type(error).__name__)
 
     def _said_by_another_rank(self) -> bool:
         several = self.trainer is not None and self.trainer.world_size > 1
@@ -189,11 +218,15 @@ class RunCLI(LightningCLI):
             check_something_to_train(config.ckpt_path, config.trainer.max_epochs)
         self.folder = open_run_folder(wanted, fresh, rank_zero_only.rank)
         self.ours = rank_zero_only.rank == 0 and not any(self.folder.iterdir())
+        if self.verb == "fit" and rank_zero_only.rank == 0:
+            hold(self.folder)
+            runs.begin(self.folder, self.typed)
         # an unfinished run: of a finished one it is refused
         if self.verb == "fit" and not config.ckpt_path and (last := resumable(self.folder / "checkpoints")):
-            config.ckpt_path = str(last)
-            check_something_to_train(config.ckpt_path, config.trainer.max_epochs)
+            config.ckpt_path = str(last)  # even its end: a job that was cut after its last epoch lacks no more than the summary
             self._say(f"goes on from {_shown(last)}")
+        if self.verb == "fit" and config.ckpt_path and Path(config.ckpt_path).suffix:
+            check_whole_window(Path(config.ckpt_path), config.trainer.accumulate_grad_batches)
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self._get(self.config_init, "trainer")
@@ -214,24 +247,38 @@ class RunCLI(LightningCLI):
                 make_folder(local(callback.dirpath))  # said now, not after an epoch
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # neither the config nor the strategy brings its own
             trainer.strategy.checkpoint_io = DurableCheckpointIO()
+        if type(getattr(trainer.strategy, "_layer_sync", None)) is TorchSyncBatchNorm:
+            trainer.strategy._layer_sync = SyncBatchNorm()
         return trainer
 
     def _with_defaults(self, callbacks: list[Callback], progress: bool | None) -> list[Callback]:
-        from dfd.callbacks import Preemption, ProgressLines, StepSeed, VerdictWriter
+        from dfd.callbacks import (
+            FiniteGuard,
+            MovedRun,
+            Preemption,
+            ProgressLines,
+            RunStatus,
+            StepSeed,
+            TerminalBar,
+            VerdictWriter,
+        )
 
         defaults: list[Callback] = []
         if self.verb == "fit":
             given = self._get(self.config_init, "seed_everything")
-            wanted = [StepSeed(given if isinstance(given, int) else 0), Preemption()]
+            wanted = [StepSeed(given if isinstance(given, int) else 0), FiniteGuard(), RunStatus(), MovedRun(), Preemption()]
             defaults += [each for each in wanted if not any(isinstance(callback, type(each)) for callback in callbacks)]
         if self.verb != "fit" and not any(isinstance(callback, VerdictWriter) for callback in callbacks):
             defaults.append(VerdictWriter())
         if progress is not False and not any(isinstance(callback, (ProgressBar, ProgressLines)) for callback in callbacks):
-            defaults.append(RichProgressBar(leave=True) if sys.stdout.isatty() else ProgressLines())
+            defaults.append(TerminalBar() if sys.stdout.isatty() else ProgressLines())
         return callbacks + defaults
 
     def _default_loggers(self) -> list[Logger]:
-        table = Table(str(self.folder), name="", version="")
+        table = Table(self.folder)
+        checkpoint = self._get(self.config_init, "ckpt_path") or ""
+        if self.verb == "fit" and Path(checkpoint).suffix and rank_zero_only.rank == 0:
+            table.go_on(steps_of(Path(checkpoint)))
         if self.verb != "fit":
             table.pictures = self._pictures()
         if self.verb != "fit" or os.environ.get("WANDB_MODE") == "disabled":
@@ -241,7 +288,7 @@ class RunCLI(LightningCLI):
         identity = safe_name(f"{self.folder.parent.name}-{self.folder.name}")
         mode = os.environ.get("WANDB_MODE", "offline")
         settings = Settings(silent=True)
-        online = WandbLogger(name=identity, id=identity, project="dfd", save_dir=str(self.folder), mode=mode, settings=settings)
+        online = Online(name=identity, id=identity, project="dfd", save_dir=str(self.folder), mode=mode, settings=settings)
         online._wandb_init.pop("anonymous", None)  # wandb warns of it, even of the None that Lightning passes
         return [table, online]
 
@@ -271,11 +318,17 @@ class RunCLI(LightningCLI):
         if best is not None:
             facts["best checkpoint"] = _shown(Path(best.best_model_path))
             if best.monitor and best.best_model_score is not None:
-                facts[f"best {best.monitor}"] = round(float(best.best_model_score), 4)
+                facts |= chosen(best, getattr(self.model, "chosen_by", None))
+        for stop in trainer.early_stopping_callbacks:
+            if stop.stopped_epoch:
+                facts["stopped early"] = f"{stop.monitor} has not improved for {stop.patience} validations"
+        if hasattr(self.datamodule, "augment"):
+            facts["trained on"] = training(self.datamodule)
         facts["validated on"] = sentence(self._pictures())
         facts |= self._pages()
         facts["epochs"], facts["steps"] = trainer.current_epoch, trainer.global_step
         self._say(write_summary(self.folder, facts).rstrip())
+        runs.end(self.folder, "done")
 
     def _after_judging(self) -> None:
         self._say(yaml.safe_dump({"run folder": _shown(self.folder), **self._pages()}, sort_keys=False, width=1000).rstrip())
@@ -287,6 +340,8 @@ class RunCLI(LightningCLI):
             "table": "metrics.csv",
             "predictions": f"predictions-{'val' if self.verb == 'validate' else self.verb}.csv",
             "plots": "plots",
+            "pictures left out": "undecodable.csv",
+            "steps skipped": "not_finite.csv",
         }
         return {what: _shown(self.folder / page) for what, page in pages.items() if (self.folder / page).exists()}
 
@@ -306,7 +361,7 @@ def _with_checkpoint(verb: str, args: list[str]) -> tuple[Path | None, list[str]
     if "data" not in experiment and "--data" not in rest:
         raise ValueError(f"{checkpoint} does not say what data it was trained on. Name some: --data data/140k.yaml.")
     roots = experiment.get("data", {}).get("init_args", {}).get("roots", [])
-    gone = [root for root in ([roots] if isinstance(roots, str) else roots) if not Path(root).exists()]
+    gone = [root for root in ([roots] if isinstance(roots, str) else roots) if "://" not in root and not Path(root).exists()]
     if gone and not any(re.match(r"--data(\.init_args)?(\.roots)?(=|$)", arg) for arg in rest):
         raise ValueError(
             f"{checkpoint} was trained on {', '.join(gone)}, which is not here. Name other data: --data.roots=FOLDER."

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import re
+import socket
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from shutil import rmtree
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
-from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from lightning.pytorch.loggers import WandbLogger
 
-from dfd.durable import appearing
+from dfd.durable import PART, appearing
+from dfd.runs import RECORD
 
 SHARED = "DFD_RUN_FOLDER"  # set by rank 0 for the processes that Lightning starts
 SUMMARY = "summary.yaml"  # written last: a folder that holds one is a finished run
+LOCK = ".lock"  # of the process that trains there
 FAULT = ".fault"  # the rank that makes it says what went wrong
-BEFORE_TRAINING = {"config.yaml", "wandb", FAULT}  # what a run writes before it has anything to show
+BEFORE_TRAINING = {"config.yaml", "wandb", FAULT, LOCK, RECORD}  # what a run writes before it has anything to show
+
+_HELD: list[TextIO] = []
 
 
 def run_id() -> tuple[str, bool]:
     """A name for this run, and whether it is only the time, so that another run may have taken it.
 
-    A Slurm job's or torchrun's id is the same for all ranks and after a requeue.
+    A Slurm job's or torchrun's id is the same for all ranks and after a requeue. W&B's agent begins many runs within one job.
     """
+    if "WANDB_SWEEP_ID" in os.environ and os.environ.get("WANDB_RUN_ID"):
+        return os.environ["WANDB_RUN_ID"], False
     if "SLURM_JOB_ID" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive", None):
         return os.environ["SLURM_JOB_ID"], False
     shared = os.environ.get("TORCHELASTIC_RUN_ID")
@@ -76,6 +86,29 @@ def open_run_folder(wanted: Path, fresh: bool, rank: int) -> Path:
     return folder
 
 
+def hold(folder: Path) -> None:
+    """Keeps other fits out of a run folder until this process ends, in whatever way.
+
+    Raises:
+        ValueError: another one trains there; says which.
+    """
+    lock = open(folder / LOCK, "a+")  # noqa: SIM115  open is what holds the lock
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of this process alone: what it forks does not inherit it
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):  # a file system without locks
+            return
+        lock.seek(0)
+        with lock:
+            raise ValueError(
+                f"{folder}: another dfd fit ({lock.read() or 'unknown'}) trains there. Wait for it, or give another "
+                "--run_folder."
+            ) from error
+    lock.truncate(0)
+    print(f"pid {os.getpid()} on {socket.gethostname()}", file=lock, end="", flush=True)
+    _HELD.append(lock)
+
+
 class SaveConfig(SaveConfigCallback):
     """The resolved config, in the run folder and once in W&B; without the folder itself, so that it can be run again."""
 
@@ -88,15 +121,6 @@ class SaveConfig(SaveConfigCallback):
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_hyperparams(yaml.safe_load(Path(path).read_text()))
-
-
-class Table(CSVLogger):
-    """metrics.csv. In a run that judges, each line also says of which pictures it speaks."""
-
-    pictures: Mapping[str, str] = {}
-
-    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
-        super().log_metrics({**metrics, **self.pictures}, step)
 
 
 def write_summary(folder: Path, facts: Mapping[str, Any]) -> str:
@@ -122,9 +146,14 @@ def first_to_fail(folder: Path, node: int) -> bool:
 
 def discard(folder: Path) -> None:
     """Removes a run folder that holds no more than a run writes before it trains, and its parents where they are empty."""
-    if {path.relative_to(folder).parts[0] for path in folder.rglob("*") if path.is_file()} <= BEFORE_TRAINING:
+    names = {path.relative_to(folder).parts[0].partition(PART)[0] for path in folder.rglob("*") if path.is_file()}
+    if names <= BEFORE_TRAINING:
+        for _ in range(5):  # another rank may be writing its last word into it
+            with suppress(OSError):
+                rmtree(folder)
+                break
+            time.sleep(0.1)
         with suppress(OSError):
-            rmtree(folder)
             folder.parent.rmdir()
             folder.parent.parent.rmdir()
 

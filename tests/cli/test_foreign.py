@@ -99,6 +99,13 @@ def test_what_dfd_writes_is_never_foreign(checkpoint):
     assert experiment["data"] == DATA and view == VIEW
     roots = ["/home/first.last/shards.v2", "my.shards", "{odd}: name"]
     assert not list(foreign(with_argument(DATA, class_path="dfd.data.ShardDataModule", roots=roots)))
+    cached = with_argument(
+        DATA, class_path="dfd.data.ShardDataModule", cache={"folder": "/mnt/cache", "gb": 3, "patience": 9.0}
+    )
+    assert not list(foreign(cached))
+    assert list(foreign(with_argument(DATA, class_path="dfd.data.ShardDataModule", cache={"class_path": "os.system"}))) == [
+        "os.system"
+    ]
     folder = config_folder()
     for path in sorted(Path(folder).glob("*.yaml")):
         config = yaml.safe_load(path.read_text())

@@ -1,8 +1,11 @@
 """From which checkpoint a fit goes on, and how it ends when it cannot save one."""
 
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 
 import dfd
 from dfd.callbacks.checkpoint_io import DurableCheckpointIO
@@ -192,6 +196,55 @@ def test_data_that_moved_are_the_same_data_and_a_changed_table_is_none(here, cap
     assert main(more) == 0 and step_of(LAST) == 4
 
 
+@pytest.mark.parametrize("how", ["moved", "copied"])
+def test_a_run_folder_that_was_moved_goes_on_with_its_own_best(here, how):
+    unfinished()
+    best = torch.load("run/checkpoints/best.ckpt", weights_only=True)
+    state = next(
+        state for state in torch.load(LAST, weights_only=True)["callbacks"].values() if state.get("monitor") == "val/auroc"
+    )
+    # as if the first epoch had been as good as can be: nothing later is better
+    checkpoint = torch.load(LAST, weights_only=True)
+    for each in checkpoint["callbacks"].values():
+        if each.get("monitor") == "val/auroc" and "best_k_models" in each:
+            each["best_model_score"], each["best_k_models"] = torch.tensor(2.0), {state["best_model_path"]: torch.tensor(2.0)}
+            each["kth_value"] = torch.tensor(2.0)
+    save_sealed(checkpoint, LAST)
+    shutil.copytree("run", "other")
+    if how == "moved":
+        shutil.rmtree("run")
+    assert main([*FIT[:-1], "other", "--trainer.max_epochs=2"]) == 0
+    kept = torch.load("other/checkpoints/best.ckpt", weights_only=True)
+    assert kept["global_step"] == best["global_step"] == 2
+    summary = yaml.safe_load(Path("other/summary.yaml").read_text())
+    assert summary["best val/auroc"] == 2.0 and summary["best checkpoint"] == "other/checkpoints/best.ckpt"
+
+
+def test_a_run_goes_on_with_its_own_seed(here, capsys):
+    unfinished()
+    said = fails(capsys, [*FIT, "--trainer.max_epochs=2", "--seed_everything=5"])
+    assert "seed_everything is 5, was 0 when the checkpoint was made" in said
+
+
+@pytest.mark.slow
+def test_one_fit_at_a_time_in_a_folder_and_ctrl_c_says_how_to_go_on(here):
+    endless = ["--trainer.callbacks=lightning.pytorch.callbacks.ModelCheckpoint", "--trainer.callbacks.filename=last"]
+    command = [sys.executable, "-m", "dfd.cli", *FIT, "--trainer.max_epochs=-1", *endless]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 90
+        while not LAST.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        second = subprocess.run(command, capture_output=True, text=True, timeout=90)
+        assert second.returncode == 1 and f"another dfd fit (pid {first.pid} on " in second.stderr and LAST.exists()
+        first.send_signal(signal.SIGINT)
+        said, complaint = first.communicate(timeout=60)
+    finally:
+        first.kill()
+    assert first.returncode == 130 and "interrupted" in complaint and "Traceback" not in complaint
+    assert "from the last checkpoint it goes on by: dfd fit" in said and "--run_folder" in said
+
+
 def group_of(path: Path) -> dict:
     return DurableCheckpointIO().load_checkpoint(path)["optimizer_states"][0]["param_groups"][0]
 
@@ -276,3 +329,18 @@ def test_a_full_disk_or_an_unwritable_folder_ends_the_run_and_costs_no_checkpoin
     done = fit(2)
     assert done.returncode == 0, done.stderr
     assert step_of(last) == 2 * steps and step_of(previous(last)) == steps
+
+
+def test_a_run_that_was_cut_after_its_last_epoch_lacks_only_its_summary(here, capsys):
+    assert main(FIT) == 0
+    summary, table = Path("run/summary.yaml").read_text(), Path("run/metrics.csv").read_text()
+    Path("run/summary.yaml").unlink()
+    weights = LAST.read_bytes()
+    capsys.readouterr()
+    assert main(FIT) == 0
+    assert "goes on from run/checkpoints/last.ckpt" in capsys.readouterr().out
+    assert Path("run/metrics.csv").read_text() == table and LAST.read_bytes() == weights
+    kept = [
+        line for line in summary.splitlines() if "interval" not in line
+    ]  # which takes the verdicts of the epoch that is best
+    assert Path("run/summary.yaml").read_text().splitlines() == kept

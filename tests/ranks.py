@@ -51,9 +51,11 @@ def _run(
     sys.path.insert(0, str(cwd))
     with said.open("w", buffering=1) as out, contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
         import torch
+        from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
         from dfd.cli import main
 
+        rank_zero_only.rank = rank  # Lightning asked the environment when it was imported, before the fork
         torch.set_num_threads(1)
         code = main(list(args))
     sys.exit(code)

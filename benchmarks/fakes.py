@@ -22,7 +22,8 @@ from dfd.data import View
 from dfd.data.audit.pictures import read_one, read_pictures
 from dfd.data.audit.shortcuts import ask, color_facts, file_facts
 from dfd.data.decode import decode
-from dfd.data.shards import Made, load_table, write_samples
+from dfd.data.made import Made, write_samples
+from dfd.data.shards import load_table
 from dfd.models import TimmBackbone
 
 

@@ -24,7 +24,7 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.table import Table
 
-from dfd.data import ShardDataModule, View, shards
+from dfd.data import ShardDataModule, View, made, shards
 from dfd.data.cache import Cache
 from dfd.data.synthetic import make_toy, toy_root
 from dfd.malloc import keep_pages
@@ -91,18 +91,18 @@ def _share(process: int) -> int:
 
 def recut(root: Path, out: Path, images: int) -> None:
     """The training pictures of `root` in shards of so many, and as many of val as one loader needs."""
-    shards.SHARD_IMAGES = images
+    made.SHARD_IMAGES = images
 
-    def samples() -> Iterator[shards.Made]:
+    def samples() -> Iterator[made.Made]:
         table = shards.load_table(root)
         for line in table.select(["key", "shard", "offset", "length", "label", "split", "source"]).to_pylist():
             if line["split"] != "test":
                 with open(root / line["shard"], "rb") as file:
                     file.seek(line["offset"])
                     data = file.read(line["length"])
-                yield shards.Made(line["key"], data, line["label"], line["split"], line["source"])
+                yield made.Made(line["key"], data, line["label"], line["split"], line["source"])
 
-    shards.write_samples(samples(), out, {"command": "benchmarks/remote.py", "source": str(root)})
+    made.write_samples(samples(), out, {"command": "benchmarks/remote.py", "source": str(root)})
 
 
 def main() -> None:

@@ -153,13 +153,13 @@ def listing(folder: Path) -> str:
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder. dfd fit makes one a run, in runs/<config>/<id> unless told otherwise.")
     runs, damaged = found(folder)
-    told = [
+    unread = [
         f"{path / RECORD}: no record that dfd can read; the run's checkpoints and tables are as they were." for path in damaged
     ]
-    if damaged and not runs:
-        return "\n".join(told)
-    if not runs:
+    if not runs and not unread:
         raise ValueError(f"{folder} holds no run of dfd fit (none of its folders has a {RECORD}).")
+    if not runs:
+        return "\n".join(unread)
     lines: list[tuple[str, ...]] = [("run", "state", "epoch", "best", "images/s", "heard")]
     for path, record in runs:
         best = "" if record.best is None else f"{record.metric} {record.best:.4f}"
@@ -168,7 +168,7 @@ def listing(folder: Path) -> str:
         name = str(path.relative_to(folder)) if path != folder else path.name
         lines.append((name, state(record)[0], epoch, best, speed, f"{_ago(time.time() - record.heard)} ago"))
     text = _columns(lines)
-    told.append(text[0])
+    told = text[:1]
     for line, (path, record) in zip(text[1:], runs, strict=True):
         told.append(line)
         now, reason = state(record)
@@ -176,7 +176,7 @@ def listing(folder: Path) -> str:
             told.append(f"    {reason}")
         if now in ("preempted", "failed"):
             told.append(f"    go on: {again(path, record)}")
-    return "\n".join(told)
+    return "\n".join(told + unread)
 
 
 def _columns(lines: Iterable[tuple[str, ...]]) -> list[str]:

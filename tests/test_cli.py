@@ -245,8 +245,12 @@ def test_a_fault_before_the_first_step_leaves_no_folder(capsys, monkeypatch, wro
     monkeypatch.setenv("WANDB_MODE", "offline")  # W&B's files are there before the data is looked at
     fails(capsys, [*FIT, wrong], wrong.partition("=")[2])
     assert not Path("runs").exists()
+    fails(capsys, [*FIT, wrong, "--run_folder=new/run"], wrong.partition("=")[2])
+    assert not Path("new").exists() and Path.cwd().exists(), "the current folder is empty, and the user's"
     mine = Path("mine")
     mine.mkdir()
+    fails(capsys, [*FIT, wrong, "--run_folder=mine/run"], wrong.partition("=")[2])
+    assert not any(mine.iterdir()), "what was there stays, even empty"
     (mine / "config.yaml").write_text("mine")
     fails(capsys, [*FIT, wrong, "--run_folder=mine"], wrong.partition("=")[2])
     assert (mine / "config.yaml").exists()
@@ -310,7 +314,9 @@ def test_a_saved_config_runs_again_under_the_same_name(trained, run_here):
 
 def test_a_finished_run_is_not_trained_over(capsys, run_here):
     before = (run_here / "checkpoints/best.ckpt").stat().st_mtime_ns
-    fails(capsys, [*FIT, f"--run_folder={run_here}"], "finished run", "--run_folder")
+    fails(
+        capsys, [*FIT, f"--run_folder={run_here}"], "finished run", "--run_folder", "--ckpt_path runs/small_cnn/", "last.ckpt"
+    )
     assert (run_here / "checkpoints/best.ckpt").stat().st_mtime_ns == before
 
 

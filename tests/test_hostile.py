@@ -19,7 +19,8 @@ from PIL import Image
 from dfd.cli import main
 from dfd.data import ShardDataModule
 from dfd.data.index import index_root
-from dfd.data.shards import Made, load_table, write_samples
+from dfd.data.made import Made, write_samples
+from dfd.data.shards import load_table
 
 
 def picture(seed: int, name: str = "PNG", size: int = 20, **options) -> bytes:

@@ -87,7 +87,8 @@ def test_the_list_has_a_line_each_and_the_command_to_go_on(here, capsys):
     folder = here / "runs/cnn/3"
     assert lines[3].split()[:2] == ["cnn/3", "preempted"] and lines[4].strip() == "told to stop"
     assert lines[5].strip() == f"go on: cd '/else where' && dfd fit --config small_cnn --run_folder={folder}"
-    assert lines[8].strip() == "go on: dfd fit '--run_folder=x y'" and len(lines) == 9
+    assert lines[8].strip() == "go on: dfd fit '--run_folder=x y'"
+    assert lines[9].startswith("runs/cnn/5/run.json: no record that dfd can read") and len(lines) == 10
     assert main(["runs", "runs/dual/1"]) == 0 and capsys.readouterr().out.splitlines()[1].startswith("1 ")
 
 

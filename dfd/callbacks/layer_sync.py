@@ -7,8 +7,6 @@ from lightning.pytorch.plugins.layer_sync import LayerSync
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dfd.models.backbones import synchronized
-
 
 class SyncBatchNorm(LayerSync):
     """BatchNorm whose statistics are those of all ranks' pictures.
@@ -28,6 +26,8 @@ class SyncBatchNorm(LayerSync):
             return model
         if strategy.root_device.type == "cpu":
             raise ValueError("trainer.sync_batchnorm needs GPUs: torch cannot share BatchNorm on the CPU. Leave it out here.")
+        from dfd.models.backbones import synchronized  # timm is imported where a net of it is
+
         self._plain = [
             (parent, name, child)
             for parent in model.modules()

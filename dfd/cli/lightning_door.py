@@ -128,6 +128,7 @@ class RunCLI(LightningCLI):
         self.verb, self.name, self.place, self.typed = verb, name, place, typed
         self.config = self.trainer = self.folder = None
         self.make, self.ours = Maker(), False  # ours: the run folder was empty when this run came
+        self.made: list[Path] = []  # parents of the run folder that were not there, the nearest first
         try:
             super().__init__(
                 LightningModule,
@@ -151,7 +152,7 @@ class RunCLI(LightningCLI):
                 self._record_end(told)
             if self.ours:
                 _close_wandb()  # which writes into the folder until then
-                discard(self.folder)
+                discard(self.folder, self.made)
             if said:
                 raise SystemExit(1) from error
             if told is not error:
@@ -216,6 +217,7 @@ class RunCLI(LightningCLI):
             if config.ckpt_path and Path(config.ckpt_path).suffix:  # Lightning's own words, such as last, have none
                 config.ckpt_path = str(whole(Path(config.ckpt_path)))
             check_something_to_train(config.ckpt_path, config.trainer.max_epochs)
+        self.made = [parent for parent in wanted.absolute().parents if not parent.exists()]
         self.folder = open_run_folder(wanted, fresh, rank_zero_only.rank)
         self.ours = rank_zero_only.rank == 0 and not any(self.folder.iterdir())
         if self.verb == "fit" and rank_zero_only.rank == 0:

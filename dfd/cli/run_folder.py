@@ -8,7 +8,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -78,8 +78,10 @@ def open_run_folder(wanted: Path, fresh: bool, rank: int) -> Path:
             f"cannot write the run folder {folder}: {error.strerror}. Give another with --run_folder DIR."
         ) from error
     if (folder / SUMMARY).exists():
+        last = os.path.relpath(folder / "checkpoints" / "last.ckpt")
         raise ValueError(
-            f"{folder} holds a finished run. Delete it to train again, or give another folder with --run_folder DIR."
+            f"{folder} holds a finished run. Give another folder with --run_folder DIR; to train on where it ended, add "
+            f"--ckpt_path {last} and more --trainer.max_epochs."
         )
     (folder / FAULT).unlink(missing_ok=True)
     os.environ[SHARED] = str(folder)
@@ -144,8 +146,12 @@ def first_to_fail(folder: Path, node: int) -> bool:
     return True
 
 
-def discard(folder: Path) -> None:
-    """Removes a run folder that holds no more than a run writes before it trains, and its parents where they are empty."""
+def discard(folder: Path, parents: Sequence[Path]) -> None:
+    """Removes a run folder that holds no more than a run writes before it trains, and those parents that are empty then.
+
+    Args:
+        parents: those that were made for it, the nearest first. An empty folder of the user's own is kept: he may be in it.
+    """
     names = {path.relative_to(folder).parts[0].partition(PART)[0] for path in folder.rglob("*") if path.is_file()}
     if names <= BEFORE_TRAINING:
         for _ in range(5):  # another rank may be writing its last word into it
@@ -154,8 +160,8 @@ def discard(folder: Path) -> None:
                 break
             time.sleep(0.1)
         with suppress(OSError):
-            folder.parent.rmdir()
-            folder.parent.parent.rmdir()
+            for parent in parents:
+                parent.rmdir()
 
 
 def safe_name(text: str) -> str:

@@ -3,17 +3,22 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dfd.data.datamodule import ShardDataModule, ToyDataModule
+    from dfd.data.datamodule import ShardDataModule
+    from dfd.data.toy import ToyDataModule
     from dfd.data.view import View
 
 __all__ = ["ShardDataModule", "ToyDataModule", "View"]
 
 
 def __getattr__(name: str):
-    if name in ("ShardDataModule", "ToyDataModule"):
-        from dfd.data import datamodule
+    if name == "ShardDataModule":
+        from dfd.data.datamodule import ShardDataModule
 
-        return getattr(datamodule, name)
+        return ShardDataModule
+    if name == "ToyDataModule":
+        from dfd.data.toy import ToyDataModule
+
+        return ToyDataModule
     if name == "View":
         from dfd.data.view import View
 

@@ -18,19 +18,11 @@ import pyarrow.compute as pc
 
 from dfd.data.decode import decode, glance
 from dfd.data.leaks import perceptual_hash
+from dfd.data.made import appearing_root
 from dfd.data.progress import progress
 from dfd.data.readers.row import Reject
 from dfd.data.report import MAX_REJECTED, Report, write_rejects
-from dfd.data.shards import (
-    SCHEMA,
-    Shard,
-    ShardWriter,
-    appearing_root,
-    load_table,
-    member_facts,
-    read_index,
-    write_contents,
-)
+from dfd.data.shards import SCHEMA, Shard, ShardWriter, load_table, member_facts, read_index, write_contents
 from dfd.data.workers import Workers, num_processes
 
 

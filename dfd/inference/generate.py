@@ -13,8 +13,9 @@ import torch
 
 from dfd.batch import FAKE, REAL
 from dfd.data.decode import decode
+from dfd.data.made import Made, write_samples
 from dfd.data.progress import progress
-from dfd.data.shards import Made, load_table, write_samples
+from dfd.data.shards import load_table
 from dfd.data.splits import SPLITS
 from dfd.forensics.imitate import JpegStyle
 from dfd.models import Generator, load_net

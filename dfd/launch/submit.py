@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,10 +99,11 @@ def submit(config: str, options: Sequence[str], job: Job, dry_run: bool) -> None
         dry_run: all but submit; needs no Slurm.
 
     Raises:
-        ValueError: a config is missing or no YAML, the global batch does not divide by the ranks, or sbatch refuses the job.
+        ValueError: dfd fit would not take the options, its shards are not here, the ranks cannot share the global batch, or
+            sbatch refuses the job.
     """
     fit = ["--config", config, *options]
-    batch_size = _checked(fit, job)
+    batch_size = _batch_size(_experiment(fit), job)
     script = filled((shipped("slurm") / "train.sbatch").read_text(), job.settings(), fit)
     print(f"{script.rstrip()}\n")
     print(_summary(job, batch_size))
@@ -148,18 +150,25 @@ def _sbatch_line(name: str, value: str | None) -> str | None:
     return None if value is None else f"#SBATCH --{name}={value}" if value else f"#SBATCH --{name}"
 
 
-def _checked(fit: Sequence[str], job: Job) -> int | None:
-    """The global batch size, where the configs and options say it; ValueError where the fit could not begin."""
-    batch_size = None
-    for option, value in _pairs(fit):
+def _experiment(fit: Sequence[str]) -> dict[str, Any]:
+    """The whole experiment that dfd fit makes of these options; ValueError with its own words where it could not."""
+    for option, _ in _pairs(fit):
         if option.lstrip("-") in _TAKEN:
             raise ValueError(f"{option} is the script's own: say how many by --gpus and --nodes.")
-        if option in ("--config", "-c"):
-            batch_size = _batch_size_of(_read(value).get("data"), batch_size)
-        elif option == "--data":
-            batch_size = _batch_size_of(value, None)
-        elif option in ("--data.batch_size", "--data.init_args.batch_size"):
-            batch_size = int(value) if value.isdecimal() else None
+    parsed = subprocess.run([sys.executable, "-m", "dfd.cli", "fit", *fit, "--print_config"], capture_output=True, text=True)
+    if parsed.returncode:
+        raise ValueError(f"the job would end at once. It says:\n{parsed.stderr.strip()}")
+    return yaml.safe_load(parsed.stdout)
+
+
+def _batch_size(experiment: Mapping[str, Any], job: Job) -> int | None:
+    """The global batch size, where the data have one; ValueError where the ranks cannot share it or the data are not here."""
+    data = experiment["data"].get("init_args", {})
+    roots = data.get("roots") or []
+    for root in [roots] if isinstance(roots, str) else roots:
+        if "://" not in root and not Path(root).exists():
+            raise ValueError(f"data.roots: {root} is not here. Submit from the folder that the job shall run in.")
+    batch_size = data.get("batch_size")
     if batch_size and batch_size % job.ranks:
         below, above = batch_size // job.ranks * job.ranks, -(-batch_size // job.ranks) * job.ranks
         raise ValueError(
@@ -175,30 +184,6 @@ def _pairs(args: Sequence[str]) -> Iterator[tuple[str, str]]:
         option, equals, value = arg.partition("=")
         if option.startswith("-"):
             yield option, value if equals else after
-
-
-def _batch_size_of(data: Any, before: int | None) -> int | None:
-    """Of a config's `data`, which may be another file's name; `before` where it says nothing of it."""
-    if isinstance(data, str) and data.endswith((".yaml", ".yml")):
-        data = _read(data)
-    if not isinstance(data, dict):
-        return before
-    given = (data.get("init_args") or {}).get("batch_size", before)
-    return given if isinstance(given, int) else None
-
-
-def _read(name: str) -> dict[str, Any]:
-    path = config_named(name)
-    if path is None:
-        own = ", ".join(sorted(each.stem for each in shipped("configs").glob("*.yaml")))
-        raise ValueError(f"there is no config {name!r}, here or among dfd's own. Name a YAML file, or one of: {own}.")
-    try:
-        config = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no YAML: {error}") from error
-    if not isinstance(config, dict):
-        raise ValueError(f"{path} is not a config: it holds no `key: value` at its top level.")
-    return config
 
 
 def _sbatch(script: str, option: str) -> subprocess.CompletedProcess[str]:

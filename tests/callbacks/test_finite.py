@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from dfd.callbacks import FiniteGuard, FreezeThenUnfreeze, StepSeed, finite
 from dfd.data import ShardDataModule, View
-from dfd.data.shards import Made, write_samples
+from dfd.data.made import Made, write_samples
 from dfd.models import Discriminator, Generator, SingleStream, SmallCNN
 from dfd.tasks import ClassificationTask, GANTask
 

@@ -12,8 +12,9 @@ from dfd.cli import main
 from dfd.data.audit import audit
 from dfd.data.audit.pictures import SIDE, read_pictures
 from dfd.data.audit.shortcuts import FOLDS, ask, deal
+from dfd.data.made import Made, write_samples
 from dfd.data.prepare import prepare
-from dfd.data.shards import Made, load_table, write_samples
+from dfd.data.shards import load_table
 from dfd.data.splits import SPLITS
 
 NUM = 120

@@ -17,7 +17,8 @@ from PIL import Image
 
 from dfd.callbacks import FiniteGuard, StepSeed
 from dfd.data import ShardDataModule, View
-from dfd.data.shards import Made, load_table, write_samples
+from dfd.data.made import Made, write_samples
+from dfd.data.shards import load_table
 from dfd.models import SingleStream, SmallCNN
 from dfd.tasks import ClassificationTask
 

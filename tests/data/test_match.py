@@ -9,8 +9,9 @@ from PIL import Image
 from dfd.batch import FAKE, REAL
 from dfd.cli import main
 from dfd.data.decode import decode
+from dfd.data.made import Made, write_samples
 from dfd.data.match import Match, matched
-from dfd.data.shards import Made, load_table, write_samples
+from dfd.data.shards import load_table
 from dfd.forensics import jpeg_facts
 
 

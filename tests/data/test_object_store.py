@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dfd.cli import main
-from dfd.data import ShardDataModule, View, shards
+from dfd.data import ShardDataModule, View
 from dfd.data.cache import Cache
 from dfd.data.fetch import FetchError
 from dfd.data.synthetic import make_toy
@@ -24,7 +24,7 @@ STORE = {"AWS_ACCESS_KEY_ID": "dfd", "AWS_SECRET_ACCESS_KEY": "dfd", "AWS_DEFAUL
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shards, "SHARD_IMAGES", 20)
+        patch.setattr("dfd.data.made.SHARD_IMAGES", 20)
         return make_toy(tmp_path_factory.mktemp("toy") / "toy", NUM, size=96, workers=2)
 
 

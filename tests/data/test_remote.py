@@ -24,6 +24,7 @@ from dfd.cli import _words
 from dfd.data import ShardDataModule, View, shards
 from dfd.data.cache import Cache
 from dfd.data.fetch import FetchError
+from dfd.data.made import Made, write_samples
 
 SHARDS, VAL, IMAGES = 12, 5, 10  # of the training split; of val; of each
 VIEW = View(size=32, crops=1, longest=None)
@@ -38,13 +39,13 @@ def picture(seed: int) -> bytes:
 def write(folder, wrong=0):
     """Shards of one size, so that a limit can be said in shards. `wrong` labels are turned round."""
     made = [
-        shards.Made(f"{split}-{i}", picture(1000 * len(split) + i), (i % 2) ^ (split == "val" and i < wrong), split, "x")
+        Made(f"{split}-{i}", picture(1000 * len(split) + i), (i % 2) ^ (split == "val" and i < wrong), split, "x")
         for split, count in {"train": SHARDS * IMAGES, "val": VAL * IMAGES, "test": 2 * IMAGES}.items()
         for i in range(count)
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shards, "SHARD_IMAGES", IMAGES)
-        shards.write_samples(made, folder, {"test": "remote"})
+        patch.setattr("dfd.data.made.SHARD_IMAGES", IMAGES)
+        write_samples(made, folder, {"test": "remote"})
     return folder
 
 
@@ -298,7 +299,7 @@ def test_a_table_is_fetched_once_and_a_changed_one_is_noticed(site, make, tmp_pa
 
 def test_a_table_of_other_shards_is_refused(site, make, tmp_path):
     fewer = tmp_path / "fewer"
-    shards.write_samples([shards.Made(f"{i}", picture(i), i % 2, "train", "x") for i in range(9)], fewer, {})
+    write_samples([Made(f"{i}", picture(i), i % 2, "train", "x") for i in range(9)], fewer, {})
     shutil.copy(fewer / "samples.parquet", site.folder)
     with pytest.raises(FetchError, match=r"samples.parquet \(9 images\) and index.json \(190 images\) do not belong together"):
         make()

@@ -13,8 +13,9 @@ from PIL import Image
 from dfd.batch import FAKE, REAL
 from dfd.data import shards
 from dfd.data.index import index_root
+from dfd.data.made import Made, write_samples
 from dfd.data.report import read_rejects
-from dfd.data.shards import SCHEMA, Made, ShardWriter, load_table, write_samples
+from dfd.data.shards import SCHEMA, ShardWriter, load_table
 
 
 def picture(seed: int, name: str = "PNG", size: int = 20) -> bytes:
@@ -119,7 +120,7 @@ def test_the_same_samples_give_the_same_bytes(root, tmp_path):
 
 
 def test_shards_are_closed_when_they_are_full(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "SHARD_IMAGES", 4)
+    monkeypatch.setattr("dfd.data.made.SHARD_IMAGES", 4)
     write_samples(made(), tmp_path / "toy", {})
     table = load_table(tmp_path / "toy")
     assert len(set(table["shard"].to_pylist())) == 9

@@ -12,7 +12,8 @@ from dfd.cli import main
 from dfd.data.audit.pictures import read_one, read_pictures
 from dfd.data.audit.shortcuts import ask, file_facts
 from dfd.data.decode import decode
-from dfd.data.shards import Made, load_table, read_index, write_samples
+from dfd.data.made import Made, write_samples
+from dfd.data.shards import load_table, read_index
 from dfd.forensics import jpeg_facts
 from dfd.inference.generate import Fakes, generate
 from dfd.models import Generator, load_net, recipe

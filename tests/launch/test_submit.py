@@ -13,6 +13,8 @@ from dfd.cli import main
 from dfd.launch.submit import Job, filled
 from dfd.shipped import shipped
 
+ROOTS = ["--data", "data/140k.yaml", "--data.roots"]
+
 
 @pytest.fixture(autouse=True)
 def without_slurm(monkeypatch, tmp_path):
@@ -29,17 +31,25 @@ def settings_of(script: str) -> dict[str, str]:
     return {name: value for name, _, value in lines}
 
 
+def refused(capsys, options: list[str], words: str) -> None:
+    assert main(["submit", "small_cnn", "--dry-run", *options]) != 0
+    said = capsys.readouterr()
+    assert words in said.err and "Traceback" not in said.err
+    assert not said.out, "nothing is promised"
+
+
 def test_a_dry_run_prints_the_whole_script_and_needs_no_slurm(capsys):
     asked = ["--nodes", "2", "--gpus", "4", "--time", "2-12", "--notice=600"]
     more = ["--sbatch=--partition=long", "--sbatch=--exclusive", "--dry-run"]
-    assert main(["submit", "dual_stream", *asked, *more, "--", "--model.optimizer.lr=1e-3", "--data.roots", "a b"]) == 0
+    Path("a b").mkdir()
+    assert main(["submit", "dual_stream", *asked, *more, "--", *ROOTS, "a b", "--model.optimizer.lr=1e-3"]) == 0
     said = capsys.readouterr().out
     script, _, rest = said.partition("\n\n2 nodes with 4 GPUs: ")
     assert rest == "8 ranks, each with batches of 4 images, 32 together; at most 2 d 12 h\ndry run: nothing is submitted.\n"
     settings = settings_of(script)
     wanted = {"nodes": "2", "ntasks-per-node": "4", "gpus-per-node": "4", "time": "2-12", "signal": "SIGUSR1@600"}
     assert settings.items() >= {**wanted, "partition": "long", "exclusive": "", "requeue": "", "open-mode": "append"}.items()
-    assert "dfd fit --config dual_stream --model.optimizer.lr=1e-3 --data.roots 'a b' \\\n" in script
+    assert "dfd fit --config dual_stream --data data/140k.yaml --data.roots 'a b' --model.optimizer.lr=1e-3 \\\n" in script
     assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
     assert script.index("#SBATCH --exclusive") < script.index("set -euo"), "sbatch reads none behind the first command"
 
@@ -78,6 +88,18 @@ def test_times_are_read_as_sbatch_reads_them(time, seconds):
         (["--notice=70000", "--time=9-0"], "at most 65535 seconds"),
         (["--sbatch=--nodes=4"], "--sbatch=--nodes=4: say it by --nodes, so that ranks, devices and batches agree."),
         (["--sbatch=partition=long"], "--sbatch=partition=long: write an option of sbatch in full"),
+        (["--", "--trainer.devices=2"], "--trainer.devices is the script's own: say how many by --gpus and --nodes."),
+        (["--model.optimizer.lr=1"], "Unknown option: --model.optimizer.lr=1."),
+    ],
+)
+def test_what_sbatch_would_not_take_is_refused(capsys, options, words):
+    refused(capsys, options, words)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
         (
             ["--nodes=3"],
             "data.batch_size=32 is global and does not divide by 3 ranks (--nodes=3, --gpus=1). Add: -- --data.batch",
@@ -86,22 +108,21 @@ def test_times_are_read_as_sbatch_reads_them(time, seconds):
         (["--nodes=2", "--", "--data.batch_size=31"], "data.batch_size=31 is global"),
         (["--nodes=2", "--", "--data", "other.yaml"], "data.batch_size=7 is global"),
         (["--nodes=2", "--", "--config", "overlay.yaml"], "data.batch_size=9 is global"),
-        (["--", "--trainer.devices=2"], "--trainer.devices is the script's own: say how many by --gpus and --nodes."),
         (["--", "--config", "gone"], "there is no config 'gone'"),
-        (["--", "--config", "broken.yaml"], "broken.yaml is no YAML"),
+        (["--", "--config", "broken.yaml"], "broken.yaml, line 1: expected"),
         (["--", "--config", "list.yaml"], "is not a config: it holds no `key: value`"),
-        (["--model.optimizer.lr=1"], "Unknown option: --model.optimizer.lr=1."),
+        (["--", "--model.optimiser.lr=1"], "the job would end at once. It says:\ndfd fit: "),
+        (["--", "--trainer.max_epochs=many"], "max_epochs"),
+        (["--", *ROOTS, "gone"], "data.roots: gone is not here. Submit from the folder that the job shall run in."),
+        (["--", *ROOTS, '{"gone": 1}'], "data.roots: gone is not here."),
     ],
 )
-def test_what_cannot_work_is_refused_before_it_waits_in_a_queue(capsys, options, words):
+def test_what_dfd_fit_would_not_take_is_refused_before_it_waits_in_a_queue(capsys, options, words):
     Path("other.yaml").write_text(yaml.safe_dump({"class_path": "dfd.data.ToyDataModule", "init_args": {"batch_size": 7}}))
     Path("overlay.yaml").write_text("data: {init_args: {batch_size: 9}}")
     Path("broken.yaml").write_text("a: [1")
     Path("list.yaml").write_text("- 1")
-    assert main(["submit", "small_cnn", "--dry-run", *options]) != 0
-    said = capsys.readouterr()
-    assert words in said.err and "Traceback" not in said.err
-    assert not said.out, "nothing is promised"
+    refused(capsys, options, words)
 
 
 def test_a_missing_config_and_a_missing_slurm_are_said(capsys):

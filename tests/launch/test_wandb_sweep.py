@@ -52,10 +52,6 @@ def run_sweep(told: dict, agents: int = 1) -> None:
     shells = [subprocess.Popen(command, **pipes, start_new_session=True) for _ in range(agents)]
     try:
         said = [shell.communicate(timeout=200)[0] for shell in shells]
-    except subprocess.TimeoutExpired:
-        pytest.xfail(
-            "W&B's own service (wandb-core) hung before it heard of a run: seen once, with both cores at a raised priority"
-        )
     finally:
         for shell in shells:
             with suppress(ProcessLookupError):

@@ -53,7 +53,7 @@ def make_toy(root: Path, num_images: int = 2400, size: int = 160, seed: int = 0,
     Raises:
         ValueError: too few or too small pictures, or `root` holds something else.
     """
-    from dfd.data.shards import Made, write_samples  # pyarrow: not for the processes that only draw
+    from dfd.data.made import Made, write_samples  # pyarrow: not for the processes that only draw
 
     root = Path(root)
     if num_images < 3 * FAMILY or size < 64:
@@ -75,7 +75,7 @@ def make_toy(root: Path, num_images: int = 2400, size: int = 160, seed: int = 0,
 
 
 def draw_sample(number: int, num_images: int, size: int, seed: int) -> dict[str, Any]:
-    """Sample `number` of a toy set: the fields of `dfd.data.shards.Made`."""
+    """Sample `number` of a toy set: the fields of `dfd.data.made.Made`."""
     family, slot = divmod(number, FAMILY)
     rng = np.random.default_rng((seed, family, slot))
     label = FAKE if slot % 2 else REAL

@@ -1,9 +1,10 @@
 """Detectors side by side on one split of prepared shards, clean and after the same deliveries, with paired intervals.
 
 Each side of the comparison is a name and its seeds: checkpoints of `dfd fit` (.ckpt) or of `bare_loop.py` (.pt). Every side
-sees the same pixels, cut as its checkpoint says; --crops cuts for those of `dfd fit` more or fewer crops than they say.
+sees the same pixels, cut as its checkpoint says, or as its name does: name@256x1 is judged on one crop of 256 px.
 
     python benchmarks/real_faces.py shards/140k --split test --side dual=a.ckpt,b.ckpt --side bare=bare0.pt,bare1.pt
+    python benchmarks/real_faces.py shards/140k --split val --side five@128x5=a.ckpt --side whole@256x1=a.ckpt
 """
 
 import argparse
@@ -31,15 +32,19 @@ CONDITIONS = {
 }
 
 
-def load(path: str, crops: int | None = None) -> tuple[torch.nn.Module, View, float, float]:
-    """Net, view, temperature and threshold of a checkpoint of either kind."""
+def load(path: str, cut: str) -> tuple[torch.nn.Module, View, float, float]:
+    """Net, view, temperature and threshold of a checkpoint of either kind; a `cut` such as "256x1" replaces its own."""
     if path.endswith(".ckpt"):
         net, facts = load_net(path)
-        view = View(**facts["view"])
-        return net, replace(view, crops=crops or view.crops), facts["temperature"], facts["thresholds"]["balanced"]
-    net = bare_loop.Bare(None)
-    net.load_state_dict(torch.load(path, weights_only=True)["state_dict"])
-    return _Images(net.eval()), View(size=bare_loop.SIZE, crops=5, longest=256), 1.0, 0.0
+        view, temperature, threshold = View(**facts["view"]), facts["temperature"], facts["thresholds"]["balanced"]
+    else:
+        bare = bare_loop.Bare(None)
+        bare.load_state_dict(torch.load(path, weights_only=True)["state_dict"])
+        net, view, temperature, threshold = _Images(bare.eval()), View(size=bare_loop.SIZE, crops=5, longest=256), 1.0, 0.0
+    if cut:
+        size, crops = map(int, cut.split("x"))
+        view = replace(view, size=size, crops=crops)
+    return net, view, temperature, threshold
 
 
 class _Images(torch.nn.Module):
@@ -79,14 +84,14 @@ def main() -> None:
         "--side",
         action="append",
         required=True,
-        help="name=checkpoint,checkpoint,... ; the first is compared with each other one",
+        help="name[@SIZExCROPS]=checkpoint,checkpoint,... ; the first is compared with each other one",
     )
-    parser.add_argument("--crops", type=int)
     parser.add_argument("--conditions", default=",".join(CONDITIONS))
     args = parser.parse_args()
     keep_pages()
     sides = {
-        name: [load(path, args.crops) for path in paths.split(",")] for name, paths in (side.split("=") for side in args.side)
+        name: [load(path, name.partition("@")[2]) for path in paths.split(",")]
+        for name, paths in (side.split("=", 1) for side in args.side)
     }
     views = {net[1] for nets in sides.values() for net in nets}
     tables: dict[str, dict[str, list[Verdicts]]] = {name: {} for name in sides}

@@ -90,6 +90,18 @@ def test_help_lists_the_verbs_of_both_doors_without_heavy_imports():
         assert f" {verb} " in page
 
 
+def test_the_help_of_fit_waits_for_no_more_than_lightning():
+    code = (
+        "import sys; from dfd.cli import main\n"
+        "main(['fit', '--help'])\n"
+        "assert not (late := {'timm', 'wandb', 'albumentations', 'scipy.signal'} & set(sys.modules)), late\n"
+        "import scipy, torchmetrics\n"
+        "assert torchmetrics.AUROC and scipy.signal.convolve([1, 2], [1]).tolist() == [1, 2], 'both are whole'"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_nothing_at_all_shows_the_help(capsys):
     assert main([]) == 0
     assert "prepare" in capsys.readouterr().out

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import sys
 import tarfile
 import time
 from collections import Counter
@@ -34,10 +35,16 @@ from dfd.data.workers import Workers, num_processes
 from dfd.durable import make_folder
 
 _MAX_JSON, _MAX_CLS = 1 << 20, 16  # bytes
+_MAX_KEYS = 100  # of a json that are looked at
+_USED = ("label", "group", "groups", "split", "source", "method", "path")
+_WRITTEN = ("sha256", "width", "height", "format")  # by dfd prepare, and found anew
 _MAX_NAME, _MAX_MEMBERS = 1 << 20, 100  # bytes of what a tar says of one member; members of a sample
 # as SCHEMA, but a split may be unknown still and the family always is
 _PLAIN = {field.name: pa.string() if pa.types.is_dictionary(field.type) else field.type for field in SCHEMA}
 _FOUND = pa.schema([(name, kind) for name, kind in _PLAIN.items() if name != "family"])
+
+
+_HINT = " Name in the key group what belongs together, such as a person or a video."
 
 
 class Scan(NamedTuple):
@@ -47,6 +54,7 @@ class Scan(NamedTuple):
     rejects: list[Reject]
     shard: Shard
     labels: Counter[str]  # "cls 1 as fake": how often
+    unused: dict[str, None]  # keys of the json
 
 
 def index_root(root: Path, workers: int | None = None, allow_leaks: bool = False) -> Report:
@@ -73,7 +81,7 @@ def index_root(root: Path, workers: int | None = None, allow_leaks: bool = False
         cure = f"Unpack {packed} and its like with gunzip: compressed tars have no offsets." if packed else "Name their folder."
         raise ValueError(f"{root}: no .tar shards. {cure}")
     make_folder(root)
-    tables, rejects, shards, labels = [], [], [], Counter()
+    tables, rejects, shards, labels, unused = [], [], [], Counter(), {}
     count = min(num_processes(workers), len(paths))
     with Workers(count, __name__) as crew, progress(len(paths), "indexing shards") as advance:
         for scan in crew.run(scan_shard, paths):
@@ -81,7 +89,11 @@ def index_root(root: Path, workers: int | None = None, allow_leaks: bool = False
             rejects += scan.rejects
             shards.append(scan.shard)
             labels += scan.labels
+            unused |= scan.unused
             advance(1)
+    if unused:
+        hint = "" if pc.any(pc.greater(pc.list_value_length(pa.concat_tables(tables)["groups"]), 0)).as_py() else _HINT
+        print(f"{root}: keys of the json that are not used: {', '.join(unused):.300}.{hint}", file=sys.stderr)
     table = _with_unique_keys(pa.concat_tables(tables)).sort_by([("shard", "ascending"), ("offset", "ascending")])
     settled = settle(root, root, table, rejects, allow_leaks)
     table = settled.table.select(SCHEMA.names)
@@ -105,18 +117,20 @@ def _refuse_prepared(root: Path) -> None:
 
 def scan_shard(path: Path) -> Scan:
     """Runs in a worker: reads one tar to its end."""
-    rows, rejects, labels = [], [], Counter()
+    rows, rejects, labels, unused = [], [], Counter(), {}
     with open(path, "rb") as file:
         try:
             for key, members in _samples(path, rejects):
                 try:
-                    row, label = _row(path, file.fileno(), key, members)
+                    row, label, others = _row(path, file.fileno(), key, members)
                 except Undecodable as error:
                     _refuse_damage(path, key, members, error)
                     rejects.append(Reject(f"{path.name}:{key}", str(error)))
                 else:
                     rows.append(row)
                     labels[label] += 1
+                    if len(unused) < _MAX_KEYS:
+                        unused |= dict.fromkeys(others)
         except tarfile.TarError as error:
             raise ValueError(
                 f"{path} is no whole tar: {error}, after {len(rows)} samples. Copy it again or remove it."
@@ -125,7 +139,7 @@ def scan_shard(path: Path) -> Scan:
         file.seek(0)
         while block := file.read(1 << 20):
             digest.update(block)
-    return Scan(rows, rejects, Shard(path.name, "", len(rows), path.stat().st_size, digest.hexdigest()), labels)
+    return Scan(rows, rejects, Shard(path.name, "", len(rows), path.stat().st_size, digest.hexdigest()), labels, unused)
 
 
 def _refuse_damage(path: Path, key: str, members: Mapping[str, tarfile.TarInfo], error: Undecodable) -> None:
@@ -170,8 +184,8 @@ def _samples(path: Path, rejects: list[Reject]) -> Iterator[tuple[str, dict[str,
         yield current, members
 
 
-def _row(path: Path, handle: int, key: str, members: dict[str, tarfile.TarInfo]) -> tuple[dict[str, Any], str]:
-    """A line of the table, and how its label was read."""
+def _row(path: Path, handle: int, key: str, members: dict[str, tarfile.TarInfo]) -> tuple[dict[str, Any], str, list[str]]:
+    """A line of the table, how its label was read, and which keys of its json were not."""
     if len(members) > _MAX_MEMBERS:
         raise Undecodable(f"more than {_MAX_MEMBERS} files in one sample")
     images = [name for name in members if f".{name.rpartition('.')[2]}" in IMAGE_SUFFIXES and not name.startswith("mask.")]
@@ -205,7 +219,20 @@ def _row(path: Path, handle: int, key: str, members: dict[str, tarfile.TarInfo])
         "sha256": digest,
         "phash": perceptual_hash(luma),
     }
-    return row, label
+    return row, label, _unused(f"{path}: {key}", facts)
+
+
+def _unused(sample: str, facts: Mapping[str, Any]) -> list[str]:
+    """Keys that nothing is made of; ValueError for one that is a known one misspelt: passed over, it would tear families."""
+    names = [name for name in islice(facts, _MAX_KEYS) if name not in (*_USED, *_WRITTEN)]
+    lacking = [name for name in ("group", "split") if name not in facts and f"{name}s" not in facts]
+    for name in names:
+        if known := meant(name.lower(), lacking):
+            raise ValueError(
+                f"{sample}: its json has the key {name}: did you mean {known}? Write the shards with that key; if it is "
+                f"something else, give it a name less like {known}."
+            )
+    return names
 
 
 def _facts(handle: int, members: dict[str, tarfile.TarInfo]) -> tuple[dict[str, Any], str]:
@@ -230,7 +257,7 @@ def _facts(handle: int, members: dict[str, tarfile.TarInfo]) -> tuple[dict[str, 
 
 
 def _no_label(facts: Mapping[str, Any]) -> str:
-    near = next((name for name in islice(facts, 100) if meant(name, ["label"])), "")
+    near = next((name for name in islice(facts, _MAX_KEYS) if meant(name, ["label"])), "")
     return f"no key label; it has: {', '.join(facts) or 'nothing':.200}" + (f". Is {near} meant for label?" if near else "")
 
 

@@ -225,6 +225,26 @@ class Bomb:
         return (exec, ("raise SystemExit('a pickle was loaded')",))
 
 
+@pytest.mark.parametrize(("name", "known"), [("grup", "group"), ("Group_ID", "group"), ("spilt", "split")])
+def test_a_misspelt_key_says_so_and_tears_no_family(tmp_path, name, known):
+    facts = json.dumps({"label": 1, name: "anna"}).encode()
+    elsewhere(tmp_path / "0.tar", [("a.jpg", picture(1, "JPEG")), ("a.json", facts)])
+    with pytest.raises(ValueError, match=rf"0\.tar: a: its json has the key {name}: did you mean {known}\?"):
+        index_root(tmp_path, workers=1)
+    assert not (tmp_path / "index.json").exists()
+
+
+@pytest.mark.parametrize(("more", "hint"), [({}, " Name in the key group what"), ({"group": "g"}, "\n")])
+def test_keys_of_no_use_are_named_in_one_line(tmp_path, capsys, more, hint):
+    members = []
+    for label in (0, 1):
+        facts = json.dumps({"label": label, "person": "anna", **more}).encode()
+        members += [(f"{label}.jpg", picture(label, "JPEG")), (f"{label}.json", facts)]
+    elsewhere(tmp_path / "train.tar", members)
+    index_root(tmp_path, workers=1)
+    assert f"{tmp_path}: keys of the json that are not used: person.{hint}" in capsys.readouterr().err
+
+
 def test_shards_of_others_get_a_table(tmp_path):
     """cls or json, keys from 0 in each shard, folders and long names, splits by name; pickles stay closed."""
     long = "d" * 120

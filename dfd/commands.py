@@ -237,7 +237,7 @@ def submit(
     sbatch: tuple[str, ...] = (),
     dry_run: bool = False,
 ) -> None:
-    """Trains on a Slurm cluster: dfd submit dual_stream --nodes 2 --gpus 4 -- --data.roots=shards/mine.
+    """Trains on a Slurm cluster: dfd submit dual_stream --nodes 2 --gpus 4 -- --data data/140k.yaml --data.roots=shards/mine.
 
     It fills slurm/train.sbatch, has sbatch check it, submits it, and says each of these. Told by Slurm that its time is nearly
     up, the job saves itself and is requeued; it goes on where it stood, with the same id, run folder and W&B run.

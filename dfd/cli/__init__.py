@@ -95,7 +95,8 @@ def _plain(args: list[str]) -> int:
         raise UsageError(f"{' '.join(error.unused_tokens or [])!r} is too many. dfd {args[0]} --help tells more.") from error
     except CycloptsError as error:
         text = str(error).removeprefix(f'Command "{args[0]}" ').replace("parameter ", "", 1)
-        raise UsageError(f"{text} dfd {args[0]} --help tells more.") from error
+        behind = " Options of dfd fit go behind --." if args[0] == "submit" else ""
+        raise UsageError(f"{text}{behind} dfd {args[0]} --help tells more.") from error
 
 
 def _with_dashes(args: list[str]) -> list[str]:

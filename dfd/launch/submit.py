@@ -167,7 +167,8 @@ def _batch_size(experiment: Mapping[str, Any], job: Job) -> int | None:
     roots = data.get("roots") or []
     for root in [roots] if isinstance(roots, str) else roots:
         if "://" not in root and not Path(root).exists():
-            raise ValueError(f"data.roots: {root} is not here. Submit from the folder that the job shall run in.")
+            hint = "" if Path(root).is_absolute() else " Submit from the folder that the job shall run in."
+            raise ValueError(f"data.roots: {root} is not here.{hint}")
     batch_size = data.get("batch_size")
     if batch_size and batch_size % job.ranks:
         below, above = batch_size // job.ranks * job.ranks, -(-batch_size // job.ranks) * job.ranks

@@ -89,7 +89,7 @@ def test_times_are_read_as_sbatch_reads_them(time, seconds):
         (["--sbatch=--nodes=4"], "--sbatch=--nodes=4: say it by --nodes, so that ranks, devices and batches agree."),
         (["--sbatch=partition=long"], "--sbatch=partition=long: write an option of sbatch in full"),
         (["--", "--trainer.devices=2"], "--trainer.devices is the script's own: say how many by --gpus and --nodes."),
-        (["--model.optimizer.lr=1"], "Unknown option: --model.optimizer.lr=1."),
+        (["--model.optimizer.lr=1"], "Unknown option: --model.optimizer.lr=1. Options of dfd fit go behind --."),
     ],
 )
 def test_what_sbatch_would_not_take_is_refused(capsys, options, words):
@@ -112,6 +112,7 @@ def test_what_sbatch_would_not_take_is_refused(capsys, options, words):
         (["--", "--config", "broken.yaml"], "broken.yaml, line 1: expected"),
         (["--", "--config", "list.yaml"], "is not a config: it holds no `key: value`"),
         (["--", "--model.optimiser.lr=1"], "the job would end at once. It says:\ndfd fit: "),
+        (["--", "--data.roots=here"], "Shards of your own want --data data/140k.yaml before their options."),
         (["--", "--trainer.max_epochs=many"], "max_epochs"),
         (["--", *ROOTS, "gone"], "data.roots: gone is not here. Submit from the folder that the job shall run in."),
         (["--", *ROOTS, '{"gone": 1}'], "data.roots: gone is not here."),

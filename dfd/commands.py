@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from dfd.terminal import printable
+
 
 def prepare(
     source: Path,
@@ -59,13 +61,13 @@ def prepare(
 
         if reader or overwrite or allow_leaks or frames or margin or faces or shard or merge:
             raise ValueError("--match makes a second set of finished shards: it takes --out and --workers alone.")
-        print(matched(source, out, Match.parse(match), workers))
+        _tell(matched(source, out, Match.parse(match), workers))
         return
 
     if shard and (merge or overwrite):
         raise ValueError("--shard makes a part: it takes no --merge, which comes after all parts, and no --overwrite.")
     part = Part.parse(shard) if shard else None
-    print(prepare(source, out, reader, workers, SHARD_BYTES, overwrite, allow_leaks, frames, margin, faces, part, merge))
+    _tell(prepare(source, out, reader, workers, SHARD_BYTES, overwrite, allow_leaks, frames, margin, faces, part, merge))
 
 
 def index(root: Path, /, *, allow_leaks: bool = False) -> None:
@@ -79,7 +81,7 @@ def index(root: Path, /, *, allow_leaks: bool = False) -> None:
     """
     from dfd.data.index import index_root
 
-    print(index_root(root, allow_leaks=allow_leaks))
+    _tell(index_root(root, allow_leaks=allow_leaks))
 
 
 def combine(faces_140k: Path, ciplab: Path, /, *, out: Path) -> None:
@@ -95,7 +97,7 @@ def combine(faces_140k: Path, ciplab: Path, /, *, out: Path) -> None:
     """
     from dfd.data.combine import combine
 
-    print(combine(faces_140k, ciplab, out))
+    _tell(combine(faces_140k, ciplab, out))
 
 
 def audit(root: Path, /, *, out: Path | None = None, leaks: bool = False, workers: int | None = None) -> int:
@@ -113,9 +115,9 @@ def audit(root: Path, /, *, out: Path | None = None, leaks: bool = False, worker
 
     if leaks:
         found = find_leaks(load_table(root))
-        print(found)
+        _tell(found)
         return int(found.crossing)
-    print(audit(root, out or root.resolve().with_name(f"{root.resolve().name}-audit"), workers))
+    _tell(audit(root, out or root.resolve().with_name(f"{root.resolve().name}-audit"), workers))
     return 0
 
 
@@ -286,3 +288,8 @@ def tune_batch(config: str, /, *options: str, start: int = 8, most: int = 65536,
     from dfd.tune_batch import tune_batch
 
     print(tune_batch(["--config", config, *options], start, most, margin, partial(print, flush=True)))
+
+
+def _tell(answer: object) -> None:
+    """Prints an answer that repeats what strangers named."""
+    print(printable(str(answer)))

@@ -9,7 +9,7 @@ import dfd
 
 PACKAGE = Path(dfd.__file__).parent
 ROWS = (
-    {"batch", "durable", "malloc", "shipped", "told", "_torchmetrics", "_torchvision"},
+    {"batch", "durable", "malloc", "shipped", "terminal", "told", "_torchmetrics", "_torchvision"},
     {"forensics", "runs"},
     {"calibration", "models", "augment", "explain", "metrics", "page", "plots"},
     {"tasks", "data", "callbacks"},

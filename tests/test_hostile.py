@@ -109,6 +109,8 @@ def no_index(text: str):
         (set_cell("label", 7), "neither 0 nor 1"),
         (set_cell("split", "vall"), "its split is unknown"),
         (set_cell("path", None), "the column path has empty cells"),
+        (set_cell("source", "\x1b[2Jmade"), r"a source '\\x1b\[2Jmade' with letters that cannot be printed"),
+        (set_cell("method", "a\rgan"), "a method 'a.rgan' with letters"),
         (whole_column("label", pa.string()), "the column label is string, not int8"),
         (many_lines, "200000 lines, and shards of .* bytes hold no more than"),
         (no_index("[]"), "it lists no shards"),
@@ -122,6 +124,28 @@ def test_a_table_speaks_of_its_own_folder_alone(root, attack, words):
     with pytest.raises(ValueError, match=words) as error:
         load_table(root)
     assert len(str(error.value)) < 600 and str(root) in str(error.value)
+
+
+def test_names_in_tars_send_no_commands_to_the_terminal(tmp_path, capsys):
+    """A key and a key of the json that would wipe the screen: in what is said, in what is rejected, in an error."""
+    wipe = "\x1b[2J"
+
+    def tar(*members: tuple[str, bytes]) -> None:
+        with tarfile.open(tmp_path / "train.tar", "w") as file:
+            for name, data in members:
+                member = tarfile.TarInfo(name)
+                member.size = len(data)
+                file.addfile(member, io.BytesIO(data))
+
+    whole = [(f"{label}.{end}", data) for label in (0, 1) for end, data in (
+        ("jpg", picture(label, "JPEG")), ("json", json.dumps({"label": label, f"{wipe}person": 1}).encode())
+    )]  # fmt: skip
+    tar(*whole, *((f"{at}{wipe}.jpg", b"no picture") for at in range(2)))
+    main(["index", str(tmp_path)])
+    tar(*whole, (f"{wipe}.jpg", picture(3, "JPEG")), (f"{wipe}.json", b'{"label": 1, "grup": 1}'))
+    assert main(["index", str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    assert "\x1b" not in said.out + said.err and said.err.count(r"\x1b[2J") >= 2
 
 
 @pytest.mark.parametrize("name", ["pipe:touch ran", "file:///etc", "ftp://127.0.0.1/x", "simplecache::file:///etc"])

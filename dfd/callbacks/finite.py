@@ -14,6 +14,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from dfd.batch import Batch
+from dfd.terminal import printable
 
 TABLE = "not_finite.csv"
 
@@ -122,7 +123,7 @@ class FiniteGuard(Callback):
             _append(path, step, what, everyone)
             print(
                 f"WARNING: step {step.number} is skipped: its {what} {'are' if what == 'gradients' else 'is'} not finite "
-                f"({self._in_a_row} in a row, {self._total} in all). Keys of its batch: {', '.join(keys[:3])}"
+                f"({self._in_a_row} in a row, {self._total} in all). Keys of its batch: {printable(', '.join(keys[:3]))}"
                 f"{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}, in {path}.",
                 file=sys.stderr,
                 flush=True,

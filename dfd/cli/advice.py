@@ -13,6 +13,8 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, get_type_hints
 
+from dfd.terminal import printable
+
 MAX_LINES = 10
 
 # where a class named in a config usually comes from
@@ -30,8 +32,8 @@ def closest(word: str, known: Iterable[str]) -> str:
 
 
 def shortened(text: str) -> str:
-    """At most ten lines of `text`, none of them endless."""
-    lines = [line if len(line) <= 400 else f"{line[:397]}..." for line in text.strip().splitlines()]
+    """At most ten lines of `text`, none of them endless, and no command to the terminal among them."""
+    lines = [line if len(line) <= 400 else f"{line[:397]}..." for line in printable(text).strip().splitlines()]
     return "\n".join(
         lines if len(lines) <= MAX_LINES else [*lines[: MAX_LINES - 1], f"... and {len(lines) - MAX_LINES + 1} more lines"]
     )

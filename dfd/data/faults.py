@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from dfd.terminal import printable
+
 TABLE = "undecodable.csv"
 SAID = 3  # lines on the screen, of one process; the table holds all
 
@@ -39,12 +41,8 @@ class Faults:
             _append(folder / TABLE, key, path, split, why)
             if len(self.rows) <= SAID:
                 rest = " More of them are named there alone." if len(self.rows) == SAID else ""
-                print(
-                    f"WARNING: {key} ({path}) of the {split} split cannot be decoded and is left out: {why}. "
-                    f"It is listed in {folder / TABLE}.{rest}",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                told = f"WARNING: {key} ({path}) of the {split} split cannot be decoded and is left out: {why}."
+                print(printable(f"{told} It is listed in {folder / TABLE}.{rest}"), file=sys.stderr, flush=True)
 
     def count(self, lost: int, epoch: int, folder: Path) -> None:
         """Counts what a training batch has lost, where this rank's epoch has `epoch` samples.

@@ -33,6 +33,7 @@ from dfd.data.shards import SCHEMA, WRITER, Shard, made_by, read_index, remake, 
 from dfd.data.splits import SPLITS
 from dfd.data.workers import Workers, num_processes
 from dfd.durable import make_folder
+from dfd.terminal import printable
 
 _MAX_JSON, _MAX_CLS = 1 << 20, 16  # bytes
 _MAX_KEYS = 100  # of a json that are looked at
@@ -93,7 +94,7 @@ def index_root(root: Path, workers: int | None = None, allow_leaks: bool = False
             advance(1)
     if unused:
         hint = "" if pc.any(pc.greater(pc.list_value_length(pa.concat_tables(tables)["groups"]), 0)).as_py() else _HINT
-        print(f"{root}: keys of the json that are not used: {', '.join(unused):.300}.{hint}", file=sys.stderr)
+        print(f"{root}: keys of the json that are not used: {printable(', '.join(unused)):.300}.{hint}", file=sys.stderr)
     table = _with_unique_keys(pa.concat_tables(tables)).sort_by([("shard", "ascending"), ("offset", "ascending")])
     settled = settle(root, root, table, rejects, allow_leaks)
     table = settled.table.select(SCHEMA.names)

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from dfd import __version__
 from dfd.batch import LABELS
 from dfd.data.splits import SPLITS
-from dfd.data.trust import check_index, check_lines, check_size
+from dfd.data.trust import check_index, check_lines, check_size, check_words
 from dfd.durable import appearing, sync
 
 INDEX, TABLE = "index.json", "samples.parquet"
@@ -156,6 +156,7 @@ def write_contents(
     leaks: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes samples.parquet, then index.json: from here on the folder counts as whole."""
+    check_words(table)
     for shard in shards:
         sync(root / shard.name)
     with appearing(root / TABLE) as part:

@@ -70,6 +70,15 @@ def check_lines(table: pa.Table, index: Mapping[str, Any], schema: pa.Schema) ->
     label = np.asarray(table["label"])
     _refuse(table, (label != 0) & (label != 1), "its label is neither 0 nor 1")
     _refuse(table, ~np.asarray(pc.is_in(table["split"].cast(pa.string()), pa.array(SPLITS))), "its split is unknown")
+    check_words(table)
+
+
+def check_words(table: pa.Table) -> None:
+    """ValueError for a source or a method that a terminal would take for a command."""
+    for name in ("source", "method"):
+        words = pc.unique(table[name].unify_dictionaries()).to_pylist() if name in table.column_names else []
+        if bad := [word for word in words if word and not word.isprintable()]:
+            raise ValueError(f"a {name} {bad[0]!r:.100} with letters that cannot be printed. Name it otherwise")
 
 
 def _outside(table: pa.Table, offset: str, length: str, end: np.ndarray) -> np.ndarray:

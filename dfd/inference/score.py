@@ -16,6 +16,7 @@ from typing import Any
 from dfd.data.readers.row import IMAGE_SUFFIXES
 from dfd.durable import appearing
 from dfd.inference.predictor import Predictor, Score
+from dfd.terminal import printable
 
 COLOURS = {"fake": "31", "real": "32", "inconclusive": "33"}  # the rest is grey
 COLUMNS = [field.name for field in fields(Score)]
@@ -124,7 +125,7 @@ def line(score: Score, colour: bool = False) -> str:
     parts = [f"\033[{COLOURS.get(word, '90')}m{start}\033[0m" if colour else start]
     if score.prob is not None:
         parts.append(f"P(fake) {_shown(score.prob)}  threshold {score.threshold:.2f} ({score.calibrated_on}, balanced)")
-    parts.append(_printable(score.path))
+    parts.append(printable(score.path, keep=""))
     if score.box:
         parts.append(f"face {score.face}/{score.faces} at {','.join(f'{value:.0f}' for value in score.box)}")
     if score.reason:
@@ -179,8 +180,3 @@ def _shown(prob: float) -> str:
     if prob < 0.005:
         return "<0.01"
     return ">0.99" if prob > 0.995 else f" {prob:.2f}"
-
-
-def _printable(path: str) -> str:
-    """A path that stays on its line: what is not printable is escaped, terminal commands and broken UTF-8 included."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in path)

@@ -20,6 +20,7 @@ from typing import Any
 
 from dfd.data.readers.lines import SUFFIXES, missing_columns, read_lines, why_unusable
 from dfd.data.readers.row import LABEL_WORDS, SPLIT_WORDS, VIDEO_SUFFIXES, Reject, Row, meant
+from dfd.terminal import printable
 
 _NEEDED = ("path", "label")
 _KNOWN = {*_NEEDED, "label_str", "group", "groups", "split", "source", "method", "mask", "original"}
@@ -96,7 +97,7 @@ def _checked_rows(path: Path) -> Iterator[Row | Reject]:
     if unused:
         grouped = any({"group", "groups"} & set(names) for _, names in seen)
         hint = "" if grouped else " Name in a column group what belongs together, such as a person or a video."
-        print(f"{path}: columns that are not used: {', '.join(unused)}.{hint}", file=sys.stderr)
+        print(f"{path}: columns that are not used: {printable(', '.join(unused))}.{hint}", file=sys.stderr)
 
 
 def _refuse_misspelt(path: Path, names: Iterable[str], is_video: bool) -> None:

@@ -127,7 +127,8 @@ class Cache:
         try:
             fetch(remote.url, part, self.timeout, patience, remote.bytes, remote.bytes, remote.sha256)
             sync(part)
-            os.replace(part, self.path / remote.name)
+            with self._alone():  # or another's look at the folder could miss it under both of its names
+                os.replace(part, self.path / remote.name)
         except BaseException:
             part.unlink(missing_ok=True)
             raise

@@ -249,6 +249,28 @@ def test_evaluation_fetches_each_shard_once_in_little_room(site, make, size, wor
     }
 
 
+def test_what_becomes_whole_while_another_looks_is_not_fetched_again(site, make, monkeypatch):
+    data = make()
+    remote = next(shard for shard in data.contents.shards if shard.url.endswith("val-000000.tar"))
+    site.fail(val_000000=("slow", 1))
+    first = threading.Thread(target=lambda: os.close(data.cache.open(remote)))
+    first.start()
+    while not list(data.cache.path.glob(f"{remote.name}.*.part")):
+        time.sleep(0.01)
+
+    def look_late(path, scandir=os.scandir):
+        if threading.current_thread() is not first:
+            deadline = time.monotonic() + 4
+            while not (data.cache.path / remote.name).exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
+        return scandir(path)
+
+    monkeypatch.setattr("dfd.data.cache.os.scandir", look_late)
+    assert not data.cache.fetch_ahead(remote, ()), "another process fetches it"
+    first.join()
+    assert site.asked()["val-000000.tar"] == 1
+
+
 def epoch_in_a_session(url, cache):
     os.setsid()
     epoch_in_a_process(url, cache, multiprocessing.SimpleQueue())

@@ -1,4 +1,4 @@
-"""`dfd fit|validate|test|predict`: LightningCLI with run folders, checkpoints that need no config, and short errors."""
+"""The door of `dfd fit|validate|test|predict`: from a command line to a run, and from its end to an exit code."""
 
 from __future__ import annotations
 
@@ -10,51 +10,16 @@ import re
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
 
-import yaml
-from lightning.pytorch import Callback, LightningDataModule, LightningModule
-from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import Logger
-from lightning.pytorch.plugins import TorchCheckpointIO
-from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from dfd import runs
-from dfd.callbacks.checkpoint_io import DurableCheckpointIO, local, refuse_code
-from dfd.callbacks.conditions import chosen, conditions, sentence, training
-from dfd.callbacks.layer_sync import SyncBatchNorm
 from dfd.callbacks.preemption import Preempted, requeue
 from dfd.cli.advice import UsageError
 from dfd.cli.config_files import config_name, with_paths
-from dfd.cli.experiment import (
-    check_accelerator,
-    check_same_net,
-    check_something_to_train,
-    experiment_of,
-    judged_as_trained,
-    other_settings,
-)
-from dfd.cli.online import Online, close
-from dfd.cli.parser import USAGE, Maker, Parser
-from dfd.cli.resume import check_whole_window, resumable, steps_of, whole
-from dfd.cli.run_folder import (
-    SHARED,
-    SaveConfig,
-    discard,
-    first_to_fail,
-    hold,
-    open_run_folder,
-    run_id,
-    safe_name,
-    write_summary,
-)
-from dfd.cli.table import Table
-from dfd.cli.trainer import Trainer
-from dfd.cli.trouble import in_words
-from dfd.durable import make_folder
+from dfd.cli.experiment import experiment_of, judged_as_trained
+from dfd.cli.run_cli import RunCLI, end_wandb
+from dfd.cli.run_folder import SHARED
 from dfd.malloc import keep_pages
 
 # what Lightning says that a user of dfd cannot or need not act upon
@@ -95,7 +60,7 @@ def run(args: list[str]) -> int:
     except Preempted as going:
         if rank_zero_only.rank:
             return 0  # rank 0 speaks for the run: srun would end it at another's bad exit code, before it asks to be requeued
-        _close_wandb()
+        end_wandb()
         print(f"{going}.", file=sys.stderr, flush=True)
         what = requeue() if going.requeue else "the same command goes on from there."
         print(what, file=sys.stderr, flush=True)
@@ -105,252 +70,8 @@ def run(args: list[str]) -> int:
     finally:
         gc.enable()
         os.environ.pop(SHARED, None)
-        _close_wandb()  # a second run in this process must not be written into the first one's files
+        end_wandb()  # a second run in this process must not be written into the first one's files
     return 0
-
-
-def _close_wandb() -> None:
-    error = sys.exc_info()[1]
-    close(error.exit_code if isinstance(error, Preempted) else int(error is not None))
-
-
-class RunCLI(LightningCLI):
-    """One verb of one run.
-
-    Args:
-        verb: fit, validate, test or predict.
-        name: the config's, as in runs/<name>/<id>.
-        place: the run's folder instead of that one, unless --run_folder or trainer.default_root_dir names it.
-        args: what follows the verb on the command line.
-        typed: the command line as it was typed, verb and all.
-    """
-
-    def __init__(self, verb: str, name: str, place: Path | None, args: list[str], typed: list[str]):
-        self.verb, self.name, self.place, self.typed = verb, name, place, typed
-        self.config = self.trainer = self.folder = None
-        self.make, self.ours = Maker(), False  # ours: the run folder was empty when this run came
-        self.made: list[Path] = []  # parents of the run folder that were not there, the nearest first
-        try:
-            super().__init__(
-                LightningModule,
-                LightningDataModule,
-                save_config_callback=SaveConfig,
-                save_config_kwargs={"save_to_log_dir": False, "overwrite": True},
-                trainer_class=Trainer,
-                trainer_defaults={"use_distributed_sampler": False, "num_sanity_val_steps": 0, "log_every_n_steps": 10},
-                seed_everything_default=0,
-                parser_class=Parser,
-                subclass_mode_model=True,
-                subclass_mode_data=True,
-                auto_configure_optimizers=False,
-                load_from_checkpoint_support=False,  # the net records itself
-                args=[verb, *args],
-            )
-        except BaseException as error:
-            told = in_words(error, self.trainer, getattr(self, "datamodule", None)) or error
-            said = isinstance(told, (ValueError, OSError, MisconfigurationException)) and self._said_by_another_rank()
-            if verb == "fit" and self.folder is not None and not said:
-                self._record_end(told)
-            if self.ours:
-                _close_wandb()  # which writes into the folder until then
-                discard(self.folder, self.made)
-            if said:
-                raise SystemExit(1) from error
-            if told is not error:
-                raise told from error
-            words = self.make.in_words(error, self.config[verb].as_dict()) if self.make.faults else error
-            if words is not error:
-                raise words from words.__cause__
-            raise
-
-    def _record_end(self, error: BaseException) -> None:
-        interrupted = isinstance(error.__context__, KeyboardInterrupt)  # which Lightning turns into a SystemExit
-        if isinstance(error, (Preempted, SIGTERMException)):
-            runs.end(self.folder, "preempted", str(error) or "told to stop")
-        elif interrupted or isinstance(error, KeyboardInterrupt):
-            runs.end(self.folder, "failed", "interrupted from the keyboard")
-            if (record := runs.read(self.folder)) and any((self.folder / "checkpoints").glob("*.ckpt")):
-                self._say(f"from the last checkpoint it goes on by: {runs.again(self.folder, record)}")
-        elif not isinstance(error, SystemExit):  # of a rank that leaves the word to another
-            runs.end(self.folder, "failed", str(error) or type(error).__name__)
-
-    def _said_by_another_rank(self) -> bool:
-        several = self.trainer is not None and self.trainer.world_size > 1
-        return several and not first_to_fail(self.folder, self.trainer.node_rank)
-
-    def subcommands(self) -> dict[str, set[str]]:
-        return {self.verb: LightningCLI.subcommands()[self.verb]}  # a parser takes a third of a second
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument(
-            "--run_folder", type=str | None, default=None, help="Where the run lives (default: runs/<config>/<id>)."
-        )
-
-    def setup_parser(self, *args: Any, **kwargs: Any) -> None:
-        super().setup_parser(*args, **kwargs)
-        inner = self._subcommand_parsers[self.verb]
-        self.parser.known_options = [option for action in inner._actions for option in action.option_strings]
-        inner.usage, inner.description = USAGE[self.verb], None
-        inner.set_defaults({"weights_only": True} | ({"verbose": False} if self.verb in ("validate", "test") else {}))
-
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        self.config = parser.parse_args(args)
-
-    def instantiate_classes(self) -> None:
-        self.parser.add_instantiator(self.make, object)
-        super().instantiate_classes()
-
-    def _parse_ckpt_path(self) -> None:
-        """LightningCLI would put hyperparameters stored in the checkpoint above the command line's: dfd stores none."""
-
-    def before_instantiate_classes(self) -> None:
-        config = self.config[self.verb]
-        if given := config.run_folder or config.trainer.default_root_dir:
-            wanted, fresh = Path(given), False
-        elif self.place:
-            wanted, fresh = self.place, True
-        else:
-            identity, fresh = run_id()
-            wanted = Path("runs") / self.name / (identity if self.verb == "fit" else f"{identity}-{self.verb}")
-        check_accelerator(config.trainer.accelerator)
-        refuse_code(config.weights_only)
-        if self.verb == "fit":
-            if config.ckpt_path and Path(config.ckpt_path).suffix:  # Lightning's own words, such as last, have none
-                config.ckpt_path = str(whole(Path(config.ckpt_path)))
-            check_something_to_train(config.ckpt_path, config.trainer.max_epochs)
-        self.made = [parent for parent in wanted.absolute().parents if not parent.exists()]
-        self.folder = open_run_folder(wanted, fresh, rank_zero_only.rank)
-        self.ours = rank_zero_only.rank == 0 and not any(self.folder.iterdir())
-        if self.verb == "fit" and rank_zero_only.rank == 0:
-            hold(self.folder)
-            runs.begin(self.folder, self.typed)
-        # an unfinished run: of a finished one it is refused
-        if self.verb == "fit" and not config.ckpt_path and (last := resumable(self.folder / "checkpoints")):
-            config.ckpt_path = str(last)  # even its end: a job that was cut after its last epoch lacks no more than the summary
-            self._say(f"goes on from {_shown(last)}")
-        if self.verb == "fit" and config.ckpt_path and Path(config.ckpt_path).suffix:
-            check_whole_window(Path(config.ckpt_path), config.trainer.accumulate_grad_batches)
-
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        config = self._get(self.config_init, "trainer")
-        own = config.callbacks or []
-        callbacks = self._with_defaults(own if isinstance(own, list) else [own], config.enable_progress_bar)
-        kwargs = {"default_root_dir": str(self.folder), "callbacks": callbacks, **kwargs}
-        if config.logger is None or config.logger is True:
-            kwargs["logger"] = self._default_loggers()
-        if not any(isinstance(callback, ProgressBar) for callback in callbacks):
-            kwargs["enable_progress_bar"] = False
-        if self.verb != "fit":
-            kwargs["enable_model_summary"] = False
-        trainer = super().instantiate_trainer(**kwargs)
-        for callback in trainer.checkpoint_callbacks:
-            if getattr(callback, "dirpath", "elsewhere") is None:
-                callback.dirpath = str(self.folder / "checkpoints")
-            if self.verb == "fit" and trainer.is_global_zero and getattr(callback, "dirpath", None):
-                make_folder(local(callback.dirpath))  # said now, not after an epoch
-        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # neither the config nor the strategy brings its own
-            trainer.strategy.checkpoint_io = DurableCheckpointIO()
-        if type(getattr(trainer.strategy, "_layer_sync", None)) is TorchSyncBatchNorm:
-            trainer.strategy._layer_sync = SyncBatchNorm()
-        return trainer
-
-    def _with_defaults(self, callbacks: list[Callback], progress: bool | None) -> list[Callback]:
-        from dfd.callbacks import (
-            FiniteGuard,
-            MovedRun,
-            Preemption,
-            ProgressLines,
-            RunStatus,
-            StepSeed,
-            TerminalBar,
-            VerdictWriter,
-        )
-
-        defaults: list[Callback] = []
-        if self.verb == "fit":
-            given = self._get(self.config_init, "seed_everything")
-            wanted = [StepSeed(given if isinstance(given, int) else 0), FiniteGuard(), RunStatus(), MovedRun(), Preemption()]
-            defaults += [each for each in wanted if not any(isinstance(callback, type(each)) for callback in callbacks)]
-        if self.verb != "fit" and not any(isinstance(callback, VerdictWriter) for callback in callbacks):
-            defaults.append(VerdictWriter())
-        if progress is not False and not any(isinstance(callback, (ProgressBar, ProgressLines)) for callback in callbacks):
-            defaults.append(TerminalBar() if sys.stdout.isatty() else ProgressLines())
-        return callbacks + defaults
-
-    def _default_loggers(self) -> list[Logger]:
-        table = Table(self.folder)
-        checkpoint = self._get(self.config_init, "ckpt_path") or ""
-        if self.verb == "fit" and Path(checkpoint).suffix and rank_zero_only.rank == 0:
-            table.go_on(steps_of(Path(checkpoint)))
-        if self.verb != "fit":
-            table.pictures = self._pictures()
-        if self.verb != "fit" or os.environ.get("WANDB_MODE") == "disabled":
-            return [table]
-        from wandb import Settings
-
-        identity = safe_name(f"{self.folder.parent.name}-{self.folder.name}")
-        mode = os.environ.get("WANDB_MODE", "offline")
-        settings = Settings(silent=True)
-        online = Online(name=identity, id=identity, project="dfd", save_dir=str(self.folder), mode=mode, settings=settings)
-        online._wandb_init.pop("anonymous", None)  # wandb warns of it, even of the None that Lightning passes
-        return [table, online]
-
-    def _pictures(self) -> dict[str, str]:
-        return conditions(self.datamodule, "val" if self.verb in ("fit", "validate") else self.verb)
-
-    def after_instantiate_classes(self) -> None:
-        checkpoint = self.config_init[self.verb].get("ckpt_path")
-        if hasattr(self.model, "made_from"):  # a task of dfd's, or one that keeps its ways
-            plain = yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.verb]
-            self.model.made_from = {"task": plain["model"], "data": plain["data"]}
-            if checkpoint and Path(checkpoint).suffix:  # Lightning's own words, such as last, have none
-                check_same_net(Path(checkpoint), self.model.net)
-                if self.verb == "fit" and (settings := other_settings(Path(checkpoint), self.model.made_from)):
-                    schedule = " The schedule is rescaled to it." if any("optimizer.lr " in each for each in settings) else ""
-                    self._say(f"other settings than the checkpoint's, from here on: {'; '.join(settings)}.{schedule}")
-        gc.enable()
-        gc.freeze()  # what was imported stays: later collections need not walk it
-        self._say(f"run folder: {_shown(self.folder)}")
-
-    def after_fit(self) -> None:
-        trainer = self.trainer
-        if not trainer.is_global_zero:
-            return
-        best = next((each for each in trainer.checkpoint_callbacks if getattr(each, "best_model_path", "")), None)
-        facts: dict[str, Any] = {"run folder": _shown(self.folder)}
-        if best is not None:
-            facts["best checkpoint"] = _shown(Path(best.best_model_path))
-            if best.monitor and best.best_model_score is not None:
-                facts |= chosen(best, getattr(self.model, "chosen_by", None))
-        for stop in trainer.early_stopping_callbacks:
-            if stop.stopped_epoch:
-                facts["stopped early"] = f"{stop.monitor} has not improved for {stop.patience} validations"
-        if hasattr(self.datamodule, "augment"):
-            facts["trained on"] = training(self.datamodule)
-        facts["validated on"] = sentence(self._pictures())
-        facts |= self._pages()
-        facts["epochs"], facts["steps"] = trainer.current_epoch, trainer.global_step
-        self._say(write_summary(self.folder, facts).rstrip())
-        runs.end(self.folder, "done")
-
-    def _after_judging(self) -> None:
-        self._say(yaml.safe_dump({"run folder": _shown(self.folder), **self._pages()}, sort_keys=False, width=1000).rstrip())
-
-    after_validate = after_test = after_predict = _after_judging
-
-    def _pages(self) -> dict[str, str]:
-        pages = {
-            "table": "metrics.csv",
-            "predictions": f"predictions-{'val' if self.verb == 'validate' else self.verb}.csv",
-            "plots": "plots",
-            "pictures left out": "undecodable.csv",
-            "steps skipped": "not_finite.csv",
-        }
-        return {what: _shown(self.folder / page) for what, page in pages.items() if (self.folder / page).exists()}
-
-    @rank_zero_only
-    def _say(self, text: str) -> None:
-        print(text, flush=True)
 
 
 def _with_checkpoint(verb: str, args: list[str]) -> tuple[Path | None, list[str]]:
@@ -378,11 +99,6 @@ def _beside(checkpoint: Path, verb: str) -> Path | None:
     run = checkpoint.absolute().parent.parent
     known = checkpoint.absolute().parent.name == "checkpoints" and run.parent.is_relative_to(Path.cwd())
     return run.with_name(f"{run.name}-{verb}") if known else None
-
-
-def _shown(path: Path) -> str:
-    """Relative to the current folder where it lies within."""
-    return os.path.relpath(path) if path.absolute().is_relative_to(Path.cwd()) else str(path)
 
 
 def _quiet() -> None:

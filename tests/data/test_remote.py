@@ -256,6 +256,7 @@ def test_what_becomes_whole_while_another_looks_is_not_fetched_again(site, make,
     first = threading.Thread(target=lambda: os.close(data.cache.open(remote)))
     first.start()
     while not list(data.cache.path.glob(f"{remote.name}.*.part")):
+        assert first.is_alive()
         time.sleep(0.01)
 
     def look_late(path, scandir=os.scandir):

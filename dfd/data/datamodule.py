@@ -19,9 +19,10 @@ from dfd.data.ahead import Schedule, ShardFiles
 from dfd.data.cache import Cache
 from dfd.data.contents import Catalogue, Contents
 from dfd.data.continuity import check_same, record
-from dfd.data.faults import TABLE, Faults
+from dfd.data.faults import Faults
 from dfd.data.handover import AHEAD, Exchange, collate
-from dfd.data.remote import bytes_at_once
+from dfd.data.ledger import Ledger
+from dfd.data.remote import bytes_at_once, check_limit
 from dfd.data.stream import EvalSampler, ShardDataset, Stage, TrainSampler, epoch_order
 from dfd.data.view import View
 from dfd.data.windows import Windows
@@ -137,16 +138,7 @@ class ShardDataModule(LightningDataModule):
             else:  # ranks do not wait for one another
                 needed[split] = on_node * bytes_at_once(shards, len(rows), 1, in_flight)
                 needed[split] = min(needed[split], bytes_at_once(shards, len(rows), None, 0))
-        if (total := sum(needed.values())) > self.cache.limit:
-            parts = ", ".join(f"{split} {size / 1e9:.3g} GB" for split, size in needed.items())
-            shuffled = (
-                "all shards, which are shuffled together" if self.window is None else f"two windows of {self.window} shards"
-            )
-            raise ValueError(
-                f"data.cache.gb={self.cache.gb:g} does not hold what is read at once of remote shards: {parts}"
-                f"{f' ({shuffled})' if 'train' in needed else ''}. Set data.cache.gb={1.05 * total / 1e9:.3g} or more"
-                f"{', or a smaller data.window.' if 'train' in needed else '.'}"
-            )
+        check_limit(self.cache, needed, self.window)
 
     @property
     def contents(self) -> Contents:
@@ -290,36 +282,9 @@ class ShardDataModule(LightningDataModule):
 
         Called on all ranks. What cannot be decoded is excused within a fit alone, up to data.max_undecodable.
         """
-        unique, count = np.unique(rows, return_counts=True)
-        if (count > 1).any():
-            raise RuntimeError(
-                f"{(count > 1).sum()} images of the {split} split were judged twice, "
-                f"first {self._name(int(unique[count > 1][0]))}."
-            )
-        lost = np.intersect1d(self.rows(split), self._undecodable())
-        if len(lost) and not self._borne(len(lost) / len(self.rows(split))):
-            raise ValueError(
-                f"{len(lost)} of {len(self.rows(split))} images of the {split} split cannot be decoded and have no verdict, "
-                f"first {self._name(int(lost[0]))}; {TABLE} in the run folder names all. Prepare those shards again "
-                "(dfd prepare SOURCE --out FOLDER --overwrite)."
-            )
-        missing = np.setdiff1d(np.setdiff1d(self.rows(split), unique), lost)
-        if complete and len(missing):
-            raise RuntimeError(
-                f"{len(missing)} of {len(self.rows(split))} images of the {split} split were not judged, "
-                f"first {self._name(int(missing[0]))}."
-            )
-
-    def _borne(self, share: float) -> bool:
-        return self.trainer is not None and self.trainer.state.fn == "fit" and share <= self.faults.ceiling
-
-    def _undecodable(self) -> np.ndarray:
-        """Rows that any rank could not decode."""
-        everyone = [self.faults.rows]
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            everyone = [set() for _ in range(torch.distributed.get_world_size())]
-            torch.distributed.all_gather_object(everyone, self.faults.rows)
-        return np.array(sorted(set().union(*everyone)), np.int64)
+        fitting = self.trainer is not None and self.trainer.state.fn == "fit"
+        ledger = Ledger(split, self.rows(split), self._name)
+        ledger.check(rows, self.faults.of_all_ranks(), self.faults.ceiling if fitting else 0.0, complete)
 
     def on_before_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         batch = dict(batch)

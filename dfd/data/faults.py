@@ -8,6 +8,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from dfd.terminal import printable
 
 TABLE = "undecodable.csv"
@@ -43,6 +46,14 @@ class Faults:
                 rest = " More of them are named there alone." if len(self.rows) == SAID else ""
                 told = f"WARNING: {key} ({path}) of the {split} split cannot be decoded and is left out: {why}."
                 print(printable(f"{told} It is listed in {folder / TABLE}.{rest}"), file=sys.stderr, flush=True)
+
+    def of_all_ranks(self) -> np.ndarray:
+        """Rows that any rank could not decode, in order. Called on all ranks."""
+        everyone = [self.rows]
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            everyone = [set() for _ in range(torch.distributed.get_world_size())]
+            torch.distributed.all_gather_object(everyone, self.rows)
+        return np.array(sorted(set().union(*everyone)), np.int64)
 
     def count(self, lost: int, epoch: int, folder: Path) -> None:
         """Counts what a training batch has lost, where this rank's epoch has `epoch` samples.

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -116,3 +116,16 @@ def bytes_at_once(shards: Sequence[Path | Remote], rows: int, window: int | None
     if window is None:
         return sum(sizes)
     return sum(sizes[: window * (2 + in_flight * len(shards) // (rows * window))])
+
+
+def check_limit(cache: Cache, needed: Mapping[str, int], window: int | None) -> None:
+    """Raises where the cache does not hold what the loaders of these splits read at once: split -> bytes."""
+    if (total := sum(needed.values())) <= cache.limit:
+        return
+    parts = ", ".join(f"{split} {size / 1e9:.3g} GB" for split, size in needed.items())
+    shuffled = "all shards, which are shuffled together" if window is None else f"two windows of {window} shards"
+    raise ValueError(
+        f"data.cache.gb={cache.gb:g} does not hold what is read at once of remote shards: {parts}"
+        f"{f' ({shuffled})' if 'train' in needed else ''}. Set data.cache.gb={1.05 * total / 1e9:.3g} or more"
+        f"{', or a smaller data.window.' if 'train' in needed else '.'}"
+    )

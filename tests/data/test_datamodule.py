@@ -37,6 +37,7 @@ def on_ranks(data, world, rank=0):
         global_rank=rank,
         world_size=world,
         overfit_batches=0,
+        state=SimpleNamespace(fn="validate"),
         fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(total=SimpleNamespace(ready=0)))),
     )
     return data

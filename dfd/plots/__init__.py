@@ -1,0 +1,26 @@
+"""Every figure: arrays in, matplotlib Figure out. Never pyplot, so nothing is global and no display is needed."""
+
+from dfd.plots.datasets import boxes, class_bars, histograms, mean_spectra, quantization_tables, score_bars, shares, violins
+from dfd.plots.palette import COLORS, INK, PALE
+from dfd.plots.pictures import image_grid
+from dfd.plots.verdicts import confusion, curves, precision_recall, reliability, roc
+
+__all__ = [
+    "COLORS",
+    "INK",
+    "PALE",
+    "boxes",
+    "class_bars",
+    "confusion",
+    "curves",
+    "histograms",
+    "image_grid",
+    "mean_spectra",
+    "precision_recall",
+    "quantization_tables",
+    "reliability",
+    "roc",
+    "score_bars",
+    "shares",
+    "violins",
+]

@@ -1,0 +1,39 @@
+"""Pictures beside one another, with what a detector saw in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+
+def image_grid(
+    images: Sequence[np.ndarray],
+    captions: Sequence[str],
+    maps: Sequence[np.ndarray | None] | None = None,
+    columns: int = 6,
+    title: str = "",
+) -> Figure:
+    """Pictures in rows of `columns`, each under its caption; one that has a map is shown grey with the map over it.
+
+    images: each (H, W, 3), float in [0, 1] or uint8. maps: each (H, W) or None; what is positive (speaks for fake) is red,
+    what is negative (for real) blue, and the strongest 1% of a map is opaque: maps are not comparable with each other.
+    """
+    maps = [None] * len(images) if maps is None else maps
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(1.9 * columns, 2.3 * rows + 0.5), layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, image, caption, heat in zip(grid.flat, images, captions, maps, strict=False):
+        if heat is None:
+            axes.imshow(image)
+        else:
+            grey = image.mean(axis=2) / (255 if image.dtype == np.uint8 else 1)
+            axes.imshow(0.3 + 0.7 * grey, cmap="gray", vmin=0, vmax=1)
+            strength = np.clip(heat / max(np.quantile(np.abs(heat), 0.99), 1e-12), -1, 1)
+            axes.imshow(strength, cmap="RdBu_r", vmin=-1, vmax=1, alpha=0.85 * np.abs(strength))
+        axes.set_title(caption, fontsize=8)
+    return figure

@@ -1,0 +1,150 @@
+"""What verdicts are worth: curves over thresholds, the confusion at one, and whether P(fake) keeps its word."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, FigureBase
+from scipy.special import expit
+
+from dfd.batch import FAKE, LABELS, Verdicts
+from dfd.plots.palette import COLORS, INK, PALE
+
+NUM_BINS = 15  # of the reliability diagram, as in the metric `ece`
+
+
+def roc(label: np.ndarray, logit: np.ndarray, threshold: float | None = None, figure: FigureBase | None = None) -> FigureBase:
+    """Fakes found over false alarms of every threshold. The dot is `threshold`: logit (M,) above it is called fake.
+
+    label: (M,) REAL or FAKE, as in the other figures; `figure` is where to draw, a new one by default.
+    """
+    from sklearn.metrics import roc_curve
+
+    figure, axes = _square(figure, "ROC", "False alarms: share of reals called fake", "Share of fakes found")
+    axes.plot([0, 1], [0, 1], color=PALE, linestyle="--", linewidth=1)
+    if _needs_both(axes, label):
+        fpr, tpr, _ = roc_curve(label, logit)
+        axes.plot(fpr, tpr, color=INK, linewidth=2)
+        if threshold is not None:
+            called, fake = logit > threshold, label == FAKE
+            _mark(axes, called[~fake].mean(), called[fake].mean())
+    return figure
+
+
+def precision_recall(
+    label: np.ndarray, logit: np.ndarray, threshold: float | None = None, figure: FigureBase | None = None
+) -> FigureBase:
+    """How many of the images called fake are fake, over the share of fakes found. The dashed line calls everything fake."""
+    from sklearn.metrics import precision_recall_curve
+
+    figure, axes = _square(
+        figure, "Precision and recall", "Recall: share of fakes found", "Precision: share right of those called fake"
+    )
+    if _needs_both(axes, label):
+        precision, recall, _ = precision_recall_curve(label, logit)
+        axes.axhline((label == FAKE).mean(), color=PALE, linestyle="--", linewidth=1)
+        axes.step(recall, precision, where="pre", color=INK, linewidth=2)
+        called, fake = (None if threshold is None else logit > threshold), label == FAKE
+        if called is not None and called.any():
+            _mark(axes, called[fake].mean(), fake[called].mean())
+    return figure
+
+
+def confusion(label: np.ndarray, called: np.ndarray, figure: FigureBase | None = None) -> FigureBase:
+    """Counts of truth against what it was called, (M,) REAL or FAKE each; the shade is the share of the true class."""
+    figure, axes = _new(figure, "Confusion at the threshold")
+    counts = np.array([[((label == truth) & (called == word)).sum() for word in (0, 1)] for truth in (0, 1)])
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Greys", vmin=0, vmax=1.25)
+    for (truth, word), count in np.ndenumerate(counts):
+        shade = "white" if shares[truth, word] > 0.6 else INK
+        share = f"{shares[truth, word]:.1%}" if counts[truth].sum() else "no such image"
+        axes.text(word, truth, f"{count}\n{share}", ha="center", va="center", color=shade, fontsize=13)
+    axes.set(
+        xticks=[0, 1],
+        yticks=[0, 1],
+        xticklabels=[f"called {name}" for name in LABELS],
+        yticklabels=[f"is {name}" for name in LABELS],
+    )
+    for ticks in (axes.get_xticklabels(), axes.get_yticklabels()):
+        for tick, color in zip(ticks, COLORS, strict=True):
+            tick.set_color(color)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    return figure
+
+
+def reliability(label: np.ndarray, prob: np.ndarray, figure: FigureBase | None = None) -> FigureBase:
+    """Does P(fake) keep its word? Share of fakes in each bin of prob (M,), with 95% Wilson intervals; the counts below."""
+    figure = figure or Figure(figsize=(4.8, 4.4), layout="constrained")
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+    place = np.minimum((prob * NUM_BINS).astype(int), NUM_BINS - 1)
+    count = np.bincount(place, minlength=NUM_BINS)
+    used = count > 0
+    total = count[used]
+    mean, share = (np.bincount(place, weights=values, minlength=NUM_BINS)[used] / total for values in (prob, label == FAKE))
+    middle = (share + 1.92 / total) / (1 + 3.84 / total)
+    half = 1.96 * np.sqrt(share * (1 - share) / total + 0.9604 / total**2) / (1 + 3.84 / total)
+    axes.plot([0, 1], [0, 1], color=PALE, linestyle="--", linewidth=1)
+    axes.vlines(mean, middle - half, middle + half, color=PALE, linewidth=3)
+    axes.plot(mean, share, "o", color=INK, markersize=5)
+    axes.set_title("Reliability", loc="left", fontweight="bold")
+    axes.set(ylabel="Share that is fake", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    edges, bottom = np.linspace(0, 1, NUM_BINS + 1), np.zeros(NUM_BINS)
+    for kind, color in enumerate(COLORS):
+        height = np.bincount(place[label == kind], minlength=NUM_BINS)
+        below.bar(
+            edges[:-1],
+            height,
+            width=1 / NUM_BINS,
+            bottom=bottom,
+            align="edge",
+            color=color,
+            edgecolor="white",
+            label=LABELS[kind],
+        )
+        bottom = bottom + height
+    below.set(ylabel="Images", xlabel="P(fake) after temperature")
+    below.legend(loc="upper center", ncols=2, frameon=False, fontsize=8, borderaxespad=0)
+    for each in (axes, below):
+        each.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def curves(verdicts: Verdicts, temperature: float = 1.0, threshold: float = 0.0, title: str = "") -> Figure:
+    """ROC, precision and recall, confusion and reliability on one page; rows with an unknown label are left out."""
+    known = verdicts.where(verdicts.label >= 0)
+    figure = Figure(figsize=(10, 9.4), layout="constrained")
+    figure.suptitle(title, fontsize=13)
+    (upper_left, upper_right), (lower_left, lower_right) = figure.subfigures(2, 2)
+    roc(known.label, known.logit, threshold, upper_left)
+    precision_recall(known.label, known.logit, threshold, upper_right)
+    confusion(known.label, (known.logit > threshold).astype(int), lower_left)
+    reliability(known.label, expit(known.logit / temperature), lower_right)
+    return figure
+
+
+def _new(figure: FigureBase | None, title: str) -> tuple[FigureBase, Axes]:
+    figure = figure or Figure(figsize=(4.8, 4.4), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title, loc="left", fontweight="bold")
+    return figure, axes
+
+
+def _square(figure: FigureBase | None, title: str, xlabel: str, ylabel: str) -> tuple[FigureBase, Axes]:
+    figure, axes = _new(figure, title)
+    axes.set(xlabel=xlabel, ylabel=ylabel, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _needs_both(axes: Axes, label: np.ndarray) -> bool:
+    both = len(np.unique(label)) == 2
+    if not both:
+        axes.text(0.5, 0.5, "undefined:\nit takes reals and fakes", ha="center", va="center", color=INK)
+    return both
+
+
+def _mark(axes: Axes, x: float, y: float) -> None:
+    axes.plot([x], [y], "o", color=COLORS[FAKE], markersize=8, clip_on=False, label="the threshold")
+    axes.legend(loc="lower center", frameon=False)

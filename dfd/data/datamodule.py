@@ -264,15 +264,12 @@ class ShardDataModule(LightningDataModule):
         dataset = ShardDataset(self.contents, self.view, stages, self.seed if training else 0, training, self._name, files)
         if not self.num_workers:
             return DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, pin_memory=torch.cuda.is_available())
-        together = collate
-        if multiprocessing.get_context().get_start_method() == "fork":  # the others share no anonymous memory
-            largest = batch_size * (1 if training else self.view.num_crops) * self.view.size**2 * 3
-            together = Exchange(largest, self.num_workers)
-            dataset.place = together.place
+        forked = multiprocessing.get_context().get_start_method() == "fork"  # the others share no anonymous memory
+        largest = batch_size * (1 if training else self.view.num_crops) * self.view.size**2 * 3
         return DataLoader(
             dataset,
             batch_sampler=sampler,
-            collate_fn=together,
+            collate_fn=Exchange(largest, self.num_workers) if forked else collate,
             num_workers=self.num_workers,
             prefetch_factor=AHEAD,
             pin_memory=torch.cuda.is_available(),

@@ -5,7 +5,6 @@ every batch; for small pictures that costs a third of the time of decoding them.
 """
 
 import itertools
-import math
 import mmap
 import weakref
 from collections.abc import Sequence
@@ -68,42 +67,24 @@ class Exchange:
         # anonymous and shared: forked processes see the same pages, and no /dev/shm of a container runs full
         self._memory = mmap.mmap(-1, self._size * workers * (AHEAD + 1))
         self._made = 0  # batches, by this worker
-        self._filled = 0  # bytes of its next one
         self._number = next(_numbers)
         _open[self._number] = self
-
-    def place(self, picture: np.ndarray) -> np.ndarray:
-        """A copy of a picture: in a worker, where the batch that it is making will lie, so that it is copied once."""
-        worker, at = get_worker_info(), _STAMP + self._filled
-        if worker is None or at + picture.nbytes > self._size:
-            return np.ascontiguousarray(picture)
-        copy = self._pixels(self._begun(worker.id) + at, picture.shape)
-        copy[:] = picture
-        self._filled += picture.nbytes
-        return copy
 
     def __call__(self, samples: Sequence[Sample]) -> "dict[str, Any] | _Parcel":
         worker = get_worker_info()
         if worker is None or not samples:
             return collate(samples)
-        at = self._begun(worker.id)
+        self._made += 1
+        at = self._size * (worker.id * (AHEAD + 1) + self._made % (AHEAD + 1))
         pictures, *rest = _split(samples)
         shape = (len(pictures), *pictures[0].shape)
-        pixels = self._pixels(at + _STAMP, shape)
-        if [_address(picture) for picture in pictures] != [_address(place) for place in pixels]:
-            pixels[:] = np.stack(pictures)  # they were not placed, or behind the pictures of a batch that failed
-        self._made, self._filled = self._made + 1, 0
+        self._stamp(at)[0] = self._made
+        np.stack(pictures, out=self._pixels(at, shape))
         return _Parcel(self._number, self._made, at, shape, *rest)
-
-    def _begun(self, worker: int) -> int:
-        """Where this worker's next batch lies, in bytes; stamped before a picture is written there."""
-        at = self._size * (worker * (AHEAD + 1) + self._made % (AHEAD + 1))
-        self._stamp(at)[0] = self._made + 1
-        return at
 
     def take(self, stamp: int, at: int, shape: tuple[int, ...]) -> torch.Tensor:
         """A copy of the pictures in the slot at byte `at`."""
-        image = torch.from_numpy(self._pixels(at + _STAMP, shape).copy())
+        image = torch.from_numpy(self._pixels(at, shape).copy())
         if self._stamp(at)[0] != stamp:
             raise RuntimeError(
                 "a decoding process wrote over a batch that was not taken yet: use num_workers=0, and report it."
@@ -114,11 +95,7 @@ class Exchange:
         return np.frombuffer(self._memory, np.int64, 1, at)
 
     def _pixels(self, at: int, shape: tuple[int, ...]) -> np.ndarray:
-        return np.frombuffer(self._memory, np.uint8, math.prod(shape), at).reshape(shape)
-
-
-def _address(picture: np.ndarray) -> int:
-    return picture.__array_interface__["data"][0]
+        return np.frombuffer(self._memory, np.uint8, int(np.prod(shape)), at + _STAMP).reshape(shape)
 
 
 class _Parcel:

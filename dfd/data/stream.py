@@ -118,7 +118,6 @@ class ShardDataset(Dataset[Sample]):
         training: random crops; otherwise `view.judge`.
         name_of: row -> what to call the sample in an error.
         files: opens the shards that are remote, where there are any.
-        place: copies a cut picture to where it stays, and gives the copy.
     """
 
     def __init__(
@@ -130,13 +129,12 @@ class ShardDataset(Dataset[Sample]):
         training: bool,
         name_of: Callable[[int], str] = str,
         files: ShardFiles | None = None,
-        place: Callable[[np.ndarray], np.ndarray] = np.ascontiguousarray,
     ):
         self.contents, self.view, self.stages = contents, view, list(stages)
         self.seed, self.training, self.name_of = seed, training, name_of
         self._draws = np.random.Philox()
         self._random = np.random.Generator(self._draws)
-        self.files, self.place = files, place
+        self.files = files
         self._files: dict[int, int] = {}  # local shard -> file descriptor; pread shares them safely across forks
 
     def __len__(self) -> int:
@@ -206,7 +204,7 @@ class ShardDataset(Dataset[Sample]):
         pixels = image if mask is None else np.dstack([image, mask])  # a fourth channel, so that both are cut alike
         cut = self.view.train(pixels, rng) if self.training else self.view.judge(pixels)
         # a copy, so that the next picture is decoded into the same memory, still in the processor's cache
-        sample = {**sample, "image": self.place(cut[..., :3])}
+        sample = {**sample, "image": np.ascontiguousarray(cut[..., :3])}
         if mask is None:
             return sample
         sample["mask"] = np.ascontiguousarray(cut[..., 3])

@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN ?= runs/dual_stream/make-fit
 PYTEST_ARGS ?=
+# a process a core, four at most, since each holds torch; a file's tests share what they trained
+PARALLEL ?= -n logical --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 ROUNDS ?= 50
 MINUTES ?= 90
 
@@ -29,7 +31,7 @@ fit: $(VENV)/.installed
 	fi
 
 test: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 soak: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 SOAK_ROUNDS=$(ROUNDS) SOAK_MINUTES=$(MINUTES) $(BIN)/python -m pytest -m soak $(PYTEST_ARGS)

@@ -41,6 +41,7 @@ def dfd(*args: str, cwd: Path, world: int = 1, code: int = 0, timeout: float = 2
 def _run(
     args: tuple[str, ...], rank: int, world: int, port: int, cwd: Path, said: Path, theirs: dict, environment: dict[str, str]
 ) -> None:
+    multiprocessing.set_start_method(None, force=True)  # loading processes start as usual, not as this one did
     os.environ.clear()
     os.environ.update(theirs | environment)
     if world > 1:

@@ -40,6 +40,13 @@ def made(root, **of_fakes):
     return root
 
 
+@pytest.fixture
+def few_trees(monkeypatch):
+    """Small models for small sets: nearly all of an audit's time goes into trees."""
+    monkeypatch.setattr("dfd.data.audit.shortcuts.TREES", 40)
+
+
+@pytest.mark.usefixtures("few_trees")
 @pytest.mark.parametrize(
     ("of_fakes", "file", "color"),
     [
@@ -63,6 +70,7 @@ def test_each_shortcut_is_found_where_it_is_and_nowhere_else(tmp_path, of_fakes,
         assert facts["shortcuts"]["File facts"]["alone"]["JPEG quality"] > 0.99
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_every_figure_is_on_the_page_and_beside_it(tmp_path, capsys):
     root = made(tmp_path / "set", side=SIDE + 8)
     assert main(["audit", str(root), "--out", str(tmp_path / "out")]) == 0
@@ -108,6 +116,7 @@ def test_pixels_are_those_of_the_shards_in_any_number_of_processes(tmp_path):
         np.testing.assert_allclose(one.color[row][:3], pixels.mean((0, 1)), atol=0.02)
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_leaks_that_were_allowed_are_said_to_be(tmp_path):
     for kind, name in enumerate(("real", "fake")):
         for split in ("train", "test"):

@@ -20,7 +20,7 @@ def all_pairs(hashes: np.ndarray) -> np.ndarray:
 
 
 @given(seed=st.integers(0, 999), copies=st.lists(st.integers(0, 60), max_size=12))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_banding_finds_exactly_the_pairs_within_the_bound(seed, copies):
     rng = np.random.default_rng(seed)
     hashes = rng.integers(0, 256, (40, 32), dtype=np.uint8)

@@ -27,7 +27,7 @@ fit: $(VENV)/.installed
 	@if [ -f $(RUN)/summary.yaml ]; then \
 		echo "already trained (rm -r $(RUN) to train again):"; cat $(RUN)/summary.yaml; \
 	else \
-		rm -rf $(RUN) && $(BIN)/dfd fit --config configs/dual_stream.yaml --run_folder $(RUN); \
+		$(BIN)/dfd fit --config configs/dual_stream.yaml --run_folder $(RUN); \
 	fi
 
 test: $(VENV)/.installed-dev

@@ -19,7 +19,6 @@ from dfd.batch import FAKE, REAL, Verdicts
 
 Metric = str | Callable[[Verdicts], float]
 NUM_BINS = 15  # of the calibration error, as in Guo et al. 2017
-WITH_INTERVAL = ("auroc", "acc", "balanced_acc")
 CHUNK = 1 << 19  # weights held at once while resampling: 4 MiB, which stays in cache
 
 
@@ -92,13 +91,14 @@ def interval(
     Resamples where the metric is undefined are left out; where they are more than 5%, so is the interval: (nan, nan), as
     it is for a single group. A score without one error resamples to itself: no width then means too few images, not certainty.
     """
-    values = _resampled([verdicts], metric, num, seed, temperature, threshold)
-    return _percentiles(values[0], level)
+    return _percentiles(_resampled([verdicts], [metric], num, seed, temperature, threshold)[0, 0], level)
 
 
 def intervals(verdicts: Verdicts, temperature: float = 1.0, threshold: float = 0.0) -> dict[str, tuple[float, float]]:
-    """The 95% bootstrap intervals that stand beside the metrics of every report."""
-    return {name: interval(verdicts, name, temperature=temperature, threshold=threshold) for name in WITH_INTERVAL}
+    """The 95% bootstrap intervals that stand beside the metrics of every report; none of `ece`: resampling only raises it."""
+    names = [name for name in METRICS if name != "ece"]
+    drawn = _resampled([verdicts], names, 2000, 0, temperature, threshold)[:, 0]
+    return {name: _percentiles(values, 0.95) for name, values in zip(names, drawn, strict=True)}
 
 
 class Difference(NamedTuple):
@@ -134,7 +134,7 @@ def paired(
         _check_same(tables[0], table)
     size = len(sides[0])
     here = [_value(table, metric, temperature, threshold) for table in tables]
-    drawn = _resampled(tables, metric, num, seed, temperature, threshold)
+    drawn = _resampled(tables, [metric], num, seed, temperature, threshold)[0]
     value = float(np.mean(here[:size]) - np.mean(here[size:]))
     differences = drawn[:size].mean(axis=0) - drawn[size:].mean(axis=0)
     low, high = _percentiles(differences, level)
@@ -278,23 +278,30 @@ def _known(name: str) -> str:
     return name
 
 
-def _resampled(tables: list[Verdicts], metric: Metric, num: int, seed: int, temperature: float, threshold: float) -> np.ndarray:
-    """The metric of each table on the same `num` draws of groups: (tables, num)."""
+def _resampled(
+    tables: list[Verdicts], metrics: Sequence[Metric], num: int, seed: int, temperature: float, threshold: float
+) -> np.ndarray:
+    """Each metric of each table on the same `num` draws of groups: (metrics, tables, num)."""
     tables = [table.where(table.label >= 0) for table in tables]
     _, family = np.unique(tables[0].group, return_inverse=True)
     if not len(family) or not family.max():  # one group resamples to itself
-        return np.full((len(tables), num), np.nan)
-    values: list[list[np.ndarray]] = [[] for _ in tables]
-    ranked = [] if callable(metric) else [_Ranked(table, temperature, threshold) for table in tables]
+        return np.full((len(metrics), len(tables), num), np.nan)
+    ranked = [_Ranked(table, temperature, threshold) for table in tables]
+    chunks = []
     for draws in _draws(int(family.max()) + 1, len(family), num, seed):  # (R, groups): how often each group was drawn
-        for at, table in enumerate(tables):
-            if callable(metric):
-                picks = [np.repeat(np.arange(len(family)), draw[family]) for draw in draws]
-                values[at].append(np.array([metric(table.where(pick)) for pick in picks], np.float64))
-            else:
-                weight = draws[:, family[ranked[at].order]].astype(np.float64)
-                values[at].append(METRICS[_known(metric)](_Tally(ranked[at], weight)))
-    return np.array([np.concatenate(chunks) for chunks in values])
+        tallies = [_Tally(table, draws[:, family[table.order]].astype(np.float64)) for table in ranked]
+        chunks.append(
+            [[_of_draws(metric, *pair, family, draws) for pair in zip(tables, tallies, strict=True)] for metric in metrics]
+        )
+    return np.concatenate(chunks, axis=-1)
+
+
+def _of_draws(metric: Metric, table: Verdicts, tally: _Tally, family: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """(R,) values of a metric, one a draw."""
+    if not callable(metric):
+        return METRICS[_known(metric)](tally)
+    picks = [np.repeat(np.arange(len(family)), draw[family]) for draw in draws]
+    return np.array([metric(table.where(pick)) for pick in picks], np.float64)
 
 
 def _draws(num_groups: int, num_images: int, num: int, seed: int) -> Iterator[np.ndarray]:

@@ -306,6 +306,16 @@ def test_a_run_folder_holds_what_the_run_was_and_made(trained):
         assert any(row["val/auroc"] for row in csv.DictReader(table))
 
 
+@pytest.mark.parametrize(("epochs", "judged"), [(1, [0]), (3, [1, 2])])
+def test_the_net_that_a_run_ends_with_is_judged_and_saved(epochs, judged):
+    rarely = [f"--trainer.max_epochs={epochs}", "--trainer.check_val_every_n_epoch=2", "--run_folder=run"]
+    assert main([*FIT, "--model.net.backbone.width=8", *rarely]) == 0
+    last = torch.load("run/checkpoints/last.ckpt", weights_only=True)
+    assert last["global_step"] == 2 * epochs and Path("run/checkpoints/best.ckpt").exists()
+    with open("run/metrics.csv", newline="") as file:
+        assert [int(line["epoch"]) for line in csv.DictReader(file) if line["val/auroc"]] == judged
+
+
 def test_where_the_run_lies_is_said_first_and_last(capsys):
     assert main([*FIT, "--model.net.backbone.width=8", "--run_folder=here"]) == 0
     lines = capsys.readouterr().out.splitlines()

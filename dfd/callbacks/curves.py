@@ -47,7 +47,7 @@ class Curves(Callback):
 
 def _summary(verdicts: Verdicts) -> str:
     metrics = detection_metrics(verdicts)
-    low, high = (format_metric(end) for end in interval(verdicts, num=1000))
+    low, high = (format_metric(end) for end in interval(verdicts))
     return (
         f"{metrics['num_images']:.0f} images in {metrics['num_groups']:.0f} groups, "
         f"AUROC {format_metric(metrics['auroc'])} [{low}, {high}]"

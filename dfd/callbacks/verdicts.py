@@ -13,13 +13,13 @@ from rich.console import Console
 from rich.table import Table
 from scipy.special import expit
 
-from dfd.batch import LABELS, Verdicts
+from dfd.batch import FAKE, LABELS, REAL, Verdicts
 from dfd.calibration import verdict
 from dfd.callbacks.conditions import conditions, sentence
 from dfd.durable import appearing
-from dfd.metrics import METRICS, by_method, by_source, check_finite, detection_metrics, format_metric, intervals
+from dfd.metrics import METRICS, by_method, by_source, check_finite, detection_metrics, format_metric, interval, intervals
 
-OF_PARTS = ("auroc", "eer", "balanced_acc")  # as many as 80 columns hold beside the names
+OF_PARTS = ("real", "fake", "groups", "auroc", "95% interval", "balanced_acc")  # as many as 80 columns hold beside the names
 
 
 class VerdictWriter(Callback):
@@ -90,9 +90,10 @@ def _report(stage: str, task: LightningModule, words: list[str]) -> list[Table |
             tables.append(_parts(task, sources, methods))
     counts = Counter(words)
     fitted = task.calibrated_on
+    of = f" of {fitted['data']}" if fitted and "data" in fitted else ""
     lines = [
         "Verdicts: " + ", ".join(f"{counts[word]} {word}" for word in (*LABELS, "inconclusive")),
-        f"Temperature and thresholds: from {fitted['split']}, {fitted['images']} images in {fitted['groups']} groups"
+        f"Temperature and thresholds: from {fitted['split']}{of}, {fitted['images']} images in {fitted['groups']} groups"
         if fitted
         else "Temperature and thresholds: never fitted, so 1 and 0",
     ]
@@ -137,7 +138,8 @@ def _overall(stage: str, task: LightningModule) -> Table:
         ends = ""
         if name in found:
             low, high = found[name]
-            ends = "no error seen" if low == high == 1 else f"{format_metric(low)} .. {format_metric(high)}"
+            perfect = low == high == metrics[name] and name in ("auroc", "ap", "acc", "balanced_acc", "eer")
+            ends = "no error seen" if perfect else f"{format_metric(low)} .. {format_metric(high)}"
         table.add_row(name, format_metric(metrics[name]), ends)
     return table
 
@@ -151,13 +153,15 @@ def _parts(task: LightningModule, sources: dict[str, Verdicts], methods: dict[st
         caption_justify="left",
     )
     table.add_column("of", overflow="fold")
-    for name in ("images", "groups", *OF_PARTS):
+    for name in OF_PARTS:
         table.add_column(name, justify="right")
     named = {
         f"{kind} {name}": part for kind, parts in (("source", sources), ("method", methods)) for name, part in parts.items()
     }
     for name, part in named.items():
         metrics = detection_metrics(part, task.temperature, task.thresholds["balanced"])
-        counts = (f"{metrics[count]:.0f}" for count in ("num_images", "num_groups"))
-        table.add_row(name, *counts, *(format_metric(metrics[column], 3) for column in OF_PARTS))
+        counts = (str((part.label == kind).sum()) for kind in (REAL, FAKE))
+        low, high = (format_metric(end, 3) for end in interval(part))
+        auroc, balanced = (format_metric(metrics[column], 3) for column in ("auroc", "balanced_acc"))
+        table.add_row(name, *counts, f"{metrics['num_groups']:.0f}", auroc, f"{low} .. {high}", balanced)
     return table

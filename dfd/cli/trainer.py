@@ -1,4 +1,4 @@
-"""Lightning's Trainer, whose ranks end together where a checkpoint cannot be saved."""
+"""Lightning's Trainer, whose ranks end together where a checkpoint cannot be saved, and whose last epoch is always judged."""
 
 from __future__ import annotations
 
@@ -13,6 +13,16 @@ HEAD_START = 3  # seconds in which rank 0 says what happened: the first rank tha
 
 class Trainer(LightningTrainer):
     """The Trainer of `dfd fit`."""
+
+    @property
+    def check_val_every_n_epoch(self) -> int | None:
+        """1 in the last epoch, or the net that a run ends with would neither be judged nor saved."""
+        ends = self.max_epochs is not None and 0 <= self.max_epochs <= self.current_epoch + 1
+        return 1 if ends and self._every_n_epochs is not None else self._every_n_epochs
+
+    @check_val_every_n_epoch.setter
+    def check_val_every_n_epoch(self, epochs: int | None) -> None:
+        self._every_n_epochs = epochs
 
     def save_checkpoint(
         self, filepath: str | Path, weights_only: bool | None = None, storage_options: Any | None = None

@@ -141,6 +141,11 @@ class ShardDataModule(LightningDataModule):
         check_limit(self.cache, needed, self.window)
 
     @property
+    def title(self) -> str:
+        """What verdicts say they rest on: the roots' last names."""
+        return ", ".join(root.rstrip("/").rpartition("/")[2] for root in self.roots)
+
+    @property
     def contents(self) -> Contents:
         return self.catalogue.contents
 

@@ -24,7 +24,8 @@ from dfd.data.cut import FACES, Cutting, cut_faces, cut_round, cutting_of, num_p
 from dfd.data.lock import LOCK, alone
 from dfd.data.part import Part, check_parts, finish_part
 from dfd.data.plan import keep_plan, make_plan
-from dfd.data.readers import Reject, find_reader, recognise
+from dfd.data.readers import BUILT_IN, Reject, find_reader, recognise
+from dfd.data.readers.walk import not_tried, passed_over
 from dfd.data.report import REJECTED, SUFFIXES, Report
 from dfd.data.rounds import STATE, look_pieces, look_round, with_shards, write_round
 from dfd.data.settle import Settled, settle
@@ -116,7 +117,7 @@ def prepare(
         write_contents(out, table, shards, facts, settled.num_rejected, settled.leaks.facts())
         shutil.rmtree(out / STATE, ignore_errors=True)
     seconds = time.monotonic() - start
-    return Report.of(out, read_index(out), misnamed=_misnamed(table), seconds=seconds)
+    return Report.of(out, read_index(out), misnamed=_misnamed(table), not_tried=_not_tried(source, name), seconds=seconds)
 
 
 def _make_part(source: Path, out: Path, plan: pa.Table, cutting: Cutting | None, part: Part, crew: Workers) -> str:
@@ -166,12 +167,18 @@ def _finished(source: Path, out: Path, reader: str | None, frames: int | None, m
             "--overwrite makes the shards again; another --out makes new ones beside them."
         )
     shutil.rmtree(out / STATE, ignore_errors=True)
-    return Report.of(out, index, already=True)
+    return Report.of(out, index, not_tried=_not_tried(source, reader or made["reader"]), already=True)
 
 
 def _read(source: Path, reader: str, frames: int | None) -> tuple[pa.Table, list[Reject]]:
     name = source.resolve().stem if source.is_file() else source.resolve().name
     return make_plan(find_reader(reader, videos=frames is not None)(source), source_name=name)
+
+
+def _not_tried(source: Path, reader: str) -> str:
+    """Where a reader walks through folders, what it passed over; a table, or a reader of one's own, names what is wanted."""
+    walks = reader in BUILT_IN and reader != "table"
+    return not_tried(list(passed_over(source))) if walks else ""
 
 
 def _root(source: Path) -> str:

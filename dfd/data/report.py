@@ -41,6 +41,7 @@ class Report:
     labels: dict[str, int] = field(default_factory=dict)  # how the labels of shards made elsewhere were read, and how often
     reasons: str = ""  # why files were rejected
     leaks: dict[str, int] = field(default_factory=dict)  # kinds of relation across official splits, and how often
+    not_tried: str = ""  # what the reader passed over: dfd.data.readers.walk.not_tried
     misnamed: int = 0  # files whose name claims another format than their bytes have
     cut: dict[str, Any] = field(default_factory=dict)  # frames a video, margin, and how many faces were left out
     seconds: float = 0.0
@@ -67,6 +68,8 @@ class Report:
             lines.append(f"Labels read: {', '.join(f'{label} ({count})' for label, count in self.labels.items())}")
         if self.rejected:
             lines.append(f"What was rejected and why: {self.out / REJECTED}. Most often: {self.reasons}.")
+        if self.not_tried:
+            lines.append(f"{self.not_tried}.")
         if self.cut:
             frames = f"{self.cut['frames']} frames a video, " if self.cut["frames"] else ""
             left = self.cut["left_out"]

@@ -22,6 +22,8 @@ class ToyDataModule(ShardDataModule):
         view, batch_size, augment, val_augment, corruption, mix, num_workers, seed, max_undecodable: as in `ShardDataModule`.
     """
 
+    title = "toy drawings, no photographs"
+
     def __init__(
         self,
         num_images: int = 2400,

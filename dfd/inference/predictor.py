@@ -41,7 +41,8 @@ class Score:
         prob: P(fake), sigmoid(logit / temperature); None without a verdict or without a calibration.
         logit: raw, the mean over the crops that the view takes.
         threshold: the balanced threshold on the scale of `prob`.
-        calibrated_on: where temperature and thresholds come from: split and number of images; "" if from nowhere.
+        inconclusive: from where to where on the scale of `prob` no verdict is given.
+        calibrated_on: where temperature and thresholds come from: split, data and number of images; "" if from nowhere.
         reason: why there is no verdict, or what to mind about this one.
     """
 
@@ -55,6 +56,7 @@ class Score:
     prob: float | None = None
     logit: float | None = None
     threshold: float | None = None
+    inconclusive: tuple[float, float] | None = None
     calibrated_on: str = ""
     reason: str = ""
 
@@ -104,7 +106,10 @@ class Predictor:
         self.temperature: float = facts["temperature"]
         self.thresholds: dict[str, float] = facts["thresholds"]
         calibration = facts.get("calibrated_on") or {}
-        self.calibrated_on = f"{calibration['split']}, {calibration['images']} images" if calibration else ""
+        self.calibrated_on = ""
+        if calibration:
+            data = f" of {calibration['data']}" if "data" in calibration else ""  # a task without a data module knows none
+            self.calibrated_on = f"{calibration['split']}{data}, {calibration['images']} images"
 
     @property
     def threshold(self) -> float:
@@ -159,7 +164,7 @@ class Predictor:
             return [_Cut(Score(path, "no_detector", reason=f"{NO_WEIGHTS}; or --whole if the files are face crops"))]
         faces = self.detector.find(image)
         if not faces:
-            return [_Cut(Score(path, "no_face", reason="no face was found; --whole would judge it as a face crop"))]
+            return [_Cut(Score(path, "no_face", reason="no face was found; if the file is a face crop, judge it with --whole"))]
         filling = [face for face in faces if max(image.shape[:2]) <= FILLS * self.view.margin * face.side]
         cuts = []
         for number, face in enumerate(faces, 1):
@@ -217,7 +222,8 @@ class Predictor:
             )
         if math.isinf(self.thresholds["fpr5"]) and not score.reason:
             score = replace(
-                score, reason="the validation set had one class only, so nothing is known of this detector's errors"
+                score,
+                reason="the validation set had under 20 real or fake images, so nothing is known of this detector's errors",
             )
         return replace(
             score,
@@ -225,6 +231,7 @@ class Predictor:
             prob=self._prob(logit),
             verdict=verdict(logit, self.thresholds),
             threshold=self.threshold,
+            inconclusive=self.band,
             calibrated_on=self.calibrated_on,
         )
 

@@ -20,6 +20,7 @@ from dfd.terminal import printable
 
 COLOURS = {"fake": "31", "real": "32", "inconclusive": "33"}  # the rest is grey
 COLUMNS = [field.name for field in fields(Score)]
+_HEAD = ",".join(COLUMNS[:4])  # by which a table of an earlier run is known
 
 
 def score_files(
@@ -159,6 +160,9 @@ def _table(csv: str | Path | None) -> Iterator[Any]:
     if path.is_dir() or not path.parent.is_dir():
         what = "it is a folder" if path.is_dir() else f"{path.parent} is no folder"
         raise ValueError(f"cannot write {path}: {what}. Give --csv a file in a folder that exists.")
+    if path.suffix.lower() in IMAGE_SUFFIXES or not _may_replace(path):
+        what = "is there already, and is no table of dfd score" if path.exists() else "has the name of a picture"
+        raise ValueError(f"--csv {path} {what}. Give --csv a new file, such as scores.csv; nothing was written.")
     with appearing(path) as part:
         try:
             file = part.open("w", newline="", encoding="utf-8", errors="surrogateescape")
@@ -168,6 +172,14 @@ def _table(csv: str | Path | None) -> Iterator[Any]:
             ) from error
         with file:
             yield csv_format.writer(file)
+
+
+def _may_replace(path: Path) -> bool:
+    """Whether nothing is lost: the file is not there, is empty, or is a table that `dfd score` wrote."""
+    if not path.exists():
+        return True
+    with path.open("rb") as file:
+        return file.read(len(_HEAD)) in (b"", _HEAD.encode())
 
 
 def _cell(value: object) -> object:

@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from dfd import __version__
 from dfd.batch import Batch, Verdicts
 from dfd.calibration import fit_temperature, fit_thresholds
-from dfd.metrics import by_method, by_source, detection_metrics, intervals
+from dfd.metrics import by_method, by_source, detection_metrics, interval, intervals
 from dfd.models import Net, recipe
 from dfd.tasks.optimizer import OptimizerCallable, renew
 from dfd.tasks.ranks import gather, moving_average, release, shard, share_buffers
@@ -233,6 +233,9 @@ class ClassificationTask(LightningModule):
             if len(parts) > 1:
                 for name, part in parts.items():
                     self.log(f"{stage}/auroc/{name}", detection_metrics(part)["auroc"])
+                    if trainer.state.fn != "fit":
+                        low, high = interval(part)
+                        self.log_dict({f"{stage}/auroc_low/{name}": low, f"{stage}/auroc_high/{name}": high})
 
     def _gathered(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         mine = tuple(torch.cat(column).numpy() for column in zip(*self._judged, strict=True))
@@ -249,6 +252,8 @@ class ClassificationTask(LightningModule):
         thresholds = fit_thresholds(logit, label)
         self.thresholds_.copy_(torch.tensor([thresholds[name] for name in THRESHOLDS], dtype=torch.float64))
         self.calibrated_on = {"split": "val", "images": len(logit), "groups": len(np.unique(self.verdicts.group))}
+        if data := getattr(self.trainer.datamodule, "title", ""):
+            self.calibrated_on["data"] = data
 
     # checkpoints
 

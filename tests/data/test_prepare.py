@@ -209,6 +209,18 @@ def test_what_is_no_file_is_listed_and_hangs_nobody(source, tmp_path, reader, mo
     assert set(reasons) == special and (report.images, report.reader) == (120, reader)
 
 
+def test_files_that_are_not_tried_are_counted(source, tmp_path):
+    for path in sorted(source.glob("real/*"))[:28]:
+        path.rename(path.with_suffix(".PNG_"))
+    write(source / "fake" / ".hidden.png", picture(500))
+    for beside in ("README", "list.txt", "metadata.csv", "real/Thumbs.db", "real/.DS_Store", "fake/._001.png", ".git/a.png"):
+        write(source / beside, b"no picture")
+    told = "29 files not tried (hidden, or no picture's suffix): fake/.hidden.png, real/000.PNG_ and so on."
+    for _ in range(2):  # the second finds finished shards
+        assert told in str(report := prepare(source, tmp_path / "out", workers=1)).splitlines()
+    assert (report.images, report.rejected, report.already) == (92, 0, True)
+
+
 def to_bytes(image: Image.Image, name: str) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, name)
@@ -229,10 +241,12 @@ def table_source(tmp_path: Path, extra: list[str]) -> Path:
     return tmp_path / "set"
 
 
-def test_tables_bring_groups_splits_methods_and_masks(tmp_path):
+def test_tables_bring_groups_splits_methods_and_masks(tmp_path, capsys):
     source = table_source(tmp_path, ["0.png,0,p0,train,here,,", "./1.png,1,p0,train,here,swap,mask1.png"])  # twice the same
     report = prepare(source, tmp_path / "out", workers=1)
     assert (report.images, report.rejected, report.families) == (60, 0, 30)
+    assert "list.csv: labels read: 0 as real (31), 1 as fake (31). If 1 is real there, write" in capsys.readouterr().err
+    assert "not tried" not in str(report), "a table names what is wanted"
     for row in load_table(tmp_path / "out").to_pylist():
         n = int(row["path"].split(".")[0])
         assert (row["label"], row["groups"], row["family"], row["source"]) == (n % 2, [f"p{n // 2}"], f"p{n // 2}", "here")
@@ -296,12 +310,13 @@ def test_a_delivered_copy_joins_its_original_and_is_refused_across_official_spli
     ("harm", "words"),
     [
         (lambda source: source.rename(source.with_name("x")), "no such folder"),
-        (lambda source: [path.unlink() for path in source.glob("fake/*")], "60 real and 0 fake"),
+        (lambda source: [path.unlink() for path in source.glob("fake/*")], "faces: fake holds no picture. A detector needs"),
+        (lambda source: [path.rename(path.with_suffix(".p_")) for path in source.glob("fake/*")], "60 files not tried .*1.p_"),
         (lambda source: [path.write_bytes(b"x") for path in source.glob("fake/*")], "60 of 120"),
         (lambda source: source.joinpath("real").rename(source / "natural"), "0 real and 60 fake|rejected"),
-        (lambda source: [path.unlink() for path in source.glob("*/*")], "no picture found"),
+        (lambda source: [path.unlink() for path in source.glob("*/*")], "fake, real hold no picture"),
     ],
-    ids=["missing", "class-empty", "class-broken", "class-misnamed", "none"],
+    ids=["missing", "class-empty", "class-suffixes", "class-broken", "class-misnamed", "none"],
 )
 def test_sources_that_cannot_be_used_say_why(source, tmp_path, harm, words):
     harm(source)
@@ -619,7 +634,7 @@ def test_a_slow_piece_of_work_says_how_long_it_takes(monkeypatch, capsys):
 def test_nothing_left_out_is_not_said():
     cut = {"frames": 4, "margin": 1.3, "left_out": 0}
     report = Report(Path("out"), 9, 0, {}, {}, 1, 1, "table", cut=cut)
-    assert "left out" not in str(report) and "4 frames a video" in str(report)
+    assert "left out" not in str(report) and "not tried" not in str(report) and "4 frames a video" in str(report)
 
 
 def test_two_sources_at_once_are_refused_in_plain_words(source, tmp_path, capsys):

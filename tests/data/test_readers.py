@@ -125,9 +125,15 @@ def test_bad_lines_are_listed_and_the_others_read(tmp_path):
 
 def test_a_table_without_its_columns_is_an_error(tmp_path):
     (tmp_path / "list.csv").write_text("file,label\na.png,real\n")
-    with pytest.raises(ValueError, match=r"lacks the column path; it has file, label"):
+    with pytest.raises(ValueError, match=r"lacks the column path; it has file, label\. Is file meant for path\? It needs"):
         read(tmp_path / "list.csv", "table")
+    (tmp_path / "list.csv").write_text("path,target\na.png,0\n")
+    with pytest.raises(ValueError, match=r"Is target meant for label\? It needs the columns path and label: rename those"):
+        recognise(tmp_path)
     with pytest.raises(ValueError, match="found: none"):
+        read(tmp_path, "table")
+    (tmp_path / "list.csv").write_text("path,label\n\n")
+    with pytest.raises(ValueError, match=r"list\.csv has no line below its header\. Each line names a picture"):
         read(tmp_path, "table")
     (tmp_path / "list.csv").write_bytes(b"path,label\n" + b"a.png,real\n" * 2000 + b"\xff\xfe.png,fake\n")
     with pytest.raises(ValueError, match="not UTF-8"):
@@ -229,6 +235,24 @@ def test_columns_of_no_use_are_named_in_one_line(tmp_path, capsys):
         read(write_table(tmp_path, "path,label,group,group\na.png,real,anna,b\n"), "table")
 
 
+def test_how_numbers_are_read_as_labels_is_said(tmp_path, capsys):
+    table = write_table(tmp_path, "path,label\na.png,0\nb.png,1\nc.png,1\nd.png,fake\n")
+    read(table, "table")
+    told = "labels read: 0 as real (1), 1 as fake (2). If 1 is real there, write real and fake instead."
+    assert capsys.readouterr().err == f"{table}: {told}\n"
+    read(write_table(tmp_path, "path,label,label_str\na.png,0,real\nb.png,1,fake\n"), "table")
+    assert capsys.readouterr().err == "", "words say what the numbers mean"
+
+
+def test_an_empty_class_is_named(tmp_path):
+    tree(tmp_path, "train/real/a.jpg", "train/fake/b.JPG_", "test/fake/.c.jpg", "test/real/d.jpg")
+    told = r"test/fake, train/fake hold no picture; 2 files not tried .*: test/fake/\.c\.jpg, train/fake/b\.JPG_\. A detector"
+    with pytest.raises(ValueError, match=told):
+        read(tmp_path)
+    tree(tmp_path, "train/fake/b.jpg")
+    assert len(read(tmp_path)) == 3, "one empty folder of a class that has others is none"
+
+
 def test_group_and_groups_both_count(tmp_path):
     table = write_table(tmp_path, "path,label,group,groups\na.png,real,p2,p1;p3\n")
     assert read(table, "table")[0].groups == ("p1", "p2", "p3")
@@ -270,7 +294,8 @@ def test_other_delimiters_are_recognised_and_said(tmp_path, capsys, sign, name):
     table = write_table(tmp_path, text)
     assert recognise(tmp_path) == "table"
     assert read(tmp_path) == ROWS[:1] + ROWS[2:]
-    assert capsys.readouterr().err == f"{table}: its columns are separated by {name}\n"
+    told, labels = capsys.readouterr().err.splitlines()
+    assert told == f"{table}: its columns are separated by {name}" and "labels read: 0 as real (1), 1 as fake (1)" in labels
     table.rename(tmp_path / "list.tsv")
     assert read(tmp_path) == ROWS[:1] + ROWS[2:]
 

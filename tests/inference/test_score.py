@@ -83,7 +83,7 @@ def read_csv(text):
     """Scores from a table, by the types of their fields."""
 
     def value(name, cell):
-        if name in ("box", "crop"):
+        if name in ("box", "crop", "inconclusive"):
             return tuple(map(float, cell.split())) if cell else None
         if name in ("face", "faces"):
             return int(cell)
@@ -92,6 +92,31 @@ def read_csv(text):
         return (cell or None) if name == "verdict" else cell
 
     return [Score(**{name: value(name, cell) for name, cell in row.items()}) for row in csv.DictReader(text.splitlines())]
+
+
+def test_no_file_is_lost_to_a_table(checkpoint, folder):
+    judged, list_of_mine = folder / "c.png", folder / "mine.csv"
+    list_of_mine.write_text("path,label\na.jpg,real\n")
+    before = judged.read_bytes(), list_of_mine.read_text()
+    for target, words in (
+        (judged, "has the name of a picture|is there already"),
+        (list_of_mine, "is there already, and is no table"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            score_files(checkpoint, [judged], whole=True, csv=target)
+    assert (judged.read_bytes(), list_of_mine.read_text()) == before
+    for _ in range(2):  # its own table is written anew
+        assert score_files(checkpoint, [judged], whole=True, csv=folder / "scores.csv") == 0
+
+
+def test_a_verdict_says_of_which_pictures_its_errors_are_known(save, folder, capsys):
+    known = {"split": "val", "images": 240, "groups": 40, "data": "toy drawings, no photographs"}
+    assert score_files(save(calibrated_on=known), [folder / "c.png"], whole=True) == 0
+    out = capsys.readouterr().out
+    assert "threshold 0.51 (val of toy drawings, no photographs, 240 images, balanced)" in out
+    few = save(thresholds={"balanced": 0.1, "fpr5": float("inf"), "fnr5": float("-inf")})
+    assert score_files(few, [folder / "c.png"], whole=True) == 0
+    assert "inconclusive " in (out := capsys.readouterr().out) and "under 20 real or fake images" in out
 
 
 def test_json_and_csv_give_back_the_scores(checkpoint, folder, capsys):

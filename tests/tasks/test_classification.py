@@ -130,7 +130,8 @@ def test_a_checkpoint_answers_for_itself(toy, tmp_path):
     trainer = fit(task, toy(), tmp_path, callbacks=[best, ModelCheckpoint(tmp_path, filename="last")])
     net, facts = load_net(tmp_path / "last.ckpt")
     assert facts["view"] == {"size": 48, "crops": 1, "longest": 96, "resize": False, "margin": 1.35}
-    assert facts["calibrated_on"] == {"split": "val", "images": len(task.verdicts), "groups": len(set(task.verdicts.group))}
+    known = {"split": "val", "images": len(task.verdicts), "groups": len(set(task.verdicts.group))}
+    assert facts["calibrated_on"] == known | {"data": "toy drawings, no photographs"}
     assert facts["thresholds"] == pytest.approx(fit_thresholds(task.verdicts.logit, task.verdicts.label))
     assert facts["temperature"] == pytest.approx(task.temperature) and facts["selected_on"] == task.selected_on
     assert "val/auroc" in load_net(tmp_path / "best.ckpt")[1]["selected_on"]

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dfd.data.readers.row import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Reject, Row, label_of, split_of
-from dfd.data.readers.walk import NOT_FOLLOWED, listed, unusable
+from dfd.data.readers.walk import NOT_FOLLOWED, listed, not_tried, passed_over, unusable
 
 _DEPTH = 4  # class folders lie at most this deep; an unrelated tree is not searched to its end
 
@@ -33,10 +33,30 @@ def rows(root: Path) -> Iterator[Row | Reject]:
     """The pictures below each class folder, in the order of their paths.
 
     A split named only together with a class ("training_real") counts where there are several: alone, it divides nothing.
+
+    Raises:
+        ValueError: all folders of a class are empty.
     """
     folders, _ = _class_folders(root)
     named = {split_of(folder.name) for folder in folders} - {None}
-    return _walk(root, "", None, None, joined_splits=len(named) > 1)
+    labels = set()
+    for item in _walk(root, "", None, None, joined_splits=len(named) > 1):
+        if isinstance(item, Row):
+            labels.add(item.label)
+        yield item
+    _refuse_empty(root, [folder.relative_to(root).as_posix() for folder in folders if label_of(folder.name) not in labels])
+
+
+def _refuse_empty(root: Path, folders: list[str]) -> None:
+    """Raises ValueError where there is nothing to try in the folders of a class, not even something to reject."""
+    if not folders or any(True for folder in folders for _ in _walk(root, folder, None, None, False)):
+        return
+    others = not_tried([path for folder in folders for path in passed_over(root, folder)])
+    named = ", ".join(folders[:3]) + (" and so on" if len(folders) > 3 else "")
+    raise ValueError(
+        f"{root}: {named} hold{'s' * (len(folders) == 1)} no picture{others and f'; {others}'}. "
+        "A detector needs both classes: put pictures there, or name the folder that has them."
+    )
 
 
 def _walk(root: Path, folder: str, label: int | None, split: str | None, joined_splits: bool) -> Iterator[Row | Reject]:

@@ -17,6 +17,10 @@ JSON_SUFFIXES = (".jsonl", ".ndjson")
 SUFFIXES = (".csv", ".tsv", *JSON_SUFFIXES)
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _MAX_LINE = 1 << 20  # characters of JSON, or of a CSV's first line
+_ALSO_CALLED = {  # what other people's tables call these columns
+    "path": ("file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img", "img_path"),
+    "label": ("target", "class", "y", "is_fake"),
+}
 _NO_OBJECT = "not an object with path and label"
 
 
@@ -38,11 +42,18 @@ def why_unusable(path: Path, needed: Sequence[str]) -> str:
     missing = [name for name in needed if name not in columns]
     if not missing:
         return ""
-    hints = [f"Is {near} meant for {name}? " for name in missing if (near := meant(name, set(columns) - set(needed)))]
+    others = [name for name in columns if name not in needed]
+    hints = [f"Is {near} meant for {name}? " for name in missing if (near := _meant_for(name, others))]
     return (
         f"lacks the column {' and '.join(missing)}; it has {', '.join(filter(None, columns)) or 'none that can be read'}. "
-        f"{''.join(hints)}".strip()
+        f"{''.join(hints)}It needs the columns {', '.join(needed[:-1])} and {needed[-1]}: rename those that stand for them."
     )
+
+
+def _meant_for(name: str, columns: Sequence[str]) -> str:
+    """Which column may be the one of that name, misspelt or under another name; "" for none."""
+    called = (column for column in columns if column in _ALSO_CALLED.get(name, ()))
+    return meant(name, columns) or next(called, "")
 
 
 def read_lines(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any] | str]]:

@@ -13,11 +13,13 @@ like one of these misspelt.
 
 import posixpath
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from dfd.batch import LABELS
 from dfd.data.readers.lines import SUFFIXES, missing_columns, read_lines, why_unusable
 from dfd.data.readers.row import LABEL_WORDS, SPLIT_WORDS, VIDEO_SUFFIXES, Reject, Row, meant
 from dfd.terminal import printable
@@ -41,7 +43,8 @@ def rows(root: Path) -> Iterator[Row | Reject]:
     """The lines of the one table in `root`, or of `root` itself where it is such a file.
 
     Raises:
-        ValueError: no table, several, a missing or misspelt column, a cell over several lines, or text that is not UTF-8.
+        ValueError: no table, several, a missing or misspelt column, no line below the header, a cell over several lines, or
+            text that is not UTF-8.
     """
     tables = _tables(root)
     if len(tables) != 1:
@@ -67,12 +70,14 @@ def _candidates(root: Path) -> list[Path]:
 def _checked_rows(path: Path) -> Iterator[Row | Reject]:
     """The rows of a table; videos that name an original come last, when all that it lists are known.
 
-    Which columns were of no use is printed at the end.
+    How labels that are numbers were read, and which columns were of no use, is printed at the end.
     """
     videos: dict[str, bool] = {}  # those listed, and whether they name an original themselves
     forged: list[Row] = []
     seen: set[tuple[bool, tuple[str, ...]]] = set()  # columns that were looked at; JSON Lines may have others in each line
     unused: dict[str, None] = {}
+    numbers: Counter[str] = Counter()  # labels that no word explains
+    at = ""
     for at, line in read_lines(path, _NEEDED):
         if isinstance(line, str):
             yield Reject(at, line)
@@ -83,6 +88,8 @@ def _checked_rows(path: Path) -> Iterator[Row | Reject]:
             seen.add(columns)
             unused.update({name: None for name in line if name and name not in _KNOWN})
         item = _row(line, at)
+        if isinstance(item, Row) and (label := _text(line.get("label"))).isdigit() and not _text(line.get("label_str")):
+            numbers[f"{label} as {LABELS[item.label]}"] += 1
         if is_video:
             videos[posixpath.normpath(item.path)] = isinstance(item, Row) and item.original is not None
         elif _text(line.get("original")):
@@ -91,9 +98,14 @@ def _checked_rows(path: Path) -> Iterator[Row | Reject]:
             forged.append(item)
         else:
             yield item
+    if not at:
+        raise ValueError(f"{path} has no line below its header. Each line names a picture by its path and its label.")
     for row in forged:
         reason = _no_original(row.original, videos)
         yield Reject(row.path, reason) if reason else row
+    if numbers:
+        read = ", ".join(f"{label} ({count})" for label, count in sorted(numbers.items()))
+        print(f"{path}: labels read: {read}. If 1 is real there, write real and fake instead.", file=sys.stderr)
     if unused:
         grouped = any({"group", "groups"} & set(names) for _, names in seen)
         hint = "" if grouped else " Name in a column group what belongs together, such as a person or a video."

@@ -3,13 +3,18 @@
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from dfd.data.look import NO_FILE
-from dfd.data.readers.row import IMAGE_SUFFIXES, Reject
+from dfd.data.readers.row import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Reject
+from dfd.terminal import printable
 
 NOT_FOLLOWED = "a link to a folder is not followed; cp -rL makes a copy without links"
+# tables, notes and what systems leave behind; without a suffix: README and LICENSE, or a picture that class_folders tries
+_BESIDE_PICTURES = frozenset(
+    ("", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt", ".md", ".xml", ".yaml", ".yml", ".html", ".pdf", ".db", ".ini")
+)
 
 
 def listed(folder: Path) -> list[os.DirEntry]:
@@ -40,6 +45,33 @@ def pictures(root: Path, folder: str) -> Iterator[str | Reject]:
             yield from pictures(root, path)
         elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
             yield path
+
+
+def passed_over(root: Path, folder: str = "") -> Iterator[str]:
+    """Paths of the files that no reader of folders tries and that may be pictures, in their order.
+
+    These are hidden ones with the suffix of a picture or a video, and others without. Hidden folders are not entered: Git's and
+    the like hold copies. macOS's "._a.jpg" is no picture.
+    """
+    with os.scandir(root / folder) as entries:
+        found = sorted(entries, key=lambda entry: entry.name)
+    for entry in found:
+        path, hidden = posixpath.join(folder, entry.name), entry.name.startswith(".")
+        has_suffix = (suffix := os.path.splitext(entry.name)[1].lower()) in IMAGE_SUFFIXES | VIDEO_SUFFIXES
+        if entry.is_dir(follow_symlinks=False):
+            yield from () if hidden else passed_over(root, path)
+        elif hidden != has_suffix or suffix in _BESIDE_PICTURES or entry.name.startswith("._") or not entry.is_file():
+            continue
+        else:
+            yield path
+
+
+def not_tried(paths: Sequence[str]) -> str:
+    """How many files were passed over, why, and the first of them; "" for none."""
+    if not paths:
+        return ""
+    first = printable(", ".join(paths[:2])) + (" and so on" if len(paths) > 2 else "")
+    return f"{len(paths)} file{'s' * (len(paths) != 1)} not tried (hidden, or no picture's suffix): {first}"
 
 
 def level_of(root: Path, way: str, inside: Iterable[str]) -> str | None:

@@ -248,7 +248,8 @@ class RunCLI(LightningCLI):
             facts["best checkpoint"] = _shown(Path(best.best_model_path))
             if best.monitor and best.best_model_score is not None:
                 facts |= chosen(best, getattr(self.model, "chosen_by", None))
-                facts["chosen after"] = f"step {steps_of(Path(best.best_model_path))}; the plots are of the last validation"
+                if (path := Path(best.best_model_path)).exists():  # the user may have taken it away
+                    facts["chosen after"] = f"step {steps_of(path)}; the plots are of the last validation"
         for stop in trainer.early_stopping_callbacks:
             if stop.stopped_epoch:
                 facts["stopped early"] = f"{stop.monitor} has not improved for {stop.patience} validations"

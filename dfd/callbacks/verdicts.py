@@ -138,7 +138,7 @@ def _overall(stage: str, task: LightningModule) -> Table:
         ends = ""
         if name in found:
             low, high = found[name]
-            perfect = low == high == metrics[name] and name in ("auroc", "ap", "acc", "balanced_acc", "eer")
+            perfect = low == high == 1 and name in ("auroc", "ap", "acc", "balanced_acc")
             ends = "no error seen" if perfect else f"{format_metric(low)} .. {format_metric(high)}"
         table.add_row(name, format_metric(metrics[name]), ends)
     return table

@@ -1,11 +1,15 @@
 import csv
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
+from dfd.batch import Verdicts
 from dfd.callbacks import VerdictWriter
+from dfd.callbacks.verdicts import _overall
 
 
 def lines(path):
@@ -111,3 +115,14 @@ def test_validation_need_not_be_told_that_it_chose(trainer, task, data, capsys):
     capsys.readouterr()
     run.validate(task, datamodule=data, verbose=False)
     assert "Seen before: none" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("logit", "said"), [([0.0] * 20, False), ([-1.0, 1.0] * 10, True)])
+def test_no_error_seen_is_said_of_perfect_scores_alone(logit, said):
+    """A score that is the same for all pictures resamples to itself too."""
+    same = np.full(20, "")
+    table = Verdicts(np.arange(20), np.array(logit), np.array([0, 1] * 10), same, same, np.arange(20).astype(str))
+    task = SimpleNamespace(verdicts=table, temperature=1.0, thresholds={"balanced": 0.0})
+    with (console := Console(width=80)).capture() as page:
+        console.print(_overall("test", task))
+    assert ("no error seen" in page.get()) == said

@@ -18,9 +18,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from dfd.callbacks.checkpoint_io import DurableCheckpointIO
 from dfd.durable import sync
 from dfd.models import DualStream, LocalSpectrum, SmallCNN, TimmBackbone, recipe
+from dfd.training.checkpoint_io import DurableCheckpointIO
 
 # after dfd, which lets torchvision load beside CPU torch
 import torch  # isort: skip

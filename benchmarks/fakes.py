@@ -16,15 +16,15 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from dfd.audit.pictures import read_one, read_pictures
+from dfd.audit.shortcuts import ask, color_facts, file_facts
 from dfd.batch import FAKE, LABELS, REAL
 from dfd.callbacks.frechet import frechet_distance
 from dfd.data import View
-from dfd.data.audit.pictures import read_one, read_pictures
-from dfd.data.audit.shortcuts import ask, color_facts, file_facts
-from dfd.data.decode import decode
-from dfd.data.made import Made, write_samples
-from dfd.data.shards import load_table
+from dfd.media.decode import decode
 from dfd.models import TimmBackbone
+from dfd.shards.samples import Made, write_samples
+from dfd.shards.table import load_table
 
 
 def files(root: Path, label: int) -> Iterator[tuple[bytes, str]]:

@@ -25,8 +25,8 @@ from rich.console import Console
 from rich.table import Table
 
 from dfd.data import ShardDataModule, ToyDataModule, View
-from dfd.data.decode import decode
 from dfd.malloc import keep_pages
+from dfd.media.decode import decode
 
 # after dfd, which lets torchvision load beside CPU torch
 import torch  # isort: skip

@@ -26,10 +26,10 @@ from rich.console import Console
 from rich.table import Table
 
 from dfd.data import ShardDataModule
-from dfd.data.cache import Cache
-from dfd.data.shards import INDEX, SCHEMA, TABLE
+from dfd.data.order import Windows
 from dfd.data.stream import epoch_order
-from dfd.data.windows import Windows
+from dfd.shards.cache import Cache
+from dfd.shards.format import INDEX, SCHEMA, TABLE
 
 _CHUNK = 1_000_000
 

@@ -20,15 +20,15 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
+from dfd.audit.pictures import read_one
+from dfd.audit.shortcuts import FOLDS, deal
 from dfd.batch import FAKE, REAL, Verdicts
-from dfd.data.audit.pictures import read_one
-from dfd.data.audit.shortcuts import FOLDS, deal
-from dfd.data.decode import decode
-from dfd.data.leaks import KINDS, find_leaks, hashes, near_pairs
-from dfd.data.shards import load_table
-from dfd.data.splits import SPLITS
+from dfd.media.decode import decode
 from dfd.metrics import detection_metrics, paired
 from dfd.models import TimmBackbone
+from dfd.shards.duplicates import KINDS, find_leaks, hashes, near_pairs
+from dfd.shards.splits import SPLITS
+from dfd.shards.table import load_table
 
 # after dfd, which lets torchvision load beside CPU torch
 import torch  # isort: skip

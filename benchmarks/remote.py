@@ -24,10 +24,11 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.table import Table
 
-from dfd.data import ShardDataModule, View, made, shards
-from dfd.data.cache import Cache
-from dfd.data.synthetic import make_toy, toy_root
+from dfd.data import ShardDataModule, View
 from dfd.malloc import keep_pages
+from dfd.shards import samples, table
+from dfd.shards.cache import Cache
+from dfd.synthetic import make_toy, toy_root
 
 TARGET = 0.9  # warm / local
 
@@ -91,18 +92,18 @@ def _share(process: int) -> int:
 
 def recut(root: Path, out: Path, images: int) -> None:
     """The training pictures of `root` in shards of so many, and as many of val as one loader needs."""
-    made.SHARD_IMAGES = images
+    samples.SHARD_IMAGES = images
 
-    def samples() -> Iterator[made.Made]:
-        table = shards.load_table(root)
-        for line in table.select(["key", "shard", "offset", "length", "label", "split", "source"]).to_pylist():
+    def recut_samples() -> Iterator[samples.Made]:
+        contents = table.load_table(root)
+        for line in contents.select(["key", "shard", "offset", "length", "label", "split", "source"]).to_pylist():
             if line["split"] != "test":
                 with open(root / line["shard"], "rb") as file:
                     file.seek(line["offset"])
                     data = file.read(line["length"])
-                yield made.Made(line["key"], data, line["label"], line["split"], line["source"])
+                yield samples.Made(line["key"], data, line["label"], line["split"], line["source"])
 
-    made.write_samples(samples(), out, {"command": "benchmarks/remote.py", "source": str(root)})
+    samples.write_samples(recut_samples(), out, {"command": "benchmarks/remote.py", "source": str(root)})
 
 
 def main() -> None:

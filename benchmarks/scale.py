@@ -39,8 +39,8 @@ from rich.table import Table
 from step import SKIP, Clock
 
 from dfd.data import ShardDataModule, View
-from dfd.data.shards import INDEX, SCHEMA, TABLE
 from dfd.data.stream import Contents, epoch_order
+from dfd.shards.format import INDEX, SCHEMA, TABLE
 
 from lightning.pytorch import LightningModule, Trainer  # isort: skip  after dfd, which lets torchvision load beside CPU torch
 

@@ -52,12 +52,12 @@ def prepare(
         shard: Do a part of the slow work only, such as 3/16: the third of 16 tasks of a job array, into the same OUT.
         merge: Make the shards of what the parts did; refuse if one is missing.
     """
-    from dfd.data.part import Part
-    from dfd.data.prepare import prepare
-    from dfd.data.shards import SHARD_BYTES
+    from dfd.prepare.job_array import Part
+    from dfd.prepare.pipeline import prepare
+    from dfd.shards.format import SHARD_BYTES
 
     if match is not None:
-        from dfd.data.match import Match, matched
+        from dfd.prepare.reencode import Match, matched
 
         if reader or overwrite or allow_leaks or frames or margin or faces or shard or merge:
             raise ValueError("--match makes a second set of finished shards: it takes --out and --workers alone.")
@@ -79,7 +79,7 @@ def index(root: Path, /, *, allow_leaks: bool = False) -> None:
         root: Folder that holds the .tar files.
         allow_leaks: Keep the shards' own splits even where related pictures lie in two of them.
     """
-    from dfd.data.index import index_root
+    from dfd.prepare.index import index_root
 
     _tell(index_root(root, allow_leaks=allow_leaks))
 
@@ -95,7 +95,7 @@ def combine(faces_140k: Path, ciplab: Path, /, *, out: Path) -> None:
         ciplab: Folder of ciplab's set, at any of its levels.
         out: Folder for the tree; its pictures are the sources' own files, so do not edit them there.
     """
-    from dfd.data.combine import combine
+    from dfd.prepare.combine import combine
 
     _tell(combine(faces_140k, ciplab, out))
 
@@ -110,8 +110,8 @@ def audit(root: Path, /, *, out: Path | None = None, leaks: bool = False, worker
             if there are any.
         workers: Processes that read pictures; by default one a core.
     """
-    from dfd.data.audit import audit, find_leaks
-    from dfd.data.shards import load_table
+    from dfd.audit import audit, find_leaks
+    from dfd.shards.table import load_table
 
     if leaks:
         found = find_leaks(load_table(root))
@@ -222,7 +222,7 @@ def sweep(
         workers: Trials that run at once here; where CUDA has several devices they are shared out.
         seed: Of random numbers; by default the study's, or 0.
     """
-    from dfd.launch.sweep import sweep
+    from dfd.sweep.sweep import sweep
 
     print(sweep(file, trials, study, workers, seed))
 
@@ -255,7 +255,7 @@ def submit(
         sbatch: A further option of sbatch; may be repeated: --sbatch=--partition=long --sbatch=--account=us
         dry_run: Print the script and have it checked where there is sbatch; submit nothing.
     """
-    from dfd.launch.submit import Job, submit
+    from dfd.launch.slurm import Job, submit
 
     submit(config, options, Job(nodes, gpus, cpus, time, notice, sbatch), dry_run)
 
@@ -266,7 +266,7 @@ def runs(folder: Path = Path("runs"), /) -> None:
     Args:
         folder: Where to look; by default runs.
     """
-    from dfd.runs import listing
+    from dfd.run_record import listing
 
     print(listing(folder))
 
@@ -285,7 +285,7 @@ def tune_batch(config: str, /, *options: str, start: int = 8, most: int = 65536,
     """
     from functools import partial
 
-    from dfd.tune_batch import tune_batch
+    from dfd.launch.tune_batch import tune_batch
 
     print(tune_batch(["--config", config, *options], start, most, margin, partial(print, flush=True)))
 

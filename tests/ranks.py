@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 START = multiprocessing.get_context("forkserver")
-START.set_forkserver_preload(["dfd.cli.lightning_door", "dfd.tasks", "dfd.data", "dfd.callbacks", "pandas"])
+START.set_forkserver_preload(["dfd.cli.lightning_verbs", "dfd.tasks", "dfd.data", "dfd.callbacks", "pandas"])
 
 
 def dfd(*args: str, cwd: Path, world: int = 1, code: int = 0, timeout: float = 200, **environment: str) -> str:

@@ -18,9 +18,9 @@ from PIL import Image
 
 from dfd.cli import main
 from dfd.data import ShardDataModule
-from dfd.data.index import index_root
-from dfd.data.made import Made, write_samples
-from dfd.data.shards import load_table
+from dfd.prepare.index import index_root
+from dfd.shards.samples import Made, write_samples
+from dfd.shards.table import load_table
 
 
 def picture(seed: int, name: str = "PNG", size: int = 20, **options) -> bytes:
@@ -244,7 +244,7 @@ MUTATOR = """
 import io, resource, sys, time
 import numpy as np
 from PIL import Image
-from dfd.data.decode import Undecodable, decode, probe
+from dfd.media.decode import Undecodable, decode, probe
 
 count, seed = int(sys.argv[1]), int(sys.argv[2])
 rng = np.random.default_rng(seed)

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FILES = sorted(path for folder in ("dfd", "benchmarks", "tests") for path in (ROOT / folder).rglob("*.py"))
 TRUSTING = {"pickle.load", "pickle.loads", "torch.jit.load", "torch.hub.load", "joblib.load", "dill.load", "cloudpickle.load"}
-PIPE = ROOT / "dfd/data/synthetic/toy.py"  # which reads pictures from the process that it has started
+PIPE = ROOT / "dfd/synthetic/toy.py"  # which reads pictures from the process that it has started
 
 
 def calls(path: Path) -> list[tuple[str, dict[str, ast.expr]]]:

@@ -10,11 +10,11 @@ import torch
 from lightning.pytorch import Trainer
 from ranks import dfd
 
-from dfd.callbacks.layer_sync import SyncBatchNorm
 from dfd.cli import main
 from dfd.data import ToyDataModule, View
 from dfd.models import SingleStream, SmallCNN, TimmBackbone, load_net
 from dfd.tasks import ClassificationTask
+from dfd.training.sync_batchnorm import SyncBatchNorm
 
 SMALL_TOY = [
     "--data.num_images=120",
@@ -113,7 +113,7 @@ def test_batches_that_are_accumulated_equal_one_large_batch(toy, small, large, s
 
 def by_hand(data: ToyDataModule, batches: int) -> ClassificationTask:
     """Two epochs of windows of four batches, without Lightning's loop."""
-    from dfd.tasks.classification import cosine_with_warmup
+    from dfd.tasks.schedule import cosine_with_warmup
 
     torch.manual_seed(0)
     task = ClassificationTask(SingleStream(TimmBackbone("test_vit"), dropout=0.0), ema_decay=0.5)

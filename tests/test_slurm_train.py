@@ -12,7 +12,7 @@ import real_slurm
 import torch
 
 import dfd
-from dfd.shipped import shipped
+from dfd.resources import shipped
 
 pytestmark = pytest.mark.slow
 EPOCHS = 4

@@ -20,7 +20,7 @@ LUMA = np.array([0.299, 0.587, 0.114])
 
 
 class FaceFinder(Protocol):
-    """`find(image)` -> faces, each with its `side` in pixels and its `landmarks` (5, 2); `dfd.data.faces.FaceDetector`."""
+    """`find(image)` -> faces, each with its `side` in pixels and its `landmarks` (5, 2); `dfd.media.faces.FaceDetector`."""
 
     def find(self, image: np.ndarray) -> Any: ...
 
@@ -38,7 +38,7 @@ class SelfBlend:
     Args:
         p: share of the real pictures that become fakes. The classes' numbers shift with it: `class_weight: balanced` counts
             them as they are shown, and a set of real pictures alone can be trained on.
-        faces: finds faces and their landmarks, such as `dfd.data.faces.FaceDetector`, at ten times the price of the blend.
+        faces: finds faces and their landmarks, such as `dfd.media.faces.FaceDetector`, at ten times the price of the blend.
             Without it, and where it finds none, the face is taken to be where face pictures have it.
         margin: side of the pictures as a multiple of the face box's longer side, as in `View`; unused where `faces` finds one.
     """

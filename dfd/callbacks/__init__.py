@@ -4,17 +4,16 @@ from dfd.callbacks.attack_stats import AttackStats
 from dfd.callbacks.attribution import AttributionGrid
 from dfd.callbacks.compile import Compile
 from dfd.callbacks.curves import Curves
-from dfd.callbacks.finite import FiniteGuard
 from dfd.callbacks.frechet import FrechetDistance
 from dfd.callbacks.freezing import FreezeThenUnfreeze
-from dfd.callbacks.fully_sharded import FullyShardedStrategy
-from dfd.callbacks.moved_run import MovedRun
+from dfd.callbacks.non_finite import FiniteGuard
+from dfd.callbacks.predictions import VerdictWriter
 from dfd.callbacks.preemption import Preemption
-from dfd.callbacks.progress import ProgressLines, TerminalBar
+from dfd.callbacks.progress_bar import ProgressLines, TerminalBar
+from dfd.callbacks.relocated_checkpoints import MovedRun
 from dfd.callbacks.run_status import RunStatus
 from dfd.callbacks.sample_grid import SampleGrid
 from dfd.callbacks.step_seed import StepSeed
-from dfd.callbacks.verdicts import VerdictWriter
 
 __all__ = [
     "AttackStats",
@@ -24,7 +23,6 @@ __all__ = [
     "FiniteGuard",
     "FrechetDistance",
     "FreezeThenUnfreeze",
-    "FullyShardedStrategy",
     "MovedRun",
     "Preemption",
     "ProgressLines",

@@ -88,7 +88,8 @@ class AttributionGrid(Callback):
         self._drawn = name
 
     def _grid(self, task: LightningModule, pictures: list[tuple[int, Tensor]], title: str) -> Figure:
-        from dfd.explain import attribute  # captum, and below matplotlib: seconds that `dfd fit --help` need not wait for
+        # captum, and below matplotlib: seconds that `dfd fit --help` need not wait for
+        from dfd.explain import attribute
         from dfd.plots import image_grid
 
         # gradients need tensors made outside inference mode, and full precision

@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
-from dfd.told import REQUEUE, told
+from dfd.signals import REQUEUE, told
 
 MAX_RESTARTS = "DFD_MAX_RESTARTS"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from dfd import runs
-from dfd.callbacks.pace import Pace
+from dfd import run_record
+from dfd.callbacks.throughput import Pace
 
 
 class RunStatus(Callback):
@@ -31,7 +31,7 @@ class RunStatus(Callback):
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         endless = trainer.max_epochs is None or trainer.max_epochs < 0
-        before = runs.read(Path(trainer.default_root_dir))
+        before = run_record.read(Path(trainer.default_root_dir))
         self._best = before.best if before is not None and before.metric == self.metric else None
         self._tell(trainer, ranks=trainer.world_size, epochs=None if endless else trainer.max_epochs, metric=self.metric)
 
@@ -69,4 +69,4 @@ class RunStatus(Callback):
             more["images_per_second"] = round(speed, 1)
         if self._pace.seconds > 10:
             self._pace.restart()
-        runs.note(Path(trainer.default_root_dir), step=trainer.global_step, best=self._best, **more)
+        run_record.note(Path(trainer.default_root_dir), step=trainer.global_step, best=self._best, **more)

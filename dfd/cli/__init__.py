@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dfd import __version__
-from dfd.cli.advice import UsageError, closest, shortened
-from dfd.told import told
+from dfd.cli.error_messages import UsageError, closest, shortened
+from dfd.signals import told
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -71,7 +71,7 @@ def _lightning(args: list[str]) -> int:
     if args[0] == "fit":
         told.listen()  # a signal that arrives while torch is imported waits for the first step too
     try:
-        from dfd.cli.lightning_door import run
+        from dfd.cli.lightning_verbs import run
 
         return run(args)
     finally:

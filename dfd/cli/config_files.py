@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from dfd.cli.advice import UsageError, closest
-from dfd.shipped import config_named, run_name, shipped
+from dfd.cli.error_messages import UsageError, closest
+from dfd.resources import config_named, run_name, shipped
 
 
 def config_folder() -> Path:

@@ -10,8 +10,8 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
-from dfd.cli.advice import UsageError, explain, explain_fault
 from dfd.cli.config_files import find_config
+from dfd.cli.error_messages import UsageError, explain, explain_fault
 
 CHECKPOINT = "runs/dual_stream/ID/checkpoints/best.ckpt"
 USAGE = {  # printed as it is; what argparse would put here are two hundred lines

@@ -18,20 +18,20 @@ from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from dfd import runs
-from dfd.callbacks.checkpoint_io import DurableCheckpointIO, local, refuse_code
+from dfd import run_record
 from dfd.callbacks.conditions import chosen, conditions, sentence, training
-from dfd.callbacks.layer_sync import SyncBatchNorm
 from dfd.callbacks.preemption import Preempted
-from dfd.cli.experiment import check_accelerator, check_same_net, check_something_to_train, other_settings
-from dfd.cli.online import Online, close
+from dfd.cli.checkpoint_config import check_accelerator, check_same_net, check_something_to_train, other_settings
 from dfd.cli.parser import USAGE, Maker, Parser
-from dfd.cli.resume import check_whole_window, resumable, steps_of, whole
-from dfd.cli.run_folder import SaveConfig, discard, first_to_fail, hold, open_run_folder, run_id, safe_name, write_summary
-from dfd.cli.table import Table
-from dfd.cli.trainer import Trainer
-from dfd.cli.trouble import in_words
+from dfd.cli.runtime_errors import in_words
 from dfd.durable import make_folder
+from dfd.training.checkpoint_io import DurableCheckpointIO, local, refuse_code
+from dfd.training.metrics_csv import Table
+from dfd.training.resume import check_whole_window, resumable, steps_of, whole
+from dfd.training.run_folder import SaveConfig, discard, first_to_fail, hold, open_run_folder, run_id, safe_name, write_summary
+from dfd.training.sync_batchnorm import SyncBatchNorm
+from dfd.training.trainer import Trainer
+from dfd.training.wandb_logger import Online, close
 
 
 def end_wandb() -> None:
@@ -92,13 +92,13 @@ class RunCLI(LightningCLI):
     def _record_end(self, error: BaseException) -> None:
         interrupted = isinstance(error.__context__, KeyboardInterrupt)  # which Lightning turns into a SystemExit
         if isinstance(error, (Preempted, SIGTERMException)):
-            runs.end(self.folder, "preempted", str(error) or "told to stop")
+            run_record.end(self.folder, "preempted", str(error) or "told to stop")
         elif interrupted or isinstance(error, KeyboardInterrupt):
-            runs.end(self.folder, "failed", "interrupted from the keyboard")
-            if (record := runs.read(self.folder)) and any((self.folder / "checkpoints").glob("*.ckpt")):
-                self._say(f"from the last checkpoint it goes on by: {runs.again(self.folder, record)}")
+            run_record.end(self.folder, "failed", "interrupted from the keyboard")
+            if (record := run_record.read(self.folder)) and any((self.folder / "checkpoints").glob("*.ckpt")):
+                self._say(f"from the last checkpoint it goes on by: {run_record.again(self.folder, record)}")
         elif not isinstance(error, SystemExit):  # of a rank that leaves the word to another
-            runs.end(self.folder, "failed", str(error) or type(error).__name__)
+            run_record.end(self.folder, "failed", str(error) or type(error).__name__)
 
     def _said_by_another_rank(self) -> bool:
         several = self.trainer is not None and self.trainer.world_size > 1
@@ -149,7 +149,7 @@ class RunCLI(LightningCLI):
         self.ours = rank_zero_only.rank == 0 and not any(self.folder.iterdir())
         if self.verb == "fit" and rank_zero_only.rank == 0:
             hold(self.folder)
-            runs.begin(self.folder, self.typed)
+            run_record.begin(self.folder, self.typed)
         # an unfinished run: of a finished one it is refused
         if self.verb == "fit" and not config.ckpt_path and (last := resumable(self.folder / "checkpoints")):
             config.ckpt_path = str(last)  # even its end: a job that was cut after its last epoch lacks no more than the summary
@@ -259,7 +259,7 @@ class RunCLI(LightningCLI):
         facts |= self._pages()
         facts["epochs"], facts["steps"] = trainer.current_epoch, trainer.global_step
         self._say(write_summary(self.folder, facts).rstrip())
-        runs.end(self.folder, "done")
+        run_record.end(self.folder, "done")
 
     def _after_judging(self) -> None:
         self._say(yaml.safe_dump({"run folder": _shown(self.folder), **self._pages()}, sort_keys=False, width=1000).rstrip())

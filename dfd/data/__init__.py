@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dfd.data.datamodule import ShardDataModule
     from dfd.data.toy import ToyDataModule
-    from dfd.data.view import View
+    from dfd.media.crops import View
 
 __all__ = ["ShardDataModule", "ToyDataModule", "View"]
 
@@ -20,7 +20,7 @@ def __getattr__(name: str):
 
         return ToyDataModule
     if name == "View":
-        from dfd.data.view import View
+        from dfd.media.crops import View
 
         return View
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

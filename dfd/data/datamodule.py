@@ -15,18 +15,18 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from dfd.batch import Batch
-from dfd.data.ahead import Schedule, ShardFiles
-from dfd.data.cache import Cache
-from dfd.data.contents import Catalogue, Contents
-from dfd.data.continuity import check_same, record
-from dfd.data.faults import Faults
-from dfd.data.handover import AHEAD, Exchange, collate
+from dfd.data.collate import AHEAD, Exchange, collate
 from dfd.data.ledger import Ledger
-from dfd.data.remote import bytes_at_once, check_limit
+from dfd.data.order import Windows
+from dfd.data.prefetch import Schedule, ShardFiles
+from dfd.data.resume import check_same, record
 from dfd.data.stream import EvalSampler, ShardDataset, Stage, TrainSampler, epoch_order
-from dfd.data.view import View
-from dfd.data.windows import Windows
-from dfd.told import heed_parent_only
+from dfd.data.undecodable import Faults
+from dfd.media.crops import View
+from dfd.shards.cache import Cache
+from dfd.shards.catalog import Catalogue, Contents
+from dfd.shards.remote import bytes_at_once, check_limit
+from dfd.signals import heed_parent_only
 
 JUDGED_AT_ONCE = 128  # crops, at most
 # the list first: a single stage, tried first, would take the list too, and jsonargparse could not write it into config.yaml

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dfd.data.faults import TABLE
+from dfd.data.undecodable import TABLE
 
 
 class Ledger:

@@ -12,13 +12,13 @@ import numpy as np
 from torch.utils.data import Dataset, Sampler
 
 from dfd.batch import Sample
-from dfd.data.ahead import ShardFiles
-from dfd.data.contents import Contents
-from dfd.data.decode import Undecodable, decode
-from dfd.data.fetch import Remote
-from dfd.data.verified import verify
-from dfd.data.view import View
-from dfd.data.windows import EpochOrder, Windows
+from dfd.data.order import EpochOrder, Windows
+from dfd.data.prefetch import ShardFiles
+from dfd.media.crops import View
+from dfd.media.decode import Undecodable, decode
+from dfd.shards.catalog import Contents
+from dfd.shards.checksum import verify
+from dfd.shards.fetch import Remote
 
 Stage = Callable[[Sample, np.random.Generator], Sample]
 _EMPTY = np.zeros(4, np.uint64)

@@ -1,12 +1,12 @@
-"""The embedded default: a data module over the drawings of `dfd.data.synthetic`."""
+"""The embedded default: a data module over the drawings of `dfd.synthetic`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from dfd.data.datamodule import Mix, ShardDataModule, Stages
-from dfd.data.synthetic import make_toy, toy_root
-from dfd.data.view import View
+from dfd.media.crops import View
+from dfd.synthetic import make_toy, toy_root
 
 
 class ToyDataModule(ShardDataModule):

@@ -94,5 +94,5 @@ def _turned(data: bytes) -> bool:
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
             return image.getexif().get(0x0112, 1) != 1
-    except Exception:  # broken EXIF says nothing, as in dfd.data.decode
+    except Exception:  # broken EXIF says nothing, as in dfd.media.decode
         return False

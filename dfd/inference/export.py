@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dfd.models.checkpoint import AVERAGE, load_net, read_checkpoint
-from dfd.models.exported import SUFFIX, beside, write_export
+from dfd.models.safetensors_export import SUFFIX, beside, write_export
 from dfd.models.seal import sha256_of
 
 

@@ -12,13 +12,13 @@ import pyarrow.compute as pc
 import torch
 
 from dfd.batch import FAKE, REAL
-from dfd.data.decode import decode
-from dfd.data.made import Made, write_samples
-from dfd.data.progress import progress
-from dfd.data.shards import load_table
-from dfd.data.splits import SPLITS
 from dfd.forensics.imitate import JpegStyle
+from dfd.media.decode import decode
 from dfd.models import Generator, load_net
+from dfd.progress import progress
+from dfd.shards.samples import Made, write_samples
+from dfd.shards.splits import SPLITS
+from dfd.shards.table import load_table
 
 FEWEST = 0.95  # of the reals must be JPEGs that can be imitated: the others' format would give the fakes away
 ASKED = 400  # reals that are asked whether they can

@@ -15,9 +15,9 @@ import numpy as np
 from scipy.special import expit
 
 from dfd.calibration import verdict
-from dfd.data.decode import Undecodable, decode
-from dfd.data.faces import NO_WEIGHTS, Face, FaceDetector, crop_box, find_weights
-from dfd.data.view import View
+from dfd.media.crops import View
+from dfd.media.decode import Undecodable, decode
+from dfd.media.faces import NO_WEIGHTS, Face, FaceDetector, crop_box, find_weights
 
 Status = Literal["ok", "no_face", "too_small", "no_detector", "unreadable"]
 

@@ -13,9 +13,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from dfd.data.readers.row import IMAGE_SUFFIXES
 from dfd.durable import appearing
 from dfd.inference.predictor import Predictor, Score
+from dfd.media.files import IMAGE_SUFFIXES
 from dfd.terminal import printable
 
 COLOURS = {"fake": "31", "real": "32", "inconclusive": "33"}  # the rest is grey

@@ -1,1 +1,1 @@
-"""Many processes: jobs on a cluster, and sweeps: many trainings from one file."""
+"""Starting trainings: jobs on a Slurm cluster, and the largest batch that fits into memory."""

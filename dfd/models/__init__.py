@@ -5,18 +5,20 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dfd.models.backbones import TimmBackbone
-    from dfd.models.checkpoint import Net, build, load_net, recipe
+    from dfd.models.checkpoint import load_net
     from dfd.models.cnn import SmallCNN
     from dfd.models.detectors import DualStream, SingleStream
     from dfd.models.gan import Discriminator, Generator
+    from dfd.models.net import Net, build, recipe
     from dfd.models.spectral import LocalSpectrum, LogSpectrum
 
 _HOMES = {
     "backbones": ("TimmBackbone",),
-    "checkpoint": ("Net", "build", "load_net", "recipe"),
+    "checkpoint": ("load_net",),
     "cnn": ("SmallCNN",),
     "detectors": ("DualStream", "SingleStream"),
     "gan": ("Discriminator", "Generator"),
+    "net": ("Net", "build", "recipe"),
     "spectral": ("LocalSpectrum", "LogSpectrum"),
 }
 __all__ = [

@@ -11,7 +11,7 @@ import timm
 import torch
 from torch import nn
 
-from dfd.models.checkpoint import Net
+from dfd.models.net import Net
 
 
 class TimmBackbone(Net):

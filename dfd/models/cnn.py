@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from dfd.models.checkpoint import Net
+from dfd.models.net import Net
 
 
 class SmallCNN(Net):

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from dfd.models.checkpoint import Net
+from dfd.models.net import Net
 from dfd.models.spectral import LogSpectrum
 
 

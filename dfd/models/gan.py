@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch.nn.utils.parametrizations import spectral_norm
 
-from dfd.models.checkpoint import Net
+from dfd.models.net import Net
 
 SIZES = (64, 128)
 

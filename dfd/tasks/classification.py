@@ -15,10 +15,12 @@ from torch.optim.swa_utils import AveragedModel
 from dfd import __version__
 from dfd.batch import Batch, Verdicts
 from dfd.calibration import fit_temperature, fit_thresholds
+from dfd.distributed import gather, release, shard, share_buffers
 from dfd.metrics import by_method, by_source, detection_metrics, interval, intervals
 from dfd.models import Net, recipe
+from dfd.tasks.ema import moving_average
 from dfd.tasks.optimizer import OptimizerCallable, renew
-from dfd.tasks.ranks import gather, moving_average, release, shard, share_buffers
+from dfd.tasks.schedule import cosine_with_warmup
 
 THRESHOLDS = ("balanced", "fpr5", "fnr5")
 
@@ -290,13 +292,3 @@ class ClassificationTask(LightningModule):
             raise ValueError("this checkpoint was not made by dfd: it lacks the entry that says how to rebuild its net.")
         facts = checkpoint["dfd"]
         self.calibrated_on, self.selected_on, self.seen = facts["calibrated_on"], facts["selected_on"], facts.get("seen", {})
-
-
-def cosine_with_warmup(step: int, total: float, warmup: float) -> float:
-    """Factor in (0, 1] on the peak learning rate at `step` of `total`: linear over a share `warmup`, then a cosine to zero."""
-    if not math.isfinite(total):
-        return 1.0
-    rise = warmup * total
-    if step < rise:
-        return (step + 1) / (rise + 1)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1.0, total - rise))))

@@ -9,8 +9,8 @@ from PIL import Image
 from dfd.augment import CutMix, MixUp, SelfBlend
 from dfd.batch import FAKE, REAL
 from dfd.data import ShardDataModule, View
-from dfd.data.made import Made, write_samples
-from dfd.data.shards import load_table
+from dfd.shards.samples import Made, write_samples
+from dfd.shards.table import load_table
 
 VIEW = View(size=32, crops=5, longest=None)
 

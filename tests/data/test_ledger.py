@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from dfd.data import ShardDataModule, View
-from dfd.data.made import Made, write_samples
+from dfd.shards.samples import Made, write_samples
 
 pytestmark = pytest.mark.slow
 IMAGES, BATCH = 10_000, 64

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from dfd.data.handover import collate
+from dfd.data.collate import collate
 from dfd.data.stream import Contents, EvalSampler, ShardDataset, TrainSampler, epoch_order
-from dfd.data.view import View
+from dfd.media.crops import View
 
 
 def order_of(num_rows: int, weights=(1.0,), window=None, seed=0):

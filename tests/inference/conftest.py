@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dfd.data.view import View
+from dfd.media.crops import View
 from dfd.models import SingleStream, SmallCNN, recipe
 
 VIEW = View(size=64, crops=5, longest=256, margin=1.35)
@@ -45,10 +45,10 @@ def checkpoint(save):
 @pytest.fixture(autouse=True)
 def no_weights_from_elsewhere(monkeypatch):
     """A variable or an extra of this machine must not decide what a test sees."""
-    import dfd.data.faces
+    import dfd.media.faces
 
     monkeypatch.delenv("DFD_YUNET", raising=False)
-    monkeypatch.setattr(dfd.data.faces, "PACKAGE", "no-such-package")
+    monkeypatch.setattr(dfd.media.faces, "PACKAGE", "no-such-package")
 
 
 @pytest.fixture(scope="session")

@@ -117,7 +117,7 @@ def test_a_damaged_export_is_found(checkpoint, tmp_path):
 
 @pytest.mark.parametrize("path", ["os.system", "builtins.eval", "dfd.cli.main", "my_package.Net"])
 def test_an_export_may_not_choose_code_either(save, tmp_path, path):
-    from dfd.models.exported import write_export
+    from dfd.models.safetensors_export import write_export
 
     net, facts = load_net(save())
     facts["net"]["class_path"] = path

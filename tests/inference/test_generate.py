@@ -7,16 +7,16 @@ import pytest
 import torch
 from PIL import Image
 
+from dfd.audit.pictures import read_one, read_pictures
+from dfd.audit.shortcuts import ask, file_facts
 from dfd.batch import FAKE, REAL
 from dfd.cli import main
-from dfd.data.audit.pictures import read_one, read_pictures
-from dfd.data.audit.shortcuts import ask, file_facts
-from dfd.data.decode import decode
-from dfd.data.made import Made, write_samples
-from dfd.data.shards import load_table, read_index
 from dfd.forensics import jpeg_facts
 from dfd.inference.generate import Fakes, generate
+from dfd.media.decode import decode
 from dfd.models import Generator, load_net, recipe
+from dfd.shards.samples import Made, write_samples
+from dfd.shards.table import load_table, read_index
 
 
 def photo(seed: int, side: int = 80) -> np.ndarray:

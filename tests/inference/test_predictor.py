@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from dfd.data.decode import decode
-from dfd.data.faces import Face
-from dfd.data.view import View
 from dfd.inference import Predictor
+from dfd.media.crops import View
+from dfd.media.decode import decode
+from dfd.media.faces import Face
 from dfd.models import load_net
 
 SILENT = {"verdict": None, "prob": None, "logit": None, "threshold": None, "calibrated_on": ""}

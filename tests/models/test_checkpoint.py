@@ -56,9 +56,9 @@ def plain(value) -> bool:
 
 def test_recipe_names_class_arguments_and_defaults():
     found = recipe(DualStream(TimmBackbone("test_resnet"), fft=SmallCNN(width=8, in_channels=1), spectrum=LogSpectrum("luma")))
-    assert found["class_path"] == "dfd.models.detectors.DualStream"
+    assert found["class_path"] == "dfd.models.DualStream"
     assert found["init_args"]["rgb"]["init_args"] == {"name": "test_resnet", "pretrained": False, "options": None}
-    assert found["init_args"]["fft"] == {"class_path": "dfd.models.cnn.SmallCNN", "init_args": {"width": 8, "in_channels": 1}}
+    assert found["init_args"]["fft"] == {"class_path": "dfd.models.SmallCNN", "init_args": {"width": 8, "in_channels": 1}}
     assert found["init_args"]["spectrum"]["init_args"] == {"color": "luma", "bins": 128}
     assert found["init_args"]["dropout"] == 0.2
     assert plain(found)

@@ -11,7 +11,7 @@ from dfd.calibration import fit_thresholds
 from dfd.data import ToyDataModule, View
 from dfd.models import Net, SingleStream, SmallCNN, load_net
 from dfd.tasks import ClassificationTask
-from dfd.tasks.classification import cosine_with_warmup
+from dfd.tasks.schedule import cosine_with_warmup
 
 
 def tiny() -> SingleStream:

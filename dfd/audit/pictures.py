@@ -1,0 +1,156 @@
+"""What the audit takes from each picture: one reading, one decoding, over several processes, in memory that does not grow."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from dfd.forensics import jpeg_facts
+from dfd.media.decode import decode
+from dfd.parallel import Workers
+
+SIDE = 128  # of the central square whose spectrum is averaged, in pixels
+NO_JPEG = ("none", 0, "none", False, "none", False)
+_CHUNK = 64  # pictures a task
+COLORS = ("red", "green", "blue", "contrast", "saturation", "dark", "middle", "bright")
+
+
+class Encoding(NamedTuple):
+    """What the headers of a file say, where it is a JPEG; `table` is "none" elsewhere."""
+
+    table: str  # JpegFacts.table_id
+    quality: int
+    subsampling: str
+    progressive: bool
+    exif: bool
+    icc: bool
+
+
+@dataclass
+class Pictures:
+    """What was found, in the order of the table's rows (M,)."""
+
+    encoding: list[Encoding]
+    color: np.ndarray  # (M, len(COLORS)) float32
+    spectrum: np.ndarray  # (2, SIDE, SIDE // 2 + 1) float64: mean log amplitude of a class, frequency 0 in row SIDE // 2
+    counted: np.ndarray  # (2,) pictures of a class in `spectrum`; smaller ones than SIDE are in none
+    tables: dict[str, tuple[tuple[int, ...], ...]]  # quantization tables by their id
+
+
+@dataclass
+class _Part:
+    rows: np.ndarray
+    encoding: list[Encoding] = field(default_factory=list)
+    color: list[np.ndarray] = field(default_factory=list)
+    spectrum: np.ndarray = field(default_factory=lambda: np.zeros((2, SIDE, SIDE // 2 + 1)))
+    counted: np.ndarray = field(default_factory=lambda: np.zeros(2, np.int64))
+    tables: dict[str, tuple] = field(default_factory=dict)
+
+
+def read_pictures(root: Path, table: pa.Table, workers: int, advance: Callable[[int], None]) -> Pictures:
+    """Reads every picture of `table` (samples.parquet) once; `advance` is told of each few."""
+    total = len(table)
+    encoding: list = [None] * total
+    color = np.zeros((total, len(COLORS)), np.float32)
+    found = Pictures(encoding, color, np.zeros((2, SIDE, SIDE // 2 + 1)), np.zeros(2, np.int64), {})
+    with Workers(workers, __name__) as pool:
+        for part in pool.run(_look, _tasks(root, table)):
+            for row, each in zip(part.rows, part.encoding, strict=True):
+                encoding[row] = each
+            color[part.rows] = part.color
+            found.spectrum += part.spectrum
+            found.counted += part.counted
+            found.tables |= part.tables
+            advance(len(part.rows))
+    found.spectrum /= np.maximum(found.counted, 1)[:, None, None]
+    return found
+
+
+def read_one(root: Path, line: dict) -> bytes:
+    """The bytes of one picture, by its line of the table."""
+    with open(root / line["shard"], "rb") as shard:
+        shard.seek(line["offset"])
+        return shard.read(line["length"])
+
+
+def _tasks(root: Path, table: pa.Table) -> Iterator[tuple]:
+    """Rows of one shard in the order of their bytes, some at a time."""
+    shard = table["shard"].combine_chunks().dictionary_encode() if not pa.types.is_dictionary(table["shard"].type) else (
+        table["shard"].combine_chunks()
+    )  # fmt: skip
+    names, place = shard.dictionary.to_pylist(), np.asarray(shard.indices)
+    offset, length, label = (table[name].to_numpy() for name in ("offset", "length", "label"))
+    order = np.lexsort((offset, place))
+    for rows in np.split(order, np.flatnonzero(np.diff(place[order])) + 1):
+        for at in range(0, len(rows), _CHUNK):
+            some = rows[at : at + _CHUNK]
+            yield str(root / names[place[some[0]]]), some, offset[some], length[some], label[some]
+
+
+def _look(task: tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray]) -> _Part:
+    shard, rows, offsets, lengths, labels = task
+    part = _Part(rows)
+    with open(shard, "rb") as file:
+        for offset, length, label in zip(offsets.tolist(), lengths.tolist(), labels.tolist(), strict=True):
+            file.seek(offset)
+            data = file.read(length)
+            part.encoding.append(_encoding(data, part.tables))
+            image = decode(data)
+            part.color.append(_colors(image))
+            if min(image.shape[:2]) >= SIDE:
+                part.spectrum[label] += log_spectrum(image)
+                part.counted[label] += 1
+    return part
+
+
+def _encoding(data: bytes, tables: dict) -> Encoding:
+    import io
+
+    from PIL import Image
+
+    facts = jpeg_facts(data)
+    if facts is not None:
+        tables[facts.table_id] = facts.tables
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            exif, icc = bool(image.info.get("exif") or image.getexif()), "icc_profile" in image.info
+    except Exception:  # a broken metadata block says nothing
+        exif = icc = False
+    if facts is None:
+        return Encoding("none", 0, "none", False, exif, icc)
+    return Encoding(facts.table_id, facts.quality, facts.subsampling, facts.progressive, exif, icc)
+
+
+def _colors(image: np.ndarray) -> np.ndarray:
+    """COLORS of a picture (H, W, 3), each in [0, 1], from at most 64 x 64 of its pixels or a few more."""
+    step = max(1, max(image.shape[:2]) // 64)
+    red, green, blue = np.float32(1 / 255) * image[::step, ::step].reshape(-1, 3).T
+    luma = np.sort(0.299 * red + 0.587 * green + 0.114 * blue)
+    saturation = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    dark, middle, bright = luma[[round(share * (len(luma) - 1)) for share in (0.05, 0.5, 0.95)]]
+    return np.float32([red.mean(), green.mean(), blue.mean(), luma.std(), saturation.mean(), dark, middle, bright])
+
+
+def log_spectrum(image: np.ndarray) -> np.ndarray:
+    """log1p amplitude (SIDE, SIDE // 2 + 1) of the central square's luma in grey levels, under a Hann window."""
+    top, left = ((side - SIDE) // 2 for side in image.shape[:2])
+    luma = cv2.cvtColor(image[top : top + SIDE, left : left + SIDE], cv2.COLOR_RGB2GRAY).astype(np.float32)
+    spectrum = np.fft.rfft2((luma - luma.mean()) * _window())
+    return np.log1p(np.abs(np.fft.fftshift(spectrum, axes=0)))
+
+
+@lru_cache(maxsize=1)
+def _window() -> np.ndarray:
+    """Hann, periodic, of weight 1: (SIDE, SIDE)."""
+    window = np.hanning(SIDE + 1)[:-1]
+    return (np.outer(window, window) / (window**2).sum()).astype(np.float32)
+
+
+def column(encodings: Sequence[Encoding], name: str) -> np.ndarray:
+    """One fact of all pictures (M,)."""
+    return np.array([getattr(each, name) for each in encodings])

@@ -1,0 +1,110 @@
+"""The door of `dfd fit|validate|test|predict`: from a command line to a run, and from its end to an exit code."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+import re
+import sys
+import warnings
+from pathlib import Path
+
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from dfd.callbacks.preemption import Preempted, requeue
+from dfd.cli.checkpoint_config import experiment_of, judged_as_trained
+from dfd.cli.config_files import config_name, with_paths
+from dfd.cli.error_messages import UsageError
+from dfd.cli.run_cli import RunCLI, end_wandb
+from dfd.malloc import keep_pages
+from dfd.training.run_folder import SHARED
+
+# what Lightning says that a user of dfd cannot or need not act upon
+CHATTER = (
+    ".*does not have many workers.*",  # the shards are read by offset: two workers are enough
+    ".*custom batch sampler.*for prediction.*",  # it shows every sample once, and the ledger checks it
+    ".*predict returned None.*",  # predictions live in the verdict table
+    ".*callbacks used to create the checkpoint need to be provided.*",  # not to judge it
+    ".*logging interval.*",
+    ".*your dataloader is not resumable.*",  # the sampler goes on where the run stood
+    ".*sync_dist=True.*",  # the verdict table is gathered before it is measured: every rank logs the same numbers
+    ".*dirpath has changed.*",  # a run folder may be moved
+    ".*exists and is not empty.*",  # the run folder, made a moment ago
+    ".*returned a view tensor.*",  # of a sharded net: nobody writes into logits
+    ".*isinstance.treespec, LeafSpec.*",  # Lightning's own affair with torch
+    ".*skip_none parameter was deprecated.*",  # Lightning and jsonargparse 4
+)
+
+
+def run(args: list[str]) -> int:
+    """Runs one of the four verbs and returns the exit code. ValueError is the input's fault."""
+    verb, rest = args[0], args[1:]
+    keep_pages()
+    _quiet()
+    config, rest = with_paths(rest)
+    place = None
+    if verb != "fit":
+        place, rest = _with_checkpoint(verb, rest)
+    try:
+        RunCLI(verb, config_name(config), place, rest, args)
+    except SIGTERMException:  # Lightning would exit with 0, as if the run had finished
+        return 143
+    except SystemExit as leave:
+        if isinstance(leave.__context__, KeyboardInterrupt):  # which Lightning turns into an exit without a word
+            raise KeyboardInterrupt from None
+        gc.freeze()  # after --help a collection would walk all that was imported: a quarter of a second
+        raise
+    except Preempted as going:
+        if rank_zero_only.rank:
+            return 0  # rank 0 speaks for the run: srun would end it at another's bad exit code, before it asks to be requeued
+        end_wandb()
+        print(f"{going}.", file=sys.stderr, flush=True)
+        what = requeue() if going.requeue else "the same command goes on from there."
+        print(what, file=sys.stderr, flush=True)
+        return going.exit_code
+    except MisconfigurationException as error:
+        raise ValueError(str(error)) from error
+    finally:
+        gc.enable()
+        os.environ.pop(SHARED, None)
+        end_wandb()  # a second run in this process must not be written into the first one's files
+    return 0
+
+
+def _with_checkpoint(verb: str, args: list[str]) -> tuple[Path | None, list[str]]:
+    """A leading CHECKPOINT as options, its experiment first so that all others beat it; and the folder to judge it in."""
+    if not args or args[0].startswith("-"):
+        if not any(re.match(r"--ckpt_path|-h|--(\w+\.)?help", arg) for arg in args):
+            raise UsageError(f"it needs a checkpoint: dfd {verb} CHECKPOINT, or --config CONFIG --ckpt_path CHECKPOINT.")
+        return None, args
+    checkpoint, rest = Path(args[0]), args[1:]
+    experiment, view = experiment_of(checkpoint)
+    if "data" not in experiment and "--data" not in rest:
+        raise ValueError(f"{checkpoint} does not say what data it was trained on. Name some: --data data/140k.yaml.")
+    roots = experiment.get("data", {}).get("init_args", {}).get("roots", [])
+    gone = [root for root in ([roots] if isinstance(roots, str) else roots) if "://" not in root and not Path(root).exists()]
+    if gone and not any(re.match(r"--data(\.init_args)?(\.roots)?(=|$)", arg) for arg in rest):
+        raise ValueError(
+            f"{checkpoint} was trained on {', '.join(gone)}, which is not here. Name other data: --data.roots=FOLDER."
+        )
+    options = ["--config", json.dumps(experiment), *judged_as_trained(rest, view), f"--ckpt_path={checkpoint}"]
+    return _beside(checkpoint, verb), options
+
+
+def _beside(checkpoint: Path, verb: str) -> Path | None:
+    """Next to the run that made the checkpoint, if that one lies below the current folder."""
+    run = checkpoint.absolute().parent.parent
+    known = checkpoint.absolute().parent.name == "checkpoints" and run.parent.is_relative_to(Path.cwd())
+    return run.with_name(f"{run.name}-{verb}") if known else None
+
+
+def _quiet() -> None:
+    for message in CHATTER:
+        warnings.filterwarnings("ignore", message)
+    # "GPU available", "Tip: try litlogger" and the like; warnings and errors stay
+    for package in ("pytorch", "fabric"):
+        logging.getLogger(f"lightning.{package}.utilities.rank_zero").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric.utilities.seed").setLevel(logging.WARNING)

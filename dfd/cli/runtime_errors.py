@@ -1,0 +1,69 @@
+"""What a machine does to a run (no memory left, a loading process or a rank killed), in a sentence that says what to do."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from lightning.pytorch import Trainer
+
+from dfd.launch.tune_batch import NO_MEMORY
+
+_NO_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|cannot allocate memory|unable to allocate|bad_?alloc|MemoryError", re.IGNORECASE
+)
+_WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal: ([\w ]+)|exited unexpectedly)")
+_PEER = re.compile(r"by peer|Broken pipe|remote process|ncclRemoteError|heartbeat timeout", re.IGNORECASE)
+
+
+def in_words(error: BaseException, trainer: Trainer | None, data: Any) -> Exception | None:
+    """What such an error means, or None where it is of another kind.
+
+    Args:
+        trainer, data: of the run, as far as they were made.
+    """
+    text = f"{type(error).__name__}: {error}"
+    ranks = trainer.world_size if trainer is not None else 1
+    if found := _WORKER.search(text):
+        workers = getattr(data, "num_workers", 0)
+        how = f"was killed ({found[2].strip()})" if found[2] else "ended without a word"
+        return ValueError(
+            f"a loading process (pid {found[1].strip()}) {how}: mostly the system's memory is at its end, or what the job or "
+            f"the container may have of it, or /dev/shm is full. Use fewer than --data.num_workers={workers}, or 0, or ask for "
+            "more memory. The same command goes on from the last checkpoint."
+        )
+    if isinstance(error, MemoryError) or (isinstance(error, (RuntimeError, OSError)) and _NO_MEMORY.search(text)):
+        if "DataLoader worker" in text:
+            workers = getattr(data, "num_workers", 0)
+            return ValueError(
+                f"{NO_MEMORY} of the machine, in a loading process. Use fewer than --data.num_workers={workers}, or a smaller "
+                "--data.batch_size, or ask for more memory. The same command goes on from the last checkpoint."
+            )
+        return ValueError(f"{NO_MEMORY}: {_smaller(trainer, data, ranks)}")
+    if ranks > 1 and isinstance(error, RuntimeError) and _PEER.search(text):
+        return ValueError(
+            f"another of the {ranks} ranks has ended without a word: it was killed, as for want of memory, or its machine "
+            "failed. The same command goes on from the last checkpoint."
+        )
+    return None
+
+
+def _smaller(trainer: Trainer | None, data: Any, ranks: int) -> str:
+    """Which batch to try next."""
+    batch = getattr(data, "batch_size", None)
+    if trainer is None or batch is None:
+        return "give the job more of it."
+    smaller = batch // 2 // ranks * ranks
+    on = f" on {ranks} ranks" if ranks > 1 else ""
+    if not smaller:
+        return f"data.batch_size={batch}{on} cannot be smaller. Use a smaller --data.view.size or net, or ask for more memory."
+    options = f"--data.batch_size={smaller}"
+    if trainer.state.fn != "fit":
+        return f"data.batch_size={batch}{on} does not fit. Use {options}, which changes no number."
+    module = trainer.lightning_module
+    if batch % smaller == 0 and (module is None or module.automatic_optimization):
+        options += f" --trainer.accumulate_grad_batches={trainer.accumulate_grad_batches * batch // smaller}"
+    return (
+        f"data.batch_size={batch}{on} does not fit. Use {options}, as many pictures a step, or find the largest that fits: "
+        "dfd tune-batch CONFIG."
+    )

@@ -1,0 +1,7 @@
+"""Opening pictures and videos: the one gate for strangers' files, decoding, faces and crops. No torch."""
+
+from dfd.media.crops import View
+from dfd.media.decode import Undecodable, decode
+from dfd.media.faces import FaceDetector
+
+__all__ = ["FaceDetector", "Undecodable", "View", "decode"]

@@ -1,0 +1,95 @@
+"""Opening files of strangers: suffixes, size limits, and paths that stay inside their folder."""
+
+import errno
+import os
+import stat
+from functools import lru_cache
+from io import FileIO
+
+from dfd.media.decode import Undecodable
+
+MAX_BYTES = 256_000_000  # of one file
+NO_FILE = "no file: a pipe, a socket or a device"
+
+
+def read_inside(root: str, path: str) -> bytes:
+    """The bytes of a regular file below `root`; raises as `open_inside` does, and where it is empty or too large."""
+    with open_inside(root, path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_BYTES:
+            raise Undecodable(f"{size} bytes, more than the {MAX_BYTES // 1_000_000} MB that are read")
+        try:
+            data = file.read()
+        except OSError as error:
+            raise Undecodable(f"cannot be read: {os.strerror(error.errno or 0)}") from error
+    if not data:
+        raise Undecodable("empty file")
+    return data
+
+
+def open_inside(root: str, path: str) -> FileIO:
+    """A regular file below `root`, open for reading.
+
+    Args:
+        root: real path of a folder, no links left in it.
+
+    Raises:
+        Undecodable: no such file, no plain file, or outside `root` by "..", an absolute path or a link.
+    """
+    whole = os.path.join(root, path)
+    if not _below(_real(os.path.dirname(whole)), root):
+        raise Undecodable("leads out of the source folder")
+    try:
+        file = open(_open(whole, root), "rb", buffering=0)  # noqa: SIM115  the caller closes it
+    except OSError as error:
+        reason = NO_FILE if error.errno == errno.ENXIO else f"cannot be opened: {os.strerror(error.errno or 0)}"  # a socket
+        raise Undecodable(reason) from error
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise Undecodable(NO_FILE)
+    return file
+
+
+def _open(whole: str, root: str) -> int:
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)  # a named pipe must not stop us
+    try:
+        return os.open(whole, flags | getattr(os, "O_NOFOLLOW", 0))
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+    real = os.path.realpath(whole)
+    if not _below(real, root):
+        raise Undecodable("a link that leads out of the source folder; cp -rL makes a copy without links")
+    return os.open(real, flags)
+
+
+def _below(path: str, root: str) -> bool:
+    return path == root or path.startswith(root.rstrip(os.sep) + os.sep)
+
+
+@lru_cache(maxsize=4096)
+def _real(folder: str) -> str:
+    return os.path.realpath(folder)
+
+
+# HEIC is not read, but it is a picture: it is listed as rejected instead of passed over
+IMAGE_SUFFIXES = frozenset(
+    (
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".gif",
+        ".avif",
+        ".jp2",
+        ".ppm",
+        ".pgm",
+        ".heic",
+    )
+)
+VIDEO_SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"))

@@ -1,0 +1,191 @@
+"""Net: the base class of all models, which records its class path and arguments so that a checkpoint can rebuild it."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+OURS = "dfd."
+# class paths that checkpoints of earlier days hold, and where the class is now
+MOVED = {
+    "dfd.models.backbones.TimmBackbone": "dfd.models.TimmBackbone",
+    "dfd.models.cnn.SmallCNN": "dfd.models.SmallCNN",
+    "dfd.models.detectors.DualStream": "dfd.models.DualStream",
+    "dfd.models.detectors.SingleStream": "dfd.models.SingleStream",
+    "dfd.models.gan.Discriminator": "dfd.models.Discriminator",
+    "dfd.models.gan.Generator": "dfd.models.Generator",
+    "dfd.models.spectral.LocalSpectrum": "dfd.models.LocalSpectrum",
+    "dfd.models.spectral.LogSpectrum": "dfd.models.LogSpectrum",
+    "dfd.data.faces.FaceDetector": "dfd.media.FaceDetector",
+}
+
+
+class Net(nn.Module):
+    """A module that remembers its class and the arguments it was called with, so that `recipe` can write them down.
+
+    Subclass it as you would nn.Module. Arguments may be numbers, strings, None, lists and dicts of them, and other Nets.
+    """
+
+    role = "detector"  # of a checkpoint whose net it is: a key of USES
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Net:
+        # Here and not in __init__: subclasses need not cooperate, and a chain of them is seen once, from the outside.
+        self = super().__new__(cls)
+        try:
+            bound = inspect.signature(cls.__init__).bind(self, *args, **kwargs)
+        except TypeError:  # wrong arguments: __init__ is about to say so; none at all: pickle or deepcopy restores __dict__
+            return self
+        bound.apply_defaults()  # a checkpoint outlives today's defaults
+        given: dict[str, Any] = {}
+        for name, parameter in list(bound.signature.parameters.items())[1:]:
+            if parameter.kind is parameter.VAR_KEYWORD:
+                given |= bound.arguments[name]
+            else:
+                given[name] = bound.arguments[name]
+        self.__dict__["_given"] = {name: _frozen(value) for name, value in given.items()}
+        return self
+
+
+def recipe(net: nn.Module) -> dict[str, Any]:
+    """{"class_path", "init_args"}: all that `build` needs to make this net again, in plain values.
+
+    Raises ValueError where the net could not be rebuilt, so ask before training and not after it.
+    """
+    made = _describe(net)
+    if "_shapes" not in net.__dict__:
+        with torch.random.fork_rng(devices=[]):  # saving a checkpoint must not change what is drawn next
+            net.__dict__["_shapes"] = _shapes(build(made, allow=("",)))
+    if difference := _difference(net.__dict__["_shapes"], _shapes(net)):
+        raise ValueError(
+            f"{type(net).__name__} was changed after it was made ({difference}), so its arguments alone do not give it back. "
+            "Make the change in the __init__ of a subclass of dfd.models.Net."
+        )
+    return made
+
+
+def build(recipe: dict[str, Any], allow: Iterable[str] = (OURS,)) -> Net:
+    """A net with fresh weights. Every `pretrained` in the recipe counts as False: nothing is downloaded or looked for.
+
+    `allow` names the packages, beside dfd itself, whose code a recipe may import: ("my_package.",).
+    """
+    made = recipe if isinstance(recipe, dict) else {}
+    path, arguments = made.get("class_path"), made.get("init_args")
+    path = MOVED.get(path, path) if isinstance(path, str) else path
+    if not (isinstance(path, str) and isinstance(arguments, dict)):
+        raise ValueError(f"A net's recipe is a class path and its arguments, not {str(recipe)[:80]}: dfd did not write this.")
+    allowed = (OURS, allow) if isinstance(allow, str) else (OURS, *allow)
+    if not path.startswith(allowed):
+        raise ValueError(
+            f"The net is a {path}, code from outside dfd. If you trust where the file came from, "
+            f'say so with allow=("{path.split(".")[0]}.",).'
+        )
+    module, _, name = path.rpartition(".")
+    if runs(path):
+        raise ValueError(f"{path} is not a dfd.models.Net. A checkpoint may name nets only.")
+    try:
+        cls = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"The net is a {path}, which cannot be imported here: {error}. Install or upgrade its package."
+        ) from error
+    if not (isinstance(cls, type) and issubclass(cls, Net)):
+        raise ValueError(f"{path} is not a dfd.models.Net. A checkpoint may name nets only.")
+    arguments = {name: False if name == "pretrained" else _build_inside(value, allowed) for name, value in arguments.items()}
+    try:
+        return cls(**arguments)
+    except (TypeError, AttributeError, RuntimeError) as error:
+        raise ValueError(
+            f"{path} does not take the arguments {sorted(arguments)} that were stored: {error}. "
+            "The checkpoint belongs to another version of this code."
+        ) from error
+
+
+def runs(path: str) -> bool:
+    """Whether a class path leads through a module that does something when it is imported: a program's `__main__`."""
+    return any(part.startswith("__") for part in path.split("."))
+
+
+def public_path(cls: type) -> str:
+    """The path by which people import a class: from its module's package, where that has it, so that files may move."""
+    package = cls.__module__.rpartition(".")[0]
+    public = package and getattr(importlib.import_module(package), cls.__name__, None) is cls
+    return f"{package if public else cls.__module__}.{cls.__qualname__}"
+
+
+def _frozen(value: Any) -> Any:
+    """Plain containers are copied, so that what happens to them later does not rewrite history; nets are kept by reference."""
+    if isinstance(value, dict):
+        return {key: _frozen(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_frozen(item) for item in value]
+    return value
+
+
+def _describe(net: nn.Module) -> dict[str, Any]:
+    # FSDP2 makes a class of its own of the net's
+    cls = next(cls for cls in type(net).__mro__ if not cls.__module__.startswith("torch.distributed."))
+    path = public_path(cls)
+    if not isinstance(net, Net):
+        raise ValueError(
+            f"{path} could not be rebuilt from a checkpoint: it does not record its arguments. Derive it from dfd.models.Net."
+        )
+    if cls.__module__ == "__main__" or "." in cls.__qualname__:
+        raise ValueError(
+            f"{path} could not be rebuilt from a checkpoint: it is defined in a notebook, a script, a function or a class. "
+            "Move it to the top level of a module that can be imported."
+        )
+    return {"class_path": path, "init_args": {name: _plain(value, f"{path}({name}=...)") for name, value in net._given.items()}}
+
+
+def _plain(value: Any, where: str) -> Any:
+    if isinstance(value, nn.Module):
+        return _describe(value)
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {key: _plain(item, where) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item, where) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)  # numpy's float64 is a float too, but weights_only=True would not read it
+    if value is None:
+        return None
+    raise ValueError(
+        f"{where} could not be rebuilt from a checkpoint: it was given a {type(value).__name__}. "
+        "Give numbers, strings, None, lists or dicts of them, or nets derived from dfd.models.Net."
+    )
+
+
+def _build_inside(value: Any, allowed: tuple[str, ...]) -> Any:
+    if isinstance(value, dict):
+        if value.keys() == {"class_path", "init_args"}:
+            return build(value, allowed)
+        return {key: _build_inside(item, allowed) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_build_inside(item, allowed) for item in value]
+    return copy.copy(value)
+
+
+def _shapes(net: nn.Module) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in net.state_dict().items()}
+
+
+def _difference(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> str:
+    """The first few names on which two sets of weights disagree; empty where they agree."""
+    missing = [name for name in wanted if name not in found]
+    extra = [name for name in found if name not in wanted]
+    shaped = [f"{name} {found[name]} for {wanted[name]}" for name in wanted if name in found and found[name] != wanted[name]]
+    lists = {"missing": missing, "not asked for": extra, "of another shape": shaped}
+    return "; ".join(
+        f"{what}: {', '.join(names[:3])}{f' and {len(names) - 3} more' * (len(names) > 3)}"
+        for what, names in lists.items()
+        if names
+    )

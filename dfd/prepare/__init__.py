@@ -1,0 +1,1 @@
+"""`dfd prepare` and its kin: files in any layout become shards. No torch."""

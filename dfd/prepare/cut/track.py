@@ -1,0 +1,58 @@
+"""The people of a video: which faces of its frames belong together."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dfd.media.faces import Face
+
+NEAR = 2.0  # how far a face may move between two looked-at frames, which lie up to a second apart, in sides of it
+GROWTH = 2.0  # by what factor it may grow or shrink
+
+
+def find_tracks(frames: Sequence[Sequence[Face]]) -> list[list[int | None]]:
+    """For each track, which face of each frame belongs to it; None where it has none there.
+
+    Faces are linked, the nearest first, to the track that they continue. The track comes first that fills most pixels over the
+    whole clip: the person whom it is about is large and there all the time.
+    """
+    tracks: list[dict[int, int]] = []  # frame -> which face in it
+    for at, faces in enumerate(frames):
+        ends = [frames[last][track[last]] for track, last in ((track, max(track)) for track in tracks)]
+        pairs = sorted((_distance(end, face), t, f) for t, end in enumerate(ends) for f, face in enumerate(faces))
+        taken: set[int] = set()
+        grown: set[int] = set()
+        for distance, t, f in pairs:
+            if distance <= NEAR and t not in grown and f not in taken:
+                tracks[t][at] = f
+                grown.add(t)
+                taken.add(f)
+        tracks += [{at: f} for f in range(len(faces)) if f not in taken]
+    tracks.sort(key=lambda track: -sum(_area(frames[at][f]) for at, f in track.items()))
+    return [[track.get(at) for at in range(len(frames))] for track in tracks]
+
+
+def box_at(numbers: Sequence[int], boxes: Sequence[np.ndarray | None], number: int) -> np.ndarray | None:
+    """The box (4,) of a track at frame `number`: between two looked-at frames in proportion, None where the nearer has none.
+
+    Args:
+        numbers: ascending, of the frames that were looked at.
+        boxes: (4,) each, or None where the track has no face there.
+    """
+    nearest = min(range(len(numbers)), key=lambda at: abs(numbers[at] - number))
+    if boxes[nearest] is None:
+        return None
+    known = [(n, box) for n, box in zip(numbers, boxes, strict=True) if box is not None]
+    return np.array([np.interp(number, [n for n, _ in known], [box[side] for _, box in known]) for side in range(4)])
+
+
+def _distance(one: Face, other: Face) -> float:
+    """Between the centres, in sides of the larger; infinite where their sizes differ too much to be one person."""
+    if max(one.side, other.side) > GROWTH * min(one.side, other.side):
+        return float("inf")
+    centres = [np.array(face.box[:2]) + np.array(face.box[2:]) / 2 for face in (one, other)]
+    return float(np.linalg.norm(centres[0] - centres[1])) / max(one.side, other.side)
+
+
+def _area(face: Face) -> float:
+    return face.box[2] * face.box[3]

@@ -1,0 +1,116 @@
+"""The rows of a source as a table, in the order of the shards: what an interrupted `dfd prepare` holds on to."""
+
+import hashlib
+import json
+import posixpath
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dfd.batch import FAKE, REAL
+from dfd.durable import appearing
+from dfd.prepare.readers.row import Row
+from dfd.shards.rejects import Reject
+from dfd.shards.splits import SPLITS
+
+PLAN = pa.schema(
+    {
+        "key": pa.string(),
+        "path": pa.string(),
+        "label": pa.int8(),
+        "groups": pa.list_(pa.string()),
+        "split": pa.string(),  # null where the source does not say
+        "source": pa.string(),
+        "method": pa.string(),
+        "mask": pa.string(),
+        "face": pa.string(),  # JSON of what the reader says of a face in the picture; null for the whole
+        "original": pa.string(),  # the video whose face boxes this one is cut by
+    }
+)
+_BATCH = 65536  # rows as Python objects at a time
+
+
+def key_of(path: str) -> str:
+    """A name for a sample that sorts at random, so that each shard mixes classes and sources."""
+    return hashlib.blake2b(path.encode(), digest_size=10).hexdigest()
+
+
+def make_plan(rows: Iterable[Row | Reject], source_name: str) -> tuple[pa.Table, list[Reject]]:
+    """One line a picture (PLAN), sorted by key, and what cannot be used. A path listed twice with the same facts is one row.
+
+    Args:
+        source_name: the source of rows that name none.
+    """
+    rejects: list[Reject] = []
+    table = pa.Table.from_batches(_batches(rows, source_name, rejects), PLAN).sort_by("key")
+    keys = table["key"].to_numpy(zero_copy_only=False)
+    same = np.flatnonzero(keys[1:] == keys[:-1])
+    if not len(same):
+        return table, rejects
+    drop: list[int] = []
+    for key in np.unique(keys[same]):
+        first, last = np.searchsorted(keys, key), np.searchsorted(keys, key, side="right")
+        lines = table.slice(first, last - first).to_pylist()
+        if any(line != lines[0] for line in lines):
+            rejects += [
+                Reject(
+                    lines[0]["path"], f"listed {len(lines)} times, with facts that contradict each other: {_differing(lines)}"
+                )
+            ]
+            drop += range(first, last)
+        else:
+            drop += range(first + 1, last)
+    return table.take(np.setdiff1d(np.arange(len(table)), drop)), rejects
+
+
+def _batches(rows: Iterable[Row | Reject], source_name: str, rejects: list[Reject]) -> Iterator[pa.RecordBatch]:
+    lines: list[dict] = []
+    for row in rows:
+        if isinstance(row, Reject):
+            rejects.append(row)
+            continue
+        if row.label not in (REAL, FAKE) or row.split not in (None, *SPLITS):
+            rejects.append(Reject(row.path, f"label {row.label!r} and split {row.split!r} by the reader; labels are 0 and 1"))
+            continue
+        try:
+            row.path.encode()
+        except UnicodeEncodeError:
+            rejects.append(Reject(ascii(row.path), "a file name that is not UTF-8"))
+            continue
+        path = row.path if ".." in row.path.split("/") else posixpath.normpath(row.path)
+        lines.append(
+            {
+                "key": key_of(path if row.face is None else f"{path}/{row.face.number}"),
+                "path": path,
+                "label": row.label,
+                "groups": list(row.groups),
+                "split": row.split,
+                "source": row.source or source_name,
+                "method": row.method,
+                "mask": row.mask,
+                "face": None if row.face is None else json.dumps(asdict(row.face), separators=(",", ":")),
+                "original": row.original,
+            }
+        )
+        if len(lines) == _BATCH:
+            yield pa.RecordBatch.from_pylist(lines, PLAN)
+            lines = []
+    yield pa.RecordBatch.from_pylist(lines, PLAN)
+
+
+def _differing(lines: list[dict]) -> str:
+    names = [name for name in PLAN.names if any(line[name] != lines[0][name] for line in lines)]
+    return ", ".join(
+        f"{name} {lines[0][name]!r} and {next(x[name] for x in lines if x[name] != lines[0][name])!r}" for name in names
+    )
+
+
+def keep_plan(plan: pa.Table, path: Path, settings: dict[str, str]) -> None:
+    """Stores the plan once, with what else the shards depend on."""
+    if not path.is_file():
+        with appearing(path) as part:
+            pq.write_table(plan.replace_schema_metadata(settings), part)

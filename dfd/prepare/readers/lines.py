@@ -1,0 +1,175 @@
+"""The lines of a CSV or JSON Lines file by column, each with its number; whatever would lose one in silence stops the reading.
+
+A CSV's cells are separated by commas, semicolons or tabs, whichever its first line has most of. The text is UTF-8.
+"""
+
+import csv
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, TextIO
+
+from dfd.prepare.readers.row import meant
+
+JSON_SUFFIXES = (".jsonl", ".ndjson")
+SUFFIXES = (".csv", ".tsv", *JSON_SUFFIXES)
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+_MAX_LINE = 1 << 20  # characters of JSON, or of a CSV's first line
+_ALSO_CALLED = {  # what other people's tables call these columns
+    "path": ("file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img", "img_path"),
+    "label": ("target", "class", "y", "is_fake"),
+}
+_NO_OBJECT = "not an object with path and label"
+
+
+def missing_columns(path: Path, needed: Sequence[str]) -> list[str]:
+    """Those of `needed`, lower-case, that a file lacks: all of them where it cannot be read."""
+    try:
+        columns = _columns(path)
+    except ValueError:
+        return list(needed)
+    return [name for name in needed if name not in columns]
+
+
+def why_unusable(path: Path, needed: Sequence[str]) -> str:
+    """What keeps a file from being read as a table with these columns, as words to follow its name; "" for nothing."""
+    try:
+        columns = _columns(path)
+    except ValueError as error:
+        return str(error).removeprefix(f"{path} ")
+    missing = [name for name in needed if name not in columns]
+    if not missing:
+        return ""
+    others = [name for name in columns if name not in needed]
+    hints = [f"Is {near} meant for {name}? " for name in missing if (near := _meant_for(name, others))]
+    return (
+        f"lacks the column {' and '.join(missing)}; it has {', '.join(filter(None, columns)) or 'none that can be read'}. "
+        f"{''.join(hints)}It needs the columns {', '.join(needed[:-1])} and {needed[-1]}: rename those that stand for them."
+    )
+
+
+def _meant_for(name: str, columns: Sequence[str]) -> str:
+    """Which column may be the one of that name, misspelt or under another name; "" for none."""
+    called = (column for column in columns if column in _ALSO_CALLED.get(name, ()))
+    return meant(name, columns) or next(called, "")
+
+
+def read_lines(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any] | str]]:
+    """Where each line is ("list.csv:7"), and its values by lower-case column, or what is wrong with it.
+
+    Raises:
+        ValueError: a column of `needed` is missing, one comes twice, a cell goes over several lines, or the text is not UTF-8.
+    """
+    if why := why_unusable(path, needed):
+        raise ValueError(f"{path} {why}")
+    try:
+        with _opened(path) as file:
+            yield from ((f"{path.name}:{number}", line) for number, line in _lines(file, path))
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path) from error
+
+
+def _opened(path: Path) -> TextIO:
+    return open(path, encoding="utf-8-sig", newline="")
+
+
+def _not_utf8(path: Path) -> ValueError:
+    data = path.read_bytes()
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:  # of the whole: a reading file counts bytes from the block that it reads
+        line = data.count(b"\n", 0, error.start) + 1
+        return ValueError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}, line {line}). Save it as UTF-8.")
+    return ValueError(f"{path} changed while it was read. Run the same command again.")
+
+
+def _columns(path: Path) -> list[str]:
+    """Of a JSON Lines file, those of its first object.
+
+    Raises:
+        ValueError: the text is not UTF-8, or a CSV's first line goes over several.
+    """
+    try:
+        with _opened(path) as file:
+            if _is_json(path):
+                objects = (line for _, line in islice(_objects(file), 100) if not isinstance(line, str))
+                return list(next(objects, {}))
+            cells = next(_records(file, path, _delimiter(file)), (1, []))[1]
+            return [_column(name) for name in cells] if isinstance(cells, list) else []
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path) from error
+
+
+def _is_json(path: Path) -> bool:
+    return path.suffix.lower() in (*JSON_SUFFIXES, ".json")
+
+
+def _column(name: Any) -> str:
+    return str(name).strip().lower()
+
+
+def _lines(file: TextIO, path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    """Line numbers with columns by name, or with what is wrong."""
+    if _is_json(path):
+        yield from _objects(file)
+        return
+    delimiter = _delimiter(file)
+    if delimiter != ",":
+        print(f"{path}: its columns are separated by {_DELIMITERS[delimiter]}", file=sys.stderr)
+    records = _records(file, path, delimiter)
+    columns = [_column(name) for name in next(records)[1]]
+    if twice := sorted({name for name in columns if name and columns.count(name) > 1}):
+        raise ValueError(f"{path}: the column {twice[0]} comes twice, and which one counts is not known. Rename one of them.")
+    for number, cells in records:
+        if isinstance(cells, str):
+            yield number, cells
+        elif len(cells) != len(columns):
+            yield number, f"{len(cells)} cells for {len(columns)} columns"
+        else:
+            yield number, dict(zip(columns, cells, strict=True))
+
+
+def _delimiter(file: TextIO) -> str:
+    """The one that the first line has most of; commas where there are as many of them. The file is back at its start."""
+    first = file.readline(_MAX_LINE)
+    file.seek(0)
+    return max(_DELIMITERS, key=first.count)
+
+
+def _records(file: TextIO, path: Path, delimiter: str) -> Iterator[tuple[int, list[str] | str]]:
+    """The cells of each line that is not empty, or what is wrong with it."""
+    reader, number = csv.reader(file, delimiter=delimiter), 0
+    while True:
+        cells: list[str] | str
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            cells = str(error)
+        first, number = number + 1, reader.line_num
+        if number > first:  # two stray quotes make one cell of all that is between them
+            raise ValueError(
+                f"{path}: a quote opened in line {first} closes in line {number}, and all between them would be one cell. "
+                "Remove the stray quote: a cell may hold no line break."
+            )
+        if cells:
+            yield number, cells
+
+
+def _objects(file: TextIO) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    """The JSON object of each line that is not blank, or what is wrong with it."""
+    for number, text in enumerate(file, 1):
+        if not text.strip():
+            continue
+        if len(text) > _MAX_LINE:
+            yield number, f"longer than {_MAX_LINE} characters"
+            continue
+        try:
+            line = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            yield number, f"not JSON: {error}"
+            continue
+        yield number, {_column(name): value for name, value in line.items()} if isinstance(line, dict) else _NO_OBJECT

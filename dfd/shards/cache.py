@@ -1,0 +1,233 @@
+"""A folder of whole remote files with a limit on its bytes, shared by all processes of a machine.
+
+A file bears the name of its content, is locked by whoever reads or writes it (flock: the lock dies with its process, kill -9
+too), and appears under its name only when it is whole. So what can be locked is in nobody's use: a temporary file is then what
+a killed process left, a whole one may be removed for room. Room for a file is taken before its first byte comes.
+"""
+
+import errno
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from dfd.shards.fetch import FetchError, Remote, chance, fetch
+from dfd.durable import in_words, make_folder, sync
+
+_PART = ".part"  # temporary files are `<name>.<bytes>.part`: the bytes are room that is taken, however many have come
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Where this machine keeps the shards of remote roots.
+
+    Args:
+        folder: on a disk of this machine; by default below the cache folder ($DFD_CACHE or ~/.cache/dfd).
+        gb: limit on all of its files together, those that are being fetched included, in 10^9 bytes.
+        timeout: seconds without a byte after which a transfer is begun anew.
+        patience: seconds for which a file that does not come is asked for again, with growing pauses.
+    """
+
+    folder: str | None = None
+    gb: float = 50.0
+    timeout: float = 30.0
+    patience: float = 300.0
+
+    def __post_init__(self):
+        if not self.gb > 0 or not self.timeout > 0 or self.patience < 0:
+            raise ValueError(
+                f"data.cache: gb={self.gb} and timeout={self.timeout} must be above 0, patience={self.patience} at least 0."
+            )
+
+    @property
+    def path(self) -> Path:
+        return Path(self.folder or Path(os.environ.get("DFD_CACHE") or Path.home() / ".cache" / "dfd") / "remote").expanduser()
+
+    @property
+    def limit(self) -> int:
+        """In bytes."""
+        return round(self.gb * 1e9)
+
+    def read(self, url: str, most: int) -> bytes:
+        """A small file of at most `most` bytes, fetched anew."""
+        with tempfile.TemporaryDirectory(prefix="dfd-") as folder:
+            part = Path(folder) / "file"
+            fetch(url, part, self.timeout, self.patience, most)
+            return part.read_bytes()
+
+    def open(self, remote: Remote, keep: Container[str] = (), let_go: Callable[[], None] = lambda: None) -> int:
+        """A descriptor of the file, fetched where it is not here; while it is open, nobody removes the file.
+
+        Args:
+            keep: names of files that are removed last to make room for this one.
+            let_go: closes what the caller holds open, asked for when all room is in use: two processes that each wait for
+                what the other holds would wait for ever.
+
+        Raises:
+            FetchError: it cannot be fetched (as `fetch`), or there was no room for it for `patience` seconds.
+        """
+        waiting = None
+        while True:
+            if (handle := self._opened(remote)) is not None:
+                return handle
+            state = self._fetch(remote, keep, self.patience, may_remove_kept=True)
+            if state == "full":
+                let_go()
+                waiting = waiting or time.monotonic()
+                if time.monotonic() - waiting > self.patience:
+                    raise FetchError(
+                        f"no room for {remote} ({remote.bytes / 1e9:.2f} GB): all {self.gb:g} GB of {self.path} are being "
+                        "read or fetched by other processes. Raise data.cache.gb, or lower data.window."
+                    )
+            if state != "here":
+                time.sleep(chance.uniform(0.01, 0.1))
+
+    def fetch_ahead(self, remote: Remote, keep: Container[str]) -> bool:
+        """Whether the file is here, after one attempt to fetch it unless another process does; nothing of `keep` is removed."""
+        if (self.path / remote.name).exists():
+            return True
+        with suppress(FetchError, OSError):  # whoever reads it will try again, and say what is wrong
+            return self._fetch(remote, keep, 0.0, may_remove_kept=False) == "here"
+        return False
+
+    def drop(self, remote: Remote) -> None:
+        """Removes the file; whoever reads it may finish."""
+        (self.path / remote.name).unlink(missing_ok=True)
+
+    def _opened(self, remote: Remote) -> int | None:
+        path = self.path / remote.name
+        try:
+            handle = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        if not _is_at(path, handle):  # removed between our opening and our locking it
+            os.close(handle)
+            return None
+        if os.fstat(handle).st_size != remote.bytes:  # cut by a stranger's hand
+            self.drop(remote)
+            os.close(handle)
+            return None
+        with suppress(PermissionError):  # another user's
+            now = time.time_ns()  # the kernel's own clock of files stands still for milliseconds
+            os.utime(handle, ns=(now, now))  # the least recently used one goes first; atime is not kept everywhere
+        return handle
+
+    def _fetch(self, remote: Remote, keep: Container[str], patience: float, may_remove_kept: bool) -> str:
+        """here; busy: another process fetches it; full: no room."""
+        with self._alone():
+            state, handle = self._claim(remote, keep, may_remove_kept)
+        if handle is None:
+            return state
+        part = self._part(remote)
+        try:
+            fetch(remote.url, part, self.timeout, patience, remote.bytes, remote.bytes, remote.sha256)
+            sync(part)
+            with self._alone():  # or another's look at the folder could miss it under both of its names
+                os.replace(part, self.path / remote.name)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(handle)
+        return "here"
+
+    def _part(self, remote: Remote) -> Path:
+        return self.path / f"{remote.name}.{remote.bytes}{_PART}"
+
+    def _claim(self, remote: Remote, keep: Container[str], may_remove_kept: bool) -> tuple[str, int | None]:
+        """With a locked descriptor of an empty temporary file if it is this process's turn to fetch. The folder is locked."""
+        if remote.bytes > self.limit:
+            raise FetchError(
+                f"{remote} has {remote.bytes / 1e9:.2f} GB, more than the whole cache (data.cache.gb={self.gb:g}). Raise it."
+            )
+        if (self.path / remote.name).exists():
+            return "here", None
+        used, whole = 0, []
+        for entry in os.scandir(self.path):
+            path = Path(entry.path)
+            if path.suffix == _PART:
+                if (left := _locked(path)) is None:
+                    if path == self._part(remote):
+                        return "busy", None
+                    used += int(path.suffixes[-2][1:])
+                else:  # by a process that was killed
+                    path.unlink(missing_ok=True)
+                    os.close(left)
+            elif not entry.name.startswith("."):
+                with suppress(FileNotFoundError):
+                    facts = entry.stat()
+                    used += facts.st_size
+                    if may_remove_kept or entry.name not in keep:
+                        whole.append((entry.name in keep, facts.st_mtime_ns, facts.st_size, path))
+        if not self._make_room(used + remote.bytes - self.limit, sorted(whole)):
+            return "full", None
+        handle = os.open(self._part(remote), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return "fetching", handle
+
+    def _make_room(self, needed: int, whole: list[tuple[bool, int, int, Path]]) -> bool:
+        """Removes files that nobody reads until `needed` bytes are free; none where that is not to be had."""
+        going: list[tuple[Path, int]] = []
+        try:
+            for _, _, size, path in whole:
+                if needed <= 0:
+                    break
+                if (handle := _locked(path)) is not None:
+                    going.append((path, handle))
+                    needed -= size
+            if needed <= 0:
+                for path, _ in going:
+                    path.unlink(missing_ok=True)
+            return needed <= 0
+        finally:
+            for _, handle in going:
+                os.close(handle)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One process at a time looks at the folder and takes room in it."""
+        if not self.path.is_dir():
+            make_folder(self.path)
+        try:
+            handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise in_words(error, self.path) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        except OSError as error:
+            if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                raise OSError(
+                    error.errno,
+                    f"{self.path} lies on a file system without locks. Name a folder on a disk of this machine by "
+                    "data.cache.folder.",
+                ) from error
+            raise in_words(error, self.path) from error
+        finally:
+            os.close(handle)
+
+
+def _locked(path: Path) -> int | None:
+    """A descriptor that holds the file alone; None where another holds it, or it is gone."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return handle
+    except BlockingIOError:
+        os.close(handle)
+        return None
+
+
+def _is_at(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,116 @@
+"""Shards on disk: plain WebDataset tars of original bytes, with a table of contents beside them.
+
+ROOT/train-000000.tar   <key>.jpg (bytes as found), <key>.json, <key>.mask.png; one split a shard
+ROOT/samples.parquet    one line a sample: SCHEMA
+ROOT/index.json         shards with counts and sha256, totals, what made them; written last, so its presence means "whole"
+ROOT/rejected.csv       path, reason
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dfd.shards.format import (
+    INDEX,
+    SCHEMA,
+    TABLE,
+)
+from dfd.shards.validate import check_index, check_lines, check_size
+from dfd.shards.writer import _TEMPLATE
+
+_TEMPLATE[148:156] = b" " * 8  # as which the checksum counts itself
+
+
+def read_index(root: Path) -> dict[str, Any]:
+    """index.json of finished shards.
+
+    Raises:
+        ValueError: `root` is missing, unfinished, or no shards; says which command helps.
+    """
+    if not root.is_dir():
+        raise ValueError(f"{root}: no such folder. `dfd prepare SOURCE --out {root}` makes it.")
+    try:
+        index = json.loads((root / INDEX).read_text())
+    except FileNotFoundError:
+        pass
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{root / INDEX} is not JSON ({error}). Run `dfd index {root}`.") from error
+    else:
+        try:
+            check_index(index)
+        except ValueError as error:
+            raise ValueError(f"{root / INDEX} is not as dfd writes it: {error}. Run `dfd index {root}`.") from error
+        return index
+    if (root / ".prepare").is_dir():
+        raise ValueError(
+            f"{root}: `dfd prepare` was stopped before the end. Run the same command again: it goes on from there."
+        )
+    if any(root.glob("*.tar")):
+        raise ValueError(f"{root}: tars without {INDEX}. `dfd index {root}` makes their table.")
+    raise ValueError(
+        f"{root}: no shards here (no {INDEX}, no .tar). `dfd prepare {root} --out FOLDER` makes shards of pictures."
+    )
+
+
+def made_by(root: Path) -> dict[str, Any]:
+    """What index.json says of who made the shards; nothing where there is none that can be read."""
+    try:
+        return json.loads((root / INDEX).read_text())["made_by"]
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def remake(root: Path) -> str:
+    """The command that makes the table of `root` once more."""
+    maker = made_by(root)
+    if maker.get("command") == "prepare":
+        return f"dfd prepare {maker['source']} --out {root} --overwrite"
+    if maker.get("command") == "match":
+        return f"dfd prepare {maker['source']} --out ANOTHER --match jpeg={maker['jpeg']},size={maker['size']}"
+    if maker.get("command") == "generate":
+        return f"dfd generate {maker['checkpoint']} --like {maker['like']} --seed {maker['seed']} --num NUM --out ANOTHER"
+    return f"dfd index {root}"
+
+
+def load_table(root: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """samples.parquet of finished shards, one line a sample, columns as in SCHEMA; all shards are there in their full size.
+
+    Args:
+        columns: the ones to read, shard, offset and length among them; None reads all.
+
+    Raises:
+        ValueError: what is wrong with `root`, and what to do.
+    """
+    root = Path(root)
+    index = read_index(root)
+    remedy = f"`{remake(root)}` makes it again."
+    if not (root / TABLE).is_file():
+        raise ValueError(f"{root}: {TABLE} is missing. {remedy}")
+    try:
+        check_size(root / TABLE, index)
+        known = pq.read_schema(root / TABLE).names
+        missing = [name for name in SCHEMA.names if name not in known]
+        table = None if missing else pq.read_table(root / TABLE, columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{root / TABLE} cannot be read ({error}). {remedy}") from error
+    except ValueError as error:
+        raise ValueError(f"{root / TABLE} is not as dfd writes it: {error}. {remedy}") from error
+    if missing:
+        raise ValueError(f"{root / TABLE} lacks the columns {', '.join(missing)}. {remedy}")
+    for shard in index["shards"]:
+        path = root / shard["name"]
+        size = path.stat().st_size if path.is_file() else None
+        if size != shard["bytes"]:
+            found = "is missing" if size is None else f"has {size} bytes"
+            raise ValueError(
+                f"{path} {found}, {INDEX} says {shard['bytes']}. Copy the folder again or prepare it with --overwrite."
+            )
+    try:
+        check_lines(table, index, SCHEMA)
+    except ValueError as error:
+        raise ValueError(f"{root / TABLE} is not as dfd writes it: {error}. {remedy}") from error
+    return table

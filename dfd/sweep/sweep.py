@@ -1,0 +1,112 @@
+"""The engine of `dfd sweep`: what it is asked for is checked, and a crew works until no trial is left or a signal ends it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dfd
+from dfd.durable import in_words, make_folder
+from dfd.sweep.lease import Worker
+from dfd.sweep.runner import Crew
+from dfd.sweep.schema import load_sweep
+from dfd.sweep.space import Sweep
+from dfd.sweep.study import WORKERS, Study
+
+
+def sweep(file: Path, total: int | None = None, folder: Path | None = None, slots: int = 1, seed: int | None = None) -> str:
+    """Runs trials of the sweep in `file` until the study in `folder` has `total` of them, and says what came of it.
+
+    Args:
+        total: of all workers together; by default run_cap, or all points of a grid.
+        folder: by default runs/<name of the file>.
+        slots: how many trials run at once here. Where CUDA has several devices they are shared out.
+        seed: see Study.
+
+    Raises:
+        ValueError: the file is at fault, the folder holds another study, or all trials failed.
+        OSError: the study's folder cannot be written.
+        SystemExit: after SIGTERM (143) or SIGINT (130). The trials that ran here were stopped and given back.
+    """
+    path = _find(file)
+    told = load_sweep(path)
+    total = _total(told, total)
+    if slots < 1:
+        raise ValueError(f"--workers {slots}: it takes at least 1.")
+    if seed is not None and seed < 0:
+        raise ValueError(f"--seed {seed}: it takes 0 or more.")
+    _check_optuna()
+    folder = (folder or Path("runs") / path.stem).absolute()
+    make_folder(folder)
+    try:
+        with Worker(folder / WORKERS) as worker, _signals() as heard:
+            crew = Crew(Study(folder, told, worker, seed), total, _devices(slots))
+            try:
+                crew.work(heard)
+                crew.leave()
+            finally:  # after an error, or a second Ctrl-C
+                crew.kill()
+    except OSError as error:
+        raise in_words(error, folder) from error
+    if heard:
+        raise SystemExit(128 + heard[0])
+    return crew.outcome()
+
+
+def _find(file: Path) -> Path:
+    """The YAML by path, or by name among those that dfd ships, with or without .yaml."""
+    package = Path(dfd.__file__).parent
+    shipped = package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
+    names = [file, file.with_name(f"{file.name}.yaml")] if file.name else []
+    for path in (*names, *(shipped / name for name in names)):
+        if path.is_file():
+            return path
+    known = ", ".join(sorted(f"sweep/{path.stem}" for path in (shipped / "sweep").glob("*.yaml")))
+    raise ValueError(f"there is no sweep {str(file)!r}, here or among dfd's own: {known}.")
+
+
+def _total(told: Sweep, total: int | None) -> int:
+    limits = [limit for limit in (told.points, told.cap if total is None else total) if limit is not None]
+    if not limits:
+        raise ValueError(f"how many trials? A {told.method} search has no end: give --trials N, or run_cap in the file.")
+    if min(limits) < 1:
+        raise ValueError(f"--trials {total}: it takes at least 1.")
+    return min(limits)
+
+
+def _check_optuna() -> None:
+    try:
+        import optuna  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ValueError("dfd sweep needs Optuna: pip install 'dfd[sweep]'. With W&B's server: wandb sweep FILE.") from error
+
+
+def _devices(slots: int) -> list[list[str] | None]:
+    """Each slot's share of the CUDA devices; None where there are none, or one slot has them all anyway."""
+    told = os.environ.get("CUDA_VISIBLE_DEVICES")
+    here = range(len(list(Path("/proc/driver/nvidia/gpus").glob("*")))) if told is None else told.split(",")
+    names = [str(name) for name in here if str(name)]
+    if slots == 1 or not names:
+        return [None] * slots
+    return [names[slot::slots] or [names[slot % len(names)]] for slot in range(slots)]
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """SIGTERM and SIGINT within the block, as a list that they are put into; a second Ctrl-C waits for nothing."""
+    heard: list[int] = []
+
+    def hear(number: int, frame: object) -> None:
+        if number == signal.SIGINT and heard:
+            raise KeyboardInterrupt
+        heard.append(number)
+
+    before = {number: signal.signal(number, hear) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield heard
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,169 @@
+"""Where a run lives: `runs/<config>/<id>`, made once by rank 0, found again by every other rank and by a requeue."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from shutil import rmtree
+from typing import Any, TextIO
+
+import yaml
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.loggers import WandbLogger
+
+from dfd.durable import PART, appearing
+from dfd.run_record import RECORD
+
+SHARED = "DFD_RUN_FOLDER"  # set by rank 0 for the processes that Lightning starts
+SUMMARY = "summary.yaml"  # written last: a folder that holds one is a finished run
+LOCK = ".lock"  # of the process that trains there
+FAULT = ".fault"  # the rank that makes it says what went wrong
+BEFORE_TRAINING = {"config.yaml", "wandb", FAULT, LOCK, RECORD}  # what a run writes before it has anything to show
+
+_HELD: list[TextIO] = []
+
+
+def run_id() -> tuple[str, bool]:
+    """A name for this run, and whether it is only the time, so that another run may have taken it.
+
+    A Slurm job's or torchrun's id is the same for all ranks and after a requeue. W&B's agent begins many runs within one job.
+    """
+    if "WANDB_SWEEP_ID" in os.environ and os.environ.get("WANDB_RUN_ID"):
+        return os.environ["WANDB_RUN_ID"], False
+    if "SLURM_JOB_ID" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive", None):
+        return os.environ["SLURM_JOB_ID"], False
+    shared = os.environ.get("TORCHELASTIC_RUN_ID")
+    if shared == "none":
+        raise ValueError("torchrun's ranks cannot agree on a run folder: give --run_folder DIR, or torchrun --rdzv-id NAME.")
+    return (shared, False) if shared else (datetime.now().strftime("%Y%m%d-%H%M%S"), True)
+
+
+def open_run_folder(wanted: Path, fresh: bool, rank: int) -> Path:
+    """Makes the folder on rank 0 and returns it; other ranks get the same one.
+
+    Args:
+        fresh: take a free name beside `wanted` if that one is taken.
+
+    Raises:
+        ValueError: the folder cannot be made, or holds a finished run.
+    """
+    if shared := os.environ.get(SHARED):
+        return Path(shared)
+    folder = wanted.absolute()
+    if rank > 0:
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for again in range(2, 1000):
+            with suppress(FileExistsError):
+                folder.mkdir(exist_ok=not fresh)
+                break
+            if not folder.is_dir():
+                raise NotADirectoryError(20, "a file of that name is in the way")
+            folder = wanted.absolute().with_name(f"{wanted.name}-{again}")
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(
+            f"cannot write the run folder {folder}: {error.strerror}. Give another with --run_folder DIR."
+        ) from error
+    if (folder / SUMMARY).exists():
+        last = os.path.relpath(folder / "checkpoints" / "last.ckpt")
+        raise ValueError(
+            f"{folder} holds a finished run. Give another folder with --run_folder DIR; to train on where it ended, add "
+            f"--ckpt_path {last} and more --trainer.max_epochs."
+        )
+    (folder / FAULT).unlink(missing_ok=True)
+    os.environ[SHARED] = str(folder)
+    return folder
+
+
+def hold(folder: Path) -> None:
+    """Keeps other fits out of a run folder until this process ends, in whatever way.
+
+    Raises:
+        ValueError: another one trains there; says which.
+    """
+    lock = open(folder / LOCK, "a+")  # noqa: SIM115  open is what holds the lock
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of this process alone: what it forks does not inherit it
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):  # a file system without locks
+            return
+        lock.seek(0)
+        with lock:
+            raise ValueError(
+                f"{folder}: another dfd fit ({lock.read() or 'unknown'}) trains there. Wait for it, or give another "
+                "--run_folder."
+            ) from error
+    lock.truncate(0)
+    print(f"pid {os.getpid()} on {socket.gethostname()}", file=lock, end="", flush=True)
+    _HELD.append(lock)
+
+
+class SaveConfig(SaveConfigCallback):
+    """The resolved config, in the run folder and once in W&B; without the folder itself, so that it can be run again."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        config = self.config.clone()
+        config.pop("run_folder", None)
+        path = os.path.join(trainer.default_root_dir, "config.yaml")
+        # nulls stay: what was switched off must not come back as a default
+        self.parser.save(config, path, skip_none=False, overwrite=True, multifile=False)
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_hyperparams(yaml.safe_load(Path(path).read_text()))
+
+
+def write_summary(folder: Path, facts: Mapping[str, Any]) -> str:
+    """Writes the stamp of a finished run, whole or not at all, and returns its text."""
+    text = yaml.safe_dump(dict(facts), sort_keys=False, allow_unicode=True, width=1000)
+    with appearing(folder / SUMMARY) as part:
+        part.write_text(text)
+    return text
+
+
+def first_to_fail(folder: Path, node: int) -> bool:
+    """True on one rank: what all of them run into, one of them says."""
+    try:
+        (folder / FAULT).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    except FileNotFoundError:  # rank 0 has failed and removed it, or it lies on another node's disk
+        return node > 0
+    except OSError:
+        return True
+    return True
+
+
+def discard(folder: Path, parents: Sequence[Path]) -> None:
+    """Removes a run folder that holds no more than a run writes before it trains, and those parents that are empty then.
+
+    Args:
+        parents: those that were made for it, the nearest first. An empty folder of the user's own is kept: he may be in it.
+    """
+    names = {path.relative_to(folder).parts[0].partition(PART)[0] for path in folder.rglob("*") if path.is_file()}
+    if names <= BEFORE_TRAINING:
+        for _ in range(5):  # another rank may be writing its last word into it
+            with suppress(OSError):
+                rmtree(folder)
+                break
+            time.sleep(0.1)
+        with suppress(OSError):
+            for parent in parents:
+                parent.rmdir()
+
+
+def safe_name(text: str) -> str:
+    """Letters, digits, dot, dash and underscore: what W&B takes as a run id."""
+    return re.sub(r"[^\w.-]+", "-", text)

@@ -1,9 +1,12 @@
-"""The strongest bare-torch recipe that we know for 140K, as a peer for `dfd fit`: no framework, no dfd beyond its import.
+"""The strongest bare-torch recipe that we know for 140K, as a peer for `dfd fit`: no framework, no dfd beyond
+its import.
 
-mobilenetv2_100 from ImageNet weights; native 128 px crops; half of the images are delivered (resized by .5-1, half of those
-back; blurred; JPEG 40-95) before the crop; AdamW, cosine, head started small; the epoch is chosen on valid by AUC.
+mobilenetv2_100 from ImageNet weights; native 128 px crops; half of the images are delivered (resized by .5-1,
+half of those back; blurred; JPEG 40-95) before the crop; AdamW, cosine, head started small; the epoch is
+chosen on valid by AUC.
 
-    python benchmarks/bare_loop.py --data real-vs-fake --weights mobilenetv2_100.fp16.safetensors --seed 0 --out bare0.pt
+    python benchmarks/bare_loop.py --data real-vs-fake --weights mobilenetv2_100.fp16.safetensors --seed 0
+    --out bare0.pt
 """
 
 import argparse
@@ -26,9 +29,13 @@ SIZE = 128
 
 def load(root: Path, split: str) -> tuple[list[np.ndarray], np.ndarray]:
     files = [
-        (file, label) for label, name in enumerate(("real", "fake")) for file in sorted((root / split / name).glob("*.jpg"))
+        (file, label)
+        for label, name in enumerate(("real", "fake"))
+        for file in sorted((root / split / name).glob("*.jpg"))
     ]
-    return [cv2.imread(str(file))[..., ::-1] for file, _ in files], np.array([label for _, label in files], np.float32)
+    return [cv2.imread(str(file))[..., ::-1] for file, _ in files], np.array(
+        [label for _, label in files], np.float32
+    )
 
 
 def deliver(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -44,7 +51,10 @@ def deliver(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     else:
         quality = int(rng.integers(40, 96))
         image = cv2.imdecode(
-            cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])[1], 1
+            cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, quality])[
+                1
+            ],
+            1,
         )[..., ::-1]
     return image
 
@@ -66,7 +76,10 @@ class Bare(torch.nn.Module):
     def __init__(self, weights: str | None):
         super().__init__()
         self.net = timm.create_model(
-            "mobilenetv2_100", pretrained=weights is not None, pretrained_cfg_overlay={"file": weights}, num_classes=1
+            "mobilenetv2_100",
+            pretrained=weights is not None,
+            pretrained_cfg_overlay={"file": weights},
+            num_classes=1,
         )
         torch.nn.init.normal_(self.net.classifier.weight, std=0.01)
         torch.nn.init.zeros_(self.net.classifier.bias)
@@ -79,12 +92,15 @@ class Bare(torch.nn.Module):
 
 
 @torch.no_grad()
-def judge(net: Bare, images: list[np.ndarray]) -> np.ndarray:
+def eval_crops(net: Bare, images: list[np.ndarray]) -> np.ndarray:
     """Logits (N,), each the mean of five native crops."""
     net.eval()
     return np.concatenate(
         [
-            net([crop for image in images[at : at + 12] for crop in five_crops(image)]).view(-1, 5).mean(1).numpy()
+            net([crop for image in images[at : at + 12] for crop in five_crops(image)])
+            .view(-1, 5)
+            .mean(1)
+            .numpy()
             for at in range(0, len(images), 12)
         ]
     )
@@ -100,7 +116,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     libc = ctypes.CDLL(None)
-    libc.mallopt(-4, 0), libc.mallopt(-1, 2**31 - 1), libc.mallopt(-2, 2**28)  # page faults are dear on small virtual machines
+    (
+        libc.mallopt(-4, 0),
+        libc.mallopt(-1, 2**31 - 1),
+        libc.mallopt(-2, 2**28),
+    )  # page faults are dear on small virtual machines
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(0)
     torch.manual_seed(args.seed)
@@ -125,10 +145,13 @@ def main() -> None:
             optimizer.step()
             optimizer.zero_grad()
             schedule.step()
-        auc = roc_auc_score(val_labels, judge(net, val_images))
+        auc = roc_auc_score(val_labels, eval_crops(net, val_images))
         if auc > best:
             best = auc
-            torch.save({"state_dict": net.state_dict(), "epoch": epoch, "val_auroc": auc, "seed": args.seed}, args.out)
+            torch.save(
+                {"state_dict": net.state_dict(), "epoch": epoch, "val_auroc": auc, "seed": args.seed},
+                args.out,
+            )
         took = f"{time.time() - start:.0f} s, of CPU {time.process_time():.0f} s"
         print(f"epoch {epoch} loss {loss.item():.3f} val/auroc {auc:.4f} best {best:.4f} {took}", flush=True)
 

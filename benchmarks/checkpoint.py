@@ -1,9 +1,10 @@
 """What it costs to save a checkpoint that survives: `DurableCheckpointIO` over torch.save alone.
 
-The checkpoint is that of a dual stream of mobilenetv2_100 and SmallCNN with AdamW's state, as `dfd fit` saves it (30 MB). The
-sides take turns, in one process, and write over their own file in one folder. Bare torch.save leaves the data to the system's
-memory; beside it stands torch.save with the fsync that any promise about power failures needs, and Lightning's own writer.
-CPU time counts where other programs crowd the cores or the disk.
+The checkpoint is that of a dual stream of mobilenetv2_100 and SmallCNN with AdamW's state, as `dfd fit` saves
+it (30 MB). The sides take turns, in one process, and write over their own file in one folder. Bare torch.save
+leaves the data to the system's memory; beside it stands torch.save with the fsync that any promise about
+power failures needs, and Lightning's own writer. CPU time counts where other programs crowd the cores or the
+disk.
 
     python benchmarks/checkpoint.py --folder /scratch
 """
@@ -52,7 +53,9 @@ def timed(save: Callable[[dict, Path], None], checkpoint: dict, path: Path) -> t
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--folder", type=Path, default=Path.cwd(), help="on the disk that is asked about")
     parser.add_argument("--rounds", type=int, default=15)
     args = parser.parse_args()

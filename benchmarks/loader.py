@@ -1,8 +1,10 @@
-"""Images/s of the training loader beside bare decoding, webdataset's pipeline and an ImageFolder, on the same pictures.
+"""Images/s of the training loader beside bare decoding, webdataset's pipeline and an ImageFolder, on the same
+pictures.
 
-All four decode and cut one random crop, without augmentation, in as many processes, and take turns, so that whatever else the
-machine does hits all of them. Everything was read before, so the disk takes no part. Bare decoding takes bytes that it holds in
-memory and drops the crops: no batches, no hand-over, the most that these processes could do.
+All four decode and cut one random crop, without augmentation, in as many processes, and take turns, so that
+whatever else the machine does hits all of them. Everything was read before, so the disk takes no part. Bare
+decoding takes bytes that it holds in memory and drops the crops: no batches, no hand-over, the most that
+these processes could do.
 
     python benchmarks/loader.py shards/140k
     python benchmarks/loader.py                # the toy set
@@ -39,14 +41,18 @@ TARGETS = {"bare decoding": 0.9, "webdataset": 1.2, "ImageFolder": 1.5}
 
 
 class Bare:
-    """Decoding and cropping alone, in `processes` of their own, each with a share of the pictures in its memory."""
+    """Decoding and cropping alone, in `processes` of their own, each with a share of the pictures in its
+    memory.
+    """
 
     def __init__(self, pictures: list[bytes], view: View, processes: int):
         context = get_context("fork")
         self.pipes = []
         for share in range(processes):
             ours, theirs = context.Pipe()
-            context.Process(target=self._work, args=(theirs, pictures[share::processes], view), daemon=True).start()
+            context.Process(
+                target=self._work, args=(theirs, pictures[share::processes], view), daemon=True
+            ).start()
             self.pipes.append(ours)
 
     def warm_up(self) -> None:
@@ -74,7 +80,9 @@ class Bare:
 
 
 class Batches:
-    """A loader, epoch after epoch; the `ready` batches that it may hold before the clock starts are taken off first."""
+    """A loader, epoch after epoch; the `ready` batches that it may hold before the clock starts are taken off
+    first.
+    """
 
     def __init__(self, loader: DataLoader, ready: int):
         self.sizes, self.ready = self._sizes(loader), ready
@@ -98,13 +106,17 @@ class Batches:
 
 
 def webdatasets_own(shards: list[Path], view: View, batch_size: int, workers: int) -> DataLoader:
-    """Samples through a buffer of 1000; shards drawn at random for ever, so that two workers have work on one shard."""
+    """Samples through a buffer of 1000; shards drawn at random for ever, so that two workers have work on one
+    shard.
+    """
     rng = np.random.default_rng(0)
 
     def cut(sample: dict) -> tuple[torch.Tensor, int]:
         name = next(name for name in sample if not name.startswith("__") and name not in ("json", "mask.png"))
         crop = view.train(decode(sample[name]), rng)
-        return torch.from_numpy(crop), json.loads(sample["json"])["label"]  # batches of arrays would be pickled
+        return torch.from_numpy(crop), json.loads(sample["json"])[
+            "label"
+        ]  # batches of arrays would be pickled
 
     stream = webdataset.WebDataset([str(shard) for shard in shards], resampled=True, shardshuffle=False)
     stream = stream.shuffle(1000).map(cut).batched(batch_size)
@@ -115,19 +127,25 @@ def image_folder(folder: Path, view: View, batch_size: int, workers: int) -> Dat
     """torchvision's: Pillow opens, converts and crops; uint8, as ours."""
     crop = Compose([RandomCrop(view.size, pad_if_needed=True, padding_mode="reflect"), PILToTensor()])
     files = ImageFolder(str(folder), crop)
-    return DataLoader(files, batch_size, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=True)
+    return DataLoader(
+        files, batch_size, shuffle=True, drop_last=True, num_workers=workers, persistent_workers=True
+    )
 
 
 def cpu_seconds() -> float:
     """Of this process and its children, who sleep while it is another's turn."""
     mine = os.getpid()
     children = Path(f"/proc/{mine}/task/{mine}/children").read_text().split()
-    stats = [Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split() for process in (mine, *children)]
+    stats = [
+        Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split() for process in (mine, *children)
+    ]
     return sum(int(stat[11]) + int(stat[12]) for stat in stats) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("root", nargs="?", help="prepared shards; the toy set without")
     parser.add_argument("--workers", type=int, default=2, help="processes of each, 1 or more")
     parser.add_argument("--batch_size", type=int, default=32)
@@ -179,7 +197,9 @@ def main() -> None:
             "" if target is None else f"{target} {'met' if ratio >= target else 'MISSED'}",
         )
     where = args.root or "the toy set"
-    Console(width=120).print(f"{where}: {len(rows)} pictures, {args.workers} workers, median of {args.rounds} rounds", page)
+    Console(width=120).print(
+        f"{where}: {len(rows)} pictures, {args.workers} workers, median of {args.rounds} rounds", page
+    )
 
 
 if __name__ == "__main__":

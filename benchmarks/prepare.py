@@ -1,10 +1,12 @@
-"""Images/s of `dfd prepare` and `dfd audit` on 256 px JPEGs, how they grow with the number of files, and what memory they take.
+"""Images/s of `dfd prepare` and `dfd audit` on 256 px JPEGs, how they grow with the number of files, and what
+memory they take.
 
-The yardstick is a copy of the same files with their SHA-256, in as many processes. Every figure is of a whole command in a
-process of its own, start included, on files that were read before; rounds take turns. CPU seconds and memory are those of all
-its processes together: where others share the cores, seconds say little and CPU seconds more. Memory is the highest of ten
-readings a second, a page that several processes share counted once. Linux only. The JPEGs are crops, turned and encoded anew,
-of pictures in --pictures, or of the toy set.
+The yardstick is a copy of the same files with their SHA-256, in as many processes. Every figure is of a whole
+command in a process of its own, start included, on files that were read before; rounds take turns. CPU
+seconds and memory are those of all its processes together: where others share the cores, seconds say little
+and CPU seconds more. Memory is the highest of ten readings a second, a page that several processes share
+counted once. Linux only. The JPEGs are crops, turned and encoded anew, of pictures in --pictures, or of the
+toy set.
 
     python benchmarks/prepare.py
     python benchmarks/prepare.py --pictures real_vs_fake/real-vs-fake --counts 2500 10000
@@ -51,7 +53,9 @@ def draw(task: tuple[Path, list[Path], int, int]) -> None:
         rng = np.random.default_rng(number)
         image = cv2.imread(str(sources[rng.integers(len(sources))]))
         side = min(image.shape[:2])
-        turn = cv2.getRotationMatrix2D((side / 2, side / 2), rng.uniform(-40, 40), rng.uniform(1.3, 2) * 256 / side)
+        turn = cv2.getRotationMatrix2D(
+            (side / 2, side / 2), rng.uniform(-40, 40), rng.uniform(1.3, 2) * 256 / side
+        )
         turn[:, 2] += 128 - side / 2 + rng.uniform(-30, 30, 2)
         turned = cv2.warpAffine(image, turn, (256, 256), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
         path = folder / ("fake" if number % 4 > 1 else "real") / f"{number:06d}.jpg"
@@ -116,13 +120,19 @@ def proportional(process: Path) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=Path, help="folder with JPEGs to cut the files from; the toy set without")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--pictures", type=Path, help="folder with JPEGs to cut the files from; the toy set without"
+    )
     parser.add_argument("--counts", type=int, nargs="+", default=[2500, 10000])
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--audit", action="store_true", help="time dfd audit, and prepare only once for it")
-    parser.add_argument("--copy", nargs=3, help=argparse.SUPPRESS)  # source, out, processes: the yardstick itself
+    parser.add_argument(
+        "--copy", nargs=3, help=argparse.SUPPRESS
+    )  # source, out, processes: the yardstick itself
     args = parser.parse_args()
     if args.copy:
         copy_all(Path(args.copy[0]), Path(args.copy[1]), int(args.copy[2]))
@@ -146,7 +156,15 @@ def main() -> None:
                 for processes in args.processes:
                     case, workers = (count, processes), f"--workers={processes}"
                     if args.audit:
-                        command = ["-m", "dfd.cli", "audit", str(shards), "--out", str(root / "page"), workers]
+                        command = [
+                            "-m",
+                            "dfd.cli",
+                            "audit",
+                            str(shards),
+                            "--out",
+                            str(root / "page"),
+                            workers,
+                        ]
                         audited.setdefault(case, []).append(timed(command))
                         continue
                     copying = [__file__, "--copy", str(source), str(root / "copy"), str(processes)]
@@ -166,8 +184,18 @@ def main() -> None:
             console.print(line)
 
 
-def prepare_page(copies: dict[tuple[int, int], list[Run]], prepared: dict[tuple[int, int], list[Run]]) -> Table:
-    page = Table("images", "processes", "copy + sha256, images/s", "prepare, images/s", "ratio (low-high)", "in CPU", "MB")
+def prepare_page(
+    copies: dict[tuple[int, int], list[Run]], prepared: dict[tuple[int, int], list[Run]]
+) -> Table:
+    page = Table(
+        "images",
+        "processes",
+        "copy + sha256, images/s",
+        "prepare, images/s",
+        "ratio (low-high)",
+        "in CPU",
+        "MB",
+    )
     for (count, processes), runs in prepared.items():
         pairs = list(zip(copies[count, processes], runs, strict=True))
         ratios = [theirs.seconds / ours.seconds for theirs, ours in pairs]
@@ -184,18 +212,26 @@ def audit_page(audited: dict[tuple[int, int], list[Run]]) -> Table:
     page = Table("images", "processes", "audit, seconds", "images/s", "CPU seconds", "MB")
     for (count, processes), runs in audited.items():
         seconds = median(runs, "seconds")
-        facts = f"{seconds:.1f}", f"{count / seconds:.0f}", f"{median(runs, 'cpu'):.1f}", f"{median(runs, 'memory'):.0f}"
+        facts = (
+            f"{seconds:.1f}",
+            f"{count / seconds:.0f}",
+            f"{median(runs, 'cpu'):.1f}",
+            f"{median(runs, 'memory'):.0f}",
+        )
         page.add_row(f"{count}", f"{processes}", *facts)
     return page
 
 
-def further(copies: dict[tuple[int, int], list[Run]], prepared: dict[tuple[int, int], list[Run]]) -> Iterator[str]:
+def further(
+    copies: dict[tuple[int, int], list[Run]], prepared: dict[tuple[int, int], list[Run]]
+) -> Iterator[str]:
     """What an image more costs: of a large set, nearly everything."""
     counts = sorted({count for count, _ in prepared})
     for processes in sorted({processes for _, processes in prepared}) if len(counts) > 1 else ():
         few, many = (counts[0], processes), (counts[-1], processes)
         theirs, ours = (
-            1000 * (median(runs[many], "cpu") - median(runs[few], "cpu")) / (many[0] - few[0]) for runs in (copies, prepared)
+            1000 * (median(runs[many], "cpu") - median(runs[few], "cpu")) / (many[0] - few[0])
+            for runs in (copies, prepared)
         )
         yield f"CPU of a further image, {processes} processes: {ours:.3f} ms; copied {theirs:.3f} ms; ratio {theirs / ours:.2f}"
 

@@ -1,10 +1,13 @@
-"""Detectors side by side on one split of prepared shards, clean and after the same deliveries, with paired intervals.
+"""Detectors side by side on one split of prepared shards, clean and after the same deliveries, with paired
+intervals.
 
-Each side of the comparison is a name and its seeds: checkpoints of `dfd fit` (.ckpt) or of `bare_loop.py` (.pt). Every side
-sees the same pixels, cut as its checkpoint says, or as its name does: name@256x1 is judged on one crop of 256 px.
+Each side of the comparison is a name and its seeds: checkpoints of `dfd fit` (.ckpt) or of `bare_loop.py`
+(.pt). Every side sees the same pixels, cut as its checkpoint says, or as its name does: name@256x1 is judged
+on one crop of 256 px.
 
-    python benchmarks/real_faces.py shards/140k --split test --side dual=a.ckpt,b.ckpt --side bare=bare0.pt,bare1.pt
-    python benchmarks/real_faces.py shards/140k --split val --side five@128x5=a.ckpt --side whole@256x1=a.ckpt
+    python benchmarks/real_faces.py shards/140k --split test --side dual=a.ckpt,b.ckpt --side
+    bare=bare0.pt,bare1.pt python benchmarks/real_faces.py shards/140k --split val --side five@128x5=a.ckpt
+    --side whole@256x1=a.ckpt
 """
 
 import argparse
@@ -17,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dfd.augment import Corruption
-from dfd.batch import Verdicts
+from dfd.batch import Predictions
 from dfd.data import ShardDataModule, View
 from dfd.malloc import keep_pages
 from dfd.metrics import detection_metrics, interval, paired
@@ -33,14 +36,25 @@ CONDITIONS = {
 
 
 def load(path: str, cut: str) -> tuple[torch.nn.Module, View, float, float]:
-    """Net, view, temperature and threshold of a checkpoint of either kind; a `cut` such as "256x1" replaces its own."""
+    """Net, view, temperature and threshold of a checkpoint of either kind; a `cut` such as "256x1" replaces
+    its own.
+    """
     if path.endswith(".ckpt"):
         net, facts = load_net(path)
-        view, temperature, threshold = View(**facts["view"]), facts["temperature"], facts["thresholds"]["balanced"]
+        view, temperature, threshold = (
+            View(**facts["view"]),
+            facts["temperature"],
+            facts["thresholds"]["balanced"],
+        )
     else:
         bare = bare_loop.Bare(None)
         bare.load_state_dict(torch.load(path, weights_only=True)["state_dict"])
-        net, view, temperature, threshold = _Images(bare.eval()), View(size=bare_loop.SIZE, crops=5, longest=256), 1.0, 0.0
+        net, view, temperature, threshold = (
+            _Images(bare.eval()),
+            View(size=bare_loop.SIZE, crops=5, longest=256),
+            1.0,
+            0.0,
+        )
     if cut:
         size, crops = map(int, cut.split("x"))
         view = replace(view, size=size, crops=crops)
@@ -59,9 +73,13 @@ class _Images(torch.nn.Module):
 
 
 @torch.inference_mode()
-def judge(nets: list[torch.nn.Module], view: View, root: str, split: str, condition: tuple | None) -> list[Verdicts]:
+def eval_crops(
+    nets: list[torch.nn.Module], view: View, root: str, split: str, condition: tuple | None
+) -> list[Predictions]:
     """One verdict table a net, from pixels read once."""
-    data = ShardDataModule(root, view=view, corruption=Corruption(*condition) if condition else None, num_workers=0)
+    data = ShardDataModule(
+        root, view=view, corruption=Corruption(*condition) if condition else None, num_workers=0
+    )
     data.setup({"val": "validate", "test": "test"}[split])
     rows, logits, labels = [], [[] for _ in nets], []
     for batch in data.val_dataloader() if split == "val" else data.test_dataloader():
@@ -73,7 +91,10 @@ def judge(nets: list[torch.nn.Module], view: View, root: str, split: str, condit
     row, label = np.concatenate(rows), np.concatenate(labels)
     data.check_ledger(split, row)
     facts = data.describe(row)
-    return [Verdicts(row, np.concatenate(logit), label, facts["source"], facts["method"], facts["group"]) for logit in logits]
+    return [
+        Predictions(row, np.concatenate(logit), label, facts["source"], facts["method"], facts["group"])
+        for logit in logits
+    ]
 
 
 def main() -> None:
@@ -94,26 +115,38 @@ def main() -> None:
         for name, paths in (side.split("=", 1) for side in args.side)
     }
     views = {net[1] for nets in sides.values() for net in nets}
-    tables: dict[str, dict[str, list[Verdicts]]] = {name: {} for name in sides}
+    tables: dict[str, dict[str, list[Predictions]]] = {name: {} for name in sides}
     for condition in args.conditions.split(","):
         for view in views:
-            chosen = [(name, net) for name, nets in sides.items() for net, its_view, *_ in nets if its_view == view]
-            judged = judge([net for _, net in chosen], view, args.root, args.split, CONDITIONS[condition])
-            for (name, _), verdicts in zip(chosen, judged, strict=True):
-                tables[name].setdefault(condition, []).append(verdicts)
+            chosen = [
+                (name, net) for name, nets in sides.items() for net, its_view, *_ in nets if its_view == view
+            ]
+            judged = eval_crops(
+                [net for _, net in chosen], view, args.root, args.split, CONDITIONS[condition]
+            )
+            for (name, _), predictions in zip(chosen, judged, strict=True):
+                tables[name].setdefault(condition, []).append(predictions)
 
     console = Console(width=160)
     some = next(iter(next(iter(tables.values())).values()))[0]
-    console.print(f"{args.root}, {args.split}: {len(some)} images, {len(set(some.group))} groups; means over the seeds")
+    console.print(
+        f"{args.root}, {args.split}: {len(some)} images, {len(set(some.group))} groups; means over the seeds"
+    )
     figures = Table("AUROC [95% interval]", "seeds", *args.conditions.split(","))
     certainty = Table("accuracy / ECE", "seeds", *args.conditions.split(","))
     for name, by_condition in tables.items():
         ranks, sure = [], []
         for seeds in by_condition.values():
             low, high = np.mean([interval(seed) for seed in seeds], axis=0)
-            ranks.append(f"{np.mean([detection_metrics(seed)['auroc'] for seed in seeds]):.4f} [{low:.3f}, {high:.3f}]")
-            found = [detection_metrics(seed, net[2], net[3]) for seed, net in zip(seeds, sides[name], strict=True)]
-            sure.append(" / ".join(f"{np.mean([metrics[key] for metrics in found]):.3f}" for key in ("acc", "ece")))
+            ranks.append(
+                f"{np.mean([detection_metrics(seed)['auroc'] for seed in seeds]):.4f} [{low:.3f}, {high:.3f}]"
+            )
+            found = [
+                detection_metrics(seed, net[2], net[3]) for seed, net in zip(seeds, sides[name], strict=True)
+            ]
+            sure.append(
+                " / ".join(f"{np.mean([metrics[key] for metrics in found]):.3f}" for key in ("acc", "ece"))
+            )
         figures.add_row(name, str(len(sides[name])), *ranks)
         certainty.add_row(name, str(len(sides[name])), *sure)
     console.print(figures, certainty)
@@ -122,7 +155,8 @@ def main() -> None:
         for condition in tables[first]:
             gap = paired(tables[first][condition], tables[other][condition])
             console.print(
-                f"{first} - {other}, {condition}: {gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}], p = {gap.p:.3f}"
+                f"{first} - {other}, {condition}: {gap.value:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}], p = "
+                f"{gap.p:.3f}"
             )
 
 

@@ -1,9 +1,11 @@
-"""Images/s from shards behind a web server beside the same shards on this disk, and what memory and disk that takes.
+"""Images/s from shards behind a web server beside the same shards on this disk, and what memory and disk that
+takes.
 
-Three loaders with the same order take turns, so that whatever else the machine does hits all: local shards; remote ones that
-all lie in the cache after the first epoch (warm); remote ones in the least cache that windows of this size may have, where each
-shard is fetched anew each epoch (passing). The root's training pictures are put into small shards first, so that there are
-windows to pass. The server is a process on this machine and takes its share of it; a network it is not.
+Three loaders with the same order take turns, so that whatever else the machine does hits all: local shards;
+remote ones that all lie in the cache after the first epoch (warm); remote ones in the least cache that
+windows of this size may have, where each shard is fetched anew each epoch (passing). The root's training
+pictures are put into small shards first, so that there are windows to pass. The server is a process on this
+machine and takes its share of it; a network it is not.
 
     python benchmarks/remote.py shards/140k
     python benchmarks/remote.py                 # the toy set
@@ -57,7 +59,9 @@ class Batches:
 
 
 class Watch(threading.Thread):
-    """The most bytes that a folder held, and the most memory of this process and its children (each page by its share)."""
+    """The most bytes that a folder held, and the most memory of this process and its children (each page by
+    its share).
+    """
 
     def __init__(self, folder: Path):
         super().__init__(daemon=True)
@@ -94,20 +98,24 @@ def recut(root: Path, out: Path, images: int) -> None:
     """The training pictures of `root` in shards of so many, and as many of val as one loader needs."""
     samples.SHARD_IMAGES = images
 
-    def recut_samples() -> Iterator[samples.Made]:
+    def recut_samples() -> Iterator[samples.NewSample]:
         contents = table.load_table(root)
-        for line in contents.select(["key", "shard", "offset", "length", "label", "split", "source"]).to_pylist():
+        for line in contents.select(
+            ["key", "shard", "offset", "length", "label", "split", "source"]
+        ).to_pylist():
             if line["split"] != "test":
                 with open(root / line["shard"], "rb") as file:
                     file.seek(line["offset"])
                     data = file.read(line["length"])
-                yield samples.Made(line["key"], data, line["label"], line["split"], line["source"])
+                yield samples.NewSample(line["key"], data, line["label"], line["split"], line["source"])
 
     samples.write_samples(recut_samples(), out, {"command": "benchmarks/remote.py", "source": str(root)})
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("root", nargs="?", help="prepared shards; the toy set without")
     parser.add_argument("--images", type=int, default=100, help="of a shard")
     parser.add_argument("--window", type=int, default=4, help="shards")
@@ -120,7 +128,17 @@ def main() -> None:
     with TemporaryDirectory() as scratch:
         root = Path(scratch) / "shards"
         recut(Path(args.root) if args.root else make_toy(toy_root()), root, args.images)
-        command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", str(root)]
+        command = [
+            sys.executable,
+            "-u",
+            "-m",
+            "http.server",
+            "0",
+            "--bind",
+            "127.0.0.1",
+            "--directory",
+            str(root),
+        ]
         server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         try:
             port = server.stdout.readline().split(" port ")[1].split()[0]
@@ -132,7 +150,12 @@ def main() -> None:
 
 def measure(root: Path, url: str, scratch: Path, args: argparse.Namespace) -> None:
     view = View(size=128, longest=None)
-    options = {"view": view, "batch_size": args.batch_size, "num_workers": args.workers, "window": args.window}
+    options = {
+        "view": view,
+        "batch_size": args.batch_size,
+        "num_workers": args.workers,
+        "window": args.window,
+    }
     sizes = [path.stat().st_size for path in root.glob("*.tar")]
     caches = {
         "warm": Cache(str(scratch / "warm"), sum(sizes) / 1e9),
@@ -160,7 +183,8 @@ def measure(root: Path, url: str, scratch: Path, args: argparse.Namespace) -> No
             facts += [f"{watches[name].disk / 1e6:.1f}", f"{caches[name].limit / 1e6:.1f}"]
         page.add_row(name, *facts)
     Console(width=120).print(
-        f"{len(sizes)} shards, {sum(sizes) / 1e6:.0f} MB; windows of {args.window}, {args.workers} workers a loader, "
+        f"{len(sizes)} shards, {sum(sizes) / 1e6:.0f} MB; windows of {args.window}, {args.workers} workers a "
+        "loader, "
         f"median of {args.rounds} rounds",
         page,
         f"memory of all three loaders' processes together: at most {watches['warm'].memory / 1e6:.0f} MB",

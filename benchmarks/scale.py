@@ -1,15 +1,17 @@
-"""How training grows: images/s with a second process, and what the number of samples does to start-up, memory and order.
+"""How training grows: images/s with a second process, and what the number of samples does to start-up, memory
+and order.
 
-Images/s: `dfd fit` of mobilenetv2_100 on 96 px of the toy set, one process and two, one thread each, with the same global
-batch, by turns; timed from the fifth step to the last. Where other programs crowd the cores two processes get more of them than
-one does, so that the ratio says nothing: believe the CPU time an image then.
+Images/s: `dfd fit` of mobilenetv2_100 on 96 px of the toy set, one process and two, one thread each, with the
+same global batch, by turns; timed from the fifth step to the last. Where other programs crowd the cores two
+processes get more of them than one does, so that the ratio says nothing: believe the CPU time an image then.
 
-Samples: a made-up table in the columns of `dfd prepare`, its shards empty files of the right size. Each measurement is a
-process of its own, as every rank is one, and memory is the most that it held over what imports take. "set up" is what the
-data module does before an epoch, "fingerprints" what `dfd fit` remembers the training pictures by, "order" one epoch's.
-"columns" and "order" make the columns that stay with a rank in memory, so that they reach further than a table on disk.
-What would take more than half of the free memory, or more than the seconds that are left, is not measured: the last line that
-was, times the samples, marked "about".
+Samples: a made-up table in the columns of `dfd prepare`, its shards empty files of the right size. Each
+measurement is a process of its own, as every rank is one, and memory is the most that it held over what
+imports take. "set up" is what the data module does before an epoch, "fingerprints" what `dfd fit` remembers
+the training pictures by, "order" one epoch's. "columns" and "order" make the columns that stay with a rank in
+memory, so that they reach further than a table on disk. What would take more than half of the free memory, or
+more than the seconds that are left, is not measured: the last line that was, times the samples, marked
+"about".
 
     python benchmarks/scale.py
     python benchmarks/scale.py --rounds 0           # samples alone
@@ -34,15 +36,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+# isort: skip  after dfd, which lets torchvision load beside CPU torch
+from lightning.pytorch import LightningModule, Trainer
 from rich.console import Console
 from rich.table import Table
 from step import SKIP, Clock
 
 from dfd.data import ShardDataModule, View
 from dfd.data.stream import Contents, epoch_order
-from dfd.shards.format import INDEX, SCHEMA, TABLE
-
-from lightning.pytorch import LightningModule, Trainer  # isort: skip  after dfd, which lets torchvision load beside CPU torch
+from dfd.shards.format import INDEX, SAMPLES_FILE, SCHEMA
 
 BYTES, PER_SHARD = 30_000, 2_000  # of a picture; pictures in a shard
 CHUNK = 1_000_000  # samples of a table that are made at once
@@ -61,16 +64,24 @@ def write_table(root: Path, num: int) -> None:
         with (root / shard["name"]).open("wb") as file:
             file.truncate(shard["bytes"])  # takes no room on the disk
     rng = np.random.default_rng(0)
-    with pq.ParquetWriter(root / TABLE, SCHEMA) as writer:
+    with pq.ParquetWriter(root / SAMPLES_FILE, SCHEMA) as writer:
         for start in range(0, num, CHUNK):
-            writer.write_table(_rows(rng, np.arange(start, min(start + CHUNK, num)), [shard["name"] for shard in shards]))
+            writer.write_table(
+                _rows(rng, np.arange(start, min(start + CHUNK, num)), [shard["name"] for shard in shards])
+            )
     (root / INDEX).write_text(json.dumps({"shards": shards}))
 
 
 def _rows(rng: np.random.Generator, row: np.ndarray, shards: list[str]) -> pa.Table:
     count = len(row)
     digest = np.frombuffer(rng.bytes(32 * count).hex().encode(), np.uint8).reshape(count, 64)
-    words = {"split": ["train", "val"], "source": ["made-up"], "method": ["", "swap"], "format": ["JPEG"], "shard": shards}
+    words = {
+        "split": ["train", "val"],
+        "source": ["made-up"],
+        "method": ["", "swap"],
+        "format": ["JPEG"],
+        "shard": shards,
+    }
     picks = {"split": row % 51 == 0, "method": row % 2, "shard": row // PER_SHARD}
     numbers = {
         "offset": row % PER_SHARD * BYTES,
@@ -84,23 +95,31 @@ def _rows(rng: np.random.Generator, row: np.ndarray, shards: list[str]) -> pa.Ta
     columns = []
     for field in SCHEMA:
         if field.name in words:
-            index = pa.array(np.broadcast_to(picks.get(field.name, 0), count).astype(np.int64)).cast(field.type.index_type)
+            index = pa.array(np.broadcast_to(picks.get(field.name, 0), count).astype(np.int64)).cast(
+                field.type.index_type
+            )
             columns.append(pa.DictionaryArray.from_arrays(index, words[field.name]))
         elif field.name in widths:
             columns.append(_texts(digest[:, : widths[field.name]], field.type))
         elif pa.types.is_list(field.type):
             columns.append(
-                pa.ListArray.from_arrays(pa.array(np.zeros(count + 1, np.int32)), pa.array([], field.type.value_type))
+                pa.ListArray.from_arrays(
+                    pa.array(np.zeros(count + 1, np.int32)), pa.array([], field.type.value_type)
+                )
             )
         else:
-            columns.append(pa.array(np.broadcast_to(numbers.get(field.name, 0), count).astype(np.int64)).cast(field.type))
+            columns.append(
+                pa.array(np.broadcast_to(numbers.get(field.name, 0), count).astype(np.int64)).cast(field.type)
+            )
     return pa.table(columns, schema=SCHEMA)
 
 
 def _texts(characters: np.ndarray, kind: pa.DataType) -> pa.Array:
     count, width = characters.shape
     offsets = np.arange(0, (count + 1) * width, width, dtype=np.int32)
-    return pa.Array.from_buffers(kind, count, [None, pa.py_buffer(offsets), pa.py_buffer(characters.tobytes())])
+    return pa.Array.from_buffers(
+        kind, count, [None, pa.py_buffer(offsets), pa.py_buffer(characters.tobytes())]
+    )
 
 
 def from_table(root: Path, num: int) -> dict[str, list[float]]:
@@ -126,7 +145,11 @@ def from_columns(num: int) -> dict[str, list[float]]:
         root=np.zeros(num, np.int16),
     )
     for epoch in range(3):
-        _timed(seconds, "order", lambda epoch=epoch: epoch_order(row, contents.shard, contents.root, [1.0], 0, epoch))
+        _timed(
+            seconds,
+            "order",
+            lambda epoch=epoch: epoch_order(row, contents.shard, contents.root, [1.0], 0, epoch),
+        )
     return seconds
 
 
@@ -137,7 +160,9 @@ def _timed(seconds: dict[str, list[float]], name: str, work: Callable[[], object
 
 
 def memory(name: str, file: str = "/proc/self/status") -> int:
-    """Bytes, by Linux's name: VmRSS is what this process holds, VmHWM the most that it held, MemAvailable what others leave."""
+    """Bytes, by Linux's name: VmRSS is what this process holds, VmHWM the most that it held, MemAvailable
+    what others leave.
+    """
     return 1024 * int(re.search(rf"{name}:\s+(\d+)", Path(file).read_text())[1])
 
 
@@ -161,7 +186,8 @@ def apart(work: Callable[..., Any], *args: Any) -> tuple[Any, int]:
         return ours.recv()
     except EOFError:
         raise RuntimeError(
-            f"{getattr(work, 'func', work).__name__} of {args[-1]:.0e} samples was killed: it needs more memory than there is."
+            f"{getattr(work, 'func', work).__name__} of {args[-1]:.0e} samples was killed: it needs more "
+            "memory than there is."
         ) from None
     finally:
         process.join()
@@ -171,13 +197,23 @@ def grown(samples: list[int], limit: float) -> Table:
     """Lines of what was measured for each number of samples, in at most about `limit` seconds."""
     page = Table("samples", "", "seconds", "lowest-highest", "MB of a rank", "bytes a sample")
     with TemporaryDirectory() as folder:
-        _grown(page, samples, limit / 2, lambda num: apart(write_table, Path(folder), num), partial(from_table, Path(folder)))
+        _grown(
+            page,
+            samples,
+            limit / 2,
+            lambda num: apart(write_table, Path(folder), num),
+            partial(from_table, Path(folder)),
+        )
     _grown(page, samples, limit / 2, lambda num: None, from_columns)
     return page
 
 
 def _grown(
-    page: Table, samples: list[int], limit: float, prepare: Callable[[int], Any], work: Callable[[int], dict[str, list[float]]]
+    page: Table,
+    samples: list[int],
+    limit: float,
+    prepare: Callable[[int], Any],
+    work: Callable[[int], dict[str, list[float]]],
 ) -> None:
     end, last, held, took, found = time.monotonic() + limit, 0, 0, 0.0, {}
     for num in samples:
@@ -190,7 +226,11 @@ def _grown(
         prepared = time.monotonic()
         runs = [apart(work, num) for _ in range(3 if num <= CHUNK else 1)]
         found = {name: [second for seconds, _ in runs for second in seconds[name]] for name in runs[0][0]}
-        last, held, took = num, max(most for _, most in runs), prepared - start + (time.monotonic() - prepared) / len(runs)
+        last, held, took = (
+            num,
+            max(most for _, most in runs),
+            prepared - start + (time.monotonic() - prepared) / len(runs),
+        )
         _lines(page, num, found, held)
     page.add_section()
 
@@ -228,7 +268,12 @@ def speed(folder: Path, processes: int) -> tuple[float, float]:
         "model": {"class_path": "dfd.tasks.ClassificationTask", "init_args": {"net": net}},
         "data": {
             "class_path": "dfd.data.ToyDataModule",
-            "init_args": {"num_images": 240, "view": {"size": 96, "longest": 160}, "batch_size": 16, "num_workers": 0},
+            "init_args": {
+                "num_images": 240,
+                "view": {"size": 96, "longest": 160},
+                "batch_size": 16,
+                "num_workers": 0,
+            },
         },
         "trainer": {"max_steps": STEPS, "limit_val_batches": 0, "callbacks": [clock]},
     }
@@ -237,7 +282,16 @@ def speed(folder: Path, processes: int) -> tuple[float, float]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
     here = str(Path(__file__).parent)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", "dfd.cli", "fit", "--config", str(folder / "config.yaml"), "--config", overlay]
+    command = [
+        sys.executable,
+        "-m",
+        "dfd.cli",
+        "fit",
+        "--config",
+        str(folder / "config.yaml"),
+        "--config",
+        overlay,
+    ]
     done = subprocess.run(
         [*command, f"--trainer.devices={processes}", "--run_folder", str(folder / "run")],
         env=environment,
@@ -247,7 +301,9 @@ def speed(folder: Path, processes: int) -> tuple[float, float]:
     if done.returncode:
         raise RuntimeError(f"dfd fit ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     ranks = [json.loads((folder / f"speed-{rank}.json").read_text()) for rank in range(processes)]
-    return sum(images for images, _ in ranks), ranks[0][1] / processes  # rank 0 counts the CPU time of those that it started
+    return sum(images for images, _ in ranks), ranks[0][
+        1
+    ] / processes  # rank 0 counts the CPU time of those that it started
 
 
 def one_and_two(rounds: int) -> Table:
@@ -256,7 +312,9 @@ def one_and_two(rounds: int) -> Table:
         for number, found in speeds.items():
             with TemporaryDirectory() as folder:
                 found.append(speed(Path(folder), number))
-    page = Table("processes", "images/s", "lowest-highest", "of one process", "lowest-highest", "CPU ms an image")
+    page = Table(
+        "processes", "images/s", "lowest-highest", "of one process", "lowest-highest", "CPU ms an image"
+    )
     for number, timed in speeds.items():
         found, cpu = zip(*timed, strict=True)
         ratios = [ours / alone for ours, (alone, _) in zip(found, speeds[1], strict=True)]
@@ -272,7 +330,9 @@ def one_and_two(rounds: int) -> Table:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--samples", type=float, nargs="+", default=[1e4, 1e5, 1e6, 1e7, 1e8])
     parser.add_argument("--rounds", type=int, default=3, help="of one process and two; 0 leaves them out")
     parser.add_argument("--seconds", type=float, default=120, help="for the samples, about")
@@ -281,9 +341,12 @@ def main() -> None:
     load = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
     if args.rounds:
         console.print(
-            f"`dfd fit`, one thread a process, {args.rounds} rounds of {STEPS - SKIP} steps; {load}", one_and_two(args.rounds)
+            f"`dfd fit`, one thread a process, {args.rounds} rounds of {STEPS - SKIP} steps; {load}",
+            one_and_two(args.rounds),
         )
-    console.print(f"samples; {free_memory() / 1e9:.0f} GB free", grown([int(num) for num in args.samples], args.seconds))
+    console.print(
+        f"samples; {free_memory() / 1e9:.0f} GB free", grown([int(num) for num in args.samples], args.seconds)
+    )
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python benchmarks/start_up.py [--runs 7]
 
-Promised on an idle core: the help of dfd and of our own verbs within 0.5 s, that of `dfd fit` within 4 s. Wall time grows with
-whatever else runs; CPU time hardly does, so judge by that on a busy machine.
+Promised on an idle core: the help of dfd and of our own verbs within 0.5 s, that of `dfd fit` within 4 s.
+Wall time grows with whatever else runs; CPU time hardly does, so judge by that on a busy machine.
 """
 
 from __future__ import annotations
@@ -34,12 +34,19 @@ def seconds(args: list[str]) -> tuple[float, float]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=7, help="timed runs of each command, after one that warms the file cache")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--runs", type=int, default=7, help="timed runs of each command, after one that warms the file cache"
+    )
     runs = parser.parse_args().runs
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in COMMANDS}
     for turn in range(runs + 1):
-        for name, (args, _) in COMMANDS.items():  # in turns: whatever else the machine does meets them all alike
+        for name, (
+            args,
+            _,
+        ) in COMMANDS.items():  # in turns: whatever else the machine does meets them all alike
             measured = seconds(args)
             if turn:
                 times[name].append(measured)

@@ -1,9 +1,11 @@
-"""Images/s of `dfd fit`, end to end, over a bare torch loop with the same net and optimizer on batches that wait in memory.
+"""Images/s of `dfd fit`, end to end, over a bare torch loop with the same net and optimizer on batches that
+wait in memory.
 
-The fit goes through the command line with its defaults (loggers, progress) on a dual stream of mobilenetv2_100 and SmallCNN,
-not pretrained, and is timed from its fifth step to its last; validation is off. It is run without augmentation and with
-`delivery`, for each number of workers, and takes turns with the bare loop, in one process and on the same threads. CPU time is
-that of all processes together: where other programs crowd the cores it says more than images/s.
+The fit goes through the command line with its defaults (loggers, progress) on a dual stream of
+mobilenetv2_100 and SmallCNN, not pretrained, and is timed from its fifth step to its last; validation is off.
+It is run without augmentation and with `delivery`, for each number of workers, and takes turns with the bare
+loop, in one process and on the same threads. CPU time is that of all processes together: where other programs
+crowd the cores it says more than images/s.
 
     python benchmarks/step.py shards/140k
     python benchmarks/step.py shards/140k --workers 0 1 2    # which number of workers is best here
@@ -115,10 +117,14 @@ class Bare:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("root", nargs="?", help="prepared shards; the toy set without")
     parser.add_argument("--workers", type=int, nargs="+", default=[2])
-    parser.add_argument("--steps", type=int, default=40, help=f"of one turn, the first {SKIP} without the clock")
+    parser.add_argument(
+        "--steps", type=int, default=40, help=f"of one turn, the first {SKIP} without the clock"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
@@ -129,7 +135,10 @@ def main() -> None:
     data = ShardDataModule(args.root, **options) if args.root else ToyDataModule(**options)
     data.prepare_data()
     data.setup("fit")
-    batches = [data.on_after_batch_transfer(batch, 0) for _, batch in zip(range(8), data.train_dataloader(), strict=False)]
+    batches = [
+        data.on_after_batch_transfer(batch, 0)
+        for _, batch in zip(range(8), data.train_dataloader(), strict=False)
+    ]
     bare = Bare([(batch["image"], batch["label"].float()) for batch in batches])
     sides = {
         f"dfd fit, {preset}, {workers} workers": {
@@ -151,7 +160,15 @@ def main() -> None:
         for name, config in sides.items():
             with TemporaryDirectory() as folder:
                 speeds[name].append(fit(Path(folder), config, args.steps))
-    page = Table("", "images/s", "of the bare loop", "lowest-highest", "CPU ms an image", "of the bare loop's", "target")
+    page = Table(
+        "",
+        "images/s",
+        "of the bare loop",
+        "lowest-highest",
+        "CPU ms an image",
+        "of the bare loop's",
+        "target",
+    )
     for name in speeds:
         ours, bares = (np.array(speeds[which]) for which in (name, "bare loop"))  # (rounds, 2)
         ratios = ours / bares

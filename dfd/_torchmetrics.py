@@ -1,7 +1,7 @@
 """Lets torchmetrics, and so Lightning, load without scipy.signal.
 
-torchmetrics imports it only to mend it for another package's audio metrics, which takes .7 s of every answer of `dfd fit`.
-Whoever wants scipy.signal for itself gets it, meanwhile too.
+torchmetrics imports it only to mend it for another package's audio metrics, which takes .7 s of every answer
+of `dfd fit`. Whoever wants scipy.signal for itself gets it, meanwhile too.
 """
 
 import importlib

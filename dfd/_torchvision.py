@@ -2,8 +2,9 @@
 
 PyPI's torchvision is linked against CUDA. Beside a CPU-only torch its compiled operators do not load, and
 `import torchvision` (so timm, torchmetrics and lightning too) dies with "operator torchvision::nms does not
-exist", because its Python side registers shape functions for operators that were never declared. Declaring the two
-schemas lets the import pass; calling them still fails, and dfd never does. Where the operators did load, nothing is done.
+exist", because its Python side registers shape functions for operators that were never declared. Declaring
+the two schemas lets the import pass; calling them still fails, and dfd never does. Where the operators did
+load, nothing is done.
 """
 
 import importlib.abc

@@ -17,9 +17,11 @@ BLOCK = 1_000_000  # weights from which a block is gathered by itself, and not w
 
 
 def share_buffers(task: LightningModule) -> None:
-    """Gives every rank the buffers of rank 0: BatchNorm's statistics above all, which each rank gathers from its own pictures.
+    """Gives every rank the buffers of rank 0: BatchNorm's statistics above all, which each rank gathers from
+    its own pictures.
 
-    DDP does so at the start of a training step, but not of each step under gradient accumulation; FSDP2 never does.
+    DDP does so at the start of a training step, but not of each step under gradient accumulation; FSDP2 never
+    does.
     """
     if task.trainer.world_size > 1:
         for buffer in task.buffers():
@@ -27,16 +29,19 @@ def share_buffers(task: LightningModule) -> None:
 
 
 def shard(net: nn.Module, mesh: DeviceMesh) -> None:
-    """FSDP2 (Zhao et al., 2304.11277; torch's `fully_shard`): a rank keeps its share of weights, gradients and optimizer state.
+    """FSDP2 (Zhao et al., 2304.11277; torch's `fully_shard`): a rank keeps its share of weights, gradients
+    and optimizer state.
 
-    The blocks of a net, members of an nn.Sequential or nn.ModuleList with BLOCK weights or more, are gathered one after the
-    other, the rest together. A net that is sharded already stays as it is.
+    The blocks of a net, members of an nn.Sequential or nn.ModuleList with BLOCK weights or more, are gathered
+    one after the other, the rest together. A net that is sharded already stays as it is.
     """
     from torch.distributed.fsdp import FSDPModule, fully_shard  # a fifth of a second, for those who use it
 
     if isinstance(net, FSDPModule):
         return
-    net.to(memory_format=torch.contiguous_format)  # what fully_shard takes; convolutions follow the layout of the pictures
+    net.to(
+        memory_format=torch.contiguous_format
+    )  # what fully_shard takes; convolutions follow the layout of the pictures
     for module in reversed(list(net.modules())):  # from the inside out
         blocks = module if isinstance(module, (nn.Sequential, nn.ModuleList)) else ()
         for block in blocks:
@@ -47,10 +52,14 @@ def shard(net: nn.Module, mesh: DeviceMesh) -> None:
 
 
 def gather(net: nn.Module) -> None:
-    """Brings the weights of a sharded net to all ranks until `release`: these may judge different numbers of batches."""
+    """Brings the weights of a sharded net to all ranks until `release`: these may judge different numbers of
+    batches.
+    """
     for part in _shards(net):
         part.set_reshard_after_forward(False, recurse=False)
-        with torch.inference_mode(False):  # Lightning judges within it, and the next training step takes the same memory
+        with torch.inference_mode(
+            False
+        ):  # Lightning judges within it, and the next training step takes the same memory
             part.unshard()
 
 

@@ -7,19 +7,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-PART = ".part-"  # temporary names are `<name>.part-<random>`: two processes, on one node or two, never write the same one
+# temporary names are `<name>.part-<random>`: two processes, on one node or two, never write the same one
+TEMPORARY = ".part-"
 
 
 @contextmanager
-def appearing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its name once the block ends well; after an error nothing is left.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its name once the block ends well; after an error nothing is
+    left.
 
     The folder is made where it is missing.
 
     Raises:
         OSError: the folder cannot be written or the disk is full, in words for the user.
     """
-    part = path.with_name(f"{path.name}{PART}{secrets.token_hex(4)}")
+    part = path.with_name(f"{path.name}{TEMPORARY}{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
@@ -29,18 +31,21 @@ def appearing(path: Path) -> Iterator[Path]:
         with suppress(OSError):
             part.unlink()
         if isinstance(error, OSError):
-            raise in_words(error, path.parent) from error
+            raise explain_os_error(error, path.parent) from error
         raise
 
 
-def in_words(error: OSError, folder: Path) -> OSError:
+def explain_os_error(error: OSError, folder: Path) -> OSError:
     """The same kind of error, saying what to do about it where that is known."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         text = f"no space left for {folder}. Free some and run the same command again."
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         text = f"{folder} cannot be written ({os.strerror(error.errno)}). Choose another folder or change its permissions."
     elif error.errno in (errno.ENOTDIR, errno.EEXIST):
-        way = next((path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()), error.filename)
+        way = next(
+            (path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()),
+            error.filename,
+        )
         text = f"{folder} cannot be a folder: a file is in the way ({way}). Choose another folder."
     else:
         return error
@@ -51,11 +56,11 @@ def make_folder(folder: Path) -> None:
     """Makes it with its parents and proves that it can be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".dfd{PART}{secrets.token_hex(4)}"
+        probe = folder / f".dfd{TEMPORARY}{secrets.token_hex(4)}"
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise in_words(error, folder) from error
+        raise explain_os_error(error, folder) from error
 
 
 @contextmanager
@@ -78,7 +83,9 @@ def sync(path: Path) -> None:
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():  # some file systems cannot sync a folder
+        if (
+            error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir()
+        ):  # some file systems cannot sync a folder
             raise
     finally:
         os.close(handle)

@@ -28,14 +28,17 @@ def html_page(title: str, sections: Sequence[Section]) -> str:
     )
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<style>{_STYLE}</style></head>\n'
+        '<meta name="viewport" content="width=device-width, '
+        f'initial-scale=1">\n<style>{_STYLE}</style></head>\n'
         f"<body><h1>{escape(title)}</h1>\n<nav>{links}</nav>\n{body}\n</body></html>\n"
     )
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page: sentences, commands (label, text), then tables (header, rows) and figures (caption, PNG)."""
+    """A part of a page: sentences, commands (label, text), then tables (header, rows) and figures (caption,
+    PNG).
+    """
 
     title: str
     text: Sequence[str] = ()
@@ -75,7 +78,10 @@ def _html_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     numeric = [bool(rows) and all(_is_number(row[at]) for row in rows) for at in range(len(header))]
     marks = [' class="number"' if each else "" for each in numeric]
     head = "".join(f"<th{mark}>{escape(name)}</th>" for mark, name in zip(marks, header, strict=True))
-    lines = ("".join(f"<td{mark}>{escape(str(cell))}</td>" for mark, cell in zip(marks, row, strict=True)) for row in rows)
+    lines = (
+        "".join(f"<td{mark}>{escape(str(cell))}</td>" for mark, cell in zip(marks, row, strict=True))
+        for row in rows
+    )
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
@@ -86,6 +92,8 @@ def _is_number(cell: object) -> bool:
 
 def _html_figure(caption: str, data: bytes) -> str:
     source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
-    least = 0.45 * int.from_bytes(data[16:20], "big")  # of the PNG's width: its words stay legible on a phone, where it scrolls
+    least = 0.45 * int.from_bytes(
+        data[16:20], "big"
+    )  # of the PNG's width: its words stay legible on a phone, where it scrolls
     image = f'<img src="{source}" alt="{escape(caption)}" style="min-width: {least:.0f}px">'
     return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"

@@ -1,8 +1,9 @@
 """How good the verdicts are, and how sure one can be: every number of dfd is a function of one verdict table.
 
-Images are ranked by their float64 logit, never by a probability that has saturated. Every metric takes one weight an image:
-all ones give the metric itself, and how often each image was drawn gives a bootstrap resample, so a number and its interval
-come from the same lines. torchmetrics has no weights and answers in float32; the tests compare with it and with scikit-learn.
+Images are ranked by their float64 logit, never by a probability that has saturated. Every metric takes one
+weight an image: all ones give the metric itself, and how often each image was drawn gives a bootstrap
+resample, so a number and its interval come from the same lines. torchmetrics has no weights and answers in
+float32; the tests compare with it and with scikit-learn.
 """
 
 from __future__ import annotations
@@ -15,39 +16,51 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit
 
-from dfd.batch import FAKE, REAL, Verdicts
+from dfd.batch import FAKE, REAL, Predictions
 
-Metric = str | Callable[[Verdicts], float]
+Metric = str | Callable[[Predictions], float]
 NUM_BINS = 15  # of the calibration error, as in Guo et al. 2017
 CHUNK = 1 << 19  # weights held at once while resampling: 4 MiB, which stays in cache
 
 
-def detection_metrics(verdicts: Verdicts, temperature: float = 1.0, threshold: float = 0.0) -> dict[str, float]:
-    """All metrics of a table. Rows with an unknown label (-1) are left out; nan means undefined (one class, no image).
+def detection_metrics(
+    predictions: Predictions, temperature: float = 1.0, threshold: float = 0.0
+) -> dict[str, float]:
+    """All metrics of a table. Rows with an unknown label (-1) are left out; nan means undefined (one class,
+    no image).
 
-    auroc ap   area under the ROC curve, average precision, as scikit-learn defines them: ties count half, no interpolation
-    eer        error rate where the ROC curve, with straight lines between its points, has as many misses as false alarms
-    acc balanced_acc precision recall f1   at `logit > threshold` (raw logit units) = fake
-    tpr@fpr1 tpr@fpr5   share of fakes found by the best threshold with at most 1% (5%) false alarms
-    ece brier nll   of prob = sigmoid(logit / temperature): calibration error in 15 equal bins of P(fake), mean squared error,
-               mean negative log-likelihood in nats
-    num_images num_groups   what the others rest on
+    auroc ap: area under the ROC curve, and average precision as scikit-learn defines it: ties count half, no
+        interpolation
+    eer: error rate where the ROC curve, with straight lines between its points, has as many misses as false
+        alarms
+    acc balanced_acc precision recall f1: at `logit > threshold` (raw logit units) = fake
+    tpr@fpr1 tpr@fpr5: share of fakes found by the best threshold with at most 1% (5%) false alarms
+    ece brier nll: of prob = sigmoid(logit / temperature): calibration error in 15 equal bins of P(fake), mean
+        squared error, mean negative log-likelihood in nats
+    num_images num_groups: what the others rest on
 
-    Precision is undefined where nothing is called fake. Raises ValueError naming the rows when a logit is NaN or infinite.
+    Precision is undefined where nothing is called fake. Raises ValueError naming the rows when a logit is NaN
+    or infinite.
     """
-    ranked = _Ranked(verdicts, temperature, threshold)
+    ranked = _Ranked(predictions, temperature, threshold)
     tally = _Tally(ranked, np.ones((1, len(ranked.logit))))
     metrics = {name: float(metric(tally)[0]) for name, metric in METRICS.items()}
-    return metrics | {"num_images": float(len(ranked.logit)), "num_groups": float(len(set(ranked.group.tolist())))}
+    return metrics | {
+        "num_images": float(len(ranked.logit)),
+        "num_groups": float(len(set(ranked.group.tolist()))),
+    }
 
 
-def check_finite(verdicts: Verdicts) -> None:
-    """Raises ValueError naming the rows whose logit is NaN or infinite: a failure is neither a verdict nor a rank."""
-    rows = verdicts.row[~np.isfinite(verdicts.logit)]
+def check_finite(predictions: Predictions) -> None:
+    """Raises ValueError naming the rows whose logit is NaN or infinite: a failure is neither a verdict nor a
+    rank.
+    """
+    rows = predictions.row[~np.isfinite(predictions.logit)]
     if len(rows):
         named = ", ".join(map(str, rows[:8].tolist())) + ("..." if len(rows) > 8 else "")
         raise ValueError(
-            f"{len(rows)} of {len(verdicts)} logits are NaN or infinite, in rows {named}. Look at these images, or at the loss."
+            f"{len(rows)} of {len(predictions)} logits are NaN or infinite, in rows {named}. Look at these "
+            "images, or at the loss."
         )
 
 
@@ -56,26 +69,30 @@ def format_metric(value: float, digits: int = 4) -> str:
     return "undefined" if math.isnan(value) else f"{value:.{digits}f}"
 
 
-def by_source(verdicts: Verdicts) -> dict[str, Verdicts]:
+def by_source(predictions: Predictions) -> dict[str, Predictions]:
     """The table of each source, in alphabetical order."""
-    return {str(source): verdicts.where(verdicts.source == source) for source in np.unique(verdicts.source)}
+    return {
+        str(source): predictions.where(predictions.source == source)
+        for source in np.unique(predictions.source)
+    }
 
 
-def by_method(verdicts: Verdicts) -> dict[str, Verdicts]:
-    """The fakes of each method with the reals of every source where this method occurs, in alphabetical order.
+def by_method(predictions: Predictions) -> dict[str, Predictions]:
+    """The fakes of each method with the reals of every source where this method occurs, in alphabetical
+    order.
 
     Fakes alone have no AUROC, and reals of other sources would measure the difference between the sources.
     """
-    fake, tables = verdicts.label == FAKE, {}
-    for method in np.unique(verdicts.method[fake & (verdicts.method != "")]):
-        made = fake & (verdicts.method == method)
-        reals = (verdicts.label == REAL) & np.isin(verdicts.source, np.unique(verdicts.source[made]))
-        tables[str(method)] = verdicts.where(made | reals)
+    fake, tables = predictions.label == FAKE, {}
+    for method in np.unique(predictions.method[fake & (predictions.method != "")]):
+        made = fake & (predictions.method == method)
+        reals = (predictions.label == REAL) & np.isin(predictions.source, np.unique(predictions.source[made]))
+        tables[str(method)] = predictions.where(made | reals)
     return tables
 
 
 def interval(
-    verdicts: Verdicts,
+    predictions: Predictions,
     metric: Metric = "auroc",
     num: int = 2000,
     seed: int = 0,
@@ -88,21 +105,28 @@ def interval(
     Whole groups are drawn, because images of one family are not independent.
 
     metric: a key of `detection_metrics`, or any function of a table (slower: it is called `num` times).
-    Resamples where the metric is undefined are left out; where they are more than 5%, so is the interval: (nan, nan), as
-    it is for a single group. A score without one error resamples to itself: no width then means too few images, not certainty.
+    Resamples where the metric is undefined are left out; where they are more than 5%, so is the interval:
+    (nan, nan), as it is for a single group. A score without one error resamples to itself: no width then
+    means too few images, not certainty.
     """
-    return _percentiles(_resampled([verdicts], [metric], num, seed, temperature, threshold)[0, 0], level)
+    return _percentiles(_resampled([predictions], [metric], num, seed, temperature, threshold)[0, 0], level)
 
 
-def intervals(verdicts: Verdicts, temperature: float = 1.0, threshold: float = 0.0) -> dict[str, tuple[float, float]]:
-    """The 95% bootstrap intervals that stand beside the metrics of every report; none of `ece`: resampling only raises it."""
+def intervals(
+    predictions: Predictions, temperature: float = 1.0, threshold: float = 0.0
+) -> dict[str, tuple[float, float]]:
+    """The 95% bootstrap intervals that stand beside the metrics of every report; none of `ece`: resampling
+    only raises it.
+    """
     names = [name for name in METRICS if name != "ece"]
-    drawn = _resampled([verdicts], names, 2000, 0, temperature, threshold)[:, 0]
+    drawn = _resampled([predictions], names, 2000, 0, temperature, threshold)[:, 0]
     return {name: _percentiles(values, 0.95) for name, values in zip(names, drawn, strict=True)}
 
 
 class Difference(NamedTuple):
-    """Metric of a minus metric of b, its bootstrap interval, and the two-sided p value of "there is no difference"."""
+    """Metric of a minus metric of b, its bootstrap interval, and the two-sided p value of "there is no
+    difference".
+    """
 
     value: float
     low: float
@@ -111,8 +135,8 @@ class Difference(NamedTuple):
 
 
 def paired(
-    a: Verdicts | Sequence[Verdicts],
-    b: Verdicts | Sequence[Verdicts],
+    a: Predictions | Sequence[Predictions],
+    b: Predictions | Sequence[Predictions],
     metric: Metric = "auroc",
     num: int = 2000,
     seed: int = 0,
@@ -120,13 +144,15 @@ def paired(
     temperature: float = 1.0,
     threshold: float = 0.0,
 ) -> Difference:
-    """Is detector a better than b on the same images? Both meet the same draws of groups, so the images' difficulty cancels.
+    """Is detector a better than b on the same images? Both meet the same draws of groups, so the images'
+    difficulty cancels.
 
-    Several tables a side are several training seeds: the mean of their metrics is compared. The interval speaks of other
-    images, not of other seeds. p is twice the smaller share of resamples on either side of zero, never under 2 / (num + 1).
-    Raises ValueError when the tables do not hold the same rows, labels and groups.
+    Several tables a side are several training seeds: the mean of their metrics is compared. The interval
+    speaks of other images, not of other seeds. p is twice the smaller share of resamples on either side of
+    zero, never under 2 / (num + 1). Raises ValueError when the tables do not hold the same rows, labels and
+    groups.
     """
-    sides = [[side] if isinstance(side, Verdicts) else list(side) for side in (a, b)]
+    sides = [[side] if isinstance(side, Predictions) else list(side) for side in (a, b)]
     if not all(sides):
         raise ValueError("A side of the comparison holds no table. Give at least one on each side.")
     tables = [table.where(np.argsort(table.row, kind="stable")) for side in sides for table in side]
@@ -148,17 +174,23 @@ def paired(
 class _Ranked:
     """The rows of known label, from the most to the least fake, with what each metric needs of an image."""
 
-    def __init__(self, verdicts: Verdicts, temperature: float, threshold: float):
-        check_finite(verdicts)
-        logit = np.asarray(verdicts.logit, np.float64)
-        known = np.flatnonzero(verdicts.label >= 0)
+    def __init__(self, predictions: Predictions, temperature: float, threshold: float):
+        check_finite(predictions)
+        logit = np.asarray(predictions.logit, np.float64)
+        known = np.flatnonzero(predictions.label >= 0)
         self.order = order = known[np.argsort(-logit[known], kind="stable")]
-        self.logit, self.fake, self.group = logit[order], verdicts.label[order] == FAKE, verdicts.group[order]
+        self.logit, self.fake, self.group = (
+            logit[order],
+            predictions.label[order] == FAKE,
+            predictions.group[order],
+        )
         self.called = self.logit > threshold
         self.scaled = self.logit / temperature
         self.prob = expit(self.scaled)
         # the last row of each run of equal logits: a threshold cannot part them
-        self.ends = np.flatnonzero(np.append(self.logit[1:] != self.logit[:-1], True)) if len(order) else order
+        self.ends = (
+            np.flatnonzero(np.append(self.logit[1:] != self.logit[:-1], True)) if len(order) else order
+        )
 
 
 class _Tally:
@@ -183,7 +215,9 @@ class _Tally:
     @cached_property
     def cells(self) -> tuple[np.ndarray, np.ndarray]:
         """Hits and false alarms at the threshold: 2 x (R,)."""
-        return self.weight @ (self.ranked.called & self.ranked.fake), self.weight @ (self.ranked.called & ~self.ranked.fake)
+        return self.weight @ (self.ranked.called & self.ranked.fake), self.weight @ (
+            self.ranked.called & ~self.ranked.fake
+        )
 
     def auroc(self) -> np.ndarray:
         hits, alarms = self.curve
@@ -201,12 +235,17 @@ class _Tally:
             return np.full(len(self.total), np.nan)
         hits, alarms = self.curve
         false = alarms / np.maximum(self.reals, 1e-300)[:, None]
-        gap = false + hits / np.maximum(self.fakes, 1e-300)[:, None] - 1  # false alarms minus misses: from -1 up to 1
+        gap = (
+            false + hits / np.maximum(self.fakes, 1e-300)[:, None] - 1
+        )  # false alarms minus misses: from -1 up to 1
         after = np.clip((gap >= 0).argmax(axis=1), 1, None)[:, None]
         (gap_0, gap_1), (false_0, false_1) = (
-            [np.take_along_axis(values, at, axis=1)[:, 0] for at in (after - 1, after)] for values in (gap, false)
+            [np.take_along_axis(values, at, axis=1)[:, 0] for at in (after - 1, after)]
+            for values in (gap, false)
         )
-        return np.where(self.both, false_0 + _ratio(-gap_0, gap_1 - gap_0, self.both) * (false_1 - false_0), np.nan)
+        return np.where(
+            self.both, false_0 + _ratio(-gap_0, gap_1 - gap_0, self.both) * (false_1 - false_0), np.nan
+        )
 
     def tpr_at(self, fpr: float) -> np.ndarray:
         hits, alarms = self.curve
@@ -242,7 +281,10 @@ class _Tally:
         return _ratio(self.weight @ (self.ranked.prob - self.ranked.fake) ** 2, self.total)
 
     def nll(self) -> np.ndarray:
-        return _ratio(self.weight @ (np.logaddexp(0, self.ranked.scaled) - self.ranked.fake * self.ranked.scaled), self.total)
+        return _ratio(
+            self.weight @ (np.logaddexp(0, self.ranked.scaled) - self.ranked.fake * self.ranked.scaled),
+            self.total,
+        )
 
 
 METRICS: dict[str, Callable[[_Tally], np.ndarray]] = {
@@ -266,20 +308,30 @@ def _ratio(part: np.ndarray, whole: np.ndarray, defined: np.ndarray | bool = Tru
     return np.divide(part, whole, out=np.full(len(part), np.nan), where=(whole > 0) & defined)
 
 
-def _value(verdicts: Verdicts, metric: Metric, temperature: float, threshold: float) -> float:
-    return metric(verdicts) if callable(metric) else detection_metrics(verdicts, temperature, threshold)[_known(metric)]
+def _value(predictions: Predictions, metric: Metric, temperature: float, threshold: float) -> float:
+    return (
+        metric(predictions)
+        if callable(metric)
+        else detection_metrics(predictions, temperature, threshold)[_known(metric)]
+    )
 
 
 def _known(name: str) -> str:
     if name not in METRICS:
         raise ValueError(
-            f"There is no metric {name!r} to resample. Take one of {', '.join(METRICS)}, or a function of a table."
+            f"There is no metric {name!r} to resample. Take one of {', '.join(METRICS)}, or a function of a "
+            "table."
         )
     return name
 
 
 def _resampled(
-    tables: list[Verdicts], metrics: Sequence[Metric], num: int, seed: int, temperature: float, threshold: float
+    tables: list[Predictions],
+    metrics: Sequence[Metric],
+    num: int,
+    seed: int,
+    temperature: float,
+    threshold: float,
 ) -> np.ndarray:
     """Each metric of each table on the same `num` draws of groups: (metrics, tables, num)."""
     tables = [table.where(table.label >= 0) for table in tables]
@@ -288,15 +340,22 @@ def _resampled(
         return np.full((len(metrics), len(tables), num), np.nan)
     ranked = [_Ranked(table, temperature, threshold) for table in tables]
     chunks = []
-    for draws in _draws(int(family.max()) + 1, len(family), num, seed):  # (R, groups): how often each group was drawn
+    for draws in _draws(
+        int(family.max()) + 1, len(family), num, seed
+    ):  # (R, groups): how often each group was drawn
         tallies = [_Tally(table, draws[:, family[table.order]].astype(np.float64)) for table in ranked]
         chunks.append(
-            [[_of_draws(metric, *pair, family, draws) for pair in zip(tables, tallies, strict=True)] for metric in metrics]
+            [
+                [_of_draws(metric, *pair, family, draws) for pair in zip(tables, tallies, strict=True)]
+                for metric in metrics
+            ]
         )
     return np.concatenate(chunks, axis=-1)
 
 
-def _of_draws(metric: Metric, table: Verdicts, tally: _Tally, family: np.ndarray, draws: np.ndarray) -> np.ndarray:
+def _of_draws(
+    metric: Metric, table: Predictions, tally: _Tally, family: np.ndarray, draws: np.ndarray
+) -> np.ndarray:
     """(R,) values of a metric, one a draw."""
     if not callable(metric):
         return METRICS[_known(metric)](tally)
@@ -321,11 +380,12 @@ def _percentiles(values: np.ndarray, level: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _check_same(first: Verdicts, other: Verdicts) -> None:
+def _check_same(first: Predictions, other: Predictions) -> None:
     if len(first) != len(other) or (first.row != other.row).any():
         only = len(np.setdiff1d(first.row, other.row)), len(np.setdiff1d(other.row, first.row))
         raise ValueError(
-            f"Only tables of the same images can be paired: {len(first)} rows against {len(other)}, {only[0]} rows only in the "
+            f"Only tables of the same images can be paired: {len(first)} rows against {len(other)}, "
+            f"{only[0]} rows only in the "
             f"first and {only[1]} only in the other. Judge both detectors on the same split."
         )
     for name in ("label", "group"):

@@ -24,13 +24,15 @@ def num_processes(asked: int | None) -> int:
     """
     if asked is not None and asked < 1:
         raise ValueError(
-            f"{asked} workers: it takes at least 1. Without the option, every usable core gets one ({usable_cores()} here)."
+            f"{asked} workers: it takes at least 1. Without the option, every usable core gets one "
+            f"({usable_cores()} here)."
         )
     return asked or usable_cores()
 
 
-class Workers:
-    """Processes that stay for several rounds of work: fresh ones, not forks of a process that may hold threads and a GPU.
+class ProcessPool:
+    """Processes that stay for several rounds of work: fresh ones, not forks of a process that may hold
+    threads and a GPU.
 
     Args:
         count: of processes; at least 1.
@@ -45,11 +47,13 @@ class Workers:
         self.count = count
         if method == "forkserver":
             resource_tracker.ensure_running()  # when it starts, it unblocks the signal
-            with _undisturbed():  # while the server imports what is prepared, Ctrl-C would get a traceback of it
+            with (
+                _undisturbed()
+            ):  # while the server imports what is prepared, Ctrl-C would get a traceback of it
                 forkserver.ensure_running()
         self._pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin)
 
-    def __enter__(self) -> "Workers":
+    def __enter__(self) -> "ProcessPool":
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -76,7 +80,8 @@ class Workers:
                 yield from (future.result() for future in done)
         except BrokenProcessPool as error:
             raise RuntimeError(
-                "a worker process was killed, perhaps for want of memory. Run the same command again (it goes on where it "
+                "a worker process was killed, perhaps for want of memory. Run the same command again (it "
+                "goes on where it "
                 f"stopped), with fewer workers than {self.count} if it happens again."
             ) from error
 
@@ -88,7 +93,9 @@ def _undisturbed() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))  # other threads may take the signal
+    handler = signal.signal(
+        signal.SIGINT, lambda number, frame: came.append(number)
+    )  # other threads may take the signal
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # is inherited by what starts
     try:
         yield

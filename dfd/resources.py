@@ -11,10 +11,16 @@ def shipped(kind: Literal["configs", "slurm"]) -> Path:
 
 
 def config_named(name: str) -> Path | None:
-    """A config by path, by name, or by name without .yaml: in the current folder first, then among those that dfd ships."""
+    """A config by path, by name, or by name without .yaml: in the current folder first, then among those that
+    dfd ships.
+    """
     names = [name] if Path(name).suffix in (".yaml", ".yml", ".json") else [name, f"{name}.yaml"]
     own = shipped("configs")
-    places = [Path(each) for each in names] + [own / each for each in names] + [own.parent / each for each in names]
+    places = (
+        [Path(each) for each in names]
+        + [own / each for each in names]
+        + [own.parent / each for each in names]
+    )
     return next((path.resolve() for path in places if path.is_file() and path.suffix), None)
 
 

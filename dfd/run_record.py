@@ -14,17 +14,19 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from dfd.durable import PART
+from dfd.durable import TEMPORARY
 
 RECORD = "run.json"
-SILENCE = 900.0  # seconds without a word after which a run on another machine counts as dead; it writes every minute
+# seconds without a word after which a run on another machine counts as dead; it writes every minute
+SILENCE = 900.0
 
 
 @dataclass(frozen=True)
 class Record:
     """Times are seconds since 1970, of the run's own clock."""
 
-    state: str  # running, done, preempted or failed, as the run itself last saw it: a killed one still says "running"
+    # running, done, preempted or failed, as the run itself last saw it: a killed one still says "running"
+    state: str
     command: list[str]  # as it was typed
     cwd: str
     host: str
@@ -53,15 +55,28 @@ def begin(folder: Path, command: Sequence[str]) -> None:
     """The record of a run that starts, or starts again: then its best metric stays."""
     now = time.time()
     before = read(folder)
-    record = Record("running", list(command), os.getcwd(), socket.gethostname(), os.getpid(), _process(os.getpid()), now, now)
+    record = Record(
+        "running",
+        list(command),
+        os.getcwd(),
+        socket.gethostname(),
+        os.getpid(),
+        _process(os.getpid()),
+        now,
+        now,
+    )
     if before is not None:
-        record = replace(record, started=before.started, epoch=before.epoch, epochs=before.epochs, step=before.step)
+        record = replace(
+            record, started=before.started, epoch=before.epoch, epochs=before.epochs, step=before.step
+        )
         record = replace(record, metric=before.metric, best=before.best)
     _write(folder, record)
 
 
 def note(folder: Path, **changes: Any) -> None:
-    """Changes the record of a run, if it has one. A disk that is full or gone ends no run: then the record stays old."""
+    """Changes the record of a run, if it has one. A disk that is full or gone ends no run: then the record
+    stays old.
+    """
     record = read(folder)
     if record is not None:
         _write(folder, replace(record, heard=time.time(), **changes))
@@ -78,27 +93,35 @@ def read(folder: Path) -> Record | None:
     try:
         record = Record(**json.loads((folder / RECORD).read_text()))
         types = get_type_hints(Record)
-        return record if all(_is(getattr(record, field.name), types[field.name]) for field in fields(record)) else None
+        return (
+            record
+            if all(_is(getattr(record, field.name), types[field.name]) for field in fields(record))
+            else None
+        )
     except (OSError, ValueError, TypeError):  # none, or no record of ours
         return None
 
 
 def _is(value: Any, wanted: Any) -> bool:
     kinds = (
-        tuple(get_origin(kind) or kind for kind in get_args(wanted) or (wanted,)) if get_origin(wanted) is not list else (list,)
+        tuple(get_origin(kind) or kind for kind in get_args(wanted) or (wanted,))
+        if get_origin(wanted) is not list
+        else (list,)
     )
     return isinstance(value, (*kinds, int) if float in kinds else kinds)
 
 
 def _write(folder: Path, record: Record) -> None:
-    part = folder / f"{RECORD}{PART}{secrets.token_hex(4)}"
+    part = folder / f"{RECORD}{TEMPORARY}{secrets.token_hex(4)}"
     with suppress(OSError):  # such as a folder that another rank has just discarded: it is not made again
         part.write_text(json.dumps(asdict(record), indent=1) + "\n")
         os.replace(part, folder / RECORD)
 
 
 def _process(pid: int) -> str:
-    """The process of this number by its start, so that a later one of the same number is another; "" if there is none."""
+    """The process of this number by its start, so that a later one of the same number is another; "" if there
+    is none.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
         state, *rest = stat[stat.rindex(")") + 2 :].split()  # a command's name may hold anything
@@ -121,7 +144,9 @@ def found(folder: Path) -> tuple[list[tuple[Path, Record]], list[Path]]:
         if RECORD in files:
             folders.clear()  # what is in a run is no run
             records.append((Path(path), read(Path(path))))
-    known = sorted(((path, record) for path, record in records if record), key=lambda each: (each[1].started, each[0]))
+    known = sorted(
+        ((path, record) for path, record in records if record), key=lambda each: (each[1].started, each[0])
+    )
     return known, sorted(path for path, record in records if not record)
 
 
@@ -145,16 +170,20 @@ def again(folder: Path, record: Record) -> str:
 
 
 def listing(folder: Path) -> str:
-    """The runs below a folder as text: a line each, and for what is not done the reason and the command to go on.
+    """The runs below a folder as text: a line each, and for what is not done the reason and the command to go
+    on.
 
     Raises:
         ValueError: no such folder, or no run in it.
     """
     if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder. dfd fit makes one a run, in runs/<config>/<id> unless told otherwise.")
+        raise ValueError(
+            f"{folder}: no such folder. dfd fit makes one a run, in runs/<config>/<id> unless told otherwise."
+        )
     runs, damaged = found(folder)
     unread = [
-        f"{path / RECORD}: no record that dfd can read; the run's checkpoints and tables are as they were." for path in damaged
+        f"{path / RECORD}: no record that dfd can read; the run's checkpoints and tables are as they were."
+        for path in damaged
     ]
     if not runs and not unread:
         raise ValueError(f"{folder} holds no run of dfd fit (none of its folders has a {RECORD}).")
@@ -181,7 +210,10 @@ def listing(folder: Path) -> str:
 
 def _columns(lines: Iterable[tuple[str, ...]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return [
+        "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
 
 
 def _ago(seconds: float) -> str:

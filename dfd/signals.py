@@ -1,8 +1,9 @@
 """What a scheduler tells a run by signals, remembered until the run can act on it.
 
-Slurm warns a job by SIGUSR1 some minutes before its time is up (`sbatch --signal=SIGUSR1@180`) and ends one by SIGTERM, at any
-moment: while Python still imports, too. A handler that saves, or talks to other ranks, hangs half of the runs of two ranks;
-this one sets a number, which `dfd.callbacks.Preemption` reads between two steps.
+Slurm warns a job by SIGUSR1 some minutes before its time is up (`sbatch --signal=SIGUSR1@180`) and ends one
+by SIGTERM, at any moment: while Python still imports, too. A handler that saves, or talks to other ranks,
+hangs half of the runs of two ranks; this one sets a number, which `dfd.callbacks.Preemption` reads between
+two steps.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ STOP, REQUEUE = 1, 2  # what a signal asks for; the most that any rank heard cou
 ASKS = {signal.SIGTERM: STOP, signal.SIGUSR1: REQUEUE}
 
 
-class Told:
+class StopSignals:
     """The signals of this process, from `listen` to `forget`.
 
     `heard` is 0, STOP or REQUEUE: the most that was asked for since.
     """
 
     def __init__(self) -> None:
-        self.heard = 0
+        self.requested = 0
         self._process = 0
         self._before: dict[signal.Signals, Any] = {}
 
@@ -32,7 +33,7 @@ class Told:
         """Begins to listen; False where somebody has begun already, or where this thread cannot."""
         if self._before or threading.current_thread() is not threading.main_thread():
             return False
-        self.heard, self._process = 0, os.getpid()
+        self.requested, self._process = 0, os.getpid()
         self._before = {number: signal.signal(number, self._hear) for number in ASKS}
         return True
 
@@ -44,19 +45,22 @@ class Told:
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() == self._process:
-            self.heard = max(self.heard, ASKS[signal.Signals(number)])
-        elif number == signal.SIGTERM:  # a forked process inherits the handler, and is ended by its parent in this way
+            self.requested = max(self.requested, ASKS[signal.Signals(number)])
+        elif (
+            number == signal.SIGTERM
+        ):  # a forked process inherits the handler, and is ended by its parent in this way
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
 
-told = Told()
+stop_signals = StopSignals()
 
 
 def heed_parent_only() -> None:
     """In a helper process: SIGTERM ends it where its parent sends it, and is ignored from elsewhere.
 
-    Slurm sends its signals to every process of a job, and without its decoding processes a run could not end its step.
+    Slurm sends its signals to every process of a job, and without its decoding processes a run could not end
+    its step.
     """
     if not hasattr(signal, "sigwaitinfo"):  # macOS
         return

@@ -1,4 +1,6 @@
-"""Chromium without a screen, driven over two pipes by its DevTools protocol: what it shows of a page, and its complaints."""
+"""Chromium without a screen, driven over two pipes by its DevTools protocol: what it shows of a page, and its
+complaints.
+"""
 
 import json
 import os
@@ -31,14 +33,22 @@ class Seen:
 
     text: str
     overflow: int  # pixels by which it is wider than the window; 0 or less where it fits
-    images: list[tuple[str, int]]  # alternative text, width in the file's pixels: 0 where it could not be shown
-    requests: list[str] = field(default_factory=list)  # whatever was loaded, the page itself first; no data: addresses
+    images: list[
+        tuple[str, int]
+    ]  # alternative text, width in the file's pixels: 0 where it could not be shown
+    requests: list[str] = field(
+        default_factory=list
+    )  # whatever was loaded, the page itself first; no data: addresses
     complaints: list[str] = field(default_factory=list)  # console and log, warnings and errors
 
 
 def missing() -> str:
     """Why no page can be opened; "" where one can."""
-    return "" if any(map(shutil.which, PROGRAMS)) else "Chromium is not installed (Debian: apt-get install chromium)"
+    return (
+        ""
+        if any(map(shutil.which, PROGRAMS))
+        else "Chromium is not installed (Debian: apt-get install chromium)"
+    )
 
 
 def look_at(page: Path, profile: Path, width: int = 1280) -> Seen:
@@ -52,7 +62,9 @@ def look_at(page: Path, profile: Path, width: int = 1280) -> Seen:
         browser.session = browser.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Network", "Log", "Runtime"):
             browser.call(f"{domain}.enable")
-        browser.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
+        browser.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False
+        )
         browser.call("Page.navigate", url=page.resolve().as_uri())
         browser.wait_for("Page.loadEventFired")
         found = json.loads(browser.call("Runtime.evaluate", expression=LOOK)["result"]["value"])

@@ -16,7 +16,9 @@ import dfd  # noqa: F401  before anything that imports torchvision
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with the most slow tests first: with a file for a process at a time, none is left over at the end."""
+    """Files with the most slow tests first: with a file for a process at a time, none is left over at the
+    end.
+    """
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
 

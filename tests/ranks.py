@@ -1,4 +1,6 @@
-"""Commands of dfd on several ranks over gloo: real processes, forked from one that has imported all, as under torchrun."""
+"""Commands of dfd on several ranks over gloo: real processes, forked from one that has imported all, as under
+torchrun.
+"""
 
 import contextlib
 import multiprocessing
@@ -11,8 +13,12 @@ START = multiprocessing.get_context("forkserver")
 START.set_forkserver_preload(["dfd.cli.lightning_verbs", "dfd.tasks", "dfd.data", "dfd.callbacks", "pandas"])
 
 
-def dfd(*args: str, cwd: Path, world: int = 1, code: int = 0, timeout: float = 200, **environment: str) -> str:
-    """What `dfd ARGS` says, on `world` ranks of the CPU at once; AssertionError with all of it unless they end with `code`."""
+def dfd(
+    *args: str, cwd: Path, world: int = 1, code: int = 0, timeout: float = 200, **environment: str
+) -> str:
+    """What `dfd ARGS` says, on `world` ranks of the CPU at once; AssertionError with all of it unless they
+    end with `code`.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -20,7 +26,9 @@ def dfd(*args: str, cwd: Path, world: int = 1, code: int = 0, timeout: float = 2
         args = (*args, "--trainer.accelerator=cpu", f"--trainer.devices={world}")
     said = [cwd / f"rank-{rank}.txt" for rank in range(world)]
     ranks = [
-        START.Process(target=_run, args=(args, rank, world, port, cwd, said[rank], dict(os.environ), environment))
+        START.Process(
+            target=_run, args=(args, rank, world, port, cwd, said[rank], dict(os.environ), environment)
+        )
         for rank in range(world)
     ]
     for rank in ranks:
@@ -39,9 +47,18 @@ def dfd(*args: str, cwd: Path, world: int = 1, code: int = 0, timeout: float = 2
 
 
 def _run(
-    args: tuple[str, ...], rank: int, world: int, port: int, cwd: Path, said: Path, theirs: dict, environment: dict[str, str]
+    args: tuple[str, ...],
+    rank: int,
+    world: int,
+    port: int,
+    cwd: Path,
+    said: Path,
+    theirs: dict,
+    environment: dict[str, str],
 ) -> None:
-    multiprocessing.set_start_method(None, force=True)  # loading processes start as usual, not as this one did
+    multiprocessing.set_start_method(
+        None, force=True
+    )  # loading processes start as usual, not as this one did
     os.environ.clear()
     os.environ.update(theirs | environment)
     if world > 1:

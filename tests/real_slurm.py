@@ -47,7 +47,9 @@ PartitionName=gpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 
 def missing() -> str:
     """Why there can be no Slurm here; "" where there can."""
-    lacking = [name for name in PROGRAMS if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") is None]
+    lacking = [
+        name for name in PROGRAMS if shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") is None
+    ]
     if lacking:
         return f"no {', '.join(lacking)}: apt-get install slurmctld slurmd slurm-client munge"
     return "" if os.geteuid() == 0 else "slurmd starts jobs as root only"
@@ -66,10 +68,18 @@ def running(root: Path) -> Iterator[dict[str, str]]:
         CONFIG.format(host=socket.gethostname().split(".")[0], user=getpass.getuser(), root=root, **ports)
     )
     (root / "gres.conf").write_text(f"NodeName=n[1-2] Name=gpu File={root}/fake/gpu[0-3]\n")
-    environment = {**os.environ, "SLURM_CONF": str(root / "slurm.conf"), "PATH": f"{os.environ['PATH']}:/usr/sbin"}
+    environment = {
+        **os.environ,
+        "SLURM_CONF": str(root / "slurm.conf"),
+        "PATH": f"{os.environ['PATH']}:/usr/sbin",
+    }
     daemons = [
         subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for command in (["slurmctld", "-D", "-c", "-i"], ["slurmd", "-D", "-N", "n1"], ["slurmd", "-D", "-N", "n2"])
+        for command in (
+            ["slurmctld", "-D", "-c", "-i"],
+            ["slurmd", "-D", "-N", "n1"],
+            ["slurmd", "-D", "-N", "n2"],
+        )
     ]
     try:
         end = time.monotonic() + 60
@@ -90,7 +100,9 @@ def running(root: Path) -> Iterator[dict[str, str]]:
 
 def submit(environment: dict[str, str], *arguments: str, cwd: Path) -> str:
     """The number of a job handed to sbatch."""
-    done = subprocess.run(["sbatch", "--parsable", *arguments], env=environment, cwd=cwd, capture_output=True, text=True)
+    done = subprocess.run(
+        ["sbatch", "--parsable", *arguments], env=environment, cwd=cwd, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -101,7 +113,9 @@ def wait_for(environment: dict[str, str], job: str, seconds: float = 300) -> dic
     while time.monotonic() < end:
         lines = _run(environment, "scontrol", "show", "job", job, "--oneliner").splitlines()
         facts = [dict(part.split("=", 1) for part in line.split() if "=" in part) for line in lines]
-        if facts and all(fact["JobState"] not in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING") for fact in facts):
+        if facts and all(
+            fact["JobState"] not in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING") for fact in facts
+        ):
             return {fact.get("ArrayTaskId", fact["JobId"]): fact["JobState"] for fact in facts}
         time.sleep(0.3)
     raise TimeoutError(f"job {job} did not end in {seconds} s")

@@ -22,10 +22,24 @@ ROWS = (
     {"cli"},
 )  # fmt: skip
 ROW = {name: row for row, names in enumerate(ROWS) for name in names}
-MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+MODULES = sorted(
+    path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"
+)
 
 # too slow or too optional for the top of a module that is not theirs alone
-LAZY = {"wandb", "optuna", "gradio", "onnx", "onnxruntime", "sklearn", "captum", "cyclopts", "fsspec", "aiohttp", "s3fs"}
+LAZY = {
+    "wandb",
+    "optuna",
+    "gradio",
+    "onnx",
+    "onnxruntime",
+    "sklearn",
+    "captum",
+    "cyclopts",
+    "fsspec",
+    "aiohttp",
+    "s3fs",
+}
 NO_TORCH = (
     "batch.py",
     "durable.py",
@@ -49,7 +63,9 @@ NO_TORCH = (
 
 
 def imports(path: Path, everywhere: bool = True) -> set[str]:
-    """Full names that a module imports; with `everywhere` inside functions too. Imports for type checkers do not count."""
+    """Full names that a module imports; with `everywhere` inside functions too. Imports for type checkers do
+    not count.
+    """
     found: set[str] = set()
     waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
     while waiting:
@@ -102,10 +118,18 @@ def test_what_answers_at_once_imports_no_torch(module):
             continue
         reached.add(path)
         for name in imports(path, everywhere=False):
-            assert name.partition(".")[0] not in ("torch", "torchvision", "lightning", "timm", "albumentations"), (
-                f"{path} imports {name}"
-            )
+            assert name.partition(".")[0] not in (
+                "torch",
+                "torchvision",
+                "lightning",
+                "timm",
+                "albumentations",
+            ), f"{path} imports {name}"
             if place(name):
                 parts = name.split(".")[1:]
-                waiting += [PACKAGE.joinpath(*parts[:end]).with_suffix(".py") for end in (len(parts), len(parts) - 1) if end]
+                waiting += [
+                    PACKAGE.joinpath(*parts[:end]).with_suffix(".py")
+                    for end in (len(parts), len(parts) - 1)
+                    if end
+                ]
                 waiting += [PACKAGE.joinpath(*parts[:end], "__init__.py") for end in range(1, len(parts) + 1)]

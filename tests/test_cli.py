@@ -77,7 +77,8 @@ def config_of(capsys, *args):
 def test_help_lists_the_verbs_of_both_doors_without_heavy_imports():
     code = (
         "import sys; from dfd.cli import main\n"
-        "for args in (['--help'], ['score', '--help'], ['prepare', '--help'], ['--version'], ['scoer']): main(args)\n"
+        "for args in (['--help'], ['score', '--help'], ['prepare', '--help'], ['--version'], ['scoer']): "
+        "main(args)\n"
         "heavy = {'torch', 'lightning', 'numpy', 'pyarrow', 'jsonargparse'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
@@ -96,7 +97,8 @@ def test_the_help_of_fit_waits_for_no_more_than_lightning():
         "main(['fit', '--help'])\n"
         "assert not (late := {'timm', 'wandb', 'albumentations', 'scipy.signal'} & set(sys.modules)), late\n"
         "import scipy, torchmetrics\n"
-        "assert torchmetrics.AUROC and scipy.signal.convolve([1, 2], [1]).tolist() == [1, 2], 'both are whole'"
+        "assert torchmetrics.AUROC and scipy.signal.convolve([1, 2], [1]).tolist() == [1, 2], 'both are "
+        "whole'"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -124,7 +126,9 @@ def test_a_wrong_command_line_ends_with_two(capsys, args, words):
 
 def test_faults_of_the_input_lose_their_traceback_and_bugs_keep_it(capsys, monkeypatch):
     def index(root: Path, /) -> None:
-        raise {"input": ValueError("no shards"), "disk": OSError(28, "no space"), "bug": KeyError("ours")}[root.name]
+        raise {"input": ValueError("no shards"), "disk": OSError(28, "no space"), "bug": KeyError("ours")}[
+            root.name
+        ]
 
     monkeypatch.setattr(dfd.commands, "index", index)
     fails(capsys, ["index", "input"], "dfd index: no shards")
@@ -157,8 +161,15 @@ def test_overlays_and_flags_lie_on_top_of_a_config_that_names_another(capsys):
     Path("mine/own.yaml").write_text(
         (config_folder() / "dual_stream.yaml").read_text()
     )  # its `data: data/toy.yaml` is not beside it
-    Path("over.yaml").write_text("data: {init_args: {batch_size: 12, num_workers: 0}}\ntrainer: {max_epochs: 3}")
-    flags = ["--data.batch_size=16", "--data.view.longest=null", "--model.net.rgb.width=8", "--model.optimizer.lr=0.5"]
+    Path("over.yaml").write_text(
+        "data: {init_args: {batch_size: 12, num_workers: 0}}\ntrainer: {max_epochs: 3}"
+    )
+    flags = [
+        "--data.batch_size=16",
+        "--data.view.longest=null",
+        "--model.net.rgb.width=8",
+        "--model.optimizer.lr=0.5",
+    ]
     config = config_of(capsys, "fit", "--config", "mine/own.yaml", "--config", "over.yaml", *flags)
     data = config["data"]
     assert data["class_path"] == "dfd.data.ToyDataModule"
@@ -174,18 +185,27 @@ def test_overlays_and_flags_lie_on_top_of_a_config_that_names_another(capsys):
     [
         ([], ["model", "--config"]),
         (["--config", "dual_strem"], ["'dual_strem'", "Did you mean dual_stream.yaml"]),
-        (["--trainer.max_epoch=3"], ["trainer.max_epoch.", "Did you mean trainer.max_epochs"]),  # argparse would complete it
+        (
+            ["--trainer.max_epoch=3"],
+            ["trainer.max_epoch.", "Did you mean trainer.max_epochs"],
+        ),  # argparse would complete it
         (["--trainer.max_epoch", "3"], ["Did you mean trainer.max_epochs"]),
         (["--trainer.max_epochs=three"], ["trainer.max_epochs", "int", "'three'"]),
         (["--data.batchsize=3"], ["ToyDataModule", "Did you mean batch_size"]),
         (["--data.init_args.view.sise=3"], ["ToyDataModule.view", "Did you mean size"]),
-        (["--model.net.class_path=dfd.models.DualStrem"], ["dfd.models.DualStrem", "Did you mean dfd.models.DualStream"]),
+        (
+            ["--model.net.class_path=dfd.models.DualStrem"],
+            ["dfd.models.DualStrem", "Did you mean dfd.models.DualStream"],
+        ),
         (["--model.net.rgb.widht=3"], ["model.net.rgb", "Did you mean width"]),
         (["--model.nett.rgb.width=3"], ["ClassificationTask has no option 'nett'", "Did you mean net?"]),
         (["--model.net.rbg.width=3"], ["DualStream has no option 'rbg'", "Did you mean rgb?"]),
         (["--data.veiw.size=3"], ["ToyDataModule has no option 'veiw'", "Did you mean view?"]),
         (["--modle.net.rgb.width=3"], ["modle.net.rgb.width", "Did you mean model?"]),
-        (["--model=dfd.tasks.AdversarialTask", "--model.warmpu=1"], ["Did you mean warmup?", "attack"]),  # behind **kwargs
+        (
+            ["--model=dfd.tasks.AdversarialTask", "--model.warmpu=1"],
+            ["Did you mean warmup?", "attack"],
+        ),  # behind **kwargs
         (["--model.net.fft=dfd.models.TimmBackbone"], ["model.net.fft: it needs a value for name"]),
         (["--data.augment.preset=stron"], ["data.augment.preset: 'stron'", "Did you mean strong?"]),
         (["--model.net.rgb=dfd.modles.SmallCNN"], ["Did you mean dfd.models.SmallCNN"]),
@@ -207,7 +227,10 @@ def test_a_wrong_option_is_named_with_what_was_meant(capsys, args, words):
     [
         ("trainer: {max_epoch: 3}", ["Did you mean trainer.max_epochs"]),
         ("trainr: {max_epochs: 3}", ["Did you mean trainer.max_epochs"]),
-        ("trainer: {callbacks: [{class_path: dfd.callbacks.Curves, init_args: {evry: 2}}]}", ["Curves has no option 'evry'"]),
+        (
+            "trainer: {callbacks: [{class_path: dfd.callbacks.Curves, init_args: {evry: 2}}]}",
+            ["Curves has no option 'evry'"],
+        ),
         (
             "model: {init_args: {net: {init_args: {fft: {class_path: dfd.models.SmallCNM}}}}}",
             ["model.net.fft", "dfd.models.SmallCNN"],
@@ -232,12 +255,24 @@ def test_a_wrong_config_is_named_with_what_was_meant(capsys, text, words):
         ([*SMALL, "--data.batch_size=500"], ["500"]),
         ([*SMALL, "--data.view.size=3"], ["fit: data.view.size=3 is"]),
         ([*SMALL, "--data.augment.p=3"], ["fit: data.augment.p=3.0 is"]),
-        ([*SMALL, "--data.corruption=dfd.augment.Corruption", "--data.corruption.name=jpg"], ["fit: data.corruption: corr"]),
+        (
+            [*SMALL, "--data.corruption=dfd.augment.Corruption", "--data.corruption.name=jpg"],
+            ["fit: data.corruption: corr"],
+        ),
         ([*SMALL, "--trainer.callbacks.num_images=5"], ["fit: trainer.callbacks.num_images=5 cannot"]),
         ([*SMALL, "--model.optimizer.lr=-1"], ["fit: model.optimizer: Invalid learning rate"]),
-        ([*TIMM, "--model.net.rgb.name=tset_resnet"], ["fit: model.net.rgb: timm", "'tset_resnet'", "test_resnet"]),
-        ([*TIMM, "--model.net.rgb.pretrained=gone.pth"], ["fit: model.net.rgb.pretrained='gone.pth': there is no"]),
-        ([*TIMM, "--model.net.rgb.pretrained=text.ckpt"], ["fit: model.net.rgb.pretrained='text.ckpt' does not"]),
+        (
+            [*TIMM, "--model.net.rgb.name=tset_resnet"],
+            ["fit: model.net.rgb: timm", "'tset_resnet'", "test_resnet"],
+        ),
+        (
+            [*TIMM, "--model.net.rgb.pretrained=gone.pth"],
+            ["fit: model.net.rgb.pretrained='gone.pth': there is no"],
+        ),
+        (
+            [*TIMM, "--model.net.rgb.pretrained=text.ckpt"],
+            ["fit: model.net.rgb.pretrained='text.ckpt' does not"],
+        ),
         ([*TIMM, "--model.net.rgb.options={bad: 1}"], ["fit: model.net.rgb: TypeError", "'bad'"]),
         ([*SMALL, "--trainer.max_epochs=0"], ["trainer.max_epochs=0: nothing would be trained"]),
         ([*SMALL, "--trainer.accelerator=tpu"], ["trainer.accelerator=tpu", "auto, ", "cpu"]),
@@ -272,7 +307,10 @@ def test_a_fault_before_the_first_step_leaves_no_folder(capsys, monkeypatch, wro
     ("args", "words"),
     [
         (["--data.mix=MixUp"], ["data.mix", "Did you mean dfd.augment.MixUp?"]),
-        (["--data", "data/140k.yaml"], ["would undo what --config overlay/smoke says of the data", "Put --data before it"]),
+        (
+            ["--data", "data/140k.yaml"],
+            ["would undo what --config overlay/smoke says of the data", "Put --data before it"],
+        ),
     ],
 )
 def test_what_would_be_ignored_is_refused(capsys, args, words):
@@ -283,7 +321,9 @@ def test_what_would_be_ignored_is_refused(capsys, args, words):
 def test_help_begins_with_what_to_type(capsys, verb):
     assert main([verb, "--help"]) == 0
     first, _, *examples = capsys.readouterr().out.splitlines()
-    assert first == f"usage: dfd {verb} " + ("--config CONFIG" if verb == "fit" else "CHECKPOINT") + " [options]"
+    assert (
+        first == f"usage: dfd {verb} " + ("--config CONFIG" if verb == "fit" else "CHECKPOINT") + " [options]"
+    )
     assert sum(line.startswith(f"  dfd {verb} ") for line in examples[:4]) == 2
     assert main([verb, "--data.help=dfd.data.ShardDataModule"]) == 0
     assert "--data.roots" in capsys.readouterr().out
@@ -294,13 +334,24 @@ def test_help_begins_with_what_to_type(capsys, verb):
 
 def test_a_run_folder_holds_what_the_run_was_and_made(trained):
     found = {path.relative_to(trained).as_posix() for path in trained.rglob("*")}
-    assert {"config.yaml", "metrics.csv", "summary.yaml", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "plots"} <= found
+    assert {
+        "config.yaml",
+        "metrics.csv",
+        "summary.yaml",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "plots",
+    } <= found
     summary = yaml.safe_load((trained / "summary.yaml").read_text())
-    assert summary["best checkpoint"].endswith(f"{trained.name}/checkpoints/best.ckpt") and "best val/auroc" in summary
+    assert (
+        summary["best checkpoint"].endswith(f"{trained.name}/checkpoints/best.ckpt")
+        and "best val/auroc" in summary
+    )
     assert summary["trained on"].startswith("train split of ") and "Augment('light')" in summary["trained on"]
     config = yaml.safe_load((trained / "config.yaml").read_text())
     assert (
-        "run_folder" not in config and config["model"]["init_args"]["net"]["init_args"]["backbone"]["init_args"]["width"] == 8
+        "run_folder" not in config
+        and config["model"]["init_args"]["net"]["init_args"]["backbone"]["init_args"]["width"] == 8
     )
     with (trained / "metrics.csv").open() as table:
         assert any(row["val/auroc"] for row in csv.DictReader(table))
@@ -328,7 +379,8 @@ def test_a_saved_config_runs_again_under_the_same_name(trained, run_here):
     assert main(["fit", "--config", str(run_here / "config.yaml")]) == 0
     assert len(list(Path("runs/small_cnn").iterdir())) == 2
     first, second = (
-        torch.load(folder / "checkpoints/last.ckpt", weights_only=True) for folder in Path("runs/small_cnn").iterdir()
+        torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
+        for folder in Path("runs/small_cnn").iterdir()
     )
     for name, value in first["state_dict"].items():
         torch.testing.assert_close(value, second["state_dict"][name])
@@ -337,7 +389,12 @@ def test_a_saved_config_runs_again_under_the_same_name(trained, run_here):
 def test_a_finished_run_is_not_trained_over(capsys, run_here):
     before = (run_here / "checkpoints/best.ckpt").stat().st_mtime_ns
     fails(
-        capsys, [*FIT, f"--run_folder={run_here}"], "finished run", "--run_folder", "--ckpt_path runs/small_cnn/", "last.ckpt"
+        capsys,
+        [*FIT, f"--run_folder={run_here}"],
+        "finished run",
+        "--run_folder",
+        "--ckpt_path runs/small_cnn/",
+        "last.ckpt",
     )
     assert (run_here / "checkpoints/best.ckpt").stat().st_mtime_ns == before
 
@@ -395,13 +452,22 @@ def test_other_data_is_seen_as_the_checkpoint_saw_its_own(capsys, run_here):
 def test_pretrained_is_off_when_a_checkpoint_is_judged(capsys, run_here):
     path = run_here / "checkpoints/best.ckpt"
     checkpoint = torch.load(path, weights_only=True)
-    backbone = {"class_path": "dfd.models.TimmBackbone", "init_args": {"name": "test_resnet", "pretrained": "gone.safetensors"}}
+    backbone = {
+        "class_path": "dfd.models.TimmBackbone",
+        "init_args": {"name": "test_resnet", "pretrained": "gone.safetensors"},
+    }
     net = {"class_path": "dfd.models.SingleStream", "init_args": {"backbone": backbone}}
     from dfd.models import build
 
     weights = {f"net.{name}": value for name, value in build(net).state_dict().items()}
-    others = {name: value for name, value in checkpoint["state_dict"].items() if not name.startswith(("net.", "average."))}
-    torch.save({**checkpoint, "state_dict": {**others, **weights}, "dfd": {**checkpoint["dfd"], "net": net}}, path)
+    others = {
+        name: value
+        for name, value in checkpoint["state_dict"].items()
+        if not name.startswith(("net.", "average."))
+    }
+    torch.save(
+        {**checkpoint, "state_dict": {**others, **weights}, "dfd": {**checkpoint["dfd"], "net": net}}, path
+    )
     config = config_of(capsys, "test", str(path))
     assert config["model"]["init_args"]["net"]["init_args"]["backbone"]["init_args"]["pretrained"] is False
 
@@ -436,13 +502,23 @@ def judged(capsys, *args):
 
 
 def test_a_judging_run_says_of_which_pictures_it_speaks(capsys, run_here):
-    jpeg = ["--data.corruption=dfd.augment.Corruption", "--data.corruption.name=jpeg", "--data.corruption.severity=75"]
+    jpeg = [
+        "--data.corruption=dfd.augment.Corruption",
+        "--data.corruption.name=jpeg",
+        "--data.corruption.severity=75",
+    ]
     said, line = judged(capsys, "test", run_here / "checkpoints/best.ckpt", *jpeg, "--data.num_images=120")
     assert f"test split of {line['roots']}, after Corruption('jpeg', 75)" in said and "optimistic" not in said
     assert (line["split"], line["corruption"], line["val_augment"]) == ("test", "Corruption('jpeg', 75)", "")
-    assert Path(line["roots"]).is_dir() and float(line["test/num_images"]) == 12 and float(line["test/num_groups"]) == 2
+    assert (
+        Path(line["roots"]).is_dir()
+        and float(line["test/num_images"]) == 12
+        and float(line["test/num_groups"]) == 2
+    )
     for name in ("auroc", "acc", "balanced_acc"):
-        assert float(line[f"test/{name}_low"]) <= float(line[f"test/{name}"]) <= float(line[f"test/{name}_high"])
+        assert (
+            float(line[f"test/{name}_low"]) <= float(line[f"test/{name}"]) <= float(line[f"test/{name}_high"])
+        )
 
 
 def test_validation_says_what_it_saw_and_that_it_flatters(capsys, run_here):
@@ -450,7 +526,11 @@ def test_validation_says_what_it_saw_and_that_it_flatters(capsys, run_here):
     said, line = judged(capsys, "validate", run_here / "checkpoints/best.ckpt", *delivery)
     assert f"val split of {line['roots']}, after Augment('delivery', p=0.5)" in said
     assert "optimistic" in said and "dfd test" in said
-    assert (line["split"], line["corruption"], line["val_augment"]) == ("val", "", "Augment('delivery', p=0.5)")
+    assert (line["split"], line["corruption"], line["val_augment"]) == (
+        "val",
+        "",
+        "Augment('delivery', p=0.5)",
+    )
 
 
 def test_a_table_can_go_to_the_screen(capsys, run_here):
@@ -464,7 +544,10 @@ def test_a_checkpoint_may_not_choose_code_to_run(capsys, run_here):
     path = run_here / "checkpoints/best.ckpt"
     checkpoint = torch.load(path, weights_only=True)
     for key in ("net", "task", "data"):
-        torch.save({**checkpoint, "dfd": {**checkpoint["dfd"], key: {"class_path": "os.system", "init_args": {}}}}, path)
+        torch.save(
+            {**checkpoint, "dfd": {**checkpoint["dfd"], key: {"class_path": "os.system", "init_args": {}}}},
+            path,
+        )
         fails(capsys, ["test", str(path)], "os.system")
     hidden = {"class_path": "dfd.data.ToyDataModule", "init_args": {"view": {"class_path": "os.system"}}}
     torch.save({**checkpoint, "dfd": {**checkpoint["dfd"], "data": hidden}}, path)

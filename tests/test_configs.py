@@ -49,7 +49,11 @@ def test_blends_are_laid_over_an_experiment_and_recorded(here):
     assert main(["fit", "--config", "small_cnn", *overlays, *SMALL_TOY]) == 0
     (run,) = (here / "runs" / "small_cnn").iterdir()
     stages = yaml.safe_load((run / "config.yaml").read_text())["data"]["init_args"]["augment"]
-    assert [stage["class_path"].rpartition(".")[2] for stage in stages] == ["SelfBlend", "Fingerprint", "Augment"]
+    assert [stage["class_path"].rpartition(".")[2] for stage in stages] == [
+        "SelfBlend",
+        "Fingerprint",
+        "Augment",
+    ]
     assert main(["validate", str(run / "checkpoints" / "last.ckpt")]) == 0  # whose data has those stages too
 
 
@@ -57,7 +61,20 @@ def test_blends_are_laid_over_an_experiment_and_recorded(here):
 def test_each_overlay_says_what_it_is_and_lies_over_others(overlay, here, capsys):
     assert overlay.read_text().startswith("# A second --config"), "each begins with what it is for"
     others = ["--config", "overlay/bf16", "--config", "overlay/compile"]
-    assert main(["fit", "--config", "dual_stream", *others, "--config", f"overlay/{overlay.stem}", "--print_config"]) == 0
+    assert (
+        main(
+            [
+                "fit",
+                "--config",
+                "dual_stream",
+                *others,
+                "--config",
+                f"overlay/{overlay.stem}",
+                "--print_config",
+            ]
+        )
+        == 0
+    )
     config = yaml.safe_load(capsys.readouterr().out)
     assert not list(_missing(yaml.safe_load(overlay.read_text()), config))
     callbacks = [each["class_path"].rpartition(".")[2] for each in config["trainer"]["callbacks"]]

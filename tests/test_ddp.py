@@ -60,12 +60,15 @@ def run(tmp_path_factory):
 # 12 images in batches of 5, 5 and 2: one rank more than the other; one batch each; one rank without any
 @pytest.mark.parametrize("world", [2, 3, 4])
 def test_any_number_of_ranks_judges_as_one_does(run, world):
-    attack = ["--trainer.callbacks+=dfd.callbacks.AttackStats", "--trainer.callbacks.num_images=6"]  # two of the three batches
+    attack = [
+        "--trainer.callbacks+=dfd.callbacks.AttackStats",
+        "--trainer.callbacks.num_images=6",
+    ]  # two of the three batches
     attack += ["--trainer.callbacks.attack={class_path: dfd.augment.FGSM, init_args: {eps: 1}}"]
-    judge = ["validate", "one/checkpoints/last.ckpt", "--data.batch_size=25", *attack, "--run_folder"]
+    eval_net = ["validate", "one/checkpoints/last.ckpt", "--data.batch_size=25", *attack, "--run_folder"]
     if not (run / "alone").exists():
-        dfd(*judge, "alone", cwd=run)
-    dfd(*judge, f"ranks-{world}", world=world, cwd=run)
+        dfd(*eval_net, "alone", cwd=run)
+    dfd(*eval_net, f"ranks-{world}", world=world, cwd=run)
     alone = metrics(run / "alone")
     assert alone["val/num_images"] == "12.0" and "val/robust_acc" in alone
     for file in ("metrics.csv", "predictions-val.csv"):  # all digits of each logit, to the bit
@@ -73,24 +76,42 @@ def test_any_number_of_ranks_judges_as_one_does(run, world):
 
 
 def test_a_fit_of_two_ranks_judges_the_net_that_it_saves(run):
-    """Even where it validates within an accumulation window: there DDP leaves each rank statistics of its own."""
-    options = ["--trainer.limit_train_batches=7", "--trainer.accumulate_grad_batches=4", "--trainer.limit_val_batches=1.0"]
+    """Even where it validates within an accumulation window: there DDP leaves each rank statistics of its
+    own.
+    """
+    options = [
+        "--trainer.limit_train_batches=7",
+        "--trainer.accumulate_grad_batches=4",
+        "--trainer.limit_val_batches=1.0",
+    ]
     dfd(*FIT, *options, "--trainer.val_check_interval=6", "--run_folder", "pair", world=2, cwd=run)
     dfd("validate", "pair/checkpoints/last.ckpt", "--run_folder", "pair-alone", cwd=run)
     during, after = (metrics(run / name) for name in ("pair", "pair-alone"))
     judged = [name for name in during if name.startswith("val/")]
-    assert len(judged) > 10 and {name: during[name] for name in judged} == {name: after[name] for name in judged}
+    assert len(judged) > 10 and {name: during[name] for name in judged} == {
+        name: after[name] for name in judged
+    }
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_two_ranks_hold_one_net_while_parts_are_frozen_and_after(run, accumulate):
     (run / "states.py").write_text(STATES)
-    freeze = ["--trainer.callbacks+=dfd.callbacks.FreezeThenUnfreeze", "--trainer.callbacks.modules=[net.backbone]"]
+    freeze = [
+        "--trainer.callbacks+=dfd.callbacks.FreezeThenUnfreeze",
+        "--trainer.callbacks.modules=[net.backbone]",
+    ]
     options = ["--trainer.max_epochs=3", "--trainer.limit_train_batches=3", "--model.ema_decay=.9"]
-    options += [*freeze, "--trainer.callbacks+=states.States", f"--trainer.accumulate_grad_batches={accumulate}"]
+    options += [
+        *freeze,
+        "--trainer.callbacks+=states.States",
+        f"--trainer.accumulate_grad_batches={accumulate}",
+    ]
     dfd(*FIT, *options, "--run_folder", f"frozen-{accumulate}", world=2, cwd=run)
     first, second = (torch.load(run / f"states-{rank}.pt", weights_only=True) for rank in (0, 1))
-    assert first.keys() == second.keys() and [name for name in first if not torch.equal(first[name], second[name])] == []
+    assert (
+        first.keys() == second.keys()
+        and [name for name in first if not torch.equal(first[name], second[name])] == []
+    )
     assert {name.split()[0] for name in first if "val" in name} == {"0.val", "1.val", "2.val"}
     kinds = ("net.backbone", "average.module", "optimizer", "running_mean", "temperature_")
     assert all(any(kind in name for name in first) for kind in kinds)

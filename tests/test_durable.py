@@ -3,17 +3,17 @@ import os
 
 import pytest
 
-from dfd.durable import appearing, make_folder
+from dfd.durable import atomic_write, make_folder
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
     path = tmp_path / "plots" / "curves.png"
-    with appearing(path) as part:
-        part.write_bytes(b"first")
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(b"first")
         assert not path.exists()
     assert path.read_bytes() == b"first"
-    with pytest.raises(RuntimeError), appearing(path) as part:
-        part.write_bytes(b"half of the sec")
+    with pytest.raises(RuntimeError), atomic_write(path) as temporary:
+        temporary.write_bytes(b"half of the sec")
         raise RuntimeError
     assert path.read_bytes() == b"first" and list(path.parent.iterdir()) == [path]
 
@@ -22,13 +22,13 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path):
     path = tmp_path / "summary.yaml"
     path.write_text("old")
     if (child := os.fork()) == 0:
-        with appearing(path) as part:
-            part.write_text("new")
+        with atomic_write(path) as temporary:
+            temporary.write_text("new")
             os._exit(9)  # as after kill -9: nothing more runs
     os.waitpid(child, 0)
     assert path.read_text() == "old"
-    with appearing(path) as part:
-        part.write_text("new")
+    with atomic_write(path) as temporary:
+        temporary.write_text("new")
     assert path.read_text() == "new"
 
 
@@ -37,10 +37,16 @@ def test_errors_of_the_disk_say_what_to_do(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     (tmp_path / "file").touch()
-    for act in (lambda: make_folder(tmp_path / "file" / "out"), lambda: appearing(tmp_path / "file" / "x").__enter__()):
+    for act in (
+        lambda: make_folder(tmp_path / "file" / "out"),
+        lambda: atomic_write(tmp_path / "file" / "x").__enter__(),
+    ):
         with pytest.raises(OSError, match="cannot be a folder: a file is in the way"):
             act()
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match=r"no space left for .* Free some") as error, appearing(tmp_path / "x") as part:
-        part.touch()
+    with (
+        pytest.raises(OSError, match=r"no space left for .* Free some") as error,
+        atomic_write(tmp_path / "x") as temporary,
+    ):
+        temporary.touch()
     assert error.value.errno == errno.ENOSPC and [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -1,4 +1,6 @@
-"""Shards, tables and pictures that strangers made to harm: nothing of theirs runs, nothing outside their folder is read."""
+"""Shards, tables and pictures that strangers made to harm: nothing of theirs runs, nothing outside their
+folder is read.
+"""
 
 import io
 import json
@@ -19,13 +21,15 @@ from PIL import Image
 from dfd.cli import main
 from dfd.data import ShardDataModule
 from dfd.prepare.index import index_root
-from dfd.shards.samples import Made, write_samples
+from dfd.shards.samples import NewSample, write_samples
 from dfd.shards.table import load_table
 
 
 def picture(seed: int, name: str = "PNG", size: int = 20, **options) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (size, size, 3), dtype=np.uint8)).save(buffer, name, **options)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (size, size, 3), dtype=np.uint8)).save(
+        buffer, name, **options
+    )
     return buffer.getvalue()
 
 
@@ -35,7 +39,7 @@ def picture(seed: int, name: str = "PNG", size: int = 20, **options) -> bytes:
 @pytest.fixture
 def root(tmp_path) -> Path:
     made = [
-        Made(f"{split}-{n}", picture(n + 50 * (split == "val")), n % 2, split, "made")
+        NewSample(f"{split}-{n}", picture(n + 50 * (split == "val")), n % 2, split, "made")
         for split in ("train", "val")
         for n in range(8)
     ]
@@ -52,7 +56,9 @@ def set_cell(column: str, value) -> None:
         place = table.schema.get_field_index(column)
         kind = table.schema.field(column).type
         plain = kind.value_type if pa.types.is_dictionary(kind) else kind
-        pq.write_table(table.set_column(place, column, pa.array(values, plain).cast(kind)), root / "samples.parquet")
+        pq.write_table(
+            table.set_column(place, column, pa.array(values, plain).cast(kind)), root / "samples.parquet"
+        )
 
     return change
 
@@ -94,7 +100,10 @@ def no_index(text: str):
     [
         (set_cell("shard", "../secret.tar"), r"a shard '../secret.tar' that index.json does not list"),
         (set_cell("shard", "/etc/passwd"), "that index.json does not list"),
-        (set_shard(name="../secret.tar"), r"a shard called '../secret.tar': a shard is a .tar of this folder"),
+        (
+            set_shard(name="../secret.tar"),
+            r"a shard called '../secret.tar': a shard is a .tar of this folder",
+        ),
         (set_shard(name="/dev/zero"), "a shard called '/dev/zero'"),
         (set_shard(name="pipe:touch ran"), "a shard called 'pipe:touch ran'"),
         (set_shard(name="..tar"), "a shard called '..tar'"),
@@ -116,7 +125,10 @@ def no_index(text: str):
         (no_index("[]"), "it lists no shards"),
         (no_index('{"shards": 3}'), "it lists no shards"),
         (no_index("[" * 100_000), "is not JSON"),
-        (lambda root: (root / "samples.parquet").write_bytes(b"PAR1" + os.urandom(500) + b"PAR1"), "cannot be read"),
+        (
+            lambda root: (root / "samples.parquet").write_bytes(b"PAR1" + os.urandom(500) + b"PAR1"),
+            "cannot be read",
+        ),
     ],
 )
 def test_a_table_speaks_of_its_own_folder_alone(root, attack, words):
@@ -127,7 +139,9 @@ def test_a_table_speaks_of_its_own_folder_alone(root, attack, words):
 
 
 def test_names_in_tars_send_no_commands_to_the_terminal(tmp_path, capsys):
-    """A key and a key of the json that would wipe the screen: in what is said, in what is rejected, in an error."""
+    """A key and a key of the json that would wipe the screen: in what is said, in what is rejected, in an
+    error.
+    """
     wipe = "\x1b[2J"
 
     def tar(*members: tuple[str, bytes]) -> None:
@@ -148,7 +162,9 @@ def test_names_in_tars_send_no_commands_to_the_terminal(tmp_path, capsys):
     assert "\x1b" not in said.out + said.err and said.err.count(r"\x1b[2J") >= 2
 
 
-@pytest.mark.parametrize("name", ["pipe:touch ran", "file:///etc", "ftp://127.0.0.1/x", "simplecache::file:///etc"])
+@pytest.mark.parametrize(
+    "name", ["pipe:touch ran", "file:///etc", "ftp://127.0.0.1/x", "simplecache::file:///etc"]
+)
 def test_a_root_is_a_folder_and_never_a_program(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError):
@@ -177,7 +193,11 @@ def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
     return info
 
 
-GOOD = [part for n in range(200) for part in ((f"{n:03d}.png", picture(n)), (f"{n:03d}.cls", b"01"[n % 2 : n % 2 + 1]))]
+GOOD = [
+    part
+    for n in range(200)
+    for part in ((f"{n:03d}.png", picture(n)), (f"{n:03d}.cls", b"01"[n % 2 : n % 2 + 1]))
+]
 
 
 class Trace:
@@ -196,15 +216,28 @@ def test_members_that_are_no_files_are_listed_and_nothing_leaves_the_tar(tmp_pat
         special("c.png", tarfile.CHRTYPE), ("c.cls", b"0"), special("d.png", tarfile.FIFOTYPE), ("d.cls", b"1"),
         ("e.pyd", pickle.dumps(Trace())), ("e.png", picture(501)), ("e.cls", b"1"),
     ]  # fmt: skip
-    outside = [(f"../../up-{n}.{kind}", data) for n in range(2) for kind, data in (("png", picture(600 + n)), ("cls", b"1"))]
-    tar_of(work / "train-0.tar", [*GOOD, *links, *outside, ("/etc/absolute.png", picture(700)), ("/etc/absolute.cls", b"0")])
+    outside = [
+        (f"../../up-{n}.{kind}", data)
+        for n in range(2)
+        for kind, data in (("png", picture(600 + n)), ("cls", b"1"))
+    ]
+    tar_of(
+        work / "train-0.tar",
+        [*GOOD, *links, *outside, ("/etc/absolute.png", picture(700)), ("/etc/absolute.cls", b"0")],
+    )
     report = index_root(work, workers=1)
     listed = (work / "rejected.csv").read_text()
     assert all(
-        f'train-0.tar:{name}.png,"a link, a device' in listed or f"train-0.tar:{name}.png,a link" in listed for name in "abcd"
+        f'train-0.tar:{name}.png,"a link, a device' in listed or f"train-0.tar:{name}.png,a link" in listed
+        for name in "abcd"
     )
     assert report.images == 200 + 1 + 2 + 1 and len(load_table(work)) == 204
-    assert sorted(path.name for path in work.iterdir()) == ["index.json", "rejected.csv", "samples.parquet", "train-0.tar"]
+    assert sorted(path.name for path in work.iterdir()) == [
+        "index.json",
+        "rejected.csv",
+        "samples.parquet",
+        "train-0.tar",
+    ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["outside.png", "work"]
 
 
@@ -315,11 +348,20 @@ def test_names_from_strangers_run_nothing_in_the_page(tmp_path):
     """A method called as a script: the audit's page shows the words."""
     script = "<script>alert(1)</script>"
     made = [
-        Made(f"{split}-{n}", picture(n + 1000 * (split == "val"), "JPEG", 64), n % 2, split, script, script if n % 2 else "")
+        NewSample(
+            f"{split}-{n}",
+            picture(n + 1000 * (split == "val"), "JPEG", 64),
+            n % 2,
+            split,
+            script,
+            script if n % 2 else "",
+        )
         for split in ("train", "val")
         for n in range(12)
     ]
     write_samples(made, tmp_path / "<script>alert(2)", {"command": "test", "source": script})
     assert main(["audit", str(tmp_path / "<script>alert(2)"), "--out", str(tmp_path / "audit")]) == 0
     page = next((tmp_path / "audit").glob("*.html")).read_text()
-    assert "<script" not in page and page.count("&lt;script&gt;alert(1)") >= 1 <= page.count("&lt;script&gt;alert(2)")
+    assert "<script" not in page and page.count("&lt;script&gt;alert(1)") >= 1 <= page.count(
+        "&lt;script&gt;alert(2)"
+    )

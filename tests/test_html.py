@@ -30,7 +30,11 @@ class Outline(HTMLParser):
 def test_the_page_is_whole_loads_nothing_and_escapes_what_it_shows():
     picture = png(Figure(figsize=(1, 1)))
     section = Section(
-        "A <b>", ["<script>alert(1)</script>"], [(("name",), [("<i>",)])], [('a "quoted" caption', picture)], "bad"
+        "A <b>",
+        ["<script>alert(1)</script>"],
+        [(("name",), [("<i>",)])],
+        [('a "quoted" caption', picture)],
+        "bad",
     )
     page = html_page("Audit of <data>", [section, Section("Empty")])
     outline = Outline(page)
@@ -44,14 +48,23 @@ def test_the_page_is_whole_loads_nothing_and_escapes_what_it_shows():
 
 def test_columns_of_numbers_stand_below_one_another():
     page = html_page(
-        "Numbers", [Section("One", tables=[(("name", "images", "share"), [("a", 7, "0.25"), ("8", 12000, ".5")])])]
+        "Numbers",
+        [Section("One", tables=[(("name", "images", "share"), [("a", 7, "0.25"), ("8", 12000, ".5")])])],
     )
-    assert page.count('<td class="number">') == 4 and "<td>8</td>" in page and '<th class="number">images</th>' in page
+    assert (
+        page.count('<td class="number">') == 4
+        and "<td>8</td>" in page
+        and '<th class="number">images</th>' in page
+    )
 
 
 def test_figures_may_come_first():
-    section = Section("One", tables=[(("x",), [("cell",)])], figures=[("a figure", png(Figure(figsize=(4, 1))))])
+    section = Section(
+        "One", tables=[(("x",), [("cell",)])], figures=[("a figure", png(Figure(figsize=(4, 1))))]
+    )
     parts = ["cell</td>", "<figure>"]
-    assert [section.html().index(part) for part in parts] == sorted(section.html().index(part) for part in parts)
+    assert [section.html().index(part) for part in parts] == sorted(
+        section.html().index(part) for part in parts
+    )
     first = replace(section, figures_first=True).html()
     assert first.index("<figure>") < first.index("cell</td>") and 'style="min-width: 198px"' in first

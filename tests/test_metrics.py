@@ -9,14 +9,24 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 from torchmetrics.functional.classification import binary_auroc, binary_calibration_error
 
-from dfd.batch import FAKE, REAL, Verdicts
-from dfd.metrics import METRICS, _Ranked, _Tally, by_method, by_source, detection_metrics, format_metric, interval, paired
+from dfd.batch import FAKE, REAL, Predictions
+from dfd.metrics import (
+    METRICS,
+    _Ranked,
+    _Tally,
+    by_method,
+    by_source,
+    detection_metrics,
+    format_metric,
+    interval,
+    paired,
+)
 
 
-def table(logit, label, source="a", method=None, group=None) -> Verdicts:
+def table(logit, label, source="a", method=None, group=None) -> Predictions:
     label = np.asarray(label)
     size = len(label)
-    return Verdicts(
+    return Predictions(
         row=np.arange(size),
         logit=np.asarray(logit, np.float64),
         label=label,
@@ -26,16 +36,16 @@ def table(logit, label, source="a", method=None, group=None) -> Verdicts:
     )
 
 
-def drawn(size: int, seed: int = 0, gap: float = 1.5, digits: int = 1) -> Verdicts:
+def drawn(size: int, seed: int = 0, gap: float = 1.5, digits: int = 1) -> Predictions:
     """Overlapping classes with heavy ties."""
     rng = np.random.default_rng(seed)
     label = rng.integers(0, 2, size)
     return table(np.round(rng.normal(size=size) + gap * (label - 0.5), digits), label)
 
 
-TIED = st.lists(st.tuples(st.integers(-4, 4), st.integers(0, 1), st.integers(0, 3)), min_size=4, max_size=60).filter(
-    lambda rows: {label for _, label, weight in rows if weight} == {0, 1}
-)
+TIED = st.lists(
+    st.tuples(st.integers(-4, 4), st.integers(0, 1), st.integers(0, 3)), min_size=4, max_size=60
+).filter(lambda rows: {label for _, label, weight in rows if weight} == {0, 1})
 
 
 @given(TIED)
@@ -72,14 +82,18 @@ def test_every_metric_equals_scikit_learn_with_ties_and_weights(rows):
 
 
 def test_large_tables_agree_with_scikit_learn_and_torchmetrics():
-    verdicts = drawn(10_000, digits=2)
-    ours = detection_metrics(verdicts)
-    assert ours["auroc"] == pytest.approx(sk.roc_auc_score(verdicts.label, verdicts.logit), abs=1e-9)
-    assert ours["ap"] == pytest.approx(sk.average_precision_score(verdicts.label, verdicts.logit), abs=1e-9)
-    ranks = np.unique(verdicts.logit, return_inverse=True)[1]
-    target = torch.from_numpy(verdicts.label)
-    assert ours["auroc"] == pytest.approx(binary_auroc(torch.from_numpy(ranks / ranks.max()), target).item(), abs=1e-6)
-    prob = torch.sigmoid(torch.from_numpy(verdicts.logit))
+    predictions = drawn(10_000, digits=2)
+    ours = detection_metrics(predictions)
+    assert ours["auroc"] == pytest.approx(sk.roc_auc_score(predictions.label, predictions.logit), abs=1e-9)
+    assert ours["ap"] == pytest.approx(
+        sk.average_precision_score(predictions.label, predictions.logit), abs=1e-9
+    )
+    ranks = np.unique(predictions.logit, return_inverse=True)[1]
+    target = torch.from_numpy(predictions.label)
+    assert ours["auroc"] == pytest.approx(
+        binary_auroc(torch.from_numpy(ranks / ranks.max()), target).item(), abs=1e-6
+    )
+    prob = torch.sigmoid(torch.from_numpy(predictions.logit))
     assert ours["ece"] == pytest.approx(binary_calibration_error(prob, target, n_bins=15).item(), abs=1e-6)
 
 
@@ -114,47 +128,55 @@ def test_unknown_labels_are_left_out():
 
 
 def test_a_logit_that_is_not_finite_is_named_by_its_row():
-    verdicts = table([0.0, np.nan, 1.0, np.inf], [0, 1, 0, 1])
+    predictions = table([0.0, np.nan, 1.0, np.inf], [0, 1, 0, 1])
     with pytest.raises(ValueError, match=r"2 of 4 logits .* rows 1, 3"):
-        detection_metrics(verdicts)
+        detection_metrics(predictions)
 
 
 def test_each_method_meets_the_reals_of_its_sources():
-    verdicts = table(
+    predictions = table(
         [0, 1, 5, 6, 2, 3],
         [0, 0, 0, 1, 1, 1],
         source=["a", "a", "b", "a", "b", "b"],
         method=["", "", "", "swap", "gan", ""],
     )
-    parts = by_method(verdicts)
+    parts = by_method(predictions)
     assert {name: part.row.tolist() for name, part in parts.items()} == {"gan": [2, 4], "swap": [0, 1, 3]}
-    assert {name: part.row.tolist() for name, part in by_source(verdicts).items()} == {"a": [0, 1, 3], "b": [2, 4, 5]}
+    assert {name: part.row.tolist() for name, part in by_source(predictions).items()} == {
+        "a": [0, 1, 3],
+        "b": [2, 4, 5],
+    }
     assert detection_metrics(parts["gan"])["auroc"] == 0  # reported, not flipped
 
 
 def test_interval_agrees_with_a_plain_bootstrap():
-    verdicts = drawn(60, seed=3)
+    predictions = drawn(60, seed=3)
     rng, plain = np.random.default_rng(1), []
     while len(plain) < 600:
         pick = rng.integers(60, size=60)
-        plain.append(sk.roc_auc_score(verdicts.label[pick], verdicts.logit[pick]))
-    assert interval(verdicts, num=600) == pytest.approx(tuple(np.quantile(plain, [0.025, 0.975])), abs=0.02)
+        plain.append(sk.roc_auc_score(predictions.label[pick], predictions.logit[pick]))
+    assert interval(predictions, num=600) == pytest.approx(
+        tuple(np.quantile(plain, [0.025, 0.975])), abs=0.02
+    )
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_interval_of_a_name_equals_that_of_the_function(name):
-    verdicts = drawn(80, seed=5)
-    named = interval(verdicts, name, num=60, temperature=1.5, threshold=0.2)
-    called = interval(verdicts, lambda part: detection_metrics(part, 1.5, 0.2)[name], num=60)
+    predictions = drawn(80, seed=5)
+    named = interval(predictions, name, num=60, temperature=1.5, threshold=0.2)
+    called = interval(predictions, lambda part: detection_metrics(part, 1.5, 0.2)[name], num=60)
     assert named == pytest.approx(called, abs=1e-9)
-    assert named[0] <= detection_metrics(verdicts, 1.5, 0.2)[name] <= named[1] or name == "ece"  # resampling biases ECE upward
+    assert (
+        named[0] <= detection_metrics(predictions, 1.5, 0.2)[name] <= named[1] or name == "ece"
+    )  # resampling biases ECE upward
 
 
 def test_families_make_the_interval_wider():
     single = drawn(100, seed=2)
     copies = np.tile(np.arange(100), 9)
-    family = Verdicts(
-        np.arange(900), *(getattr(single, name)[copies] for name in ("logit", "label", "source", "method", "group"))
+    family = Predictions(
+        np.arange(900),
+        *(getattr(single, name)[copies] for name in ("logit", "label", "source", "method", "group")),
     )
     assert interval(family, num=300) == pytest.approx(interval(single, num=300), abs=1e-12)
     low, high = interval(table(family.logit, family.label), num=300)
@@ -181,12 +203,17 @@ def test_paired_finds_a_real_difference_and_no_other():
 def test_paired_averages_seeds_on_the_same_draws():
     a, b = (
         [
-            table(drawn(200, seed=9).logit + 0.5 * np.random.default_rng(s).normal(size=200), drawn(200, seed=9).label)
+            table(
+                drawn(200, seed=9).logit + 0.5 * np.random.default_rng(s).normal(size=200),
+                drawn(200, seed=9).label,
+            )
             for s in seeds
         ]
         for seeds in ((1, 2, 3), (4, 5))
     )
-    mean = np.mean([detection_metrics(one)["acc"] for one in a]) - np.mean([detection_metrics(one)["acc"] for one in b])
+    mean = np.mean([detection_metrics(one)["acc"] for one in a]) - np.mean(
+        [detection_metrics(one)["acc"] for one in b]
+    )
     difference = paired(a, b, "acc", num=300)
     assert difference.value == pytest.approx(mean) and difference.low <= mean <= difference.high
 
@@ -204,13 +231,13 @@ def test_tables_of_other_images_cannot_be_paired():
 
 
 def test_metrics_of_ten_thousand_rows_are_quick():
-    verdicts = drawn(10_000, digits=6)
+    predictions = drawn(10_000, digits=6)
     took = []
     for _ in range(5):
         start = time.process_time()
-        detection_metrics(verdicts)
+        detection_metrics(predictions)
         took.append(time.process_time() - start)
     assert min(took) < 0.05
     start = time.process_time()
-    interval(verdicts)
+    interval(predictions)
     assert time.process_time() - start < 5

@@ -23,7 +23,15 @@ SMALL_TOY = [
     "--data.view.longest=96",
     "--data.view.crops=1",
 ]
-FIT = ["fit", "--config", "small_cnn", "--config", "overlay/smoke.yaml", *SMALL_TOY, "--model.net.backbone.width=8"]
+FIT = [
+    "fit",
+    "--config",
+    "small_cnn",
+    "--config",
+    "overlay/smoke.yaml",
+    *SMALL_TOY,
+    "--model.net.backbone.width=8",
+]
 INTERRUPTER = '''
 import os, signal
 from lightning.pytorch import Callback
@@ -85,9 +93,13 @@ def toy(here):
 
 def trained(data: ToyDataModule, **options) -> ClassificationTask:
     torch.manual_seed(0)
-    net = SingleStream(TimmBackbone("test_vit"), dropout=0.0)  # no BatchNorm, whose statistics are those of a batch
+    net = SingleStream(
+        TimmBackbone("test_vit"), dropout=0.0
+    )  # no BatchNorm, whose statistics are those of a batch
     task = ClassificationTask(net, lambda weights: torch.optim.SGD(weights, lr=0.05), ema_decay=0.5)
-    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    quiet = dict.fromkeys(
+        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+    )
     plain = {"accelerator": "cpu", "max_epochs": 2, "limit_val_batches": 0, "use_distributed_sampler": False}
     Trainer(**quiet, **plain, **options).fit(task, data)
     return task
@@ -106,9 +118,9 @@ def test_batches_that_are_accumulated_equal_one_large_batch(toy, small, large, s
         whole = by_hand(toy(4), small)
     assert split.average.n_averaged == 2 * steps, "the average moves with the steps"
     before = dict(SingleStream(TimmBackbone("test_vit")).named_parameters())
-    for name, value in whole.judge.state_dict().items():
-        torch.testing.assert_close(split.judge.state_dict()[name], value, rtol=1e-5, atol=2e-6)
-    assert any(not torch.equal(before[name], value) for name, value in split.judge.named_parameters())
+    for name, value in whole.eval_net.state_dict().items():
+        torch.testing.assert_close(split.eval_net.state_dict()[name], value, rtol=1e-5, atol=2e-6)
+    assert any(not torch.equal(before[name], value) for name, value in split.eval_net.named_parameters())
 
 
 def by_hand(data: ToyDataModule, batches: int) -> ClassificationTask:
@@ -123,7 +135,9 @@ def by_hand(data: ToyDataModule, batches: int) -> ClassificationTask:
     for epoch in range(2):
         loader = data.train_dataloader()
         loader.batch_sampler.position = lambda _, epoch=epoch: (epoch, 0)
-        given = [data.on_after_batch_transfer(batch, 0) for batch, _ in zip(loader, range(batches), strict=False)]
+        given = [
+            data.on_after_batch_transfer(batch, 0) for batch, _ in zip(loader, range(batches), strict=False)
+        ]
         for at in range(0, batches, 4):
             window = given[at : at + 4]
             image, label = (torch.cat([batch[name] for batch in window]) for name in ("image", "label"))
@@ -140,7 +154,8 @@ ACCUMULATED = ["--config", "overlay/accumulate", "--trainer.max_epochs=2", "--tr
 ACCUMULATED += ["--model.ema_decay=.9", "--trainer.callbacks+=interrupter.Interrupter"]
 
 
-# in the first window; the last batch of one; in the second epoch's last one, which is short: told there, it runs to the end
+# in the first window; the last batch of one; in the second epoch's last one, which is short: told there, it
+# runs to the end
 @pytest.mark.slow
 @pytest.mark.parametrize(("world", "at"), [(1, 1), (1, 3), (1, 16), (2, 5)])
 def test_a_cut_within_an_accumulation_window_waits_for_its_end(here, world, at):
@@ -148,7 +163,12 @@ def test_a_cut_within_an_accumulation_window_waits_for_its_end(here, world, at):
     if not whole.exists():
         dfd(*FIT, *ACCUMULATED, "--run_folder", whole.name, world=world, cwd=here)
     run = f"accumulated-{world}-cut-{at}"
-    options = [*FIT, *ACCUMULATED, "--trainer.callbacks+=dfd.callbacks.Preemption", "--trainer.callbacks.every_n_batches=1"]
+    options = [
+        *FIT,
+        *ACCUMULATED,
+        "--trainer.callbacks+=dfd.callbacks.Preemption",
+        "--trainer.callbacks.every_n_batches=1",
+    ]
     dfd(*options, "--run_folder", run, world=world, cwd=here, code=143, AT=str(at))
     cut = torch.load(here / run / "checkpoints" / "last.ckpt", weights_only=True)
     assert cut["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["ready"] % 4 == 0
@@ -159,10 +179,20 @@ def test_a_cut_within_an_accumulation_window_waits_for_its_end(here, world, at):
 
 @pytest.mark.slow
 def test_a_checkpoint_from_within_a_window_is_told_apart(here, capsys):
-    options = ["--trainer.limit_train_batches=7", "--trainer.accumulate_grad_batches=4", "--trainer.val_check_interval=6"]
+    options = [
+        "--trainer.limit_train_batches=7",
+        "--trainer.accumulate_grad_batches=4",
+        "--trainer.val_check_interval=6",
+    ]
     assert main([*FIT, *options, "--run_folder", "within"]) == 0
     capsys.readouterr()
-    again = ["--ckpt_path", "within/checkpoints/last.ckpt", "--trainer.max_epochs=2", "--run_folder", "within-again"]
+    again = [
+        "--ckpt_path",
+        "within/checkpoints/last.ckpt",
+        "--trainer.max_epochs=2",
+        "--run_folder",
+        "within-again",
+    ]
     assert main([*FIT, *options, *again]) == 0
     assert "the gradients of 2 of 4 batches are lost" in capsys.readouterr().err
 
@@ -172,16 +202,30 @@ def test_a_checkpoint_from_within_a_window_is_told_apart(here, capsys):
 
 @pytest.mark.slow
 def test_bfloat16_and_channels_last_leave_weights_and_logits_in_full_precision(here):
-    for name, overlays in {"full": [], "half": ["--config", "overlay/bf16", "--config", "overlay/channels_last"]}.items():
+    for name, overlays in {
+        "full": [],
+        "half": ["--config", "overlay/bf16", "--config", "overlay/channels_last"],
+    }.items():
         assert main([*FIT, *overlays, "--run_folder", name, "--trainer.limit_val_batches=1.0"]) == 0
-    assert {value.dtype for name, value in weights(here / "half").items() if name.endswith("weight")} == {torch.float32}
+    assert {value.dtype for name, value in weights(here / "half").items() if name.endswith("weight")} == {
+        torch.float32
+    }
     assert different(weights(here / "half"), weights(here / "full")), "the layers did compute in bfloat16"
-    judge = ["validate", "half/checkpoints/last.ckpt", "--config", "overlay/bf16", "--run_folder", "half-judged-in-half"]
-    assert main(judge) == 0
+    eval_net = [
+        "validate",
+        "half/checkpoints/last.ckpt",
+        "--config",
+        "overlay/bf16",
+        "--run_folder",
+        "half-judged-in-half",
+    ]
+    assert main(eval_net) == 0
     lines = Path("half-judged-in-half/predictions-val.csv").read_text().splitlines()[1:]
     half = torch.tensor([float(line.split(",")[3]) for line in lines], dtype=torch.float64)
     full = logits("half")
-    assert (half != half.bfloat16().double()).float().mean() > 0.8 and torch.equal(half, half.float().double())
+    assert (half != half.bfloat16().double()).float().mean() > 0.8 and torch.equal(
+        half, half.float().double()
+    )
     assert 0 < (half - full).abs().max() < 0.02
 
 
@@ -202,7 +246,9 @@ def test_the_layout_is_a_choice(here):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="torch.compile needs a C++ compiler on the CPU")
+@pytest.mark.skipif(
+    not any(map(shutil.which, ("g++", "clang++"))), reason="torch.compile needs a C++ compiler on the CPU"
+)
 def test_a_compiled_net_leaves_no_trace_in_its_checkpoint(here):
     from torch._dynamo.utils import counters
 
@@ -211,17 +257,27 @@ def test_a_compiled_net_leaves_no_trace_in_its_checkpoint(here):
     assert main([*FIT, *options, "--trainer.limit_val_batches=1", "--run_folder", "compiled"]) == 0
     assert counters["stats"]["unique_graphs"] >= 2, "the net that trains and the average that judges"
     assert not [name for name in weights(here / "compiled") if "_orig_mod" in name]
-    judge = ["validate", "compiled/checkpoints/last.ckpt", "--trainer.limit_val_batches=1", "--run_folder", "eager"]
-    assert main(judge) == 0
+    eval_net = [
+        "validate",
+        "compiled/checkpoints/last.ckpt",
+        "--trainer.limit_val_batches=1",
+        "--run_folder",
+        "eager",
+    ]
+    assert main(eval_net) == 0
     losses = [(here / run / "metrics.csv").read_text().splitlines() for run in ("compiled", "eager")]
-    compiled, eager = (next(float(each["val/nll"]) for each in DictReader(lines) if each["val/nll"]) for lines in losses)
+    compiled, eager = (
+        next(float(each["val/nll"]) for each in DictReader(lines) if each["val/nll"]) for lines in losses
+    )
     assert compiled == pytest.approx(eager, rel=1e-4)
 
 
 # BatchNorm over all ranks
 
 
-@pytest.mark.parametrize("backbone", [SmallCNN(width=8), TimmBackbone("mobilenetv2_100"), TimmBackbone("test_efficientnet")])
+@pytest.mark.parametrize(
+    "backbone", [SmallCNN(width=8), TimmBackbone("mobilenetv2_100"), TimmBackbone("test_efficientnet")]
+)
 def test_layers_are_shared_and_given_back_with_all_that_they_hold(backbone):
     from types import SimpleNamespace
 
@@ -233,7 +289,9 @@ def test_layers_are_shared_and_given_back_with_all_that_they_hold(backbone):
     before, state = task(image), task.state_dict()
     sync = SyncBatchNorm()
     shared = sync.apply(task)
-    norms = [module for module in shared.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
+    norms = [
+        module for module in shared.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
+    ]
     assert norms and all(isinstance(norm, torch.nn.SyncBatchNorm) for norm in norms)
     assert torch.equal(shared(image), before), "activations within timm's layers too"
     assert shared.state_dict().keys() == state.keys()
@@ -245,7 +303,9 @@ def test_layers_are_shared_and_given_back_with_all_that_they_hold(backbone):
 
 @pytest.mark.slow
 def test_sharing_batchnorm_on_the_cpu_is_refused_and_one_process_has_nothing_to_share(here):
-    said = dfd(*FIT, "--config", "overlay/sync_batchnorm", "--run_folder", "shared", world=2, code=1, cwd=here)
+    said = dfd(
+        *FIT, "--config", "overlay/sync_batchnorm", "--run_folder", "shared", world=2, code=1, cwd=here
+    )
     assert "sync_batchnorm needs GPUs" in said and "Traceback" not in said
     dfd(*FIT, "--config", "overlay/sync_batchnorm", "--run_folder", "alone", cwd=here)
 
@@ -262,14 +322,25 @@ def test_two_gpus_share_batchnorm(here):
 # FSDP2
 
 
-SHARDED = ["--config", "overlay/fsdp2", "--model.ema_decay=.9", "--trainer.max_epochs=2", "--trainer.limit_train_batches=3"]
+SHARDED = [
+    "--config",
+    "overlay/fsdp2",
+    "--model.ema_decay=.9",
+    "--trainer.max_epochs=2",
+    "--trainer.limit_train_batches=3",
+]
 ATTACK = "--trainer.callbacks.attack={class_path: dfd.augment.FGSM, init_args: {eps: 2}}"
 SHARDED += ["--trainer.limit_val_batches=1.0", "--trainer.callbacks+=interrupter.Interrupter"]
 
 
 @pytest.mark.slow
 def test_a_sharded_training_is_the_plain_one_and_its_checkpoint_is_anybodys(here):
-    options = [*FIT, *SHARDED, "--model.channels_last=false", "--run_folder"]  # as sharded weights lie in memory
+    options = [
+        *FIT,
+        *SHARDED,
+        "--model.channels_last=false",
+        "--run_folder",
+    ]  # as sharded weights lie in memory
     dfd(*options, "sharded", world=2, cwd=here, BLOCK="1000")
     dfd(*options, "copied", "--trainer.strategy=ddp", world=2, cwd=here)
     sharded, copied = weights(here / "sharded"), weights(here / "copied")
@@ -278,16 +349,29 @@ def test_a_sharded_training_is_the_plain_one_and_its_checkpoint_is_anybodys(here
         torch.testing.assert_close(sharded[name], value, rtol=1e-5, atol=1e-6, msg=name)
     load_net("sharded/checkpoints/best.ckpt")
     # 12 images in batches of 5, 5 and 2: the ranks judge different numbers of them
-    judge = ["validate", "sharded/checkpoints/last.ckpt", "--data.batch_size=5", "--model.channels_last=false", "--run_folder"]
-    dfd(*judge, "by-two", "--config", "overlay/fsdp2", world=2, cwd=here)
-    dfd(*judge, "by-one", cwd=here)
-    assert (here / "by-two/predictions-val.csv").read_bytes() == (here / "by-one/predictions-val.csv").read_bytes()
+    eval_net = [
+        "validate",
+        "sharded/checkpoints/last.ckpt",
+        "--data.batch_size=5",
+        "--model.channels_last=false",
+        "--run_folder",
+    ]
+    dfd(*eval_net, "by-two", "--config", "overlay/fsdp2", world=2, cwd=here)
+    dfd(*eval_net, "by-one", cwd=here)
+    assert (here / "by-two/predictions-val.csv").read_bytes() == (
+        here / "by-one/predictions-val.csv"
+    ).read_bytes()
 
 
 @pytest.mark.slow
 def test_a_sharded_training_goes_on_to_the_bit(here):
     dfd(*FIT, *SHARDED, "--run_folder", "sharded-whole", world=2, cwd=here)
-    options = [*FIT, *SHARDED, "--trainer.callbacks+=dfd.callbacks.Preemption", "--trainer.callbacks.every_n_batches=1"]
+    options = [
+        *FIT,
+        *SHARDED,
+        "--trainer.callbacks+=dfd.callbacks.Preemption",
+        "--trainer.callbacks.every_n_batches=1",
+    ]
     dfd(*options, "--run_folder", "sharded-cut", world=2, cwd=here, code=143, AT="4")
     assert "goes on from" in dfd(*options, "--run_folder", "sharded-cut", world=2, cwd=here)
     assert different(weights(here / "sharded-cut"), weights(here / "sharded-whole")) == []
@@ -302,5 +386,7 @@ def test_a_sharded_training_goes_on_to_the_bit(here):
     ],
 )
 def test_what_cannot_be_sharded_is_refused_in_a_line(here, options, said):
-    text = dfd(*FIT, "--config", "overlay/fsdp2", *options, "--run_folder", "refused", world=2, code=1, cwd=here)
+    text = dfd(
+        *FIT, "--config", "overlay/fsdp2", *options, "--run_folder", "refused", world=2, code=1, cwd=here
+    )
     assert said in text and "Traceback" not in text

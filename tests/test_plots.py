@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from dfd.batch import Verdicts
+from dfd.batch import Predictions
 from dfd.plots import (
     boxes,
     class_bars,
@@ -38,7 +38,10 @@ def test_roc_and_precision_recall_pass_through_their_threshold():
     label, logit = drawn(200)
     called = logit > 0.3
     tpr, fpr, precision = called[label == 1].mean(), called[label == 0].mean(), label[called].mean()
-    for figure, x, y in ((roc(label, logit, 0.3), fpr, tpr), (precision_recall(label, logit, 0.3), tpr, precision)):
+    for figure, x, y in (
+        (roc(label, logit, 0.3), fpr, tpr),
+        (precision_recall(label, logit, 0.3), tpr, precision),
+    ):
         (axes,) = figure.axes
         marker = next(line for line in axes.lines if line.get_marker() == "o")
         np.testing.assert_allclose(marker.get_xydata(), [[x, y]])
@@ -54,7 +57,9 @@ def test_roc_and_precision_recall_pass_through_their_threshold():
 def test_confusion_shows_counts_and_shares():
     label, logit = drawn(100)
     called = (logit > 0).astype(int)
-    texts = {text.get_position(): text.get_text().split("\n") for text in confusion(label, called).axes[0].texts}
+    texts = {
+        text.get_position(): text.get_text().split("\n") for text in confusion(label, called).axes[0].texts
+    }
     counts = confusion_matrix(label, called)
     for (truth, word), count in np.ndenumerate(counts):
         assert texts[word, truth] == [str(count), f"{count / counts[truth].sum():.1%}"]
@@ -75,27 +80,37 @@ def test_reliability_shows_share_and_count_of_each_bin():
 def test_a_page_without_both_classes_says_undefined(labels):
     size = len(labels)
     names = np.full(size, "")
-    page = curves(Verdicts(np.arange(size), np.ones(size), np.array(labels, int), names, names, names), title="none")
-    texts = [text.get_text() for axes in page.findobj(lambda artist: hasattr(artist, "texts")) for text in axes.texts]
+    page = curves(
+        Predictions(np.arange(size), np.ones(size), np.array(labels, int), names, names, names), title="none"
+    )
+    texts = [
+        text.get_text()
+        for axes in page.findobj(lambda artist: hasattr(artist, "texts"))
+        for text in axes.texts
+    ]
     assert sum("undefined" in text for text in texts) == 2
 
 
 def test_a_page_is_a_png_with_its_title(tmp_path):
     label, logit = drawn(300)
     names = np.full(300, "")
-    page = curves(Verdicts(np.arange(300), logit, label, names, names, names), 1.5, 0.2, "val: 300 images")
+    page = curves(Predictions(np.arange(300), logit, label, names, names, names), 1.5, 0.2, "val: 300 images")
     page.savefig(tmp_path / "page.png")
     assert page.get_suptitle() == "val: 300 images"
     assert (tmp_path / "page.png").stat().st_size > 20_000
 
 
 def test_a_grid_lays_maps_over_grey_pictures():
-    images = [np.random.default_rng(at).random((8, 8, 3)) for at in range(3)] + [np.full((8, 8, 3), 255, np.uint8)]
+    images = [np.random.default_rng(at).random((8, 8, 3)) for at in range(3)] + [
+        np.full((8, 8, 3), 255, np.uint8)
+    ]
     maps = [None, np.eye(8), -np.eye(8), np.zeros((8, 8))]
     figure = image_grid(images, list("abcd"), maps, columns=3, title="t")
     assert [axes.get_title() for axes in figure.axes] == ["a", "b", "c", "d", "", ""]
     assert [len(axes.images) for axes in figure.axes] == [1, 2, 2, 2, 0, 0]
-    fake, real = (figure.axes[at].images[1].to_rgba(figure.axes[at].images[1].get_array())[0, 0] for at in (1, 2))
+    fake, real = (
+        figure.axes[at].images[1].to_rgba(figure.axes[at].images[1].get_array())[0, 0] for at in (1, 2)
+    )
     assert fake[0] > fake[2] and real[2] > real[0]  # red for fake, blue for real
     assert not figure.axes[3].images[1].get_alpha().any()  # an empty map hides nothing
     figure.canvas.draw()
@@ -103,7 +118,9 @@ def test_a_grid_lays_maps_over_grey_pictures():
 
 def test_pyplot_is_never_imported():
     draw = "import sys, numpy as np; from dfd.plots import reliability as r; r(np.eye(2)[0], np.eye(2)[0]).canvas.draw()"
-    subprocess.run([sys.executable, "-c", f"{draw}; assert 'matplotlib.pyplot' not in sys.modules"], check=True)
+    subprocess.run(
+        [sys.executable, "-c", f"{draw}; assert 'matplotlib.pyplot' not in sys.modules"], check=True
+    )
 
 
 def test_histograms_are_shares_of_their_class():
@@ -131,7 +148,10 @@ def test_boxes_and_violins_draw_real_and_fake_beside_each_other():
         assert [axes.get_ylabel() for axes in figure.axes] == ["red", "blue"]
         assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == ["real", "fake"]
         figure.canvas.draw()
-    assert boxes({"width": np.full(40, 28480.0)}, label).axes[0].texts[0].get_text() == "width:\n28480 in every image"
+    assert (
+        boxes({"width": np.full(40, 28480.0)}, label).axes[0].texts[0].get_text()
+        == "width:\n28480 in every image"
+    )
     assert "two images" in violins({"red": np.ones(3)}, np.array([0, 0, 1])).axes[0].texts[0].get_text()
 
 

@@ -53,7 +53,9 @@ def test_a_killed_process_is_not_taken_for_a_running_one(here):
     (here / "run").mkdir()
     code = "import pathlib, sys; from dfd import runs; run_record.begin(pathlib.Path('run'), ['fit'])"
     code += "; print(1, flush=True); sys.stdin.read()"
-    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout.readline()
     record = run_record.read(here / "run")
     assert record.pid == process.pid and run_record.state(record)[0] == "running"
@@ -62,21 +64,40 @@ def test_a_killed_process_is_not_taken_for_a_running_one(here):
     assert run_record.state(record)[0] == "failed", "a zombie runs no more"
     process.communicate()
     assert re.match(r"killed: its process is gone; it was heard of \d+ s ago", run_record.state(record)[1])
-    assert run_record.state(replace(record, pid=os.getpid()))[0] == "failed", "another process that got its number"
+    assert run_record.state(replace(record, pid=os.getpid()))[0] == "failed", (
+        "another process that got its number"
+    )
 
 
 def test_of_another_machine_the_last_word_counts(here):
     record = write(here / "run", host="node7", pid=1, heard=time.time() - 60)
     assert run_record.state(record) == ("running", "")
-    assert run_record.state(replace(record, heard=time.time() - 3 * 3600)) == ("failed", "not heard of for 3 h, on node7")
+    assert run_record.state(replace(record, heard=time.time() - 3 * 3600)) == (
+        "failed",
+        "not heard of for 3 h, on node7",
+    )
     assert run_record.state(replace(record, state="done", heard=0)) == ("done", "")
 
 
 def test_the_list_has_a_line_each_and_the_command_to_go_on(here, capsys):
-    write(here / "runs/dual/1", state="done", epoch=12, epochs=12, best=0.99876, images_per_second=70.4, started=1)
+    write(
+        here / "runs/dual/1",
+        state="done",
+        epoch=12,
+        epochs=12,
+        best=0.99876,
+        images_per_second=70.4,
+        started=1,
+    )
     write(here / "runs/dual/2", epoch=3, epochs=12, started=2)
     write(here / "runs/cnn/3", state="preempted", reason="told to stop", cwd="/else where", started=3)
-    write(here / "runs/cnn/4", state="failed", reason="out of memory", command=["fit", "--run_folder=x y"], started=4)
+    write(
+        here / "runs/cnn/4",
+        state="failed",
+        reason="out of memory",
+        command=["fit", "--run_folder=x y"],
+        started=4,
+    )
     (here / "runs/cnn/5").mkdir()
     (here / "runs/cnn/5/run.json").write_text('{"state": "running"')  # half of a foreign file
     assert main(["runs"]) == 0
@@ -140,7 +161,13 @@ def test_real_runs_in_each_state(here, tmp_path, monkeypatch, capsys):
     fit = ["fit", "--config", "small_cnn", *SMALL, "--trainer.max_epochs=2"]
 
     def stopped(by: str) -> list[str]:
-        return [*fit, "--trainer.callbacks+=stopper.Stopper", f"--trainer.callbacks.by={by}", "--run_folder", f"runs/{by}"]
+        return [
+            *fit,
+            "--trainer.callbacks+=stopper.Stopper",
+            f"--trainer.callbacks.by={by}",
+            "--run_folder",
+            f"runs/{by}",
+        ]
 
     hanging = subprocess.Popen([sys.executable, "-m", "dfd.cli", *stopped("hang")], stderr=subprocess.DEVNULL)
     try:
@@ -166,7 +193,11 @@ def test_real_runs_in_each_state(here, tmp_path, monkeypatch, capsys):
     assert states["hang"][1].startswith("killed: its process is gone")
     assert states["nan"][1].startswith("1 steps in a row were not finite")
     done = run_record.read(here / "runs/done")
-    assert (done.epoch, done.epochs, done.step) == (2, 2, 24) and 0 <= done.best <= 1 and done.images_per_second > 0
+    assert (
+        (done.epoch, done.epochs, done.step) == (2, 2, 24)
+        and 0 <= done.best <= 1
+        and done.images_per_second > 0
+    )
     summary = json.dumps((here / "runs/done/summary.yaml").read_text())
     assert f"{done.best:.4f}".rstrip("0") in summary
     command = re.search(r"go on: dfd (fit .*--run_folder runs/hang)", said)[1]

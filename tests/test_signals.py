@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 
 import dfd
-from dfd.signals import REQUEUE, STOP, Told, heed_parent_only
+from dfd.signals import REQUEUE, STOP, StopSignals, heed_parent_only
 
 
 def test_the_most_that_was_asked_counts_and_handlers_come_back():
-    told, before = Told(), [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)]
+    told, before = StopSignals(), [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)]
     assert told.listen() and not told.listen()
-    assert told.heard == 0
+    assert told.requested == 0
     os.kill(os.getpid(), signal.SIGUSR1)
-    assert told.heard == REQUEUE
+    assert told.requested == REQUEUE
     os.kill(os.getpid(), signal.SIGTERM)
-    assert told.heard == REQUEUE > STOP
+    assert told.requested == REQUEUE > STOP
     told.forget()
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)] == before
 
@@ -33,7 +33,7 @@ def _sleep(ready, heed: bool) -> None:
     time.sleep(60)
 
 
-def child_of(told: Told, heed: bool) -> multiprocessing.Process:
+def child_of(told: StopSignals, heed: bool) -> multiprocessing.Process:
     context = multiprocessing.get_context("fork")
     ready = context.Event()
     assert told.listen()
@@ -46,7 +46,7 @@ def child_of(told: Told, heed: bool) -> multiprocessing.Process:
 
 @pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="macOS cannot say who sent a signal")
 def test_a_worker_outlives_a_stranger_and_obeys_its_parent():
-    child = child_of(Told(), heed=True)
+    child = child_of(StopSignals(), heed=True)
     for number in ("TERM", "USR1"):
         subprocess.run(["kill", f"-{number}", str(child.pid)], check=True)
     child.join(0.5)
@@ -57,7 +57,7 @@ def test_a_worker_outlives_a_stranger_and_obeys_its_parent():
 
 
 def test_a_forked_process_that_is_no_worker_is_ended_by_sigterm():
-    child = child_of(Told(), heed=False)
+    child = child_of(StopSignals(), heed=False)
     os.kill(child.pid, signal.SIGUSR1)
     child.join(0.2)
     assert child.is_alive()
@@ -72,10 +72,28 @@ def test_a_forked_process_that_is_no_worker_is_ended_by_sigterm():
 def test_a_run_that_is_told_as_it_starts_leaves_before_its_first_step(tmp_path, number, code):
     """While torch is imported: by default, a signal would end the process there."""
     small = ["--data.num_images=36", "--data.picture=64", "--data.view.size=32", "--data.view.longest=64"]
-    command = [sys.executable, "-m", "dfd.cli", "fit", "--config", "small_cnn", "--config", "overlay/smoke", *small]
-    own = {"DFD_CACHE": str(tmp_path / "cache"), "WANDB_MODE": "disabled", "PYTHONPATH": str(Path(dfd.__file__).parents[1])}
+    command = [
+        sys.executable,
+        "-m",
+        "dfd.cli",
+        "fit",
+        "--config",
+        "small_cnn",
+        "--config",
+        "overlay/smoke",
+        *small,
+    ]
+    own = {
+        "DFD_CACHE": str(tmp_path / "cache"),
+        "WANDB_MODE": "disabled",
+        "PYTHONPATH": str(Path(dfd.__file__).parents[1]),
+    }
     run = subprocess.Popen(
-        [*command, "--run_folder", "run"], cwd=tmp_path, env={**os.environ, **own}, stderr=subprocess.PIPE, text=True
+        [*command, "--run_folder", "run"],
+        cwd=tmp_path,
+        env={**os.environ, **own},
+        stderr=subprocess.PIPE,
+        text=True,
     )
     maps = Path(f"/proc/{run.pid}/maps")
     while "libtorch" not in maps.read_text():

@@ -48,10 +48,16 @@ class Cluster:
         """`dfd submit` of the toy training; the job's number."""
         script = ["submit", "small_cnn", f"--nodes={nodes}", "--gpus=0", "--cpus=1", "--time=1:00:00"]
         command = [sys.executable, "-m", "dfd.cli", *script, "--", "--config", "overlay/ddp", *FIT, *options]
-        done = subprocess.run(command, cwd=self.here, env={**self.environment, **environment}, capture_output=True, text=True)
+        done = subprocess.run(
+            command, cwd=self.here, env={**self.environment, **environment}, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
-        assert re.search(r"^Job \d+ to start at .* using \d processors on nodes? n", done.stdout, re.MULTILINE), done.stdout
-        return re.search(r"^job (\d+); its run lives in runs/small_cnn/\1, after a requeue too$", done.stdout, re.MULTILINE)[1]
+        assert re.search(
+            r"^Job \d+ to start at .* using \d processors on nodes? n", done.stdout, re.MULTILINE
+        ), done.stdout
+        return re.search(
+            r"^job (\d+); its run lives in runs/small_cnn/\1, after a requeue too$", done.stdout, re.MULTILINE
+        )[1]
 
     def __call__(self, *command: str) -> str:
         done = subprocess.run(command, cwd=self.here, env=self.environment, capture_output=True, text=True)
@@ -71,7 +77,11 @@ class Cluster:
     def end(self, job: str) -> dict[str, str]:
         """What Slurm says of a job once it has ended."""
         real_slurm.wait_for(self.environment, job)
-        return dict(part.split("=", 1) for part in self("scontrol", "show", "job", job, "--oneliner").split() if "=" in part)
+        return dict(
+            part.split("=", 1)
+            for part in self("scontrol", "show", "job", job, "--oneliner").split()
+            if "=" in part
+        )
 
     def run(self, job: str) -> Path:
         return self.here / "runs" / "small_cnn" / job
@@ -97,7 +107,9 @@ def undisturbed(cluster) -> dict[str, torch.Tensor]:
 
 
 def ending_of(run: Path) -> str:
-    """How a W&B run ended, by its file: blocks of 32 KiB, in them chunks of checksum, length, kind (whole first mid last)."""
+    """How a W&B run ended, by its file: blocks of 32 KiB, in them chunks of checksum, length, kind (whole
+    first mid last).
+    """
     from wandb.proto.wandb_internal_pb2 import Record
 
     data, at, record, said = run.read_bytes(), 7, b"", []
@@ -126,7 +138,9 @@ def assert_whole(cluster: Cluster, job: str, undisturbed: dict[str, torch.Tensor
 
 
 def test_a_job_that_is_warned_requeues_itself_and_ends_as_the_undisturbed_one(cluster, undisturbed):
-    """SIGUSR1 to every process of two nodes, W&B's service and decoding processes among them, as Slurm warns a job."""
+    """SIGUSR1 to every process of two nodes, W&B's service and decoding processes among them, as Slurm warns
+    a job.
+    """
     job = cluster.submit(WANDB_MODE="offline")
     cluster.wait_for_epoch(job, 1)
     cluster("scancel", "--signal=USR1", job)
@@ -139,7 +153,9 @@ def test_a_job_that_is_warned_requeues_itself_and_ends_as_the_undisturbed_one(cl
 def test_a_job_whose_node_goes_down_is_requeued_and_ends_as_the_undisturbed_one(cluster, undisturbed):
     job = cluster.submit()
     cluster.wait_for_epoch(job, 2)
-    cluster("scontrol", "update", "nodename=n2", "state=down", "reason=pulled")  # it registers again by itself
+    cluster(
+        "scontrol", "update", "nodename=n2", "state=down", "reason=pulled"
+    )  # it registers again by itself
     assert_whole(cluster, job, undisturbed)
     assert "DUE TO NODE FAILURE" in cluster.log(job)
 
@@ -157,7 +173,9 @@ def test_a_job_that_was_requeued_often_enough_is_not_any_more(cluster):
     cluster.wait_for_epoch(job, 1)
     cluster("scancel", "--signal=USR1", job)
     facts = cluster.end(job)
-    assert (facts["JobState"], facts["Restarts"], facts["ExitCode"]) == ("FAILED", "0", "75:0"), cluster.log(job)
+    assert (facts["JobState"], facts["Restarts"], facts["ExitCode"]) == ("FAILED", "0", "75:0"), cluster.log(
+        job
+    )
     assert f"job {job} was started again 0 times already: not requeued." in cluster.log(job)
 
 
@@ -171,11 +189,18 @@ def test_a_job_that_is_cancelled_saves_itself(cluster):
 
 
 def test_arrays_train_and_judge(cluster):
-    """Two seeds by an array of train.sbatch, then both judged by an array of evaluate.sbatch, of which one task is requeued."""
+    """Two seeds by an array of train.sbatch, then both judged by an array of evaluate.sbatch, of which one
+    task is requeued.
+    """
     options = ["small_cnn", "--config", "overlay/smoke", *FIT[:5], "--data.num_workers=0"]
     sbatch = ["--array=0-1", "--gpus-per-node=0", "--cpus-per-task=1"]
     trained = real_slurm.submit(
-        cluster.environment, *sbatch, str(shipped("slurm") / "train.sbatch"), "--config", *options, cwd=cluster.here
+        cluster.environment,
+        *sbatch,
+        str(shipped("slurm") / "train.sbatch"),
+        "--config",
+        *options,
+        cwd=cluster.here,
     )
     assert set(real_slurm.wait_for(cluster.environment, trained).values()) == {"COMPLETED"}
     lines = cluster("scontrol", "show", "job", trained, "--oneliner").splitlines()
@@ -183,7 +208,15 @@ def test_arrays_train_and_judge(cluster):
     checkpoints = [str(cluster.run(job) / "checkpoints" / "best.ckpt") for job in sorted(jobs)]
     script = str(shipped("slurm") / "evaluate.sbatch")
     judged = real_slurm.submit(
-        cluster.environment, *sbatch, script, "validate", *checkpoints, "--", "--config", "overlay/cpu.yaml", cwd=cluster.here
+        cluster.environment,
+        *sbatch,
+        script,
+        "validate",
+        *checkpoints,
+        "--",
+        "--config",
+        "overlay/cpu.yaml",
+        cwd=cluster.here,
     )
     assert set(real_slurm.wait_for(cluster.environment, judged).values()) == {"COMPLETED"}
     for place in (0, 1):

@@ -1,4 +1,5 @@
-"""Runs of two ranks that are told to go, killed, or lose their disk at random moments: none hangs, all end as if undisturbed.
+"""Runs of two ranks that are told to go, killed, or lose their disk at random moments: none hangs, all end as
+if undisturbed.
 
 The test run does 5 rounds, `make soak` 50. SOAK_ROUNDS, SOAK_MINUTES and SOAK_SEED choose others.
 """
@@ -23,7 +24,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.soak]
 ROUNDS = int(os.environ.get("SOAK_ROUNDS") or 5)
 MINUTES = float(os.environ.get("SOAK_MINUTES") or 90)
 SEED = int(os.environ.get("SOAK_SEED") or 0)
-LIMIT = 240  # seconds, on a machine busy with other things, to begin and do a step, or to end one, save and leave
+LIMIT = (
+    240  # seconds, on a machine busy with other things, to begin and do a step, or to end one, save and leave
+)
 FIT = [
     "fit", "--config", "small_cnn", "--config", "overlay/ddp", "--data.num_images=240", "--data.picture=96",
     "--data.view.size=64", "--data.view.longest=96", "--data.view.crops=1", "--data.batch_size=8",
@@ -41,10 +44,28 @@ class Run:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        ours = {"DFD_CACHE": here / "cache", "WANDB_MODE": "disabled", "PYTHONFAULTHANDLER": 1, "TORCHELASTIC_RUN_ID": "soak"}
-        ours |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "GROUP_RANK": 0}
+        ours = {
+            "DFD_CACHE": here / "cache",
+            "WANDB_MODE": "disabled",
+            "PYTHONFAULTHANDLER": 1,
+            "TORCHELASTIC_RUN_ID": "soak",
+        }
+        ours |= {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+            "WORLD_SIZE": 2,
+            "LOCAL_WORLD_SIZE": 2,
+            "GROUP_RANK": 0,
+        }
         environment = {**os.environ, **{name: str(value) for name, value in ours.items()}}
-        command = [sys.executable, "-m", "dfd.cli", *FIT, f"--run_folder={folder}", f"--data.num_workers={workers}"]
+        command = [
+            sys.executable,
+            "-m",
+            "dfd.cli",
+            *FIT,
+            f"--run_folder={folder}",
+            f"--data.num_workers={workers}",
+        ]
         self.log = (here / f"{folder.name}.log").open("ab")
         self.begin = self.log.tell()
         self.ranks = [
@@ -108,7 +129,12 @@ def disk(tmp_path) -> Iterator[tuple[Path, bool]]:
     """A folder, and whether it is a disk of its own, of 32 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    own = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", folder], capture_output=True).returncode == 0
+    own = (
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", folder], capture_output=True
+        ).returncode
+        == 0
+    )
     yield folder, own
     if own:
         subprocess.run(["umount", "--lazy", folder], check=True)
@@ -161,7 +187,9 @@ def test_no_run_hangs_whatever_happens_when(tmp_path, disk, capsys):
         try:
             begins = draw.random() < 0.3  # as it starts, or in training, validation or saving
             try:
-                done = run.ended(draw.uniform(0.2, takes)) if begins else run.ended_before(draw.randint(1, 40))
+                done = (
+                    run.ended(draw.uniform(0.2, takes)) if begins else run.ended_before(draw.randint(1, 40))
+                )
             except TimeoutError as error:
                 faults.append(str(error))
                 run.send(signal.SIGABRT, (0, 1), group=False)  # where they stand, into the log
@@ -187,7 +215,9 @@ def test_no_run_hangs_whatever_happens_when(tmp_path, disk, capsys):
                 time.sleep(3)
             elif run.codes() == [0, 0]:
                 finish(run)
-            elif fault in ENDS and run.codes()[0] != ENDS[fault] and -signal.Signals[fault] not in run.codes():
+            elif (
+                fault in ENDS and run.codes()[0] != ENDS[fault] and -signal.Signals[fault] not in run.codes()
+            ):
                 # the latter: it was killed as Python started
                 faults.append(f"run{finished} ended with {run.codes()} after {fault} to ranks {ranks}")
         finally:
@@ -200,6 +230,11 @@ def test_no_run_hangs_whatever_happens_when(tmp_path, disk, capsys):
         run.close()
     told = ", ".join(f"{count} {name}" for name, count in sorted(sent.items()))
     with capsys.disabled():
-        print(f"\nsoak, seed {SEED}: {sent.total()} rounds in {time.monotonic() - begun:.0f} s ({told}); ", end="")
+        print(
+            f"\nsoak, seed {SEED}: {sent.total()} rounds in {time.monotonic() - begun:.0f} s ({told}); ",
+            end="",
+        )
         print(f"{finished} runs ended as the undisturbed one; faults: {faults or 'none'}")
-    assert sent and not faults, (tmp_path / f"run{finished}.log").read_text()[-6000:] if faults else "nothing was sent"
+    assert sent and not faults, (
+        (tmp_path / f"run{finished}.log").read_text()[-6000:] if faults else "nothing was sent"
+    )

@@ -1,4 +1,5 @@
-"""A stand-in for W&B's server on the loopback address: what `wandb sweep`, `wandb agent` and runs ask of it, and no more.
+"""A stand-in for W&B's server on the loopback address: what `wandb sweep`, `wandb agent` and runs ask of it,
+and no more.
 
 It hands out a grid's points in turn, or draws at random, and keeps what runs log, in memory.
 """
@@ -34,13 +35,20 @@ class WandbServer(ThreadingHTTPServer):
     def environment(self) -> dict[str, str]:
         """What leads a client here."""
         here = f"http://127.0.0.1:{self.server_port}"
-        return {"WANDB_BASE_URL": here, "WANDB_API_KEY": "k" * 40, "WANDB_MODE": "online", "WANDB_SILENT": "false"}
+        return {
+            "WANDB_BASE_URL": here,
+            "WANDB_API_KEY": "k" * 40,
+            "WANDB_MODE": "online",
+            "WANDB_SILENT": "false",
+        }
 
     def best(self) -> dict[str, Any]:
         """The run with the best value of the sweep's metric."""
         name, goal = self.sweep["metric"]["name"], self.sweep["metric"]["goal"]
         choose = max if goal == "maximize" else min
-        return choose(self.runs.values(), key=lambda run: choose(line[name] for line in run["history"] if name in line))
+        return choose(
+            self.runs.values(), key=lambda run: choose(line[name] for line in run["history"] if name in line)
+        )
 
     def answer(self, query: str, told: dict[str, Any]) -> dict[str, Any]:
         """The data of a GraphQL answer; nothing where the client can do without."""
@@ -52,7 +60,9 @@ class WandbServer(ThreadingHTTPServer):
             "CreateAgent": lambda told: {"createAgent": {"agent": {"id": f"agent{next(self.agents)}"}}},
             "Heartbeat": self._heartbeat,
             "UpsertBucket": self._upsert_run,
-            "CreateRunFiles": lambda told: {"createRunFiles": {"runID": told["run"], "uploadHeaders": [], "files": []}},
+            "CreateRunFiles": lambda told: {
+                "createRunFiles": {"runID": told["run"], "uploadHeaders": [], "files": []}
+            },
         }
         with self.turn:
             return known[name[1]](told) if name and name[1] in known else {}
@@ -65,7 +75,14 @@ class WandbServer(ThreadingHTTPServer):
             self.runs[run]["history"] += [json.loads(line) for line in lines]
 
     def _viewer(self, told: dict[str, Any]) -> dict[str, Any]:
-        person = {"id": "1", "entity": "tester", "username": "tester", "email": "", "flags": "{}", "teams": {"edges": []}}
+        person = {
+            "id": "1",
+            "entity": "tester",
+            "username": "tester",
+            "email": "",
+            "flags": "{}",
+            "teams": {"edges": []},
+        }
         return {"viewer": person}
 
     def _upsert_sweep(self, told: dict[str, Any]) -> dict[str, Any]:
@@ -76,7 +93,17 @@ class WandbServer(ThreadingHTTPServer):
 
     def _sweep(self, told: dict[str, Any]) -> dict[str, Any]:
         text = yaml.safe_dump(self.sweep)
-        return {"project": {"sweep": {"id": "1", "name": "sweep1", "state": "RUNNING", "config": text, "runs": {"edges": []}}}}
+        return {
+            "project": {
+                "sweep": {
+                    "id": "1",
+                    "name": "sweep1",
+                    "state": "RUNNING",
+                    "config": text,
+                    "runs": {"edges": []},
+                }
+            }
+        }
 
     def _heartbeat(self, told: dict[str, Any]) -> dict[str, Any]:
         commands = []
@@ -88,14 +115,21 @@ class WandbServer(ThreadingHTTPServer):
                 run = f"run{len(self.runs)}"
                 self.runs[run] = {"params": point, "config": {}, "history": []}
                 args = {name: {"value": value} for name, value in point.items()}
-                commands = [{"type": "run", "run_id": run, "program": self.sweep.get("program"), "args": args}]
+                commands = [
+                    {"type": "run", "run_id": run, "program": self.sweep.get("program"), "args": args}
+                ]
         return {"agentHeartbeat": {"agent": {"id": told["id"]}, "commands": json.dumps(commands)}}
 
     def _upsert_run(self, told: dict[str, Any]) -> dict[str, Any]:
         run = self.runs.setdefault(told["name"], {"params": None, "config": {}, "history": []})
         config = json.loads(told.get("config") or "{}")
         run["config"] |= {name: entry["value"] for name, entry in config.items()}
-        bucket = {"id": told["name"], "name": told["name"], "displayName": told["name"], "sweepName": told.get("sweep")}
+        bucket = {
+            "id": told["name"],
+            "name": told["name"],
+            "displayName": told["name"],
+            "sweepName": told.get("sweep"),
+        }
         bucket |= {"config": told.get("config"), "project": _project(told["project"]), "historyLineCount": 0}
         return {"upsertBucket": {"bucket": bucket, "inserted": True}}
 

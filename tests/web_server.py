@@ -2,9 +2,9 @@
 
     python web_server.py FOLDER
 
-prints its port and serves FOLDER. FOLDER/.faults.json, read anew for each request, maps a file's name to [fault, times]: the
-first `times` GETs of it fail (a status, or one of FAULTS), those after them do not. FOLDER/.log gets a line a request: method
-and name.
+prints its port and serves FOLDER. FOLDER/.faults.json, read anew for each request, maps a file's name to
+[fault, times]: the first `times` GETs of it fail (a status, or one of FAULTS), those after them do not.
+FOLDER/.log gets a line a request: method and name.
 """
 
 import json

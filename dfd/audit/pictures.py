@@ -1,4 +1,6 @@
-"""What the audit takes from each picture: one reading, one decoding, over several processes, in memory that does not grow."""
+"""What the audit takes from each picture: one reading, one decoding, over several processes, in memory that
+does not grow.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +14,7 @@ import pyarrow as pa
 
 from dfd.forensics import jpeg_facts
 from dfd.media.decode import decode
-from dfd.parallel import Workers
+from dfd.parallel import ProcessPool
 
 SIDE = 128  # of the central square whose spectrum is averaged, in pixels
 NO_JPEG = ("none", 0, "none", False, "none", False)
@@ -37,7 +39,9 @@ class Pictures:
 
     encoding: list[Encoding]
     color: np.ndarray  # (M, len(COLORS)) float32
-    spectrum: np.ndarray  # (2, SIDE, SIDE // 2 + 1) float64: mean log amplitude of a class, frequency 0 in row SIDE // 2
+    spectrum: (
+        np.ndarray
+    )  # (2, SIDE, SIDE // 2 + 1) float64: mean log amplitude of a class, frequency 0 in row SIDE // 2
     counted: np.ndarray  # (2,) pictures of a class in `spectrum`; smaller ones than SIDE are in none
     tables: dict[str, tuple[tuple[int, ...], ...]]  # quantization tables by their id
 
@@ -58,8 +62,8 @@ def read_pictures(root: Path, table: pa.Table, workers: int, advance: Callable[[
     encoding: list = [None] * total
     color = np.zeros((total, len(COLORS)), np.float32)
     found = Pictures(encoding, color, np.zeros((2, SIDE, SIDE // 2 + 1)), np.zeros(2, np.int64), {})
-    with Workers(workers, __name__) as pool:
-        for part in pool.run(_look, _tasks(root, table)):
+    with ProcessPool(workers, __name__) as pool:
+        for part in pool.run(_inspect, _tasks(root, table)):
             for row, each in zip(part.rows, part.encoding, strict=True):
                 encoding[row] = each
             color[part.rows] = part.color
@@ -92,7 +96,7 @@ def _tasks(root: Path, table: pa.Table) -> Iterator[tuple]:
             yield str(root / names[place[some[0]]]), some, offset[some], length[some], label[some]
 
 
-def _look(task: tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray]) -> _Part:
+def _inspect(task: tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray]) -> _Part:
     shard, rows, offsets, lengths, labels = task
     part = _Part(rows)
     with open(shard, "rb") as file:
@@ -133,7 +137,9 @@ def _colors(image: np.ndarray) -> np.ndarray:
     luma = np.sort(0.299 * red + 0.587 * green + 0.114 * blue)
     saturation = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     dark, middle, bright = luma[[round(share * (len(luma) - 1)) for share in (0.05, 0.5, 0.95)]]
-    return np.float32([red.mean(), green.mean(), blue.mean(), luma.std(), saturation.mean(), dark, middle, bright])
+    return np.float32(
+        [red.mean(), green.mean(), blue.mean(), luma.std(), saturation.mean(), dark, middle, bright]
+    )
 
 
 def log_spectrum(image: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from dfd import __version__, plots
 from dfd.audit.pictures import COLORS, Pictures, column, read_one, read_pictures
 from dfd.audit.shortcuts import FOLDS, MOST, TREES, Shortcut, ask, color_facts, file_facts
 from dfd.batch import FAKE, LABELS, REAL
-from dfd.durable import appearing, make_folder
+from dfd.durable import atomic_write, make_folder
 from dfd.html import Section, html_page, png
 from dfd.media.decode import decode
 from dfd.parallel import usable_cores
@@ -85,25 +85,21 @@ def audit(root: Path, out: Path, workers: int | None = None) -> Audit:
     ]
     for section in sections:
         for caption, data in section.figures:
-            with appearing(out / f"{_file_name(caption)}.png") as part:
-                part.write_bytes(data)
-    with appearing(out / FACTS) as part:
-        part.write_text(json.dumps(_facts(found, index), indent=2, ensure_ascii=False) + "\n")
-    with appearing(out / PAGE) as part:
-        part.write_text(html_page(f"Audit of {root}", sections), encoding="utf-8")
+            with atomic_write(out / f"{_file_name(caption)}.png") as temporary:
+                temporary.write_bytes(data)
+    with atomic_write(out / FACTS) as temporary:
+        temporary.write_text(json.dumps(_facts(found, index), indent=2, ensure_ascii=False) + "\n")
+    with atomic_write(out / PAGE) as temporary:
+        temporary.write_text(html_page(f"Audit of {root}", sections), encoding="utf-8")
     return found
 
 
 def _verdict(found: Audit, index: dict[str, Any]) -> Section:
     words = {shortcut.word for shortcut in found.shortcuts}
     if "giveaway" in words:
-        first = (
-            "This data gives its labels away without a forgery being looked at. Scores on it mean nothing until that is mended."
-        )
+        first = "This data gives its labels away without a forgery being looked at. Scores on it mean nothing until that is mended."
     elif "shortcut" in words:
-        first = (
-            "A detector can do better than chance here without looking at a forgery. Read its scores beside the figures below."
-        )
+        first = "A detector can do better than chance here without looking at a forgery. Read its scores beside the figures below."
     elif found.leaks.crossing:
         first = "Related pictures lie in different splits: scores on this data are too good."
     elif "unclear" in words:
@@ -123,7 +119,9 @@ def _verdict(found: Audit, index: dict[str, Any]) -> Section:
     text = [first, *map(str, found.shortcuts), str(found.leaks)]
     if found.leaks.crossing and index.get("made_by", {}).get("allow_leaks"):
         text.append("The shards were prepared with --allow-leaks: the pairs above were known and kept.")
-    return Section("Verdict", text, figures=figures, mood="bad" if bad else "" if "unclear" in words else "good")
+    return Section(
+        "Verdict", text, figures=figures, mood="bad" if bad else "" if "unclear" in words else "good"
+    )
 
 
 def _holdings(table: pa.Table, label: np.ndarray, index: dict[str, Any]) -> Section:
@@ -135,7 +133,14 @@ def _holdings(table: pa.Table, label: np.ndarray, index: dict[str, Any]) -> Sect
     ]  # fmt: skip
     method = np.where(method == "", np.where(label == REAL, "(real)", "(unnamed)"), method)
     figures = [
-        ("Classes", png(plots.shares({name: int((label == kind).sum()) for kind, name in enumerate(LABELS)}, "Classes"))),
+        (
+            "Classes",
+            png(
+                plots.shares(
+                    {name: int((label == kind).sum()) for kind, name in enumerate(LABELS)}, "Classes"
+                )
+            ),
+        ),
         ("Images per source", png(plots.class_bars(_by_class(source, label), "Images per source"))),
         ("Images per method", png(plots.class_bars(_by_class(method, label), "Images per method"))),
     ]
@@ -146,7 +151,9 @@ def _holdings(table: pa.Table, label: np.ndarray, index: dict[str, Any]) -> Sect
 
 
 def _sizes(table: pa.Table, label: np.ndarray, pictures: Pictures) -> Section:
-    width, height, length = (table[name].to_numpy().astype(np.float64) for name in ("width", "height", "length"))
+    width, height, length = (
+        table[name].to_numpy().astype(np.float64) for name in ("width", "height", "length")
+    )
     values = {"width, pixels": width, "height, pixels": height, "file size, bytes": length}
     more = values | {"bytes a pixel": length / (width * height)}
     log = tuple(more)
@@ -186,14 +193,19 @@ def _encodings(table: pa.Table, label: np.ndarray, pictures: Pictures) -> Sectio
     figures = []
     if jpeg.any():
         figures.append(
-            ("JPEG quality, nearest libjpeg setting", png(plots.histograms({"JPEG quality": quality[jpeg]}, label[jpeg])))
+            (
+                "JPEG quality, nearest libjpeg setting",
+                png(plots.histograms({"JPEG quality": quality[jpeg]}, label[jpeg])),
+            )
         )
         counts = _by_class(kinds["quantization table"][jpeg], label[jpeg])
         shown = {
             f"{name}\nquality {_quality(encoding, name)}, {real} real, {fake} fake": pictures.tables[name][0]
             for name, (real, fake) in list(counts.items())[:8]
         }
-        figures.append(("Luminance quantization tables, the most frequent", png(plots.quantization_tables(shown))))
+        figures.append(
+            ("Luminance quantization tables, the most frequent", png(plots.quantization_tables(shown)))
+        )
     sets = f"{len(pictures.tables)} set{'s' * (len(pictures.tables) != 1)}"
     text = [f"{int(jpeg.sum())} of {len(label)} files are JPEGs, with {sets} of quantization tables."]
     return Section("Encoding", text, [(("fact", "value", "real", "fake"), rows)], figures)
@@ -212,11 +224,15 @@ def _colors(label: np.ndarray, pictures: Pictures) -> Section:
 def _spectra(pictures: Pictures) -> Section:
     left = int(len(pictures.encoding) - pictures.counted.sum())
     text = [
-        "Lattices of bright points in the difference are what up-sampling leaves; an even tint is sharpness or compression."
+        "Lattices of bright points in the difference are what up-sampling leaves; an even tint is sharpness "
+        "or compression."
         + (f" {left} images are smaller than the 128 px square and are not in it." if left else "")
     ]
     figures = [
-        ("Mean spectra of real and fake, and their difference", png(plots.mean_spectra(pictures.spectrum, pictures.counted)))
+        (
+            "Mean spectra of real and fake, and their difference",
+            png(plots.mean_spectra(pictures.spectrum, pictures.counted)),
+        )
     ]
     return Section("Spectra", text, figures=figures)
 
@@ -227,11 +243,15 @@ def _examples(root: Path, table: pa.Table, label: np.ndarray) -> Section:
     method, path = _strings(table, "method"), _strings(table, "path")
     rows = {kind: order[label[order] == kind][:_EXAMPLES] for kind in (REAL, FAKE)}
     pairs = [row for kind in (REAL, FAKE) for row in rows[kind]]
-    figures = [("Real above, fake below", _grid(root, table, pairs, [f"{LABELS[label[row]]}" for row in pairs]))]
+    figures = [
+        ("Real above, fake below", _grid(root, table, pairs, [f"{LABELS[label[row]]}" for row in pairs]))
+    ]
     named = [name for name in np.unique(method[label == FAKE]) if name][:8]
     if len(named) > 1:
         shown = [row for name in named for row in order[(method[order] == name)][:_EXAMPLES]]
-        figures.append(("Example faces of each method", _grid(root, table, shown, [method[row] for row in shown])))
+        figures.append(
+            ("Example faces of each method", _grid(root, table, shown, [method[row] for row in shown]))
+        )
     tables = [(("shown above", "class"), [(path[row], LABELS[label[row]]) for row in pairs])]
     return Section("Examples", tables=tables, figures=figures, figures_first=True)
 
@@ -243,12 +263,16 @@ def _grid(root: Path, table: pa.Table, rows: Sequence[int], captions: Sequence[s
     for line in table.take(np.array(rows)).to_pylist():
         image = decode(read_one(root, line))
         scale = 160 / max(image.shape[:2])
-        images.append(cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image)
+        images.append(
+            cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
+        )
     return png(plots.image_grid(images, captions, columns=_EXAMPLES))
 
 
 def _duplicates(leaks: Leaks) -> Section:
-    rows = [(pair.kind, pair.one, pair.one_split, pair.other, pair.other_split) for pair in leaks.pairs[:_LISTED]]
+    rows = [
+        (pair.kind, pair.one, pair.one_split, pair.other, pair.other_split) for pair in leaks.pairs[:_LISTED]
+    ]
     tables = [(("kind", "picture", "split", "picture", "split"), rows)] if rows else []
     return Section("Duplicates and leaks", [str(leaks)], tables, mood="bad" if leaks.crossing else "good")
 
@@ -272,10 +296,14 @@ def _method(index: dict[str, Any]) -> Section:
     return Section(
         "How this was measured",
         [
-            f"Shortcuts: {TREES} extremely randomized trees, cross-validated in {FOLDS} folds that keep families together, on "
-            f"at most {MOST} images of whole families; the interval is a bootstrap over families. A giveaway has a lower end "
-            "above .9, a shortcut above .6, a hint above .5; else an upper end above .6 leaves the question open.",
-            "Near duplicates: 256-bit perceptual hashes that differ in at most 31 bits. Mirrored or strongly cropped copies "
+            f"Shortcuts: {TREES} extremely randomized trees, cross-validated in {FOLDS} folds that keep "
+            "families together, on "
+            f"at most {MOST} images of whole families; the interval is a bootstrap over families. A giveaway "
+            "has a lower end "
+            "above .9, a shortcut above .6, a hint above .5; else an upper end above .6 leaves the question "
+            "open.",
+            "Near duplicates: 256-bit perceptual hashes that differ in at most 31 bits. Mirrored or strongly "
+            "cropped copies "
             "are not found.",
             f"dfd {__version__}; shards made {index.get('made', 'at an unknown time')}.",
         ],

@@ -1,8 +1,8 @@
 """Could a detector tell real from fake without looking at a face?
 
-Two small models are asked: one that sees only what the file says, one that sees only global colour and brightness. Each is
-trained and judged by cross-validation over families. A detector's own AUROC means little where these come close to it
-(Grommelt et al., 2403.17608, on JPEG quality and size as shortcuts).
+Two small models are asked: one that sees only what the file says, one that sees only global colour and
+brightness. Each is trained and judged by cross-validation over families. A detector's own AUROC means little
+where these come close to it (Grommelt et al., 2403.17608, on JPEG quality and size as shortcuts).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from dfd.audit.pictures import COLORS, Pictures, column
-from dfd.batch import Verdicts
+from dfd.batch import Predictions
 from dfd.metrics import detection_metrics, interval
 
 FOLDS = 5
@@ -41,8 +41,8 @@ class Shortcut:
     def word(self) -> str:
         """none, unclear, hint, shortcut or giveaway.
 
-        By the lower end of the interval, so that chance alone accuses no data set, and by the upper end, so that too few
-        families acquit none.
+        By the lower end of the interval, so that chance alone accuses no data set, and by the upper end, so
+        that too few families acquit none.
         """
         if not self.low > 0.5:
             return "unclear" if self.high > CHANCE else "none"
@@ -51,7 +51,10 @@ class Shortcut:
     def __str__(self) -> str:
         if np.isnan(self.auroc):
             return f"{self.name}: not asked, since it takes {FOLDS} or more families of each class."
-        best = [f"{part} alone {self.parts[part]:.2f} ({low:.2f}, {high:.2f})" for part, (low, high) in self.ends.items()]
+        best = [
+            f"{part} alone {self.parts[part]:.2f} ({low:.2f}, {high:.2f})"
+            for part, (low, high) in self.ends.items()
+        ]
         means = {
             "none": "no better than chance: nothing to cheat with was found here.",
             "unclear": f"nothing was found, but so few families cannot rule out an AUROC of {self.high:.2f}.",
@@ -60,14 +63,17 @@ class Shortcut:
             "giveaway": "it gives the label away: a detector's score on this data says nothing about forgery.",
         }[self.word]
         return (
-            f"{self.name}: AUROC {self.auroc:.3f} ({self.low:.3f}, {self.high:.3f}) on {self.num_images} images in "
+            f"{self.name}: AUROC {self.auroc:.3f} ({self.low:.3f}, {self.high:.3f}) on {self.num_images} "
+            "images in "
             f"{self.num_groups} families; {means} Strongest: {', '.join(best) or 'none alone above .5'}."
         )
 
 
 def file_facts(table: pa.Table, pictures: Pictures) -> dict[str, np.ndarray]:
     """What a file says without its pixels, by name: each (M, F) float32."""
-    width, height, length = (table[name].to_numpy().astype(np.float64) for name in ("width", "height", "length"))
+    width, height, length = (
+        table[name].to_numpy().astype(np.float64) for name in ("width", "height", "length")
+    )
     encoding = pictures.encoding
     return {
         "picture size": np.column_stack([width, height, width / height]).astype(np.float32),
@@ -88,7 +94,9 @@ def color_facts(pictures: Pictures) -> dict[str, np.ndarray]:
     return {name: pictures.color[:, [at]] for at, name in enumerate(COLORS)}
 
 
-def ask(name: str, facts: Mapping[str, np.ndarray], label: np.ndarray, group: np.ndarray, seed: int = 0) -> Shortcut:
+def ask(
+    name: str, facts: Mapping[str, np.ndarray], label: np.ndarray, group: np.ndarray, seed: int = 0
+) -> Shortcut:
     """Cross-validated AUROC of a small model on `facts`, and on each of them alone.
 
     Args:
@@ -109,11 +117,13 @@ def ask(name: str, facts: Mapping[str, np.ndarray], label: np.ndarray, group: np
         for part, values in facts.items()
         if np.ptp(values[rows], axis=0).any()
     }
-    parts = {part: detection_metrics(verdicts)["auroc"] for part, verdicts in alone.items()}
+    parts = {part: detection_metrics(predictions)["auroc"] for part, predictions in alone.items()}
     parts = dict(sorted(parts.items(), key=lambda item: -item[1]))
     ends = {part: interval(alone[part]) for part in list(parts)[:3] if parts[part] > 0.5}
     low, high = interval(together)
-    return Shortcut(name, detection_metrics(together)["auroc"], low, high, len(rows), len(np.unique(group)), parts, ends)
+    return Shortcut(
+        name, detection_metrics(together)["auroc"], low, high, len(rows), len(np.unique(group)), parts, ends
+    )
 
 
 def _some(group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -129,8 +139,8 @@ def _some(group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def deal(label: np.ndarray, group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The fold (M,) of each picture: families of like size and like share of fakes are dealt out in turn.
 
-    Where FOLDS families or more have reals and as many have fakes, so has every fold. scikit-learn's StratifiedGroupKFold
-    weighs each family against each fold: half of the time that the small models take.
+    Where FOLDS families or more have reals and as many have fakes, so has every fold. scikit-learn's
+    StratifiedGroupKFold weighs each family against each fold: half of the time that the small models take.
     """
     names, place, size = np.unique(group, return_inverse=True, return_counts=True)
     fakes = np.bincount(place, weights=label)
@@ -140,18 +150,22 @@ def deal(label: np.ndarray, group: np.ndarray, rng: np.random.Generator) -> np.n
     return turn[place]
 
 
-def _verdicts(facts: np.ndarray, label: np.ndarray, group: np.ndarray, fold: np.ndarray, trees: int) -> Verdicts:
+def _verdicts(
+    facts: np.ndarray, label: np.ndarray, group: np.ndarray, fold: np.ndarray, trees: int
+) -> Predictions:
     """Each picture judged by a model that saw none of its family."""
     from sklearn.ensemble import ExtraTreesClassifier
 
     logit = np.zeros(len(label))
     for test in (fold == number for number in range(FOLDS)):
         jobs = -1 if len(label) > 5000 else None  # below, starting threads costs more than they save
-        model = ExtraTreesClassifier(trees, min_samples_leaf=3, class_weight="balanced", n_jobs=jobs, random_state=0)
+        model = ExtraTreesClassifier(
+            trees, min_samples_leaf=3, class_weight="balanced", n_jobs=jobs, random_state=0
+        )
         model.fit(facts[~test], label[~test])
         logit[test] = model.predict_proba(facts[test])[:, 1] - 0.5
     empty = np.full(len(label), "")
-    return Verdicts(np.arange(len(label)), logit, label.astype(np.int64), empty, empty, group)
+    return Predictions(np.arange(len(label)), logit, label.astype(np.int64), empty, empty, group)
 
 
 def _indicators(values: np.ndarray) -> np.ndarray:

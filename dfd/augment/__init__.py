@@ -1,4 +1,6 @@
-"""What happens to a picture before a net sees it: by chance in training, on purpose in evaluation, or out of malice."""
+"""What happens to a picture before a net sees it: by chance in training, on purpose in evaluation, or out of
+malice.
+"""
 
 from dfd.augment.attack import FGSM, PGD, Attack
 from dfd.augment.blend import SelfBlend

@@ -1,10 +1,11 @@
 """Adversarial examples in pixel units: what somebody who holds the net can do within a budget nobody sees.
 
-FGSM: Goodfellow, Shlens and Szegedy, "Explaining and harnessing adversarial examples", ICLR 2015. PGD: Madry et al., "Towards
-deep learning models resistant to adversarial attacks", ICLR 2018.
+FGSM: Goodfellow, Shlens and Szegedy, "Explaining and harnessing adversarial examples", ICLR 2015. PGD: Madry
+et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018.
 
-The net is any module from images (B, 3, H, W) in [0, 1] to logits (B,), above zero meaning FAKE. It is attacked in eval mode,
-as it would be in use, and left as it was: modes, gradients and running statistics. Under DDP, hand over the bare net.
+The net is any module from images (B, 3, H, W) in [0, 1] to logits (B,), above zero meaning FAKE. It is
+attacked in eval mode, as it would be in use, and left as it was: modes, gradients and running statistics.
+Under DDP, hand over the bare net.
 """
 
 from collections.abc import Iterator
@@ -18,14 +19,18 @@ from dfd.batch import FAKE, REAL
 
 
 class Attack(Protocol):
-    """`attack(net, image, label)` -> images (B, 3, H, W) that the net gets wrong more often, as near as the budget says."""
+    """`attack(net, image, label)` -> images (B, 3, H, W) that the net gets wrong more often, as near as the
+    budget says.
+    """
 
-    # -> Any: were it Tensor, jsonargparse would take the attribute for a factory and ask the YAML for a subclass of Tensor
+    # -> Any: were it Tensor, jsonargparse would take the attribute for a factory and ask the YAML for a
+    # subclass of Tensor
     def __call__(self, net: nn.Module, image: Tensor, label: Tensor, seed: int | None = None) -> Any: ...
 
 
 class PGD:
-    """Projected gradient ascent on the loss, from a random start, within a cube of half-width `eps` around each image.
+    """Projected gradient ascent on the loss, from a random start, within a cube of half-width `eps` around
+    each image.
 
     Args:
         eps: budget for each channel of each pixel, in 255ths.
@@ -35,12 +40,21 @@ class PGD:
         quantize: round to the 256 levels that a file can hold.
     """
 
-    def __init__(self, eps: float, steps: int = 10, step_size: float | None = None, restarts: int = 1, quantize: bool = True):
+    def __init__(
+        self,
+        eps: float,
+        steps: int = 10,
+        step_size: float | None = None,
+        restarts: int = 1,
+        quantize: bool = True,
+    ):
         _check_budget(eps, quantize)
         if steps < 1 or restarts < 1:
             raise ValueError(f"steps={steps} and restarts={restarts} must both be 1 or more.")
         if step_size is not None and step_size <= 0:
-            raise ValueError(f"step_size={step_size} does not move. Use a number above 0, in 255ths, or leave it out.")
+            raise ValueError(
+                f"step_size={step_size} does not move. Use a number above 0, in 255ths, or leave it out."
+            )
         self.eps, self.steps, self.restarts, self.quantize = eps, steps, restarts, quantize
         self.step_size = 2.5 * eps / steps if step_size is None else step_size
 
@@ -53,7 +67,9 @@ class PGD:
             label: (B,) REAL or FAKE.
             seed: makes the random starts a function of it; without, they come from torch's global generator.
         """
-        dice = None if seed is None else torch.Generator().manual_seed(seed)  # on the CPU: one attack on every device
+        dice = (
+            None if seed is None else torch.Generator().manual_seed(seed)
+        )  # on the CPU: one attack on every device
         with _attackable(net):
             image, wrong = image.detach().clone(), _wrong_way(label)
             worst, most = image, None
@@ -61,7 +77,8 @@ class PGD:
                 attacked = self._climb(net, image, wrong, dice)
                 if self.restarts == 1:
                     return attacked
-                # not under no_grad: autocast remembers the weights that it casts, and training would find them without gradient
+                # not under no_grad: autocast remembers the weights that it casts, and training would find
+                # them without gradient
                 error = (wrong * net(attacked)).detach()
                 most = torch.full_like(error, -torch.inf) if most is None else most
                 worst = torch.where((error > most)[:, None, None, None], attacked, worst)
@@ -101,7 +118,10 @@ class FGSM:
 
 def _check_budget(eps: float, quantize: bool) -> None:
     if not 0 < eps <= 255:
-        raise ValueError(f"eps={eps} is not a budget in 255ths. Use a number above 0 and at most 255, such as 4 (not 4/255).")
+        raise ValueError(
+            f"eps={eps} is not a budget in 255ths. Use a number above 0 and at most 255, such as 4 (not "
+            "4/255)."
+        )
     if quantize and eps < 1:
         raise ValueError(
             f"eps={eps} is less than one of the 256 levels, so rounding would undo it. "
@@ -117,15 +137,17 @@ def _wrong_way(label: Tensor) -> Tensor:
 def _uphill(net: nn.Module, image: Tensor, wrong: Tensor) -> Tensor:
     """(B, 3, H, W) the sign of the loss's gradient in the pixels.
 
-    The loss grows strictly with `wrong * logit`, so both gradients have the same sign; but where a confident net's sigmoid
-    saturates, the loss has none left, and the attack would stand still and look harmless.
+    The loss grows strictly with `wrong * logit`, so both gradients have the same sign; but where a confident
+    net's sigmoid saturates, the loss has none left, and the attack would stand still and look harmless.
     """
     image = image.detach().requires_grad_()
     return torch.autograd.grad((wrong * net(image)).sum(), image)[0].sign()
 
 
 def _landed(attacked: Tensor, level: Tensor, eps: float, quantize: bool) -> Tensor:
-    """In [0, 1]; where rounded, to the nearest level within the budget (in 255ths, like `attacked` and `level`)."""
+    """In [0, 1]; where rounded, to the nearest level within the budget (in 255ths, like `attacked` and
+    `level`).
+    """
     if not quantize:
         return attacked / 255
     slack = 1e-3  # 255 * (k / 255) may miss k by a rounding error
@@ -135,7 +157,9 @@ def _landed(attacked: Tensor, level: Tensor, eps: float, quantize: bool) -> Tens
 
 @contextmanager
 def _attackable(net: nn.Module) -> Iterator[None]:
-    """Eval mode and gradients, also inside Lightning's validation; at the end every module's mode is as it was."""
+    """Eval mode and gradients, also inside Lightning's validation; at the end every module's mode is as it
+    was.
+    """
     training = [module for module in net.modules() if module.training]
     net.eval()
     try:

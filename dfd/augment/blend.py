@@ -1,8 +1,9 @@
 """Self-blended images: a fake made of one real picture, by blending it into itself where its face is.
 
-Shiohara and Yamasaki, "Detecting deepfakes with self-blended images", CVPR 2022 (2204.08376). A face swap leaves a border
-along which colour, sharpness and position do not quite fit. A blend has that border and nothing else, so a net that learns from
-blends learns what swaps have in common, and no generator's own traces.
+Shiohara and Yamasaki, "Detecting deepfakes with self-blended images", CVPR 2022 (2204.08376). A face swap
+leaves a border along which colour, sharpness and position do not quite fit. A blend has that border and
+nothing else, so a net that learns from blends learns what swaps have in common, and no generator's own
+traces.
 """
 
 from typing import Any, Protocol
@@ -12,35 +13,40 @@ import numpy as np
 
 from dfd.batch import FAKE, REAL, Sample
 
-# The mean of four public face sets: x and y of eyes, nose and corners of the mouth, seen from the picture's centre, in longer
-# sides of the face's box.
+# The mean of four public face sets: x and y of eyes, nose and corners of the mouth, seen from the picture's
+# centre, in longer sides of the face's box.
 MEAN_FACE = np.array([(-0.163, -0.085), (0.163, -0.085), (0.0, 0.12), (-0.145, 0.265), (0.145, 0.265)])
 RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)  # how much of the source shows inside the outline; the paper's
 LUMA = np.array([0.299, 0.587, 0.114])
 
 
 class FaceFinder(Protocol):
-    """`find(image)` -> faces, each with its `side` in pixels and its `landmarks` (5, 2); `dfd.media.faces.FaceDetector`."""
+    """`find(image)` -> faces, each with its `side` in pixels and its `landmarks` (5, 2);
+    `dfd.media.faces.FaceDetector`.
+    """
 
     def find(self, image: np.ndarray) -> Any: ...
 
 
 class SelfBlend:
-    """A stage: turns a share of the real pictures into fakes, labelled so, with `mask` (H, W) uint8, 255 where forged.
+    """A stage: turns a share of the real pictures into fakes, labelled so, with `mask` (H, W) uint8, 255
+    where forged.
 
-    A copy of the picture, its colours, sharpness and place a little changed, is blended into the original along a random
-    outline of the face. Outside of the mask no pixel changes (in the paper some targets are changed too), so nothing but the
-    blend tells such a fake from a real picture. Fakes pass as they are.
+    A copy of the picture, its colours, sharpness and place a little changed, is blended into the original
+    along a random outline of the face. Outside of the mask no pixel changes (in the paper some targets are
+    changed too), so nothing but the blend tells such a fake from a real picture. Fakes pass as they are.
 
-    It belongs before the stages that degrade, `augment: [SelfBlend, Augment]`, so that a blend is delivered as a whole; and
-    into training alone: evaluation refuses it.
+    It belongs before the stages that degrade, `augment: [SelfBlend, Augment]`, so that a blend is delivered
+    as a whole; and into training alone: evaluation refuses it.
 
     Args:
-        p: share of the real pictures that become fakes. The classes' numbers shift with it: `class_weight: balanced` counts
-            them as they are shown, and a set of real pictures alone can be trained on.
-        faces: finds faces and their landmarks, such as `dfd.media.faces.FaceDetector`, at ten times the price of the blend.
-            Without it, and where it finds none, the face is taken to be where face pictures have it.
-        margin: side of the pictures as a multiple of the face box's longer side, as in `View`; unused where `faces` finds one.
+        p: share of the real pictures that become fakes. The classes' numbers shift with it: `class_weight:
+            balanced` counts them as they are shown, and a set of real pictures alone can be trained on.
+        faces: finds faces and their landmarks, such as `dfd.media.faces.FaceDetector`, at ten times the price
+            of the blend. Without it, and where it finds none, the face is taken to be where face pictures
+            have it.
+        margin: side of the pictures as a multiple of the face box's longer side, as in `View`; unused where
+            `faces` finds one.
     """
 
     def __init__(self, p: float = 0.5, faces: FaceFinder | None = None, margin: float = 1.35):
@@ -48,9 +54,10 @@ class SelfBlend:
             raise ValueError(f"p={p} is not a probability. Use a number from 0 to 1.")
         if not margin > 0:
             raise ValueError(
-                f"margin={margin} is not a multiple of the face's box. Use 1.35, or what the pictures were cut by."
+                f"margin={margin} is not a multiple of the face's box. Use 1.35, or what the pictures were "
+                "cut by."
             )
-        self.p = self.forges = p
+        self.p = self.fake_share = p
         self.faces, self.margin = faces, margin
 
     def __repr__(self) -> str:
@@ -70,7 +77,12 @@ class SelfBlend:
         weight = alpha[face] * np.float32(RATIOS[rng.integers(len(RATIOS))] / 255)
         blend = image.copy()
         blend[face] = cv2.blendLinear(source, image[face], weight, 1 - weight)
-        return {**sample, "image": blend, "label": FAKE, "mask": np.where(alpha > 0, np.uint8(255), np.uint8(0))}
+        return {
+            **sample,
+            "image": blend,
+            "label": FAKE,
+            "mask": np.where(alpha > 0, np.uint8(255), np.uint8(0)),
+        }
 
     def _landmarks(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """(5, 2) x and y in pixels."""
@@ -82,34 +94,55 @@ class SelfBlend:
 
 
 def _proportions(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Midpoints of the eyes and of the mouth, and the unit of a face's proportions: from the one to the other, in pixels."""
+    """Midpoints of the eyes and of the mouth, and the unit of a face's proportions: from the one to the
+    other, in pixels.
+    """
     eyes, mouth = landmarks[:2].mean(0), landmarks[3:].mean(0)
     # of a bowed or lifted head the eyes are nearer to the mouth than to one another
-    return eyes, mouth, float(max(np.linalg.norm(mouth - eyes), np.linalg.norm(landmarks[1] - landmarks[0]), 1.0))
+    return (
+        eyes,
+        mouth,
+        float(max(np.linalg.norm(mouth - eyes), np.linalg.norm(landmarks[1] - landmarks[0]), 1.0)),
+    )
 
 
 def _outline(eyes: np.ndarray, mouth: np.ndarray, unit: float, rng: np.random.Generator) -> np.ndarray:
-    """(64, 2) x and y of a closed curve: from brow or forehead to lip or chin, as wide as the eyes or as the whole face."""
+    """(64, 2) x and y of a closed curve: from brow or forehead to lip or chin, as wide as the eyes or as the
+    whole face.
+    """
     down = (mouth - eyes) / max(np.linalg.norm(mouth - eyes), 1e-6)
     across = np.array([-down[1], down[0]])
-    top, bottom, half = rng.uniform((0.3, 0.25, 0.65), (1.0, 0.75, 1.0))  # above the eyes, below the mouth, to either side
+    top, bottom, half = rng.uniform(
+        (0.3, 0.25, 0.65), (1.0, 0.75, 1.0)
+    )  # above the eyes, below the mouth, to either side
     angle, order = np.linspace(0, 2 * np.pi, 64, endpoint=False), np.arange(2, 7)[:, None]
-    height, phase = rng.normal(0, 0.06, order.shape) / np.sqrt(order - 1), rng.uniform(0, 2 * np.pi, order.shape)
-    radius = 1 + (height * np.cos(order * angle + phase)).sum(0)  # the mask's elastic deformation, done to its outline
+    height, phase = (
+        rng.normal(0, 0.06, order.shape) / np.sqrt(order - 1),
+        rng.uniform(0, 2 * np.pi, order.shape),
+    )
+    radius = 1 + (height * np.cos(order * angle + phase)).sum(
+        0
+    )  # the mask's elastic deformation, done to its outline
     along = (1 + bottom - top) / 2 + (1 + bottom + top) / 2 * radius * np.sin(angle)
     return eyes + unit * (along[:, None] * down + (half * radius * np.cos(angle))[:, None] * across)
 
 
 def _soft(outline: np.ndarray, shape: tuple[int, int], unit: float, rng: np.random.Generator) -> np.ndarray:
-    """(H, W) uint8: 255 inside, falling to 0 across the outline, at once or over half of the way from eyes to mouth."""
+    """(H, W) uint8: 255 inside, falling to 0 across the outline, at once or over half of the way from eyes to
+    mouth.
+    """
     alpha = np.zeros(shape, np.uint8)
     cv2.fillPoly(alpha, [np.rint(outline * 16).astype(np.int32)], 255, shift=4)  # sixteenths of pixels
     reach = max(1, round(unit * np.exp(rng.uniform(np.log(0.035), np.log(0.3)))))
-    return cv2.stackBlur(alpha, (2 * reach + 1, 2 * reach + 1))  # nearly a Gaussian of sigma reach / 2.4, at one price for all
+    return cv2.stackBlur(
+        alpha, (2 * reach + 1, 2 * reach + 1)
+    )  # nearly a Gaussian of sigma reach / 2.4, at one price for all
 
 
 def _other_colour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Saturation, contrast, brightness and sometimes the channels' balance a little changed, in one affine map of RGB."""
+    """Saturation, contrast, brightness and sometimes the channels' balance a little changed, in one affine
+    map of RGB.
+    """
     saturation, contrast = rng.uniform((0.7, 0.9), (1.3, 1.1))
     offset = 127.5 * (1 - contrast) + rng.uniform(-25, 25)
     balance = rng.uniform(-20, 20, 3) if rng.random() < 0.3 else np.zeros(3)
@@ -124,7 +157,9 @@ def _other_detail(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return cv2.addWeighted(image, 1 + amount, cv2.GaussianBlur(image, (0, 0), 1.0), -amount, 0)
     height, width = image.shape[:2]
     factor = rng.uniform(1.2, 3)
-    small = cv2.resize(image, (max(1, round(width / factor)), max(1, round(height / factor))), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(
+        image, (max(1, round(width / factor)), max(1, round(height / factor))), interpolation=cv2.INTER_AREA
+    )
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
@@ -133,4 +168,6 @@ def _moved(image: np.ndarray, unit: float, rng: np.random.Generator) -> np.ndarr
     height, width = image.shape[:2]
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), 0, rng.uniform(0.95, 1.05))
     matrix[:, 2] += unit * rng.uniform((-0.06, -0.04), (0.06, 0.04))
-    return cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    return cv2.warpAffine(
+        image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+    )

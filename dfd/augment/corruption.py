@@ -14,7 +14,9 @@ DELIVERED_SIDE = 224  # pixels; what a messenger makes of a face
 
 @dataclass(frozen=True)
 class Kind:
-    """One way to damage a picture, the severities of its protocol from mild to severe, and the range that it takes."""
+    """One way to damage a picture, the severities of its protocol from mild to severe, and the range that it
+    takes.
+    """
 
     apply: Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
     severities: tuple[float, ...]
@@ -23,7 +25,9 @@ class Kind:
     meaning: str
 
 
-def corrupt(image: np.ndarray, name: str, severity: float | None = None, rng: np.random.Generator | None = None) -> np.ndarray:
+def corrupt(
+    image: np.ndarray, name: str, severity: float | None = None, rng: np.random.Generator | None = None
+) -> np.ndarray:
     """The picture (H, W, 3) uint8 RGB after one corruption, deterministic in its arguments.
 
     Args:
@@ -37,7 +41,9 @@ def corrupt(image: np.ndarray, name: str, severity: float | None = None, rng: np
 
 
 class Corruption:
-    """The stage of a corruption, for evaluation: `Corruption("jpeg", 75)`, `Corruption("half")`, `Corruption("delivery")`."""
+    """The stage of a corruption, for evaluation: `Corruption("jpeg", 75)`, `Corruption("half")`,
+    `Corruption("delivery")`.
+    """
 
     def __init__(self, name: str, severity: float | None = None):
         self.name, self.severity = name, _checked(name, severity)
@@ -58,11 +64,14 @@ def _checked(name: str, severity: float | None) -> float:
     kind = CORRUPTIONS[name]
     if severity is None:
         if len(kind.severities) > 1:
-            raise ValueError(f"corruption {name!r} needs a severity: {kind.meaning}, for example {kind.severities[0]:g}.")
+            raise ValueError(
+                f"corruption {name!r} needs a severity: {kind.meaning}, for example {kind.severities[0]:g}."
+            )
         return kind.severities[0]
     if not kind.lowest <= severity <= kind.highest:
         raise ValueError(
-            f"severity={severity:g} is outside what {name!r} takes: {kind.meaning} from {kind.lowest:g} to {kind.highest:g}."
+            f"severity={severity:g} is outside what {name!r} takes: {kind.meaning} from {kind.lowest:g} to "
+            f"{kind.highest:g}."
         )
     return severity
 
@@ -111,5 +120,7 @@ CORRUPTIONS: dict[str, Kind] = {
     "resize": Kind(_resize, (224, 112, 64), 8, 8192, "the longer side in between, in pixels"),
     "noise": Kind(_noise, (0.01, 0.03, 0.05, 0.1, 0.2), 0, 1, "a standard deviation, as a share of white"),
     "half": Kind(_half, (2,), 1, 16, "how many times smaller the picture gets in between"),
-    "delivery": Kind(_delivery, (75,), 1, 100, f"the JPEG quality after shrinking to {DELIVERED_SIDE} pixels"),
+    "delivery": Kind(
+        _delivery, (75,), 1, 100, f"the JPEG quality after shrinking to {DELIVERED_SIDE} pixels"
+    ),
 }

@@ -1,8 +1,9 @@
 """DiffAugment: the same random changes for what is real and what is generated, through which gradients pass.
 
-Zhao et al., "Differentiable augmentation for data-efficient GAN training", NeurIPS 2020, 2006.10738. A discriminator that only
-ever sees changed pictures cannot learn the few real ones by heart, and since the generated ones are changed alike, the
-generator does not learn the changes. Pictures are (B, 3, H, W) in [0, 1]; what is moved out or cut out leaves mid-gray.
+Zhao et al., "Differentiable augmentation for data-efficient GAN training", NeurIPS 2020, 2006.10738. A
+discriminator that only ever sees changed pictures cannot learn the few real ones by heart, and since the
+generated ones are changed alike, the generator does not learn the changes. Pictures are (B, 3, H, W) in [0,
+1]; what is moved out or cut out leaves mid-gray.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ class DiffAugment:
     """Draws anew for each picture of a batch.
 
     Args:
-        kinds: in which order: color (brightness, saturation, contrast), translation (up to an eighth of the side), cutout (a
-            square of half the side).
+        kinds: in which order: color (brightness, saturation, contrast), translation (up to an eighth of the
+            side), cutout (a square of half the side).
     """
 
     def __init__(self, kinds: Sequence[str] = ("color", "translation", "cutout")):
@@ -36,7 +37,9 @@ class DiffAugment:
 
 def color(image: Tensor) -> Tensor:
     """Brightness by up to a quarter of the range, saturation from 0 to 2, contrast from .5 to 1.5."""
-    brightness, saturation, contrast = torch.rand(3, len(image), 1, 1, 1, device=image.device, dtype=image.dtype)
+    brightness, saturation, contrast = torch.rand(
+        3, len(image), 1, 1, 1, device=image.device, dtype=image.dtype
+    )
     image = image + (brightness - 0.5) / 2
     gray = image.mean(dim=1, keepdim=True)
     image = gray + 2 * saturation * (image - gray)

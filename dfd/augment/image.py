@@ -1,7 +1,7 @@
 """Random changes of training pictures, drawn from the sample's own generator alone, the same for every label.
 
-`delivery` is the one that matters for deepfakes: a picture reaches its judge resized, blurred or re-encoded, and a net that
-never saw that loses a tenth of its AUC to one upload.
+`delivery` is the one that matters for deepfakes: a picture reaches its judge resized, blurred or re-encoded,
+and a net that never saw that loses a tenth of its AUC to one upload.
 """
 
 import random
@@ -35,14 +35,17 @@ class Augment:
         none: nothing.
         light: mirror, a little brightness, contrast and hue.
         strong: light, then often one of blur, noise, JPEG or down-and-up sampling, and sometimes holes.
-        delivery: mirror, then, with probability `p`, one of a resize, a blur, a JPEG encoding, or a resize and a JPEG encoding.
+        delivery: mirror, then, with probability `p`, one of a resize, a blur, a JPEG encoding, or a resize
+        and a JPEG encoding.
 
     Args:
         preset: one of the four.
         p: share of the pictures that `delivery` degrades.
         quality: lowest and highest JPEG quality of `delivery`.
-        min_scale: `delivery` resizes both sides by a factor from [min_scale, 1], half of the time back to the full size.
-        min_side: `delivery` leaves at least this many pixels on the shorter side, so that a crop of that size still fits.
+        min_scale: `delivery` resizes both sides by a factor from [min_scale, 1], half of the time back to the
+            full size.
+        min_side: `delivery` leaves at least this many pixels on the shorter side, so that a crop of that size
+            still fits.
     """
 
     def __init__(
@@ -58,14 +61,29 @@ class Augment:
         if not 0 <= p <= 1:
             raise ValueError(f"p={p} is not a probability. Use a number from 0 to 1.")
         if len(quality) != 2 or not 1 <= quality[0] <= quality[1] <= 100:
-            raise ValueError(f"quality={quality} is not a range of JPEG qualities. Use lowest and highest, both from 1 to 100.")
+            raise ValueError(
+                f"quality={quality} is not a range of JPEG qualities. Use lowest and highest, both from 1 to "
+                "100."
+            )
         if not 0 < min_scale <= 1:
-            raise ValueError(f"min_scale={min_scale} is not a factor that shrinks. Use a number above 0 and at most 1.")
-        self.preset, self.p, self.quality, self.min_scale, self.min_side = preset, p, quality, min_scale, min_side
+            raise ValueError(
+                f"min_scale={min_scale} is not a factor that shrinks. Use a number above 0 and at most 1."
+            )
+        self.preset, self.p, self.quality, self.min_scale, self.min_side = (
+            preset,
+            p,
+            quality,
+            min_scale,
+            min_side,
+        )
         self._compose = _compose(preset) if preset in ("light", "strong") else None
 
     def __repr__(self) -> str:
-        return f"Augment({self.preset!r}, p={self.p:g})" if self.preset == "delivery" else f"Augment({self.preset!r})"
+        return (
+            f"Augment({self.preset!r}, p={self.p:g})"
+            if self.preset == "delivery"
+            else f"Augment({self.preset!r})"
+        )
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if self.preset == "none":
@@ -75,7 +93,8 @@ class Augment:
         return self._deliver(sample, rng)
 
     def _by_albumentations(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        # not set_random_seed(): it gives every transform the same stream, so that flip, blur and colour always fire together
+        # not set_random_seed(): it gives every transform the same stream, so that flip, blur and colour
+        # always fire together
         self._compose.set_random_state(rng, random.Random(int(rng.integers(2**32))))
         pixels = {name: sample[name] for name in ("image", "mask") if name in sample}
         changed = self._compose(**pixels)
@@ -92,7 +111,11 @@ class Augment:
             if kind == "blur":
                 image = cv2.GaussianBlur(image, (0, 0), rng.uniform(*BLUR))
             if "jpeg" in kind:
-                image = jpeg(image, int(rng.integers(self.quality[0], self.quality[1] + 1)), CHROMA[rng.integers(len(CHROMA))])
+                image = jpeg(
+                    image,
+                    int(rng.integers(self.quality[0], self.quality[1] + 1)),
+                    CHROMA[rng.integers(len(CHROMA))],
+                )
         if mask is None:
             return {**sample, "image": image}
         return {**sample, "image": image, "mask": fit_mask(mask, image)}
@@ -112,8 +135,8 @@ class Augment:
 
 def jpeg(image: np.ndarray, quality: int, subsampling: str = "420") -> np.ndarray:
     """The picture (H, W, 3) uint8 as it looks after JPEG encoding."""
-    # OpenCV and Pillow encode alike; simplejpeg rounds its DCT more coarsely below quality 96, whatever `fastdct` says, and a
-    # net that looks at traces can tell
+    # OpenCV and Pillow encode alike; simplejpeg rounds its DCT more coarsely below quality 96, whatever
+    # `fastdct` says, and a net that looks at traces can tell
     options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, SUBSAMPLING[subsampling]]
     _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
     return simplejpeg.decode_jpeg(data, "RGB", fastdct=False, fastupsample=False)
@@ -122,13 +145,21 @@ def jpeg(image: np.ndarray, quality: int, subsampling: str = "420") -> np.ndarra
 def fit_mask(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
     """The mask at the size of its image, its values kept."""
     height, width = image.shape[:2]
-    return mask if mask.shape[:2] == (height, width) else cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+    return (
+        mask
+        if mask.shape[:2] == (height, width)
+        else cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+    )
 
 
 def _compose(preset: str) -> "albumentations.Compose":
     import albumentations as A  # here: importing it costs seconds, and most runs do without
 
-    light = [A.HorizontalFlip(p=0.5), A.RandomBrightnessContrast(0.1, 0.1, p=0.5), A.HueSaturationValue(4, 10, 0, p=0.25)]
+    light = [
+        A.HorizontalFlip(p=0.5),
+        A.RandomBrightnessContrast(0.1, 0.1, p=0.5),
+        A.HueSaturationValue(4, 10, 0, p=0.25),
+    ]
     if preset == "light":
         return A.Compose(light)
     damage = A.OneOf(
@@ -140,5 +171,7 @@ def _compose(preset: str) -> "albumentations.Compose":
         ],
         p=0.5,
     )
-    holes = A.CoarseDropout(num_holes_range=(1, 3), hole_height_range=(0.05, 0.15), hole_width_range=(0.05, 0.15), p=0.25)
+    holes = A.CoarseDropout(
+        num_holes_range=(1, 3), hole_height_range=(0.05, 0.15), hole_width_range=(0.05, 0.15), p=0.25
+    )
     return A.Compose([*light, damage, holes])

@@ -1,7 +1,8 @@
 """Mixtures of the pictures of a training batch, with labels in between.
 
-MixUp: Zhang et al., "mixup: beyond empirical risk minimization", ICLR 2018 (1710.09412). CutMix: Yun et al., "CutMix:
-regularization strategy to train strong classifiers with localizable features", ICCV 2019 (1905.04899).
+MixUp: Zhang et al., "mixup: beyond empirical risk minimization", ICLR 2018 (1710.09412). CutMix: Yun et al.,
+"CutMix: regularization strategy to train strong classifiers with localizable features", ICCV 2019
+(1905.04899).
 
 They work on batches on their device, in floats: uint8 would round away the traces that a detector looks for.
 """
@@ -17,8 +18,8 @@ class MixUp:
     """Each picture shows through another of its batch, and its label too: `mix(batch, rng) -> batch`.
 
     Args:
-        alpha: of Beta(alpha, alpha), which draws each picture's share: .2 leaves most pictures nearly as they are, 1 mixes
-            evenly.
+        alpha: of Beta(alpha, alpha), which draws each picture's share: .2 leaves most pictures nearly as they
+            are, 1 mixes evenly.
     """
 
     def __init__(self, alpha: float = 0.2):
@@ -30,7 +31,8 @@ class MixUp:
 
 
 class CutMix:
-    """A box of each picture shows another of its batch, and its label by the box's area: `mix(batch, rng) -> batch`.
+    """A box of each picture shows another of its batch, and its label by the box's area: `mix(batch, rng) ->
+    batch`.
 
     Args:
         alpha: of Beta(alpha, alpha), which draws the share of the area that stays: 1 draws all shares alike.
@@ -50,19 +52,25 @@ class CutMix:
 
 def _checked(alpha: float) -> float:
     if not 0 < alpha < float("inf"):
-        raise ValueError(f"alpha={alpha} is not a parameter of a Beta distribution. Use a number above 0, such as .2 or 1.")
+        raise ValueError(
+            f"alpha={alpha} is not a parameter of a Beta distribution. Use a number above 0, such as .2 or 1."
+        )
     return alpha
 
 
 def _within(centre: np.ndarray, side: np.ndarray, length: int, image: Tensor) -> Tensor:
-    """(B, length): 1 for the pixels of a line that lie in the box, 0 for the others; centre and side as shares of it."""
+    """(B, length): 1 for the pixels of a line that lie in the box, 0 for the others; centre and side as
+    shares of it.
+    """
     low, high = (np.rint((centre + half * side) * length)[:, None] for half in (-0.5, 0.5))
     at = torch.arange(length, device=image.device)
     return ((at >= _on_device(low, image)) & (at < _on_device(high, image))).to(image.dtype)
 
 
 def _mixed(batch: Batch, weight: Tensor, share: Tensor, rng: np.random.Generator) -> Batch:
-    """Each image times its weight (B, 1, H, W) or (B, 1, 1, 1), the rest its partner's; the label by its share (B,)."""
+    """Each image times its weight (B, 1, H, W) or (B, 1, 1, 1), the rest its partner's; the label by its
+    share (B,).
+    """
     partner = torch.from_numpy(rng.permutation(len(share))).to(share.device)
     image, label = batch["image"], batch["label"].float()
     return {

@@ -7,10 +7,10 @@ from dfd.callbacks.curves import Curves
 from dfd.callbacks.frechet import FrechetDistance
 from dfd.callbacks.freezing import FreezeThenUnfreeze
 from dfd.callbacks.non_finite import FiniteGuard
-from dfd.callbacks.predictions import VerdictWriter
+from dfd.callbacks.predictions import PredictionWriter
 from dfd.callbacks.preemption import Preemption
 from dfd.callbacks.progress_bar import ProgressLines, TerminalBar
-from dfd.callbacks.relocated_checkpoints import MovedRun
+from dfd.callbacks.relocated_checkpoints import RelocatedCheckpoints
 from dfd.callbacks.run_status import RunStatus
 from dfd.callbacks.sample_grid import SampleGrid
 from dfd.callbacks.step_seed import StepSeed
@@ -23,12 +23,12 @@ __all__ = [
     "FiniteGuard",
     "FrechetDistance",
     "FreezeThenUnfreeze",
-    "MovedRun",
+    "PredictionWriter",
     "Preemption",
     "ProgressLines",
+    "RelocatedCheckpoints",
     "RunStatus",
     "SampleGrid",
     "StepSeed",
     "TerminalBar",
-    "VerdictWriter",
 ]

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
 
 class AttributionGrid(Callback):
-    """Draws pictures beside their heat maps, with truth and P(fake), to plots/attribution-epoch<NNN>.png and into the logger.
+    """Draws pictures beside their heat maps, with truth and P(fake), to plots/attribution-epoch<NNN>.png and
+    into the logger.
 
-    The pictures are the first of each class in the validation order, so they are the same at every interval and in every run
-    on the same data. Of pictures judged by several crops it shows the central one, and P(fake) is that crop's.
+    The pictures are the first of each class in the validation order, so they are the same at every interval
+    and in every run on the same data. Of pictures judged by several crops it shows the central one, and
+    P(fake) is that crop's.
 
     Args:
         num_images: even: half real, half fake.
@@ -39,20 +41,32 @@ class AttributionGrid(Callback):
         every_n_epochs: int | None = None,
     ):
         if num_images < 2 or num_images % 2:
-            raise ValueError(f"num_images={num_images} cannot be half real and half fake. Use {max(2, num_images + 1)}.")
+            raise ValueError(
+                f"num_images={num_images} cannot be half real and half fake. Use {max(2, num_images + 1)}."
+            )
         if every_n_epochs is not None and every_n_epochs < 1:
-            raise ValueError(f"every_n_epochs={every_n_epochs} must be 1 or more, or null for the end of the fit alone.")
+            raise ValueError(
+                f"every_n_epochs={every_n_epochs} must be 1 or more, or null for the end of the fit alone."
+            )
         self.num_images, self.methods, self.every_n_epochs = num_images, tuple(methods), every_n_epochs
         self._seen: dict[int, list[Tensor]] = {REAL: [], FAKE: []}  # the first (3, H, W) of each class
         self._drawn: str | None = None
 
     def on_validation_batch_end(
-        self, trainer: Trainer, task: LightningModule, outputs: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        task: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         if not trainer.is_global_zero or trainer.sanity_checking or trainer.state.fn != "fit":
             return
         for label, seen in self._seen.items():
-            for index in torch.nonzero(batch["label"] == label).flatten()[: self.num_images // 2 - len(seen)].tolist():
+            for index in (
+                torch.nonzero(batch["label"] == label).flatten()[: self.num_images // 2 - len(seen)].tolist()
+            ):
                 image = batch["image"][index]
                 seen.append(
                     (image[-1] if image.dim() == 4 else image).cpu().clone()
@@ -76,10 +90,14 @@ class AttributionGrid(Callback):
         if not trainer.is_global_zero or name == self._drawn:
             return
         if isinstance(trainer.strategy, ModelParallelStrategy):
-            rank_zero_warn("AttributionGrid draws nothing: a rank by itself holds no more than its share of the net.")
+            rank_zero_warn(
+                "AttributionGrid draws nothing: a rank by itself holds no more than its share of the net."
+            )
             return
         pairs = zip_longest(*([(label, image) for image in seen] for label, seen in self._seen.items()))
-        pictures = [picture for pair in pairs for picture in pair if picture is not None]  # real and fake by turns
+        pictures = [
+            picture for pair in pairs for picture in pair if picture is not None
+        ]  # real and fake by turns
         if not pictures:
             rank_zero_warn("AttributionGrid has seen no validation picture, so there is nothing to draw.")
             return
@@ -93,7 +111,11 @@ class AttributionGrid(Callback):
         from dfd.plots import image_grid
 
         # gradients need tensors made outside inference mode, and full precision
-        with torch.inference_mode(False), torch.autocast(task.device.type, enabled=False), _judging(task.judge) as net:
+        with (
+            torch.inference_mode(False),
+            torch.autocast(task.device.type, enabled=False),
+            eval_mode(task.eval_net) as net,
+        ):
             image = torch.stack([image for _, image in pictures]).to(task.device)  # (K, 3, H, W)
             with torch.no_grad():
                 prob = torch.sigmoid(net(image).double() / task.temperature).tolist()
@@ -104,14 +126,18 @@ class AttributionGrid(Callback):
             captions.append(f"is {LABELS[label]}\nP(fake) {prob[index]:.3f}")
             maps.append(None)
             for method, attribution in found.items():
-                error = "" if attribution.error is None else f"completeness error {float(attribution.error[index]):.1%}"
+                error = (
+                    ""
+                    if attribution.error is None
+                    else f"completeness error {float(attribution.error[index]):.1%}"
+                )
                 captions.append(f"{method.replace('_', ' ')}\n{error}")
                 maps.append(attribution.map[index].cpu().numpy())
         return image_grid(images, captions, maps, 2 * (1 + len(found)), title)
 
 
 @contextmanager
-def _judging(net: nn.Module) -> Iterator[nn.Module]:
+def eval_mode(net: nn.Module) -> Iterator[nn.Module]:
     """The net in evaluation mode; afterwards every module is in the mode that it was in."""
     modes = [(module, module.training) for module in net.modules()]
     try:

@@ -6,10 +6,11 @@ from lightning import Callback, LightningModule, Trainer
 
 
 class Compile(Callback):
-    """Compiles the net that is trained, and the one that judges, in place: the names of their weights stay as they are.
+    """Compiles the net that is trained, and the one that judges, in place: the names of their weights stay as
+    they are.
 
-    The first steps wait for the compiler, a minute or more, and so does each new shape of a batch. On the CPU torch needs a
-    C++ compiler.
+    The first steps wait for the compiler, a minute or more, and so does each new shape of a batch. On the CPU
+    torch needs a C++ compiler.
 
     Args:
         mode: of torch.compile; "max-autotune" takes longer to begin and may run faster.
@@ -24,6 +25,6 @@ class Compile(Callback):
         self.mode, self.dynamic = mode, dynamic
 
     def setup(self, trainer: Trainer, task: LightningModule, stage: str) -> None:
-        for net in {task.net, getattr(task, "judge", task.net)}:
+        for net in {task.net, getattr(task, "eval_net", task.net)}:
             # not torch.compile(net): that is another module, under whose name every weight would be saved
             net.compile(mode=self.mode, dynamic=self.dynamic)

@@ -10,12 +10,14 @@ import numpy as np
 from lightning import LightningDataModule
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from dfd.batch import Verdicts
+from dfd.batch import Predictions
 from dfd.metrics import interval
 
 
 def conditions(data: LightningDataModule, stage: str) -> dict[str, str]:
-    """The roots and the split of a stage (val, test or predict), and the stages that its pictures go through, "" for none."""
+    """The roots and the split of a stage (val, test or predict), and the stages that its pictures go through,
+    "" for none.
+    """
     split = "val" if stage == "val" else "test"
     val_augment = data.val_augment if split == "val" and not data.corruption else []
     return {
@@ -29,18 +31,22 @@ def conditions(data: LightningDataModule, stage: str) -> dict[str, str]:
 def sentence(found: dict[str, str]) -> str:
     """The conditions as one line: "test split of shards/140k, after Corruption('jpeg', 75)"."""
     after = found["corruption"] or found["val_augment"]
-    return f"{found['split']} split of {found['roots']}, " + (f"after {after}" if after else "pictures as found")
-
-
-def training(data: LightningDataModule) -> str:
-    """What a fit saw, as one line: "train split of shards/140k, after SelfBlend(p=0.3) Augment('delivery', p=0.75)"."""
-    stages = [*data.augment, *([data.mix] if data.mix else [])]
-    return f"train split of {', '.join(_roots(data, 'train'))}, " + (
-        f"after {' '.join(map(_name, stages))}" if stages else "pictures as found"
+    return f"{found['split']} split of {found['roots']}, " + (
+        f"after {after}" if after else "pictures as found"
     )
 
 
-def chosen(best: ModelCheckpoint, verdicts: Verdicts | None) -> dict[str, Any]:
+def training(data: LightningDataModule) -> str:
+    """What a fit saw, as one line: "train split of shards/140k, after SelfBlend(p=0.3) Augment('delivery',
+    p=0.75)".
+    """
+    transforms = [*data.augment, *([data.mix] if data.mix else [])]
+    return f"train split of {', '.join(_roots(data, 'train'))}, " + (
+        f"after {' '.join(map(_name, transforms))}" if transforms else "pictures as found"
+    )
+
+
+def chosen(best: ModelCheckpoint, predictions: Predictions | None) -> dict[str, Any]:
     """The best value of the metric that chose a checkpoint, and what it rests on.
 
     Args:
@@ -51,17 +57,19 @@ def chosen(best: ModelCheckpoint, verdicts: Verdicts | None) -> dict[str, Any]:
         return {name: "not defined: the validation images were of one class"}
     facts: dict[str, Any] = {name: round(value, 4)}
     metric = best.monitor.rpartition("/")[2]
-    if verdicts is None or metric != "auroc":  # others depend on a threshold that the validation fitted
+    if predictions is None or metric != "auroc":  # others depend on a threshold that the validation fitted
         return facts
-    low, high = interval(verdicts)
+    low, high = interval(predictions)
     ends = "none: too few families" if math.isnan(low) else f"({low:.4f}, {high:.4f})"
-    families = len(np.unique(verdicts.group))
-    return facts | {"its 95% interval": f"{ends}, on {len(verdicts)} images of {families} families, which chose it"}
+    families = len(np.unique(predictions.group))
+    return facts | {
+        "its 95% interval": f"{ends}, on {len(predictions)} images of {families} families, which chose it"
+    }
 
 
 def _roots(data: LightningDataModule, split: str) -> list[str]:
     """Those that have pictures of the split, once that is known."""
-    if getattr(data, "catalogue", None) is None:
+    if getattr(data, "catalog", None) is None:
         return list(map(str, data.roots))
     there = set(data.contents.root[data.rows(split)].tolist())
     return [str(root) for number, root in enumerate(data.roots) if number in there]

@@ -6,15 +6,15 @@ from textwrap import fill
 
 from lightning import Callback, LightningModule, Trainer
 
-from dfd.batch import Verdicts
+from dfd.batch import Predictions
 from dfd.callbacks.conditions import conditions, sentence
 from dfd.callbacks.publish import publish
 from dfd.metrics import detection_metrics, format_metric, interval
 
 
 class Curves(Callback):
-    """Draws ROC, precision and recall, confusion and reliability to plots/val-curves.png and plots/test-curves.png of the run
-    folder, over the last ones, and into the logger.
+    """Draws ROC, precision and recall, confusion and reliability to plots/val-curves.png and
+    plots/test-curves.png of the run folder, over the last ones, and into the logger.
 
     Args:
         every_n_epochs: 1 is after each validation of a fit; `dfd validate` and `dfd test` always draw.
@@ -22,10 +22,13 @@ class Curves(Callback):
 
     def __init__(self, every_n_epochs: int = 1):
         if every_n_epochs < 1:
-            raise ValueError(f"every_n_epochs={every_n_epochs} must be 1 or more. To draw none, leave the callback out.")
+            raise ValueError(
+                f"every_n_epochs={every_n_epochs} must be 1 or more. To draw none, leave the callback out."
+            )
         self.every_n_epochs = every_n_epochs
 
-    # the hooks at a stage's end: at an epoch's end callbacks come before the task, which has not yet gathered its table
+    # the hooks at a stage's end: at an epoch's end callbacks come before the task, which has not yet gathered
+    # its table
     def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
         if trainer.state.fn == "validate":
             self._draw(trainer, task, "val")
@@ -41,13 +44,17 @@ class Curves(Callback):
         from dfd.plots import curves  # matplotlib: most of a second that `dfd fit --help` need not wait for
 
         pictures = fill(f"{when}{sentence(conditions(trainer.datamodule, stage))}", 100)
-        title = f"{pictures}\n{_summary(task.verdicts)}"
-        publish(trainer, curves(task.verdicts, task.temperature, task.thresholds["balanced"], title), f"{stage}-curves")
+        title = f"{pictures}\n{_summary(task.predictions)}"
+        publish(
+            trainer,
+            curves(task.predictions, task.temperature, task.thresholds["balanced"], title),
+            f"{stage}-curves",
+        )
 
 
-def _summary(verdicts: Verdicts) -> str:
-    metrics = detection_metrics(verdicts)
-    low, high = (format_metric(end) for end in interval(verdicts))
+def _summary(predictions: Predictions) -> str:
+    metrics = detection_metrics(predictions)
+    low, high = (format_metric(end) for end in interval(predictions))
     return (
         f"{metrics['num_images']:.0f} images in {metrics['num_groups']:.0f} groups, "
         f"AUROC {format_metric(metrics['auroc'])} [{low}, {high}]"

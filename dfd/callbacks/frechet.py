@@ -1,8 +1,9 @@
 """How far a generator's pictures are from real ones, as a pretrained backbone sees both.
 
-The Frechet distance between Gaussians fitted to features is Heusel et al.'s (NeurIPS 2017, 1706.08500). Theirs is called FID
-and rests on one Inception net and 50,000 pictures; this one rests on whichever backbone is at hand and on the reals of the
-validation split, so it bears the backbone's name, and figures compare at equal backbone, size and number of pictures only.
+The Frechet distance between Gaussians fitted to features is Heusel et al.'s (NeurIPS 2017, 1706.08500).
+Theirs is called FID and rests on one Inception net and 50,000 pictures; this one rests on whichever backbone
+is at hand and on the reals of the validation split, so it bears the backbone's name, and figures compare at
+equal backbone, size and number of pictures only.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ FEWEST = 16  # pictures; a mean and a covariance of fewer say nothing
 
 
 class FrechetDistance(Callback):
-    """Logs val/frechet_<backbone>, between the reals of the validation split and as many generated ones: val/frechet_images.
+    """Logs val/frechet_<backbone>, between the reals of the validation split and as many generated ones:
+    val/frechet_images.
 
     The latents are the same each time. The fewer the pictures, the larger the distance, whatever they show.
 
@@ -34,7 +36,8 @@ class FrechetDistance(Callback):
     def __init__(self, backbone: str = "mobilenetv2_100", pretrained: bool | str = True, size: int = 128):
         if pretrained is False:
             raise ValueError(
-                "FrechetDistance needs pretrained weights: pretrained=PATH, or true for the hub's. Or leave it out."
+                "FrechetDistance needs pretrained weights: pretrained=PATH, or true for the hub's. Or leave "
+                "it out."
             )
         if size < 32:
             raise ValueError(f"size={size} is too small for a backbone to see anything. Use 128.")
@@ -49,7 +52,13 @@ class FrechetDistance(Callback):
         self.net.to(task.device)
 
     def on_validation_batch_end(
-        self, trainer: Trainer, task: LightningModule, outputs: Any, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        task: LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         real = batch["image"][batch["label"] == REAL]
         if len(real) and not trainer.sanity_checking:
@@ -78,10 +87,12 @@ class FrechetDistance(Callback):
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Squared distance |m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)) of Gaussians fitted to features (N, F) and (M, F).
+    """Squared distance |m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)) of Gaussians fitted to features (N,
+    F) and (M, F).
 
-    With S = X'X of centred features X, the eigenvalues of S_a S_b are the squared singular values of X_a X_b', whose sum is
-    the trace of the root: no root of a matrix without full rank has to be taken, and nothing gets imaginary.
+    With S = X'X of centred features X, the eigenvalues of S_a S_b are the squared singular values of X_a
+    X_b', whose sum is the trace of the root: no root of a matrix without full rank has to be taken, and
+    nothing gets imaginary.
     """
     centred = [(x - x.mean(axis=0)) / np.sqrt(len(x) - 1) for x in (a, b)]
     root_a, root_b = (np.linalg.qr(x, mode="r") for x in centred)  # min(N, F) rows, and the same X'X

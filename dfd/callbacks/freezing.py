@@ -13,9 +13,10 @@ from dfd.batch import Batch
 class FreezeThenUnfreeze(Callback):
     """Keeps the weights and running statistics of some modules as they are for the first epochs.
 
-    Their parameters stay trainable and in the optimizer all along: changing `requires_grad` or the groups half-way makes ranks
-    diverge silently under DDP. Instead their gradients are dropped before each step (before clipping too, so that they do not
-    count towards its norm), which also spares them weight decay, and their BatchNorm layers run in eval mode.
+    Their parameters stay trainable and in the optimizer all along: changing `requires_grad` or the groups
+    half-way makes ranks diverge silently under DDP. Instead their gradients are dropped before each step
+    (before clipping too, so that they do not count towards its norm), which also spares them weight decay,
+    and their BatchNorm layers run in eval mode.
 
     Args:
         modules: names as in the task, such as `net.rgb`.
@@ -34,15 +35,25 @@ class FreezeThenUnfreeze(Callback):
         for name in self.modules:
             if not name or name not in known:
                 near = get_close_matches(name, known, n=3, cutoff=0.5)
-                hint = f"Did you mean {' or '.join(near)}?" if near else f"Try one of {', '.join(list(known)[1:6])}."
+                hint = (
+                    f"Did you mean {' or '.join(near)}?"
+                    if near
+                    else f"Try one of {', '.join(list(known)[1:6])}."
+                )
                 raise ValueError(f"FreezeThenUnfreeze: the task has no module {name!r}. {hint}")
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
-        self._held = [task.get_submodule(name) for name in self.modules]  # now: strategies replace layers after the setup
+        self._held = [
+            task.get_submodule(name) for name in self.modules
+        ]  # now: strategies replace layers after the setup
 
-    def on_train_batch_start(self, trainer: Trainer, task: LightningModule, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, task: LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
         if self._holds(trainer):
-            norms = (part for module in self._held for part in module.modules() if isinstance(part, _BatchNorm))
+            norms = (
+                part for module in self._held for part in module.modules() if isinstance(part, _BatchNorm)
+            )
             self._stilled += [norm.eval() for norm in norms if norm.training]
         else:
             while self._stilled:

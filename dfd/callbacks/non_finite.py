@@ -1,4 +1,6 @@
-"""A loss or gradients that are NaN or Inf: one such step would be the end of all weights, of their average and of BatchNorm."""
+"""A loss or gradients that are NaN or Inf: one such step would be the end of all weights, of their average
+and of BatchNorm.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +18,23 @@ from torch.optim import Optimizer
 from dfd.batch import Batch
 from dfd.terminal import printable
 
-TABLE = "not_finite.csv"
+NOT_FINITE_FILE = "not_finite.csv"
 
 
 class FiniteGuard(Callback):
-    """Skips each optimizer step whose loss or gradients are not finite on any rank, on all ranks, and ends a run of too many.
+    """Skips each optimizer step whose loss or gradients are not finite on any rank, on all ranks, and ends a
+    run of too many.
 
-    The weights and the optimizer's state stay as they were; after a bad loss the buffers too (a forward pass that ends in NaN
-    has left it in BatchNorm's statistics). An average of the weights takes in the same weights once more. Each skipped step
-    is counted, said in a line, and the keys of its batch stand in not_finite.csv of the run folder.
+    The weights and the optimizer's state stay as they were; after a bad loss the buffers too (a forward pass
+    that ends in NaN has left it in BatchNorm's statistics). An average of the weights takes in the same
+    weights once more. Each skipped step is counted, said in a line, and the keys of its batch stand in
+    not_finite.csv of the run folder.
 
-    What it costs: the norm of the gradients, a copy of the buffers, with several ranks two all-reduces of one number. No GPU
-    waits for it: the loss is looked at while the backward pass runs, and a fused optimizer is told on the device to leave its
-    step out, which is counted one step later. Any other optimizer on a GPU costs one wait a step. Under 16-mixed the gradients
-    are the GradScaler's affair, which looks for its scale by overflows; the loss is watched all the same.
+    What it costs: the norm of the gradients, a copy of the buffers, with several ranks two all-reduces of one
+    number. No GPU waits for it: the loss is looked at while the backward pass runs, and a fused optimizer is
+    told on the device to leave its step out, which is counted one step later. Any other optimizer on a GPU
+    costs one wait a step. Under 16-mixed the gradients are the GradScaler's affair, which looks for its scale
+    by overflows; the loss is watched all the same.
 
     Args:
         max_in_a_row: skipped steps in a row that are borne; one more ends the run.
@@ -39,11 +44,15 @@ class FiniteGuard(Callback):
     def __init__(self, max_in_a_row: int = 5, max_total: int = 100):
         for name, value in (("max_in_a_row", max_in_a_row), ("max_total", max_total)):
             if value < 0:
-                raise ValueError(f"{name}={value} is negative. Use 0 to end the run at the first step that is not finite.")
+                raise ValueError(
+                    f"{name}={value} is negative. Use 0 to end the run at the first step that is not finite."
+                )
         self.max_in_a_row, self.max_total = max_in_a_row, max_total
         self._in_a_row = self._total = 0
         self._step = _Step()
-        self._late: tuple[Trainer, _Step, _Flag] | None = None  # a step of which the device knows already, and we do not
+        self._late: tuple[Trainer, _Step, _Flag] | None = (
+            None  # a step of which the device knows already, and we do not
+        )
         self._buffers: list[list[Tensor]] = []  # of the task, by dtype
         self._before: list[list[Tensor]] = []  # what was in them before the step
 
@@ -55,7 +64,9 @@ class FiniteGuard(Callback):
         self._before = [[buffer.clone() for buffer in alike] for alike in self._buffers]
         self._step, self._late = _Step(), None
 
-    def on_train_batch_start(self, trainer: Trainer, task: LightningModule, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, task: LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
         if self._step.judged:
             self._step = _Step()
         if not self._step.rows:  # with accumulated gradients a step is several batches
@@ -117,23 +128,31 @@ class FiniteGuard(Callback):
         if trainer.world_size > 1:
             everyone = [[] for _ in range(trainer.world_size)]
             torch.distributed.all_gather_object(everyone, found)
-        path = Path(trainer.default_root_dir) / TABLE
+        path = Path(trainer.default_root_dir) / NOT_FINITE_FILE
         keys = [key for rank in everyone for key in rank]
         if trainer.is_global_zero:
             _append(path, step, what, everyone)
             print(
-                f"WARNING: step {step.number} is skipped: its {what} {'are' if what == 'gradients' else 'is'} not finite "
-                f"({self._in_a_row} in a row, {self._total} in all). Keys of its batch: {printable(', '.join(keys[:3]))}"
+                f"WARNING: step {step.number} is skipped: its {what} "
+                f"{'are' if what == 'gradients' else 'is'} not finite "
+                f"({self._in_a_row} in a row, {self._total} in all). Keys of its batch: "
+                f"{printable(', '.join(keys[:3]))}"
                 f"{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}, in {path}.",
                 file=sys.stderr,
                 flush=True,
             )
-        for name, count, limit in (("in a row ", self._in_a_row, self.max_in_a_row), ("", self._total, self.max_total)):
+        for name, count, limit in (
+            ("in a row ", self._in_a_row, self.max_in_a_row),
+            ("", self._total, self.max_total),
+        ):
             if count > limit:
                 raise ValueError(
-                    f"{count} steps {name}were not finite (NaN or Inf), the last one step {step.number}, whose batch holds "
-                    f"{', '.join(keys[:3])}; all keys are in {path}. The weights are as they were before. Look at those "
-                    "pictures; lower --model.optimizer.lr, or set --trainer.gradient_clip_val=1. The same command goes on "
+                    f"{count} steps {name}were not finite (NaN or Inf), the last one step {step.number}, "
+                    "whose batch holds "
+                    f"{', '.join(keys[:3])}; all keys are in {path}. The weights are as they were before. "
+                    "Look at those "
+                    "pictures; lower --model.optimizer.lr, or set --trainer.gradient_clip_val=1. The same "
+                    "command goes on "
                     "from the last checkpoint."
                 )
 
@@ -161,7 +180,9 @@ class _Step:
 
 
 class _Flag:
-    """A truth value on its way from the device, asked for without waiting for what the device is given to do after it."""
+    """A truth value on its way from the device, asked for without waiting for what the device is given to do
+    after it.
+    """
 
     def __init__(self, value: Tensor):
         self._value, self._there = value, None
@@ -214,7 +235,11 @@ def _drop_gradients(task: LightningModule) -> None:
 def _keys(trainer: Trainer, rows: Tensor) -> list[str]:
     rows = rows.cpu().numpy()
     rows = rows[rows >= 0]  # without the black picture of a batch that could not be decoded
-    return [f"row {row}" for row in rows] if trainer.datamodule is None else trainer.datamodule.describe(rows)["key"].tolist()
+    return (
+        [f"row {row}" for row in rows]
+        if trainer.datamodule is None
+        else trainer.datamodule.describe(rows)["key"].tolist()
+    )
 
 
 def _append(path: Path, step: _Step, what: str, keys: list[list[str]]) -> None:
@@ -223,4 +248,6 @@ def _append(path: Path, step: _Step, what: str, keys: list[list[str]]) -> None:
         writer = csv.writer(file)
         if new:
             writer.writerow(["epoch", "step", "rank", "what", "key"])
-        writer.writerows([step.epoch, step.number, rank, what, key] for rank, mine in enumerate(keys) for key in mine)
+        writer.writerows(
+            [step.epoch, step.number, rank, what, key] for rank, mine in enumerate(keys) for key in mine
+        )

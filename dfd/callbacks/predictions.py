@@ -13,21 +13,38 @@ from rich.console import Console
 from rich.table import Table
 from scipy.special import expit
 
-from dfd.batch import FAKE, LABELS, REAL, Verdicts
-from dfd.calibration import verdict
+from dfd.batch import FAKE, LABELS, REAL, Predictions
+from dfd.calibration import decide
 from dfd.callbacks.conditions import conditions, sentence
-from dfd.durable import appearing
-from dfd.metrics import METRICS, by_method, by_source, check_finite, detection_metrics, format_metric, interval, intervals
+from dfd.durable import atomic_write
+from dfd.metrics import (
+    METRICS,
+    by_method,
+    by_source,
+    check_finite,
+    detection_metrics,
+    format_metric,
+    interval,
+    intervals,
+)
 
-OF_PARTS = ("real", "fake", "groups", "auroc", "95% interval", "balanced_acc")  # as many as 80 columns hold beside the names
+OF_PARTS = (
+    "real",
+    "fake",
+    "groups",
+    "auroc",
+    "95% interval",
+    "balanced_acc",
+)  # as many as 80 columns hold beside the names
 
 
-class VerdictWriter(Callback):
-    """After `dfd validate`, `test` and `predict` (not within a fit) writes predictions-<stage>.csv into the run folder and
-    prints which pictures these were, and the metrics: overall with 95% bootstrap intervals, a source, and a method against the
-    reals of its sources.
+class PredictionWriter(Callback):
+    """After `dfd validate`, `test` and `predict` (not within a fit) writes predictions-<stage>.csv into the
+    run folder and prints which pictures these were, and the metrics: overall with 95% bootstrap intervals, a
+    source, and a method against the reals of its sources.
 
-    In the CSV `label` is 0 real, 1 fake, empty where unknown; `logit` is raw, `prob` is P(fake) after temperature.
+    In the CSV `label` is 0 real, 1 fake, empty where unknown; `logit` is raw, `prob` is P(fake) after
+    temperature.
     """
 
     def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
@@ -44,33 +61,39 @@ class VerdictWriter(Callback):
         if not trainer.is_global_zero:
             return
         path = Path(trainer.default_root_dir) / f"predictions-{stage}.csv"
-        check_finite(task.verdicts)
-        words = [verdict(logit, task.thresholds) for logit in task.verdicts.logit.tolist()]
-        facts = trainer.datamodule.describe(task.verdicts.row)
-        with appearing(path) as part:
-            _write(part, task.verdicts, task.temperature, words, facts)
+        check_finite(task.predictions)
+        words = [decide(logit, task.thresholds) for logit in task.predictions.logit.tolist()]
+        facts = trainer.datamodule.describe(task.predictions.row)
+        with atomic_write(path) as temporary:
+            _write(temporary, task.predictions, task.temperature, words, facts)
         console = Console(markup=False, highlight=False, emoji=False)  # a method may be called [gan]
         console.print(sentence(conditions(trainer.datamodule, stage)), soft_wrap=True)
         for line in (*_report(stage, task, words), _seen_before(stage, task, trainer.datamodule)):
             console.print(line)
         for root, known in trainer.datamodule.leaks.items():
-            console.print(f"LEAK: in {root} related pictures lie in different splits ({known}), kept by --allow-leaks.")
+            console.print(
+                f"LEAK: in {root} related pictures lie in different splits ({known}), kept by --allow-leaks."
+            )
         if stage == "val" and _chose(task, trainer.datamodule):
-            console.print("These figures are optimistic: val chose epoch and thresholds. Those of dfd test are not.")
+            console.print(
+                "These figures are optimistic: val chose epoch and thresholds. Those of dfd test are not."
+            )
         console.print(f"{len(words)} predictions: {path}", soft_wrap=True)
 
 
-def _write(path: Path, verdicts: Verdicts, temperature: float, words: list[str], facts: dict[str, np.ndarray]) -> None:
-    label = ["" if label < 0 else label for label in verdicts.label.tolist()]
+def _write(
+    path: Path, predictions: Predictions, temperature: float, words: list[str], facts: dict[str, np.ndarray]
+) -> None:
+    label = ["" if label < 0 else label for label in predictions.label.tolist()]
     columns = {
         "key": facts["key"],
         "path": facts["path"],
         "label": label,
-        "logit": verdicts.logit.tolist(),  # Python floats: written with all digits, so that ranks survive
-        "prob": expit(verdicts.logit / temperature).tolist(),
-        "source": verdicts.source,
-        "method": verdicts.method,
-        "group": verdicts.group,
+        "logit": predictions.logit.tolist(),  # Python floats: written with all digits, so that ranks survive
+        "prob": expit(predictions.logit / temperature).tolist(),
+        "source": predictions.source,
+        "method": predictions.method,
+        "group": predictions.group,
         "split": facts["split"],
         "verdict": words,
     }
@@ -83,9 +106,9 @@ def _write(path: Path, verdicts: Verdicts, temperature: float, words: list[str],
 def _report(stage: str, task: LightningModule, words: list[str]) -> list[Table | str]:
     """What goes to the screen, in order: metrics where the truth is known, the words, where they come from."""
     tables = []
-    if (task.verdicts.label >= 0).any():
+    if (task.predictions.label >= 0).any():
         tables.append(_overall(stage, task))
-        sources, methods = by_source(task.verdicts), by_method(task.verdicts)
+        sources, methods = by_source(task.predictions), by_method(task.predictions)
         if len(sources) > 1 or len(methods) > 1:
             tables.append(_parts(task, sources, methods))
     counts = Counter(words)
@@ -93,7 +116,8 @@ def _report(stage: str, task: LightningModule, words: list[str]) -> list[Table |
     of = f" of {fitted['data']}" if fitted and "data" in fitted else ""
     lines = [
         "Verdicts: " + ", ".join(f"{counts[word]} {word}" for word in (*LABELS, "inconclusive")),
-        f"Temperature and thresholds: from {fitted['split']}{of}, {fitted['images']} images in {fitted['groups']} groups"
+        f"Temperature and thresholds: from {fitted['split']}{of}, {fitted['images']} images in "
+        f"{fitted['groups']} groups"
         if fitted
         else "Temperature and thresholds: never fitted, so 1 and 0",
     ]
@@ -107,24 +131,26 @@ def _seen_before(stage: str, task: LightningModule, data: LightningDataModule) -
     seen = getattr(task, "seen", {})
     if not seen:
         return "Seen before: not checked, since this checkpoint does not say which images it was trained on"
-    prints = data.fingerprints(task.verdicts.row)
+    prints = data.fingerprints(task.predictions.row)
     uses = {"train": "trained it"} | ({} if stage == "val" else {"val": "chose its epoch and thresholds"})
     known = {use: int(np.isin(prints, seen[split].numpy()).sum()) for split, use in uses.items()}
     lines = [f"{number} of these {len(prints)} images {use}" for use, number in known.items() if number]
     if not lines:
         return f"Seen before: none of these images is, byte for byte, among the {len(seen['train'])} that trained the net"
-    return f"SEEN BEFORE: {', '.join(lines)}. These figures do not hold for pictures that the net has not seen."
+    return (
+        f"SEEN BEFORE: {', '.join(lines)}. These figures do not hold for pictures that the net has not seen."
+    )
 
 
 def _chose(task: LightningModule, data: LightningDataModule) -> bool:
     """Whether the checkpoint was chosen on some of these pictures, or may have been."""
     chose = getattr(task, "seen", {}).get("val")
-    return chose is None or bool(np.isin(data.fingerprints(task.verdicts.row), chose.numpy()).any())
+    return chose is None or bool(np.isin(data.fingerprints(task.predictions.row), chose.numpy()).any())
 
 
 def _overall(stage: str, task: LightningModule) -> Table:
     threshold = task.thresholds["balanced"]
-    metrics = detection_metrics(task.verdicts, task.temperature, threshold)
+    metrics = detection_metrics(task.predictions, task.temperature, threshold)
     table = Table(
         title=f"{stage}: {metrics['num_images']:.0f} images in {metrics['num_groups']:.0f} groups",
         title_justify="left",
@@ -133,7 +159,7 @@ def _overall(stage: str, task: LightningModule) -> Table:
     table.add_column("metric")
     table.add_column("all", justify="right")
     table.add_column("95% interval", justify="right")
-    found = intervals(task.verdicts, task.temperature, threshold)
+    found = intervals(task.predictions, task.temperature, threshold)
     for name in METRICS:
         ends = ""
         if name in found:
@@ -144,7 +170,7 @@ def _overall(stage: str, task: LightningModule) -> Table:
     return table
 
 
-def _parts(task: LightningModule, sources: dict[str, Verdicts], methods: dict[str, Verdicts]) -> Table:
+def _parts(task: LightningModule, sources: dict[str, Predictions], methods: dict[str, Predictions]) -> Table:
     table = Table(
         box=SIMPLE,
         padding=0,
@@ -156,7 +182,9 @@ def _parts(task: LightningModule, sources: dict[str, Verdicts], methods: dict[st
     for name in OF_PARTS:
         table.add_column(name, justify="right")
     named = {
-        f"{kind} {name}": part for kind, parts in (("source", sources), ("method", methods)) for name, part in parts.items()
+        f"{kind} {name}": part
+        for kind, parts in (("source", sources), ("method", methods))
+        for name, part in parts.items()
     }
     for name, part in named.items():
         metrics = detection_metrics(part, task.temperature, task.thresholds["balanced"])

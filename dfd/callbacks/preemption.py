@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
-from dfd.signals import REQUEUE, told
+from dfd.signals import REQUEUE, stop_signals
 
 MAX_RESTARTS = "DFD_MAX_RESTARTS"
 
@@ -22,27 +22,34 @@ class Preempted(Exception):
     """The run was told to go and has saved itself.
 
     Args:
-        checkpoint: to go on from; None where it was told before its first step, which leaves it where it began.
+        checkpoint: to go on from; None where it was told before its first step, which leaves it where it
+            began.
         requeue: whether the scheduler is to be asked to start it again.
     """
 
     def __init__(self, checkpoint: Path | None, requeue: bool):
-        super().__init__(f"told to stop; saved as {checkpoint}" if checkpoint else "told to stop before its first step")
+        super().__init__(
+            f"told to stop; saved as {checkpoint}" if checkpoint else "told to stop before its first step"
+        )
         self.checkpoint, self.requeue = checkpoint, requeue
 
     @property
     def exit_code(self) -> int:
-        """128 + SIGTERM, as a shell has it, or 75, "try again", which W&B takes for preempted and not for finished."""
+        """128 + SIGTERM, as a shell has it, or 75, "try again", which W&B takes for preempted and not for
+        finished.
+        """
         return 75 if self.requeue else 143
 
 
 class Preemption(Callback):
-    """Saves last.ckpt and raises Preempted on all ranks at once, soon after one of them got SIGUSR1 or SIGTERM.
+    """Saves last.ckpt and raises Preempted on all ranks at once, soon after one of them got SIGUSR1 or
+    SIGTERM.
 
-    The cut lies before the first step or between two steps of an epoch; where gradients are accumulated, behind a whole window
-    of batches. Between an epoch's last step and its validation there is none, since it could not be resumed exactly: what the
-    scheduler grants must cover `every_n_batches` batches, a validation and a save. A run that is killed before that goes on
-    from the checkpoint before, and ends with the same weights.
+    The cut lies before the first step or between two steps of an epoch; where gradients are accumulated,
+    behind a whole window of batches. Between an epoch's last step and its validation there is none, since it
+    could not be resumed exactly: what the scheduler grants must cover `every_n_batches` batches, a validation
+    and a save. A run that is killed before that goes on from the checkpoint before, and ends with the same
+    weights.
 
     Args:
         every_n_batches: how often several ranks ask one another; a single one looks at each step.
@@ -56,14 +63,16 @@ class Preemption(Callback):
         self._group: Any = None
 
     def setup(self, trainer: Trainer, task: LightningModule, stage: str) -> None:
-        environment = trainer._accelerator_connector.cluster_environment  # a single device's strategy has none
+        environment = (
+            trainer._accelerator_connector.cluster_environment
+        )  # a single device's strategy has none
         if isinstance(environment, SLURMEnvironment):
             environment.auto_requeue = False  # Lightning's own handler, which saves within the signal
         if stage == "fit":
             max_restarts()  # said now, not when it is too late
             # and the one by which it tells the other ranks, within the signal too
             trainer._signal_connector.register_signal_handlers = lambda: None
-            self._listens = told.listen()  # dfd fit has done so since it began
+            self._listens = stop_signals.listen()  # dfd fit has done so since it began
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         if trainer.world_size > 1:
@@ -72,7 +81,9 @@ class Preemption(Callback):
         if asked := self._asked():
             raise Preempted(None, requeue=asked == REQUEUE)
 
-    def on_train_batch_end(self, trainer: Trainer, task: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, task: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             return
         # gradients that wait for the rest of an accumulation window are in no checkpoint: to its end
@@ -85,7 +96,8 @@ class Preemption(Callback):
             return
         path = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
         trainer.save_checkpoint(path)
-        trainer._logger_connector.update_train_step_metrics()  # this step's, which would be logged after this hook
+        # this step's, which would be logged after this hook
+        trainer._logger_connector.update_train_step_metrics()
         trainer.strategy.barrier("preempted")  # no rank leaves before it is written
         if trainer.is_global_zero and "wandb" in sys.modules and sys.modules["wandb"].run is not None:
             with suppress(Exception):  # its service got the signal too, and may be gone
@@ -95,8 +107,8 @@ class Preemption(Callback):
     def _asked(self) -> int:
         """The most that any rank was asked for; called on all of them."""
         if self._group is None:
-            return told.heard
-        asked = torch.tensor([told.heard])
+            return stop_signals.requested
+        asked = torch.tensor([stop_signals.requested])
         torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX, group=self._group)
         return int(asked)
 
@@ -108,7 +120,7 @@ class Preemption(Callback):
 
     def _forget(self) -> None:
         if self._listens:
-            told.forget()
+            stop_signals.forget()
         self._listens = False
 
 
@@ -136,4 +148,8 @@ def requeue() -> str:
         done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"job {job} could not be requeued: {error}."
-    return f"job {job} is requeued." if done.returncode == 0 else f"job {job} could not be requeued: {done.stderr.strip()}."
+    return (
+        f"job {job} is requeued."
+        if done.returncode == 0
+        else f"job {job} could not be requeued: {done.stderr.strip()}."
+    )

@@ -8,12 +8,12 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
-from dfd.callbacks.throughput import Pace
+from dfd.callbacks.throughput import Throughput
 
 
 class ProgressLines(Callback):
-    """Prints epoch, step, loss, images/s, the loader's share of the step and the time left at most every `seconds`, and the
-    epoch's validation when it ends. Rank 0 speaks.
+    """Prints epoch, step, loss, images/s, the loader's share of the step and the time left at most every
+    `seconds`, and the epoch's validation when it ends. Rank 0 speaks.
 
     Args:
         seconds: between two lines within an epoch.
@@ -22,9 +22,14 @@ class ProgressLines(Callback):
 
     def __init__(self, seconds: float = 60.0, metric: str = "val/auroc"):
         if seconds < 0:
-            raise ValueError(f"seconds={seconds} between two lines is negative. Use 60, or 0 for a line a batch.")
+            raise ValueError(
+                f"seconds={seconds} between two lines is negative. Use 60, or 0 for a line a batch."
+            )
         self.seconds, self.metric = seconds, metric
-        self._pace, self._whole = Pace(), Pace()  # since the last line, and since the epoch's start
+        self._pace, self._whole = (
+            Throughput(),
+            Throughput(),
+        )  # since the last line, and since the epoch's start
         self._start = self._said = 0.0
         self._validated = False
 
@@ -39,7 +44,9 @@ class ProgressLines(Callback):
         self._validated = False
         self._whole.restart()
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         for pace in (self._pace, self._whole):
             pace.step_begins()
 
@@ -65,7 +72,9 @@ class ProgressLines(Callback):
             pace.validation_ends()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        names = ("train/loss", "val/loss", self.metric) if self._validated else ("train/loss",)  # not an older validation's
+        names = (
+            ("train/loss", "val/loss", self.metric) if self._validated else ("train/loss",)
+        )  # not an older validation's
         seen = {name: trainer.callback_metrics[name] for name in names if name in trainer.callback_metrics}
         facts = "".join(f"  {name} {float(value):.4f}" for name, value in seen.items())
         took = time.monotonic() - self._start
@@ -77,17 +86,30 @@ class ProgressLines(Callback):
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._said = time.monotonic()
 
-    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *step: Any, **kwargs: Any) -> None:
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *step: Any, **kwargs: Any
+    ) -> None:
         self._judged(trainer, "validated", trainer.num_val_batches, *step, **kwargs)
 
-    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *step: Any, **kwargs: Any) -> None:
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *step: Any, **kwargs: Any
+    ) -> None:
         self._judged(trainer, "tested", trainer.num_test_batches, *step, **kwargs)
 
-    def on_predict_batch_end(self, trainer: Trainer, pl_module: LightningModule, *step: Any, **kwargs: Any) -> None:
+    def on_predict_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, *step: Any, **kwargs: Any
+    ) -> None:
         self._judged(trainer, "predicted", trainer.num_predict_batches, *step, **kwargs)
 
     def _judged(
-        self, trainer: Trainer, done: str, num_batches: list, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: Trainer,
+        done: str,
+        num_batches: list,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         if self._due() and not trainer.sanity_checking:
             self._say(trainer, f"{done} {batch_idx + 1}/{num_batches[dataloader_idx]} batches")
@@ -102,18 +124,21 @@ class ProgressLines(Callback):
 
 
 class TerminalBar(RichProgressBar):
-    """Lightning's bar, with images/s, the loader's share of the step and the time left of the whole fit beside the loss.
+    """Lightning's bar, with images/s, the loader's share of the step and the time left of the whole fit
+    beside the loss.
 
     They are brought up to date once a second: to show a loss is to wait for the step that a GPU is busy with.
     """
 
     def __init__(self) -> None:
         super().__init__(leave=True)
-        self._pace = Pace()
+        self._pace = Throughput()
         self._shown: dict[str, Any] = {}
         self._asked = 0.0
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
         self._pace.step_begins()
 
@@ -143,10 +168,12 @@ class TerminalBar(RichProgressBar):
 
 
 def _epoch(trainer: Trainer) -> str:
-    return f"epoch {trainer.current_epoch + 1}" + (f"/{trainer.max_epochs}" if (trainer.max_epochs or 0) > 0 else "")
+    return f"epoch {trainer.current_epoch + 1}" + (
+        f"/{trainer.max_epochs}" if (trainer.max_epochs or 0) > 0 else ""
+    )
 
 
-def _facts(pace: Pace, trainer: Trainer) -> str:
+def _facts(pace: Throughput, trainer: Trainer) -> str:
     """ "  70 images/s  loader 4%  0:12:30 left", as far as it is known."""
     order = {"images/s": "{} images/s", "loader": "loader {}", "left": "{} left"}
     known = pace.words(trainer)

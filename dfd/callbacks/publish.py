@@ -1,4 +1,6 @@
-"""Results for people: into the run folder, whole or not at all, and pictures into every logger that takes them."""
+"""Results for people: into the run folder, whole or not at all, and pictures into every logger that takes
+them.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lightning import Trainer
 
-from dfd.durable import appearing
+from dfd.durable import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
 def publish(trainer: Trainer, figure: Figure, name: str) -> Path:
     """Writes `figure` to plots/<name>.png of the run folder, over an earlier one, and logs it. For rank 0."""
     path = Path(trainer.default_root_dir) / "plots" / f"{name}.png"
-    with appearing(path) as part:
-        figure.savefig(part, format="png", dpi=110)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
     for logger in trainer.loggers:
         if hasattr(logger, "log_image"):  # W&B's; CSV and TensorBoard have none
             logger.log_image(key=f"plots/{name}", images=[str(path)], step=trainer.global_step)

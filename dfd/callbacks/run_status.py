@@ -9,11 +9,12 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from dfd import run_record
-from dfd.callbacks.throughput import Pace
+from dfd.callbacks.throughput import Throughput
 
 
 class RunStatus(Callback):
-    """Writes epoch, step, best metric and images/s to run.json of the run folder, once a minute and after each epoch.
+    """Writes epoch, step, best metric and images/s to run.json of the run folder, once a minute and after
+    each epoch.
 
     Only where `dfd fit` has begun such a record: it also writes there how the run ended.
 
@@ -26,32 +27,47 @@ class RunStatus(Callback):
         if seconds < 0:
             raise ValueError(f"seconds={seconds} between two words is negative. Use 60.")
         self.metric, self.seconds = metric, seconds
-        self._pace, self._said = Pace(), 0.0
+        self._pace, self._said = Throughput(), 0.0
         self._best: float | None = None
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         endless = trainer.max_epochs is None or trainer.max_epochs < 0
         before = run_record.read(Path(trainer.default_root_dir))
         self._best = before.best if before is not None and before.metric == self.metric else None
-        self._tell(trainer, ranks=trainer.world_size, epochs=None if endless else trainer.max_epochs, metric=self.metric)
+        self._tell(
+            trainer,
+            ranks=trainer.world_size,
+            epochs=None if endless else trainer.max_epochs,
+            metric=self.metric,
+        )
 
-    def on_train_batch_start(self, trainer: Trainer, task: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, task: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         self._pace.step_begins()
 
-    def on_train_batch_end(self, trainer: Trainer, task: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, task: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         self._pace.step_ends(len(batch["label"]) * trainer.world_size)
         self._when_due(trainer)
 
     def on_validation_start(self, trainer: Trainer, task: LightningModule) -> None:
         self._pace.validation_begins()
 
-    def on_validation_batch_end(self, trainer: Trainer, task: LightningModule, *step: Any, **kwargs: Any) -> None:
+    def on_validation_batch_end(
+        self, trainer: Trainer, task: LightningModule, *step: Any, **kwargs: Any
+    ) -> None:
         self._when_due(trainer)
 
     def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
         self._pace.validation_ends()
         value = trainer.callback_metrics.get(self.metric)
-        if value is not None and not trainer.sanity_checking and (self._best is None or float(value) > self._best):
+        if (
+            value is not None
+            and not trainer.sanity_checking
+            and (self._best is None or float(value) > self._best)
+        ):
             self._best = float(value)
 
     def on_train_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:

@@ -11,7 +11,8 @@ from dfd.callbacks.publish import publish
 class SampleGrid(Callback):
     """Draws pictures of a GANTask's average to plots/samples-epoch<NNN>.png and into the logger.
 
-    The latents are the same at every interval and in every run, so that one follows a picture through the training.
+    The latents are the same at every interval and in every run, so that one follows a picture through the
+    training.
 
     Args:
         num_images: in rows of eight.
@@ -20,9 +21,13 @@ class SampleGrid(Callback):
 
     def __init__(self, num_images: int = 32, every_n_epochs: int | None = None):
         if num_images < 1:
-            raise ValueError(f"num_images={num_images}: there is nothing to draw. Use 32, or leave the callback out.")
+            raise ValueError(
+                f"num_images={num_images}: there is nothing to draw. Use 32, or leave the callback out."
+            )
         if every_n_epochs is not None and every_n_epochs < 1:
-            raise ValueError(f"every_n_epochs={every_n_epochs} must be 1 or more, or null for the end of the fit alone.")
+            raise ValueError(
+                f"every_n_epochs={every_n_epochs} must be 1 or more, or null for the end of the fit alone."
+            )
         self.num_images, self.every_n_epochs = num_images, every_n_epochs
         self._drawn: str | None = None
 
@@ -44,5 +49,7 @@ class SampleGrid(Callback):
         latent = torch.randn(self.num_images, task.net.latent, generator=torch.Generator().manual_seed(0))
         image = task.samples(latent.to(task.device)).permute(0, 2, 3, 1).float().cpu().numpy()
         title = f"Generated after epoch {epoch}, {trainer.global_step} steps"
-        publish(trainer, image_grid(list(image), [""] * len(image), columns=min(8, len(image)), title=title), name)
+        publish(
+            trainer, image_grid(list(image), [""] * len(image), columns=min(8, len(image)), title=title), name
+        )
         self._drawn = name

@@ -7,11 +7,11 @@ import time
 from lightning.pytorch import Trainer
 
 
-class Pace:
+class Throughput:
     """Images/s and the loader's share over the steps since `restart`; a callback tells it of its hooks.
 
-    What passes from the end of a step to the start of the next counts as the loader's: fetching the batch, bringing it to the
-    device, and the Trainer's own work between steps, some milliseconds.
+    What passes from the end of a step to the start of the next counts as the loader's: fetching the batch,
+    bringing it to the device, and the Trainer's own work between steps, some milliseconds.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,9 @@ class Pace:
     def step_ends(self, images: int) -> None:
         """`images` of all ranks."""
         now = time.monotonic()
-        if self._ended is not None:  # else the first step of all, or after a validation: where it began to wait is not known
+        if (
+            self._ended is not None
+        ):  # else the first step of all, or after a validation: where it began to wait is not known
             self._waited += self._began - self._ended
             self.seconds += now - self._ended
             self.images, self.steps = self.images + images, self.steps + 1

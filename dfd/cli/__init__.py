@@ -1,7 +1,7 @@
 """The `dfd` command and its two front doors.
 
-`fit validate test predict` go to LightningCLI, which costs seconds of imports; every other verb is a plain typed function of
-`commands.py` behind cyclopts, which answers at once. Nothing heavy may be imported here.
+`fit validate test predict` go to LightningCLI, which costs seconds of imports; every other verb is a plain
+typed function of `commands.py` behind cyclopts, which answers at once. Nothing heavy may be imported here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from dfd import __version__
 from dfd.cli.error_messages import UsageError, closest, shortened
-from dfd.signals import told
+from dfd.signals import stop_signals
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -43,7 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return leave.code if isinstance(leave.code, int) else int(leave.code is not None)
     except KeyboardInterrupt:
         goes_on = args and args[0] in GOING_ON and not any(arg.startswith("--match") for arg in args)
-        print("interrupted; the same command goes on from there" if goes_on else "interrupted", file=sys.stderr)
+        print(
+            "interrupted; the same command goes on from there" if goes_on else "interrupted", file=sys.stderr
+        )
         return 130
     except (ValueError, OSError) as error:
         if os.environ.get("DFD_TRACEBACK"):
@@ -58,7 +60,9 @@ def _words(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     text = str(error) or type(error).__name__
-    if "\nOriginal Traceback" in text:  # torch's words for what a loader's process raised: the reason is their end
+    if (
+        "\nOriginal Traceback" in text
+    ):  # torch's words for what a loader's process raised: the reason is their end
         return re.split(r"\n(?=[\w.]+: )", text.strip())[-1].partition(": ")[2]
     return text
 
@@ -66,16 +70,17 @@ def _words(error: Exception) -> str:
 def _lightning(args: list[str]) -> int:
     import gc
 
-    # half of the import time of torch and lightning is garbage collection that finds nothing; the door switches it on again
+    # half of the import time of torch and lightning is garbage collection that finds nothing; the door
+    # switches it on again
     gc.disable()
     if args[0] == "fit":
-        told.listen()  # a signal that arrives while torch is imported waits for the first step too
+        stop_signals.listen()  # a signal that arrives while torch is imported waits for the first step too
     try:
         from dfd.cli.lightning_verbs import run
 
         return run(args)
     finally:
-        told.forget()
+        stop_signals.forget()
 
 
 def _plain(args: list[str]) -> int:
@@ -90,9 +95,13 @@ def _plain(args: list[str]) -> int:
             result_action="return_int_as_exit_code_else_zero",
         )
     except UnknownCommandError as error:
-        raise UsageError(f"there is no verb {args[0]!r}. {closest(args[0], verbs)}It takes: {', '.join(verbs)}.") from error
+        raise UsageError(
+            f"there is no verb {args[0]!r}. {closest(args[0], verbs)}It takes: {', '.join(verbs)}."
+        ) from error
     except UnusedCliTokensError as error:
-        raise UsageError(f"{' '.join(error.unused_tokens or [])!r} is too many. dfd {args[0]} --help tells more.") from error
+        raise UsageError(
+            f"{' '.join(error.unused_tokens or [])!r} is too many. dfd {args[0]} --help tells more."
+        ) from error
     except CycloptsError as error:
         text = str(error).removeprefix(f'Command "{args[0]}" ').replace("parameter ", "", 1)
         behind = " Options of dfd fit go behind --." if args[0] == "submit" else ""
@@ -129,6 +138,12 @@ def _app() -> App:
         app.command(_lightning, name=verb, help=text, group=training, sort_key=place)
     for place, verb in enumerate(PLAIN_VERBS):
         # what tune-batch does not know itself, it hands on
-        passing = {"default_parameter": Parameter(negative=(), allow_leading_hyphen=True)} if verb == "tune-batch" else {}
-        app.command(getattr(commands, verb.replace("-", "_")), name=verb, group=other, sort_key=place, **passing)
+        passing = (
+            {"default_parameter": Parameter(negative=(), allow_leading_hyphen=True)}
+            if verb == "tune-batch"
+            else {}
+        )
+        app.command(
+            getattr(commands, verb.replace("-", "_")), name=verb, group=other, sort_key=place, **passing
+        )
     return app

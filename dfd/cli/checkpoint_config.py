@@ -1,4 +1,6 @@
-"""A checkpoint as an experiment: what it needs to be judged again, and whether the run that is asked for can begin."""
+"""A checkpoint as an experiment: what it needs to be judged again, and whether the run that is asked for can
+begin.
+"""
 
 from __future__ import annotations
 
@@ -14,35 +16,44 @@ from dfd.cli.trusted_classes import foreign
 
 
 def experiment_of(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """A checkpoint's task and net, and its data where it names some, as a config with nothing to download; and its view.
+    """A checkpoint's task and net, and its data where it names some, as a config with nothing to download;
+    and its view.
 
     ValueError where the file does not give them, or names code from outside dfd.
     """
     from dfd.models.checkpoint import load_net
     from dfd.models.net import recipe
 
-    net, facts = load_net(checkpoint)  # refuses what is not ours; built, so that every `pretrained` in it is off
+    net, facts = load_net(
+        checkpoint
+    )  # refuses what is not ours; built, so that every `pretrained` in it is off
     average = {"ema_decay": facts.get("ema_decay")}
     task = facts.get("task") or {"class_path": "dfd.tasks.ClassificationTask", "init_args": average}
     data = facts.get("data")
     # these name classes to import, and belong to training or to another evaluation
     for what, made in (("task", task), ("data", data)):
         if made and not (isinstance(made, dict) and isinstance(made.get("init_args"), dict)):
-            raise ValueError(f"{checkpoint} names a {what} without a class path and arguments: dfd did not write it.")
+            raise ValueError(
+                f"{checkpoint} names a {what} without a class path and arguments: dfd did not write it."
+            )
     task, data = _without(task, "net", "optimizer"), data and _without(data, "augment", "corruption")
     task["init_args"]["net"] = recipe(net)
     view = facts.get("view")
     for what, made in (("task", task), ("data", data), ("view", view)):
         if strange := next(foreign(made), None):
             raise ValueError(
-                f"{checkpoint} names a {what} with code from outside dfd, {strange}, and a file may not choose code to run. "
+                f"{checkpoint} names a {what} with code from outside dfd, {strange}, and a file may not "
+                "choose code to run. "
                 "Name the experiment yourself: --config CONFIG --ckpt_path CHECKPOINT."
             )
     return {"model": task} | ({"data": data} if data else {}), view
 
 
 def _without(made: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {**made, "init_args": {name: value for name, value in made["init_args"].items() if name not in names}}
+    return {
+        **made,
+        "init_args": {name: value for name, value in made["init_args"].items() if name not in names},
+    }
 
 
 def _class_paths(made: Any) -> Iterator[str]:
@@ -57,7 +68,9 @@ def _class_paths(made: Any) -> Iterator[str]:
 
 
 def judged_as_trained(args: list[str], view: dict[str, Any] | None) -> list[str]:
-    """The arguments with the checkpoint's view over that of another data config; options that follow still beat it."""
+    """The arguments with the checkpoint's view over that of another data config; options that follow still
+    beat it.
+    """
     seen: list[str] = []
     for arg, before in zip(args, ["", *args], strict=False):
         seen.append(arg)
@@ -71,45 +84,59 @@ def check_accelerator(name: Any) -> None:
     here = [each for each in AcceleratorRegistry if AcceleratorRegistry[each]["accelerator"].is_available()]
     here = ["auto", *(["gpu"] if {"cuda", "mps"} & set(here) else []), *here]
     if isinstance(name, str) and name not in here:
-        raise ValueError(f"trainer.accelerator={name}: torch finds no such device here. Use one of {', '.join(here)}.")
+        raise ValueError(
+            f"trainer.accelerator={name}: torch finds no such device here. Use one of {', '.join(here)}."
+        )
 
 
 def check_something_to_train(checkpoint: str | None, max_epochs: int | None) -> None:
     """ValueError where a fit, or a fit that goes on from a checkpoint, would end before its first step."""
     if max_epochs == 0:
         raise ValueError("trainer.max_epochs=0: nothing would be trained. Use 1 or more, or -1 for no end.")
-    if max_epochs is None or max_epochs < 0 or not checkpoint or not Path(checkpoint).suffix:  # Lightning's words have none
+    if (
+        max_epochs is None or max_epochs < 0 or not checkpoint or not Path(checkpoint).suffix
+    ):  # Lightning's words have none
         return
     from dfd.models.checkpoint import read_checkpoint
 
     stored = read_checkpoint(Path(checkpoint))
-    if not {"loops", "optimizer_states"} <= stored.keys():  # an export has neither, save_weights_only leaves the loops
-        raise ValueError(f"{checkpoint} holds weights without the state of their training, so that cannot go on from it.")
+    if (
+        not {"loops", "optimizer_states"} <= stored.keys()
+    ):  # an export has neither, save_weights_only leaves the loops
+        raise ValueError(
+            f"{checkpoint} holds weights without the state of their training, so that cannot go on from it."
+        )
     progress = stored["loops"]["fit_loop"]
     begun, done = (progress["epoch_progress"]["current"][name] for name in ("ready", "processed"))
     epochs = begun if progress["epoch_loop.batch_progress"]["is_last_batch"] else done
     if epochs >= max_epochs:
         raise ValueError(
-            f"{checkpoint} is the end of epoch {epochs}, and trainer.max_epochs={max_epochs}: nothing is left to train. "
+            f"{checkpoint} is the end of epoch {epochs}, and trainer.max_epochs={max_epochs}: nothing is "
+            "left to train. "
             f"Use --trainer.max_epochs={epochs + 10} for ten more."
         )
 
 
 def check_same_net(checkpoint: Path, net: nn.Module) -> None:
-    """ValueError with the arguments that differ, unless the checkpoint's weights fit the net that a config asks for."""
+    """ValueError with the arguments that differ, unless the checkpoint's weights fit the net that a config
+    asks for.
+    """
     from dfd.models.checkpoint import load_net
     from dfd.models.net import recipe
 
     asked = recipe(net)
-    stored, facts = load_net(checkpoint, allow={f"{path.partition('.')[0]}." for path in _class_paths(asked)}, role=None)
+    stored, facts = load_net(
+        checkpoint, allow={f"{path.partition('.')[0]}." for path in _class_paths(asked)}, role=None
+    )
     if _shapes(stored) != _shapes(net):
         differences = "; ".join(_differences(facts["net"], asked)[:4])
         raise ValueError(
-            f"{checkpoint} holds another net than the config asks for: {differences}. Use its own config, or train anew."
+            f"{checkpoint} holds another net than the config asks for: {differences}. Use its own config, or "
+            "train anew."
         )
 
 
-def other_settings(checkpoint: Path, made_from: dict[str, Any]) -> list[str]:
+def other_settings(checkpoint: Path, config: dict[str, Any]) -> list[str]:
     """What task, augmentation and the like are now and were not when the checkpoint was made.
 
     ValueError where the checkpoint's state cannot go on under them.
@@ -120,18 +147,19 @@ def other_settings(checkpoint: Path, made_from: dict[str, Any]) -> list[str]:
     if "task" not in stored:  # made in a notebook, which writes down no arguments
         return []
     for what, was, now in (
-        ("data", stored["data"], made_from["data"]),
-        ("optimizer", *(made["task"]["init_args"].get("optimizer") for made in (stored, made_from))),
+        ("data", stored["data"], config["data"]),
+        ("optimizer", *(made["task"]["init_args"].get("optimizer") for made in (stored, config))),
     ):
         if (was or {}).get("class_path") != (now or {}).get("class_path"):
             raise ValueError(
-                f"{checkpoint} was trained with {what} {was and was['class_path']}, this run has {now and now['class_path']}: "
+                f"{checkpoint} was trained with {what} {was and was['class_path']}, this run has "
+                f"{now and now['class_path']}: "
                 "it cannot go on. Use what it was trained with, or train anew in another --run_folder."
             )
-    task = _differences(*(_without(made["task"], "net") for made in (stored, made_from)), at="model")
+    task = _differences(*(_without(made["task"], "net") for made in (stored, config)), at="model")
     # of the others the data module knows whether they changed, and refuses
     others = ("roots", "batch_size", "seed", "window", "num_workers", "folder")
-    data = _differences(*(_without(made["data"], *others) for made in (stored, made_from)), at="data")
+    data = _differences(*(_without(made["data"], *others) for made in (stored, config)), at="data")
     return [*task, *data]
 
 
@@ -142,6 +170,9 @@ def _shapes(net: nn.Module) -> dict[str, tuple[int, ...]]:
 def _differences(stored: Any, asked: Any, at: str = "net") -> list[str]:
     if isinstance(stored, dict) and isinstance(asked, dict):
         keys = [key for key in {**stored, **asked} if key != "pretrained"]
-        inner = [_differences(stored.get(key), asked.get(key), at if key == "init_args" else f"{at}.{key}") for key in keys]
+        inner = [
+            _differences(stored.get(key), asked.get(key), at if key == "init_args" else f"{at}.{key}")
+            for key in keys
+        ]
         return [line for lines in inner for line in lines]
     return [] if stored == asked else [f"{at} is {asked}, was {stored}"]

@@ -17,7 +17,8 @@ def config_folder() -> Path:
 
 
 def find_config(name: str) -> Path:
-    """A config by path, by name, or by name without .yaml: in the current folder first, then among those that dfd ships.
+    """A config by path, by name, or by name without .yaml: in the current folder first, then among those that
+    dfd ships.
 
     UsageError where there is none.
     """
@@ -26,7 +27,9 @@ def find_config(name: str) -> Path:
         own = config_folder()
         known = sorted(path.relative_to(own).as_posix() for path in own.rglob("*.yaml"))
         hint = closest(name, [*known, *(f"configs/{each}" for each in known)])
-        raise UsageError(f"there is no config {name!r}, here or among dfd's own. {hint}dfd has: {', '.join(known)}.")
+        raise UsageError(
+            f"there is no config {name!r}, here or among dfd's own. {hint}dfd has: {', '.join(known)}."
+        )
     return found
 
 
@@ -35,7 +38,9 @@ def config_name(config: Path | None) -> str:
 
 
 def with_paths(args: list[str]) -> tuple[Path | None, list[str]]:
-    """The first config, and the arguments with every config and data file that they name as a path that exists."""
+    """The first config, and the arguments with every config and data file that they name as a path that
+    exists.
+    """
     first, found, args, overlay = None, [], list(args), None
     while args:
         option, equals, value = args.pop(0).partition("=")
@@ -50,7 +55,9 @@ def with_paths(args: list[str]) -> tuple[Path | None, list[str]]:
         path = find_config(value)
         config = _read(path)
         if option == "--data" and overlay:
-            raise UsageError(f"--data {value} would undo what --config {overlay} says of the data. Put --data before it.")
+            raise UsageError(
+                f"--data {value} would undo what --config {overlay} says of the data. Put --data before it."
+            )
         if is_config and isinstance(config.get("data"), dict) and "class_path" not in config["data"]:
             overlay = value
         first = first or (path if is_config else None)

@@ -1,7 +1,8 @@
 """What went wrong on a command line or in a config, in a line or two, with the name that was probably meant.
 
-jsonargparse answers a typo with 49 to 61 lines: usage, then every type that the value is not. The cause is the line indented
-deepest; the lines above it say where it lies. What a constructor says is shown with the option that it speaks of.
+jsonargparse answers a typo with 49 to 61 lines: usage, then every type that the value is not. The cause is
+the line indented deepest; the lines above it say where it lies. What a constructor says is shown with the
+option that it speaks of.
 """
 
 from __future__ import annotations
@@ -18,7 +19,15 @@ from dfd.terminal import printable
 MAX_LINES = 10
 
 # where a class named in a config usually comes from
-HOMES = ("dfd.models", "dfd.tasks", "dfd.data", "dfd.augment", "dfd.callbacks", "lightning.pytorch.callbacks", "torch.optim")
+HOMES = (
+    "dfd.models",
+    "dfd.tasks",
+    "dfd.data",
+    "dfd.augment",
+    "dfd.callbacks",
+    "lightning.pytorch.callbacks",
+    "torch.optim",
+)
 
 
 class UsageError(ValueError):
@@ -33,9 +42,13 @@ def closest(word: str, known: Iterable[str]) -> str:
 
 def shortened(text: str) -> str:
     """At most ten lines of `text`, none of them endless, and no command to the terminal among them."""
-    lines = [line if len(line) <= 400 else f"{line[:397]}..." for line in printable(text).strip().splitlines()]
+    lines = [
+        line if len(line) <= 400 else f"{line[:397]}..." for line in printable(text).strip().splitlines()
+    ]
     return "\n".join(
-        lines if len(lines) <= MAX_LINES else [*lines[: MAX_LINES - 1], f"... and {len(lines) - MAX_LINES + 1} more lines"]
+        lines
+        if len(lines) <= MAX_LINES
+        else [*lines[: MAX_LINES - 1], f"... and {len(lines) - MAX_LINES + 1} more lines"]
     )
 
 
@@ -57,7 +70,9 @@ def explain(message: str, options: Iterable[str]) -> str:
 
 
 def explain_fault(error: Exception, made: type, given: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    """What the constructor of `made` raised, given these arguments, with the option of the config that it speaks of."""
+    """What the constructor of `made` raised, given these arguments, with the option of the config that it
+    speaks of.
+    """
     text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
     key = next(_asked(config, made, given), "")
     home, _, last = key.rpartition(".")
@@ -73,8 +88,12 @@ def _asked(config: Any, made: type, given: Mapping[str, Any], key: str = "") -> 
     """The keys, as options have them, under which a config asks for a `made` with these arguments."""
     if isinstance(config, Mapping):
         arguments = config.get("init_args") or {} if "class_path" in config else config
-        named = str(config.get("class_path", "")).endswith(f".{made.__name__}") or config.keys() == given.keys()
-        if named and all(arguments[name] == value for name, value in given.items() if _plain(arguments.get(name))):
+        named = (
+            str(config.get("class_path", "")).endswith(f".{made.__name__}") or config.keys() == given.keys()
+        )
+        if named and all(
+            arguments[name] == value for name, value in given.items() if _plain(arguments.get(name))
+        ):
             yield key
         for name, value in arguments.items():
             yield from _asked(value, made, given, f"{key}.{name}".lstrip("."))
@@ -98,7 +117,9 @@ def _unknown(given: str, options: list[str]) -> str:
 
 
 def _deepest(message: str) -> tuple[str, str, str]:
-    """The deepest line of an indented message with its siblings: the dotted key it lies at, the class around it, the lines."""
+    """The deepest line of an indented message with its siblings: the dotted key it lies at, the class around
+    it, the lines.
+    """
     above: list[tuple[int, str]] = []
     deepest, where, within, causes = -1, "", "", [message]
     for line in filter(str.strip, message.splitlines()):
@@ -118,7 +139,12 @@ def _deepest(message: str) -> tuple[str, str, str]:
         if text.endswith(":"):
             above.append((depth, text))
         elif depth > deepest:
-            deepest, where, within, causes = depth, key, (re.findall(r"class_path '([^']+)'", titles) or [""])[-1], [text]
+            deepest, where, within, causes = (
+                depth,
+                key,
+                (re.findall(r"class_path '([^']+)'", titles) or [""])[-1],
+                [text],
+            )
         elif depth == deepest and key == where:
             causes.append(text)
     return where, within, "\n".join(causes)
@@ -147,7 +173,9 @@ def _reason(cause: str, within: str) -> str:
         word = given[1] if given else "that"
         return f"{word!r} is not one of: {', '.join(words)}. {closest(word, words)}".rstrip()
     if expected := re.findall(r"Expected an? (<.+?>|None)", cause):
-        kinds = [re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", kind).replace("NoneType", "null") for kind in expected]
+        kinds = [
+            re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", kind).replace("NoneType", "null") for kind in expected
+        ]
         text = f"expected {' or '.join(dict.fromkeys(kinds))}" + (f", got {given[1]!r}." if given else ".")
         found = _classes_like(given[1]) if given and given[1][:1].isupper() else []
         return text + (f" Did you mean {' or '.join(found)}?" if found else "")
@@ -155,7 +183,9 @@ def _reason(cause: str, within: str) -> str:
 
 
 def _unknown_argument(name: str, class_path: str) -> str:
-    if class_path.startswith("lightning.") and class_path.endswith(("LightningModule", "LightningDataModule")):
+    if class_path.startswith("lightning.") and class_path.endswith(
+        ("LightningModule", "LightningDataModule")
+    ):
         return f"{name} was given before any class. Name an experiment first: --config dual_stream.yaml."
     module, _, title = class_path.rpartition(".")
     try:
@@ -178,16 +208,23 @@ def _unknown_argument(name: str, class_path: str) -> str:
 
 
 def _parameters(owner: Any) -> dict[str, Any]:
-    """What a class can be called with, and the types; those of the classes that it hands its **kwargs on to as well."""
+    """What a class can be called with, and the types; those of the classes that it hands its **kwargs on to
+    as well.
+    """
     found: dict[str, Any] = {}
     for cls in getattr(owner, "__mro__", ()):
         if "__init__" not in vars(cls):
             continue
         try:
-            parameters, types = inspect.signature(cls.__init__).parameters.values(), get_type_hints(cls.__init__)
+            parameters, types = (
+                inspect.signature(cls.__init__).parameters.values(),
+                get_type_hints(cls.__init__),
+            )
         except (NameError, TypeError, ValueError):  # written in C, or types that exist for type checkers only
             break
-        named = [each.name for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+        named = [
+            each.name for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
+        ]
         found = found | {name: types.get(name) for name in named if name not in ("self", *found)}
         if not any(each.kind is each.VAR_KEYWORD for each in parameters):
             break

@@ -1,4 +1,6 @@
-"""The door of `dfd fit|validate|test|predict`: from a command line to a run, and from its end to an exit code."""
+"""The door of `dfd fit|validate|test|predict`: from a command line to a run, and from its end to an exit
+code.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ CHATTER = (
     ".*callbacks used to create the checkpoint need to be provided.*",  # not to judge it
     ".*logging interval.*",
     ".*your dataloader is not resumable.*",  # the sampler goes on where the run stood
-    ".*sync_dist=True.*",  # the verdict table is gathered before it is measured: every rank logs the same numbers
+    # the verdict table is gathered before it is measured: every rank logs the same numbers
+    ".*sync_dist=True.*",
     ".*dirpath has changed.*",  # a run folder may be moved
     ".*exists and is not empty.*",  # the run folder, made a moment ago
     ".*returned a view tensor.*",  # of a sharded net: nobody writes into logits
@@ -53,13 +56,17 @@ def run(args: list[str]) -> int:
     except SIGTERMException:  # Lightning would exit with 0, as if the run had finished
         return 143
     except SystemExit as leave:
-        if isinstance(leave.__context__, KeyboardInterrupt):  # which Lightning turns into an exit without a word
+        if isinstance(
+            leave.__context__, KeyboardInterrupt
+        ):  # which Lightning turns into an exit without a word
             raise KeyboardInterrupt from None
         gc.freeze()  # after --help a collection would walk all that was imported: a quarter of a second
         raise
     except Preempted as going:
         if rank_zero_only.rank:
-            return 0  # rank 0 speaks for the run: srun would end it at another's bad exit code, before it asks to be requeued
+            # rank 0 speaks for the run: srun would end it at another's bad exit code, before it asks to be
+            # requeued
+            return 0
         end_wandb()
         print(f"{going}.", file=sys.stderr, flush=True)
         what = requeue() if going.requeue else "the same command goes on from there."
@@ -75,22 +82,38 @@ def run(args: list[str]) -> int:
 
 
 def _with_checkpoint(verb: str, args: list[str]) -> tuple[Path | None, list[str]]:
-    """A leading CHECKPOINT as options, its experiment first so that all others beat it; and the folder to judge it in."""
+    """A leading CHECKPOINT as options, its experiment first so that all others beat it; and the folder to
+    judge it in.
+    """
     if not args or args[0].startswith("-"):
         if not any(re.match(r"--ckpt_path|-h|--(\w+\.)?help", arg) for arg in args):
-            raise UsageError(f"it needs a checkpoint: dfd {verb} CHECKPOINT, or --config CONFIG --ckpt_path CHECKPOINT.")
+            raise UsageError(
+                f"it needs a checkpoint: dfd {verb} CHECKPOINT, or --config CONFIG --ckpt_path CHECKPOINT."
+            )
         return None, args
     checkpoint, rest = Path(args[0]), args[1:]
     experiment, view = experiment_of(checkpoint)
     if "data" not in experiment and "--data" not in rest:
-        raise ValueError(f"{checkpoint} does not say what data it was trained on. Name some: --data data/140k.yaml.")
+        raise ValueError(
+            f"{checkpoint} does not say what data it was trained on. Name some: --data data/140k.yaml."
+        )
     roots = experiment.get("data", {}).get("init_args", {}).get("roots", [])
-    gone = [root for root in ([roots] if isinstance(roots, str) else roots) if "://" not in root and not Path(root).exists()]
+    gone = [
+        root
+        for root in ([roots] if isinstance(roots, str) else roots)
+        if "://" not in root and not Path(root).exists()
+    ]
     if gone and not any(re.match(r"--data(\.init_args)?(\.roots)?(=|$)", arg) for arg in rest):
         raise ValueError(
-            f"{checkpoint} was trained on {', '.join(gone)}, which is not here. Name other data: --data.roots=FOLDER."
+            f"{checkpoint} was trained on {', '.join(gone)}, which is not here. Name other data: "
+            "--data.roots=FOLDER."
         )
-    options = ["--config", json.dumps(experiment), *judged_as_trained(rest, view), f"--ckpt_path={checkpoint}"]
+    options = [
+        "--config",
+        json.dumps(experiment),
+        *judged_as_trained(rest, view),
+        f"--ckpt_path={checkpoint}",
+    ]
     return _beside(checkpoint, verb), options
 
 

@@ -1,4 +1,6 @@
-"""The parser of LightningCLI's verbs: whole option names, configs found among dfd's own, short help and short errors."""
+"""The parser of LightningCLI's verbs: whole option names, configs found among dfd's own, short help and short
+errors.
+"""
 
 from __future__ import annotations
 
@@ -49,16 +51,22 @@ The options of a class: dfd predict --data.help=dfd.data.ShardDataModule""",
 
 
 class Parser(LightningArgumentParser):
-    """No abbreviated options, configs found among dfd's own, and errors as exceptions that `explain` can shorten."""
+    """No abbreviated options, configs found among dfd's own, and errors as exceptions that `explain` can
+    shorten.
+    """
 
     def _get_option_tuples(self, option_string: str) -> list:
-        return []  # argparse's list of options that start like this one; `allow_abbrev=False` does not reach it in jsonargparse
+        # argparse's list of options that start like this one; `allow_abbrev=False` does not reach it in
+        # jsonargparse
+        return []
 
     def parse_args(self, args: Any = None, *rest: Any, **kwargs: Any) -> Namespace:
         # jsonargparse hands a nested null on to its inner parsers as the text None, as W&B's agents do
         return super().parse_args(args and [re.sub("=None$", "=null", arg) for arg in args], *rest, **kwargs)
 
-    def parse_string(self, content: str, path: str | os.PathLike = "", *args: Any, **kwargs: Any) -> Namespace:
+    def parse_string(
+        self, content: str, path: str | os.PathLike = "", *args: Any, **kwargs: Any
+    ) -> Namespace:
         # jsonargparse is in the config's own folder now, so `data: data/toy.yaml` is looked for there first
         content = re.sub(
             r"^((?:data|model|trainer): *)(\S+\.ya?ml) *$",
@@ -95,10 +103,12 @@ class Maker:
             self.faults.append((error, cls, kwargs))
             raise
 
-    def in_words(self, error: Exception, config: Mapping[str, Any]) -> Exception:
+    def explain_constructor_error(self, error: Exception, config: Mapping[str, Any]) -> Exception:
         """What the constructor said that `error` repeats, with its option; or `error`, where none did."""
         for fault, cls, given in self.faults:
-            if fault is error or (isinstance(error, ValueError) and str(fault).partition("\n")[0] in str(error)):
+            if fault is error or (
+                isinstance(error, ValueError) and str(fault).partition("\n")[0] in str(error)
+            ):
                 words = ValueError(explain_fault(fault, cls, given, config))
                 words.__cause__ = fault
                 return words

@@ -21,17 +21,31 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from dfd import run_record
 from dfd.callbacks.conditions import chosen, conditions, sentence, training
 from dfd.callbacks.preemption import Preempted
-from dfd.cli.checkpoint_config import check_accelerator, check_same_net, check_something_to_train, other_settings
+from dfd.cli.checkpoint_config import (
+    check_accelerator,
+    check_same_net,
+    check_something_to_train,
+    other_settings,
+)
 from dfd.cli.parser import USAGE, Maker, Parser
-from dfd.cli.runtime_errors import in_words
+from dfd.cli.runtime_errors import explain_failure
 from dfd.durable import make_folder
 from dfd.training.checkpoint_io import DurableCheckpointIO, local, refuse_code
-from dfd.training.metrics_csv import Table
+from dfd.training.metrics_csv import ResumableCSVLogger
 from dfd.training.resume import check_whole_window, resumable, steps_of, whole
-from dfd.training.run_folder import SaveConfig, discard, first_to_fail, hold, open_run_folder, run_id, safe_name, write_summary
+from dfd.training.run_folder import (
+    SaveConfig,
+    discard,
+    first_to_fail,
+    hold,
+    open_run_folder,
+    run_id,
+    safe_name,
+    write_summary,
+)
 from dfd.training.sync_batchnorm import SyncBatchNorm
 from dfd.training.trainer import Trainer
-from dfd.training.wandb_logger import Online, close
+from dfd.training.wandb_logger import TolerantWandbLogger, close
 
 
 def end_wandb() -> None:
@@ -63,7 +77,11 @@ class RunCLI(LightningCLI):
                 save_config_callback=SaveConfig,
                 save_config_kwargs={"save_to_log_dir": False, "overwrite": True},
                 trainer_class=Trainer,
-                trainer_defaults={"use_distributed_sampler": False, "num_sanity_val_steps": 0, "log_every_n_steps": 10},
+                trainer_defaults={
+                    "use_distributed_sampler": False,
+                    "num_sanity_val_steps": 0,
+                    "log_every_n_steps": 10,
+                },
                 seed_everything_default=0,
                 parser_class=Parser,
                 subclass_mode_model=True,
@@ -73,8 +91,11 @@ class RunCLI(LightningCLI):
                 args=[verb, *args],
             )
         except BaseException as error:
-            told = in_words(error, self.trainer, getattr(self, "datamodule", None)) or error
-            said = isinstance(told, (ValueError, OSError, MisconfigurationException)) and self._said_by_another_rank()
+            told = explain_failure(error, self.trainer, getattr(self, "datamodule", None)) or error
+            said = (
+                isinstance(told, (ValueError, OSError, MisconfigurationException))
+                and self._said_by_another_rank()
+            )
             if verb == "fit" and self.folder is not None and not said:
                 self._record_end(told)
             if self.ours:
@@ -84,13 +105,19 @@ class RunCLI(LightningCLI):
                 raise SystemExit(1) from error
             if told is not error:
                 raise told from error
-            words = self.make.in_words(error, self.config[verb].as_dict()) if self.make.faults else error
+            words = (
+                self.make.explain_constructor_error(error, self.config[verb].as_dict())
+                if self.make.faults
+                else error
+            )
             if words is not error:
                 raise words from words.__cause__
             raise
 
     def _record_end(self, error: BaseException) -> None:
-        interrupted = isinstance(error.__context__, KeyboardInterrupt)  # which Lightning turns into a SystemExit
+        interrupted = isinstance(
+            error.__context__, KeyboardInterrupt
+        )  # which Lightning turns into a SystemExit
         if isinstance(error, (Preempted, SIGTERMException)):
             run_record.end(self.folder, "preempted", str(error) or "told to stop")
         elif interrupted or isinstance(error, KeyboardInterrupt):
@@ -109,7 +136,10 @@ class RunCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
-            "--run_folder", type=str | None, default=None, help="Where the run lives (default: runs/<config>/<id>)."
+            "--run_folder",
+            type=str | None,
+            default=None,
+            help="Where the run lives (default: runs/<config>/<id>).",
         )
 
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
@@ -117,7 +147,9 @@ class RunCLI(LightningCLI):
         inner = self._subcommand_parsers[self.verb]
         self.parser.known_options = [option for action in inner._actions for option in action.option_strings]
         inner.usage, inner.description = USAGE[self.verb], None
-        inner.set_defaults({"weights_only": True} | ({"verbose": False} if self.verb in ("validate", "test") else {}))
+        inner.set_defaults(
+            {"weights_only": True} | ({"verbose": False} if self.verb in ("validate", "test") else {})
+        )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)
@@ -127,7 +159,9 @@ class RunCLI(LightningCLI):
         super().instantiate_classes()
 
     def _parse_ckpt_path(self) -> None:
-        """LightningCLI would put hyperparameters stored in the checkpoint above the command line's: dfd stores none."""
+        """LightningCLI would put hyperparameters stored in the checkpoint above the command line's: dfd
+        stores none.
+        """
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.verb]
@@ -137,11 +171,15 @@ class RunCLI(LightningCLI):
             wanted, fresh = self.place, True
         else:
             identity, fresh = run_id()
-            wanted = Path("runs") / self.name / (identity if self.verb == "fit" else f"{identity}-{self.verb}")
+            wanted = (
+                Path("runs") / self.name / (identity if self.verb == "fit" else f"{identity}-{self.verb}")
+            )
         check_accelerator(config.trainer.accelerator)
         refuse_code(config.weights_only)
         if self.verb == "fit":
-            if config.ckpt_path and Path(config.ckpt_path).suffix:  # Lightning's own words, such as last, have none
+            if (
+                config.ckpt_path and Path(config.ckpt_path).suffix
+            ):  # Lightning's own words, such as last, have none
                 config.ckpt_path = str(whole(Path(config.ckpt_path)))
             check_something_to_train(config.ckpt_path, config.trainer.max_epochs)
         self.made = [parent for parent in wanted.absolute().parents if not parent.exists()]
@@ -152,7 +190,9 @@ class RunCLI(LightningCLI):
             run_record.begin(self.folder, self.typed)
         # an unfinished run: of a finished one it is refused
         if self.verb == "fit" and not config.ckpt_path and (last := resumable(self.folder / "checkpoints")):
-            config.ckpt_path = str(last)  # even its end: a job that was cut after its last epoch lacks no more than the summary
+            config.ckpt_path = str(
+                last
+            )  # even its end: a job that was cut after its last epoch lacks no more than the summary
             self._say(f"goes on from {_shown(last)}")
         if self.verb == "fit" and config.ckpt_path and Path(config.ckpt_path).suffix:
             check_whole_window(Path(config.ckpt_path), config.trainer.accumulate_grad_batches)
@@ -174,7 +214,9 @@ class RunCLI(LightningCLI):
                 callback.dirpath = str(self.folder / "checkpoints")
             if self.verb == "fit" and trainer.is_global_zero and getattr(callback, "dirpath", None):
                 make_folder(local(callback.dirpath))  # said now, not after an epoch
-        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # neither the config nor the strategy brings its own
+        if (
+            type(trainer.strategy.checkpoint_io) is TorchCheckpointIO
+        ):  # neither the config nor the strategy brings its own
             trainer.strategy.checkpoint_io = DurableCheckpointIO()
         if type(getattr(trainer.strategy, "_layer_sync", None)) is TorchSyncBatchNorm:
             trainer.strategy._layer_sync = SyncBatchNorm()
@@ -183,28 +225,38 @@ class RunCLI(LightningCLI):
     def _with_defaults(self, callbacks: list[Callback], progress: bool | None) -> list[Callback]:
         from dfd.callbacks import (
             FiniteGuard,
-            MovedRun,
+            PredictionWriter,
             Preemption,
             ProgressLines,
+            RelocatedCheckpoints,
             RunStatus,
             StepSeed,
             TerminalBar,
-            VerdictWriter,
         )
 
         defaults: list[Callback] = []
         if self.verb == "fit":
             given = self._get(self.config_init, "seed_everything")
-            wanted = [StepSeed(given if isinstance(given, int) else 0), FiniteGuard(), RunStatus(), MovedRun(), Preemption()]
-            defaults += [each for each in wanted if not any(isinstance(callback, type(each)) for callback in callbacks)]
-        if self.verb != "fit" and not any(isinstance(callback, VerdictWriter) for callback in callbacks):
-            defaults.append(VerdictWriter())
-        if progress is not False and not any(isinstance(callback, (ProgressBar, ProgressLines)) for callback in callbacks):
+            wanted = [
+                StepSeed(given if isinstance(given, int) else 0),
+                FiniteGuard(),
+                RunStatus(),
+                RelocatedCheckpoints(),
+                Preemption(),
+            ]
+            defaults += [
+                each for each in wanted if not any(isinstance(callback, type(each)) for callback in callbacks)
+            ]
+        if self.verb != "fit" and not any(isinstance(callback, PredictionWriter) for callback in callbacks):
+            defaults.append(PredictionWriter())
+        if progress is not False and not any(
+            isinstance(callback, (ProgressBar, ProgressLines)) for callback in callbacks
+        ):
             defaults.append(TerminalBar() if sys.stdout.isatty() else ProgressLines())
         return callbacks + defaults
 
     def _default_loggers(self) -> list[Logger]:
-        table = Table(self.folder)
+        table = ResumableCSVLogger(self.folder)
         checkpoint = self._get(self.config_init, "ckpt_path") or ""
         if self.verb == "fit" and Path(checkpoint).suffix and rank_zero_only.rank == 0:
             table.go_on(steps_of(Path(checkpoint)))
@@ -217,23 +269,34 @@ class RunCLI(LightningCLI):
         identity = safe_name(f"{self.folder.parent.name}-{self.folder.name}")
         mode = os.environ.get("WANDB_MODE", "offline")
         settings = Settings(silent=True)
-        online = Online(name=identity, id=identity, project="dfd", save_dir=str(self.folder), mode=mode, settings=settings)
-        online._wandb_init.pop("anonymous", None)  # wandb warns of it, even of the None that Lightning passes
-        return [table, online]
+        wandb_logger = TolerantWandbLogger(
+            name=identity, id=identity, project="dfd", save_dir=str(self.folder), mode=mode, settings=settings
+        )
+        wandb_logger._wandb_init.pop(
+            "anonymous", None
+        )  # wandb warns of it, even of the None that Lightning passes
+        return [table, wandb_logger]
 
     def _pictures(self) -> dict[str, str]:
         return conditions(self.datamodule, "val" if self.verb in ("fit", "validate") else self.verb)
 
     def after_instantiate_classes(self) -> None:
         checkpoint = self.config_init[self.verb].get("ckpt_path")
-        if hasattr(self.model, "made_from"):  # a task of dfd's, or one that keeps its ways
+        if hasattr(self.model, "config"):  # a task of dfd's, or one that keeps its ways
             plain = yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.verb]
-            self.model.made_from = {"task": plain["model"], "data": plain["data"]}
+            self.model.config = {"task": plain["model"], "data": plain["data"]}
             if checkpoint and Path(checkpoint).suffix:  # Lightning's own words, such as last, have none
                 check_same_net(Path(checkpoint), self.model.net)
-                if self.verb == "fit" and (settings := other_settings(Path(checkpoint), self.model.made_from)):
-                    schedule = " The schedule is rescaled to it." if any("optimizer.lr " in each for each in settings) else ""
-                    self._say(f"other settings than the checkpoint's, from here on: {'; '.join(settings)}.{schedule}")
+                if self.verb == "fit" and (settings := other_settings(Path(checkpoint), self.model.config)):
+                    schedule = (
+                        " The schedule is rescaled to it."
+                        if any("optimizer.lr " in each for each in settings)
+                        else ""
+                    )
+                    self._say(
+                        "other settings than the checkpoint's, from here on: "
+                        f"{'; '.join(settings)}.{schedule}"
+                    )
         gc.enable()
         gc.freeze()  # what was imported stays: later collections need not walk it
         self._say(f"run folder: {_shown(self.folder)}")
@@ -242,7 +305,9 @@ class RunCLI(LightningCLI):
         trainer = self.trainer
         if not trainer.is_global_zero:
             return
-        best = next((each for each in trainer.checkpoint_callbacks if getattr(each, "best_model_path", "")), None)
+        best = next(
+            (each for each in trainer.checkpoint_callbacks if getattr(each, "best_model_path", "")), None
+        )
         facts: dict[str, Any] = {"run folder": _shown(self.folder)}
         if best is not None:
             facts["best checkpoint"] = _shown(Path(best.best_model_path))
@@ -262,7 +327,11 @@ class RunCLI(LightningCLI):
         run_record.end(self.folder, "done")
 
     def _after_judging(self) -> None:
-        self._say(yaml.safe_dump({"run folder": _shown(self.folder), **self._pages()}, sort_keys=False, width=1000).rstrip())
+        self._say(
+            yaml.safe_dump(
+                {"run folder": _shown(self.folder), **self._pages()}, sort_keys=False, width=1000
+            ).rstrip()
+        )
 
     after_validate = after_test = after_predict = _after_judging
 
@@ -274,7 +343,9 @@ class RunCLI(LightningCLI):
             "pictures left out": "undecodable.csv",
             "steps skipped": "not_finite.csv",
         }
-        return {what: _shown(self.folder / page) for what, page in pages.items() if (self.folder / page).exists()}
+        return {
+            what: _shown(self.folder / page) for what, page in pages.items() if (self.folder / page).exists()
+        }
 
     @rank_zero_only
     def _say(self, text: str) -> None:

@@ -1,4 +1,6 @@
-"""What a machine does to a run (no memory left, a loading process or a rank killed), in a sentence that says what to do."""
+"""What a machine does to a run (no memory left, a loading process or a rank killed), in a sentence that says
+what to do.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +12,16 @@ from lightning.pytorch import Trainer
 from dfd.launch.tune_batch import NO_MEMORY
 
 _NO_MEMORY = re.compile(
-    r"out of memory|can't allocate memory|cannot allocate memory|unable to allocate|bad_?alloc|MemoryError", re.IGNORECASE
+    r"out of memory|can't allocate memory|cannot allocate memory|unable to allocate|bad_?alloc|MemoryError",
+    re.IGNORECASE,
 )
-_WORKER = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal: ([\w ]+)|exited unexpectedly)")
+_WORKER = re.compile(
+    r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal: ([\w ]+)|exited unexpectedly)"
+)
 _PEER = re.compile(r"by peer|Broken pipe|remote process|ncclRemoteError|heartbeat timeout", re.IGNORECASE)
 
 
-def in_words(error: BaseException, trainer: Trainer | None, data: Any) -> Exception | None:
+def explain_failure(error: BaseException, trainer: Trainer | None, data: Any) -> Exception | None:
     """What such an error means, or None where it is of another kind.
 
     Args:
@@ -28,21 +33,28 @@ def in_words(error: BaseException, trainer: Trainer | None, data: Any) -> Except
         workers = getattr(data, "num_workers", 0)
         how = f"was killed ({found[2].strip()})" if found[2] else "ended without a word"
         return ValueError(
-            f"a loading process (pid {found[1].strip()}) {how}: mostly the system's memory is at its end, or what the job or "
-            f"the container may have of it, or /dev/shm is full. Use fewer than --data.num_workers={workers}, or 0, or ask for "
+            f"a loading process (pid {found[1].strip()}) {how}: mostly the system's memory is at its end, or "
+            "what the job or "
+            "the container may have of it, or /dev/shm is full. Use fewer than "
+            f"--data.num_workers={workers}, or 0, or ask for "
             "more memory. The same command goes on from the last checkpoint."
         )
-    if isinstance(error, MemoryError) or (isinstance(error, (RuntimeError, OSError)) and _NO_MEMORY.search(text)):
+    if isinstance(error, MemoryError) or (
+        isinstance(error, (RuntimeError, OSError)) and _NO_MEMORY.search(text)
+    ):
         if "DataLoader worker" in text:
             workers = getattr(data, "num_workers", 0)
             return ValueError(
-                f"{NO_MEMORY} of the machine, in a loading process. Use fewer than --data.num_workers={workers}, or a smaller "
-                "--data.batch_size, or ask for more memory. The same command goes on from the last checkpoint."
+                f"{NO_MEMORY} of the machine, in a loading process. Use fewer than "
+                f"--data.num_workers={workers}, or a smaller "
+                "--data.batch_size, or ask for more memory. The same command goes on from the last "
+                "checkpoint."
             )
         return ValueError(f"{NO_MEMORY}: {_smaller(trainer, data, ranks)}")
     if ranks > 1 and isinstance(error, RuntimeError) and _PEER.search(text):
         return ValueError(
-            f"another of the {ranks} ranks has ended without a word: it was killed, as for want of memory, or its machine "
+            f"another of the {ranks} ranks has ended without a word: it was killed, as for want of memory, "
+            "or its machine "
             "failed. The same command goes on from the last checkpoint."
         )
     return None
@@ -64,6 +76,7 @@ def _smaller(trainer: Trainer | None, data: Any, ranks: int) -> str:
     if batch % smaller == 0 and (module is None or module.automatic_optimization):
         options += f" --trainer.accumulate_grad_batches={trainer.accumulate_grad_batches * batch // smaller}"
     return (
-        f"data.batch_size={batch}{on} does not fit. Use {options}, as many pictures a step, or find the largest that fits: "
+        f"data.batch_size={batch}{on} does not fit. Use {options}, as many pictures a step, or find the "
+        "largest that fits: "
         "dfd tune-batch CONFIG."
     )

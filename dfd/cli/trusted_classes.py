@@ -1,7 +1,8 @@
-"""What a config out of a file would import. On a command line any class may be named; a file may name dfd's own alone.
+"""What a config out of a file would import. On a command line any class may be named; a file may name dfd's
+own alone.
 
-jsonargparse takes a class as a mapping with `class_path`, as a string wherever an object is wanted, and as a string that YAML
-reads as such a mapping, and imports each before it looks whether it fits.
+jsonargparse takes a class as a mapping with `class_path`, as a string wherever an object is wanted, and as a
+string that YAML reads as such a mapping, and imports each before it looks whether it fits.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ WORD = re.compile(r"[\w.+-]*")  # what YAML never reads as a mapping
 
 
 def foreign(made: Any, wanted: Any = object) -> Iterator[str]:
-    """All in `made`, the plain value of a parameter of type `wanted`, that would or might import what dfd does not define."""
+    """All in `made`, the plain value of a parameter of type `wanted`, that would or might import what dfd
+    does not define.
+    """
     if isinstance(made, str):
         objects = {leaf for leaf in _leaves(wanted) if leaf not in PLAIN and get_origin(leaf) is not Literal}
         if objects and not (objects == {Any} and WORD.fullmatch(made)) and _ours(made) is None:
@@ -59,7 +62,9 @@ def _ours(path: Any) -> type | None:
 
 
 def _types(cls: type) -> dict[str, Any]:
-    """The types of the arguments of `cls`, and of those that it passes on to the classes that it derives from."""
+    """The types of the arguments of `cls`, and of those that it passes on to the classes that it derives
+    from.
+    """
     types: dict[str, Any] = {}
     for each in reversed(cls.__mro__):
         if "__init__" in vars(each) and each.__module__.startswith(OURS):

@@ -15,48 +15,51 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from dfd.batch import Batch
-from dfd.data.collate import AHEAD, Exchange, collate
+from dfd.data.collate import PREFETCH_FACTOR, SharedMemoryCollate, collate
 from dfd.data.ledger import Ledger
 from dfd.data.order import Windows
 from dfd.data.prefetch import Schedule, ShardFiles
 from dfd.data.resume import check_same, record
-from dfd.data.stream import EvalSampler, ShardDataset, Stage, TrainSampler, epoch_order
-from dfd.data.undecodable import Faults
+from dfd.data.stream import EvalSampler, ShardDataset, TrainSampler, Transform, epoch_order
+from dfd.data.undecodable import UndecodableImages
 from dfd.media.crops import View
 from dfd.shards.cache import Cache
-from dfd.shards.catalog import Catalogue, Contents
+from dfd.shards.catalog import Catalog, Contents
 from dfd.shards.remote import bytes_at_once, check_limit
 from dfd.signals import heed_parent_only
 
 JUDGED_AT_ONCE = 128  # crops, at most
-# the list first: a single stage, tried first, would take the list too, and jsonargparse could not write it into config.yaml
-Stages = list[Stage] | Stage | None
+# the list first: a single stage, tried first, would take the list too, and jsonargparse could not write it
+# into config.yaml
+Transforms = list[Transform] | Transform | None
 Mix = Callable[[Batch, np.random.Generator], Batch] | None
-EVAL_AHEAD = 4  # remote shards that are fetched while an evaluation reads one
+EVAL_PREFETCH = 4  # remote shards that are fetched while an evaluation reads one
 
 
 class ShardDataModule(LightningDataModule):
     """
     Args:
-        roots: folders that `dfd prepare` made, or their URLs (s3://, gs://, https://): one, several, or a mapping from folder
-            to weight. A root of weight 1.5 shows each of its training samples once and half of them a second time in an
-            epoch. Weights touch training only.
+        roots: folders that `dfd prepare` made, or their URLs (s3://, gs://, https://): one, several, or a
+            mapping from folder to weight. A root of weight 1.5 shows each of its training samples once and
+            half of them a second time in an epoch. Weights touch training only.
         view: crop size, and how evaluation cuts a picture.
         batch_size: images of a global batch, over all ranks.
-        augment: training stages on the whole picture, before the crop: `stage(sample, rng) -> sample`, one or several. One that
-            turns real pictures into fakes says by its attribute `forges` which share of them.
-        val_augment: the same for validation pictures, drawn once for all epochs and runs. A net that is chosen and calibrated
-            on clean pictures alone is too sure of delivered ones.
-        corruption: stages of evaluation, on the picture as found, instead of `val_augment`: judging under JPEG and the like.
-        mix: mixes the pictures of a rank's training batch, on their device: `mix(batch, rng) -> batch`, drawing from the
-            seed and the batch's rows alone. Labels become shares of FAKE.
+        augment: training stages on the whole picture, before the crop: `stage(sample, rng) -> sample`, one or
+            several. One that turns real pictures into fakes says by its attribute `fake_share` which share of
+            them.
+        val_augment: the same for validation pictures, drawn once for all epochs and runs. A net that is
+            chosen and calibrated on clean pictures alone is too sure of delivered ones.
+        corruption: stages of evaluation, on the picture as found, instead of `val_augment`: judging under
+            JPEG and the like.
+        mix: mixes the pictures of a rank's training batch, on their device: `mix(batch, rng) -> batch`,
+            drawing from the seed and the batch's rows alone. Labels become shares of FAKE.
         num_workers: decoding processes a rank; 0 decodes in the training process.
         window: shards that are shuffled together; None shuffles everything.
         seed: of order and augmentation.
         cache: where shards of remote roots are kept while they are read: one window, and one ahead.
-        max_undecodable: share of the training samples, and of the validation images within a fit, that may prove undecodable.
-            They are left out of their batches, which are smaller by so much, and listed in undecodable.csv of the run folder.
-            `dfd validate`, `test` and `predict` judge all images or fail.
+        max_undecodable: share of the training samples, and of the validation images within a fit, that may
+            prove undecodable. They are left out of their batches, which are smaller by so much, and listed in
+            undecodable.csv of the run folder. `dfd validate`, `test` and `predict` judge all images or fail.
     """
 
     def __init__(
@@ -64,9 +67,9 @@ class ShardDataModule(LightningDataModule):
         roots: str | list[str] | dict[str, float],
         view: View = View(),  # noqa: B008  frozen
         batch_size: int = 32,
-        augment: Stages = None,
-        val_augment: Stages = None,
-        corruption: Stages = None,
+        augment: Transforms = None,
+        val_augment: Transforms = None,
+        corruption: Transforms = None,
         mix: Mix = None,
         num_workers: int = 2,
         window: int | None = None,
@@ -76,49 +79,73 @@ class ShardDataModule(LightningDataModule):
     ):
         super().__init__()
         self.cache = cache
-        self.faults = Faults(max_undecodable, self._facts)
+        self.faults = UndecodableImages(max_undecodable, self._facts)
         self.roots: dict[str, float] = (
-            dict(roots) if isinstance(roots, Mapping) else dict.fromkeys([roots] if isinstance(roots, str) else roots, 1.0)
+            dict(roots)
+            if isinstance(roots, Mapping)
+            else dict.fromkeys([roots] if isinstance(roots, str) else roots, 1.0)
         )
         if not self.roots:
-            raise ValueError("data.roots is empty. Name at least one folder that `dfd prepare SOURCE --out FOLDER` made.")
+            raise ValueError(
+                "data.roots is empty. Name at least one folder that `dfd prepare SOURCE --out FOLDER` made."
+            )
         bad = {root: weight for root, weight in self.roots.items() if not weight > 0}
         if bad:
-            raise ValueError(f"data.roots has weights that are not positive: {bad}. Leave a root out instead of weighing it 0.")
+            raise ValueError(
+                f"data.roots has weights that are not positive: {bad}. Leave a root out instead of weighing "
+                "it 0."
+            )
         if batch_size < 1:
             raise ValueError(f"data.batch_size={batch_size}: it takes at least one image.")
         if num_workers < 0:
-            raise ValueError(f"data.num_workers={num_workers} is negative. Use 0 to decode in the training process.")
+            raise ValueError(
+                f"data.num_workers={num_workers} is negative. Use 0 to decode in the training process."
+            )
         if window is not None and window < 1:
-            raise ValueError(f"data.window={window}: it takes at least one shard. null shuffles all of them together.")
+            raise ValueError(
+                f"data.window={window}: it takes at least one shard. null shuffles all of them together."
+            )
         if seed < 0:
             raise ValueError(f"data.seed={seed} is negative. Use 0 or more.")
-        self.view, self.batch_size, self.num_workers, self.window, self.seed = view, batch_size, num_workers, window, seed
-        self.augment, self.val_augment, self.corruption = _stages(augment), _stages(val_augment), _stages(corruption)
+        self.view, self.batch_size, self.num_workers, self.window, self.seed = (
+            view,
+            batch_size,
+            num_workers,
+            window,
+            seed,
+        )
+        self.augment, self.val_augment, self.corruption = (
+            _as_list(augment),
+            _as_list(val_augment),
+            _as_list(corruption),
+        )
         self.mix = mix
         for name in ("val_augment", "corruption"):
-            if forging := [stage for stage in getattr(self, name) if _forges(stage)]:
+            if forging := [stage for stage in getattr(self, name) if _fake_share(stage)]:
                 raise ValueError(
-                    f"data.{name} has {forging[0]}, which turns real pictures into fakes: for training alone. "
+                    f"data.{name} has {forging[0]}, which turns real pictures into fakes: for training "
+                    "alone. "
                     "Move it to data.augment."
                 )
-        self.catalogue: Catalogue | None = None
+        self.catalog: Catalog | None = None
 
     def setup(self, stage: str) -> None:
-        if self.catalogue is None:
-            self.catalogue = Catalogue(self.roots, self.cache)
+        if self.catalog is None:
+            self.catalog = Catalog(self.roots, self.cache)
         splits = {"fit": ["train", "val"], "validate": ["val"], "test": ["test"], "predict": ["test"]}[stage]
         for split in splits:
             counts = self.label_counts(split)
             if not sum(counts):
                 raise ValueError(
                     f"{', '.join(self.roots)}: no image in the {split} split ({self._splits_text()}). "
-                    f"`dfd {getattr(stage, 'value', stage)}` needs one; prepare the source again or name another root."
+                    f"`dfd {getattr(stage, 'value', stage)}` needs one; prepare the source again or name "
+                    "another root."
                 )
             if stage == "fit" and min(counts) == 0:
                 after = f" after {self.augment}" if split == "train" and self.augment else ""
                 raise ValueError(
-                    f"{', '.join(self.roots)}: the {split} split has {counts[0]} real and {counts[1]} fake images{after}; "
+                    f"{', '.join(self.roots)}: the {split} split has {counts[0]} real and {counts[1]} fake "
+                    f"images{after}; "
                     "training needs both classes. Add a root that holds the missing class."
                 )
         self._check_cache(splits)
@@ -131,8 +158,9 @@ class ShardDataModule(LightningDataModule):
         for split in splits:
             rows = self.rows(split)
             shards = [self.contents.shards[shard] for shard in self._shards_of(rows)]
-            # a process holds the shards of its last batch until its next; the others may be AHEAD of it meanwhile
-            in_flight = self.batch_size * (1 + AHEAD) * self.num_workers
+            # a process holds the shards of its last batch until its next; the others may be AHEAD of it
+            # meanwhile
+            in_flight = self.batch_size * (1 + PREFETCH_FACTOR) * self.num_workers
             if split == "train":
                 needed[split] = bytes_at_once(shards, len(rows), self.window, in_flight)
             else:  # ranks do not wait for one another
@@ -147,38 +175,46 @@ class ShardDataModule(LightningDataModule):
 
     @property
     def contents(self) -> Contents:
-        return self.catalogue.contents
+        return self.catalog.contents
 
     @property
     def leaks(self) -> dict[str, str]:
         """Of each root that was prepared with --allow-leaks: how often splits share pictures."""
-        return self.catalogue.leaks
+        return self.catalog.leaks
 
     def rows(self, split: str) -> np.ndarray:
         """(R,) rows of a split, in the order of the tables."""
-        return self.catalogue.rows[split]
+        return self.catalog.rows[split]
 
     def _shards_of(self, rows: np.ndarray) -> np.ndarray:
         return np.flatnonzero(np.bincount(self.contents.shard[rows]))
 
     def label_counts(self, split: str) -> tuple[int, int]:
-        """Real and fake images of a split; in training as an epoch shows them: roots by weight, a share of the real forged."""
+        """Real and fake images of a split; in training as an epoch shows them: roots by weight, a share of
+        the real forged.
+        """
         rows = self.rows(split)
         weight = np.array(list(self.roots.values()))[self.contents.root[rows]] if split == "train" else None
         real, fake = np.bincount(self.contents.label[rows], weights=weight, minlength=2)[:2]
-        left = real * np.prod([1 - _forges(stage) for stage in self.augment]) if split == "train" else real
+        left = (
+            real * np.prod([1 - _fake_share(stage) for stage in self.augment]) if split == "train" else real
+        )
         return round(left), round(fake + real - left)
 
     def describe(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """What the table knows of `rows`: key, path, split, source, method, group (the family), as arrays of str."""
-        return self.catalogue.describe(rows)
+        """What the table knows of `rows`: key, path, split, source, method, group (the family), as arrays of
+        str.
+        """
+        return self.catalog.describe(rows)
 
     def fingerprints(self, rows: np.ndarray) -> np.ndarray:
         """(R,) int64 of the bytes of each picture's file: the head of its SHA-256."""
-        return self.catalogue.fingerprints(rows)
+        return self.catalog.fingerprints(rows)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a run is trained on, and how much of it could not be decoded: rank 0's counts, as the ceiling is a share."""
+        """What a run is trained on, and how much of it could not be decoded: rank 0's counts, as the ceiling
+        is a share.
+        """
         return {"data": self._record(), "shown": self.faults.shown, "undecodable": self.faults.lost}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -189,7 +225,7 @@ class ShardDataModule(LightningDataModule):
     def _record(self) -> dict[str, Any]:
         return record(
             self.roots,
-            self.catalogue.digests,
+            self.catalog.digests,
             self.contents,
             self.rows("train"),
             **{"data.batch_size": self.batch_size, "data.seed": self.seed, "data.window": self.window},
@@ -197,7 +233,7 @@ class ShardDataModule(LightningDataModule):
         )
 
     def _splits_text(self) -> str:
-        return ", ".join(f"{name} {len(rows)}" for name, rows in self.catalogue.rows.items())
+        return ", ".join(f"{name} {len(rows)}" for name, rows in self.catalog.rows.items())
 
     def _name(self, row: int) -> str:
         key, path, _ = self._facts(row)
@@ -225,12 +261,15 @@ class ShardDataModule(LightningDataModule):
         num_rows = len(order(0))
         if num_rows < self.batch_size:
             raise ValueError(
-                f"the train split shows {num_rows} images an epoch, fewer than data.batch_size={self.batch_size}. Lower it."
+                f"the train split shows {num_rows} images an epoch, fewer than "
+                f"data.batch_size={self.batch_size}. Lower it."
             )
         sampler = TrainSampler(order, num_rows, self.batch_size, rank, world, self._position)
         shards = self._shards_of(rows)
         windows = partial(_same, [shards]) if self.window is None else order.shards
-        return self._loader(sampler, self.batch_size // world, self.augment, True, Schedule(windows, 1, repeats=True))
+        return self._loader(
+            sampler, self.batch_size // world, self.augment, True, Schedule(windows, 1, repeats=True)
+        )
 
     def _position(self, num_batches: int) -> tuple[int, int]:
         if self.trainer is None or self.trainer.overfit_batches:  # the same batches again and again
@@ -252,38 +291,57 @@ class ShardDataModule(LightningDataModule):
     def _eval_loader(self, split: str) -> DataLoader:
         rank, world = self._ranks()
         rows = self.rows(split)
-        rows = rows[np.argsort(self.contents.shard[rows], kind="stable")]  # as they lie but for tables put together by hand
-        # cut alike for any number of ranks; a rank judges without gradients, so that it holds more than in training
+        rows = rows[
+            np.argsort(self.contents.shard[rows], kind="stable")
+        ]  # as they lie but for tables put together by hand
+        # cut alike for any number of ranks; a rank judges without gradients, so that it holds more than in
+        # training
         batch_size = max(1, min(self.batch_size, JUDGED_AT_ONCE) // self.view.num_crops)
-        stages = self.corruption or (self.val_augment if split == "val" else [])
+        transforms = self.corruption or (self.val_augment if split == "val" else [])
         shards = self._shards_of(rows)
-        schedule = Schedule(partial(_same, np.split(shards, np.arange(1, len(shards)))), EVAL_AHEAD, repeats=False)
-        return self._loader(EvalSampler(rows, batch_size, rank, world), batch_size, stages, False, schedule)
+        schedule = Schedule(
+            partial(_same, np.split(shards, np.arange(1, len(shards)))), EVAL_PREFETCH, repeats=False
+        )
+        return self._loader(
+            EvalSampler(rows, batch_size, rank, world), batch_size, transforms, False, schedule
+        )
 
     def _loader(
-        self, sampler: TrainSampler | EvalSampler, batch_size: int, stages: Sequence, training: bool, schedule: Schedule
+        self,
+        sampler: TrainSampler | EvalSampler,
+        batch_size: int,
+        transforms: Sequence,
+        training: bool,
+        schedule: Schedule,
     ) -> DataLoader:
         """`batch_size` of this rank."""
         files = ShardFiles(self.contents.shards, self.cache, schedule)
         # every run is judged on the same pictures, whatever its seed
-        dataset = ShardDataset(self.contents, self.view, stages, self.seed if training else 0, training, self._name, files)
+        dataset = ShardDataset(
+            self.contents, self.view, transforms, self.seed if training else 0, training, self._name, files
+        )
         if not self.num_workers:
-            return DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, pin_memory=torch.cuda.is_available())
-        forked = multiprocessing.get_context().get_start_method() == "fork"  # the others share no anonymous memory
+            return DataLoader(
+                dataset, batch_sampler=sampler, collate_fn=collate, pin_memory=torch.cuda.is_available()
+            )
+        forked = (
+            multiprocessing.get_context().get_start_method() == "fork"
+        )  # the others share no anonymous memory
         largest = batch_size * (1 if training else self.view.num_crops) * self.view.size**2 * 3
         return DataLoader(
             dataset,
             batch_sampler=sampler,
-            collate_fn=Exchange(largest, self.num_workers) if forked else collate,
+            collate_fn=SharedMemoryCollate(largest, self.num_workers) if forked else collate,
             num_workers=self.num_workers,
-            prefetch_factor=AHEAD,
+            prefetch_factor=PREFETCH_FACTOR,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=True,
             worker_init_fn=_one_thread,
         )
 
     def check_ledger(self, split: str, rows: np.ndarray, complete: bool = True) -> None:
-        """Raises unless an evaluation judged each row of the split exactly once (at most once if it was cut short).
+        """Raises unless an evaluation judged each row of the split exactly once (at most once if it was cut
+        short).
 
         Called on all ranks. What cannot be decoded is excused within a fit alone, up to data.max_undecodable.
         """
@@ -300,7 +358,8 @@ class ShardDataModule(LightningDataModule):
             self._take(faults)
         if self.mix is None or not self.trainer.training:
             return batch
-        # here the rows are at hand; to ask the device for them would be to wait for the step that it is busy with
+        # here the rows are at hand; to ask the device for them would be to wait for the step that it is busy
+        # with
         return {**batch, "rng": np.random.default_rng((self.seed, *batch["row"].tolist()))}
 
     def _take(self, faults: list[tuple[int, str]]) -> None:
@@ -320,18 +379,19 @@ def _same(windows: list[np.ndarray], epoch: int) -> list[np.ndarray]:
     return windows
 
 
-def _stages(stages: Stages) -> list[Callable]:
-    if stages is None:
+def _as_list(transforms: Transforms) -> list[Callable]:
+    if transforms is None:
         return []
-    return list(stages) if isinstance(stages, (list, tuple)) else [stages]
+    return list(transforms) if isinstance(transforms, (list, tuple)) else [transforms]
 
 
-def _forges(stage: Stage) -> float:
+def _fake_share(stage: Transform) -> float:
     """Share of the real pictures that a stage turns into fakes."""
-    return getattr(stage, "forges", 0.0)
+    return getattr(stage, "fake_share", 0.0)
 
 
 def _one_thread(worker: int) -> None:
     cv2.setNumThreads(0)  # a worker is one process for one core
     torch.set_num_threads(1)
-    heed_parent_only()  # Slurm sends SIGTERM to every process of a job: a worker is needed to the end of the step
+    # Slurm sends SIGTERM to every process of a job: a worker is needed to the end of the step
+    heed_parent_only()

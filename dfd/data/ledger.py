@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dfd.data.undecodable import TABLE
+from dfd.data.undecodable import UNDECODABLE_FILE
 
 
 class Ledger:
@@ -39,8 +39,10 @@ class Ledger:
         lost = np.intersect1d(self.rows, undecodable)
         if len(lost) and len(lost) / len(self.rows) > ceiling:
             raise ValueError(
-                f"{len(lost)} of {len(self.rows)} images of the {self.split} split cannot be decoded and have no verdict, "
-                f"first {self._first(lost)}; {TABLE} in the run folder names all. Prepare those shards again "
+                f"{len(lost)} of {len(self.rows)} images of the {self.split} split cannot be decoded and "
+                "have no verdict, "
+                f"first {self._first(lost)}; {UNDECODABLE_FILE} in the run folder names all. Prepare those "
+                "shards again "
                 "(dfd prepare SOURCE --out FOLDER --overwrite)."
             )
         missing = np.setdiff1d(np.setdiff1d(self.rows, unique), lost)

@@ -6,11 +6,11 @@ import numpy as np
 
 
 class Windows:
-    """The rows that an epoch shows, a pure function of (seed, epoch): shards are permuted and cut into windows of `window`
-    shards, rows are permuted within a window.
+    """The rows that an epoch shows, a pure function of (seed, epoch): shards are permuted and cut into
+    windows of `window` shards, rows are permuted within a window.
 
-    A root of weight w shows floor(w) times each of its rows, and round((w - floor(w)) * its rows) of them once more, spread
-    over its shards by their size; which, each epoch draws anew.
+    A root of weight w shows floor(w) times each of its rows, and round((w - floor(w)) * its rows) of them
+    once more, spread over its shards by their size; which, each epoch draws anew.
 
     Args:
         rows: (R,) rows of the training split.
@@ -19,13 +19,25 @@ class Windows:
         window: shards, at least one.
     """
 
-    def __init__(self, rows: np.ndarray, shard: np.ndarray, root: np.ndarray, weights: Sequence[float], seed: int, window: int):
+    def __init__(
+        self,
+        rows: np.ndarray,
+        shard: np.ndarray,
+        root: np.ndarray,
+        weights: Sequence[float],
+        seed: int,
+        window: int,
+    ):
         if not (shard[1:] >= shard[:-1]).all():  # as tables have it that were put together by hand
             by_shard = np.argsort(shard, kind="stable")
             rows, shard, root = rows[by_shard], shard[by_shard], root[by_shard]
         self._rows, self.seed, self.window = rows, seed, window
         first = np.flatnonzero(np.r_[True, shard[1:] != shard[:-1]])
-        self._number, self._begin, self._end = shard[first], first, np.r_[first[1:], len(rows)]  # of each shard, (S,)
+        self._number, self._begin, self._end = (
+            shard[first],
+            first,
+            np.r_[first[1:], len(rows)],
+        )  # of each shard, (S,)
         self._root, self._size = root[first], self._end - first
         self._whole = np.array([int(weight) for weight in weights])
         held = np.bincount(self._root, self._size, minlength=len(weights)).astype(np.int64)
@@ -47,7 +59,9 @@ class Windows:
         return np.split(turns, np.arange(self.window, len(turns), self.window))
 
     def plan(self, epoch: int) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-        """Positions of the shards of each window; of each shard, how many rows are shown once more; rows a window."""
+        """Positions of the shards of each window; of each shard, how many rows are shown once more; rows a
+        window.
+        """
         turns = self._turns(epoch)
         extra = np.empty(len(turns), np.int64)
         for root, (more, held) in enumerate(zip(self._extra.tolist(), self._held.tolist(), strict=True)):
@@ -59,7 +73,9 @@ class Windows:
 
     def draw(self, epoch: int, at: int, shards: np.ndarray, extra: np.ndarray) -> np.ndarray:
         """The rows of window `at`, permuted."""
-        rng = np.random.default_rng((self.seed, epoch, 1 + at))  # (seed, epoch, 0) would be (seed, epoch) again
+        rng = np.random.default_rng(
+            (self.seed, epoch, 1 + at)
+        )  # (seed, epoch, 0) would be (seed, epoch) again
         picks = []
         for shard in shards:
             rows = self._rows[self._begin[shard] : self._end[shard]]
@@ -70,7 +86,9 @@ class Windows:
 
 
 class EpochOrder:
-    """The rows of one epoch; a slice is an array (N,) of them. Windows are drawn as they are asked for, and two are held."""
+    """The rows of one epoch; a slice is an array (N,) of them. Windows are drawn as they are asked for, and
+    two are held.
+    """
 
     def __init__(self, windows: Windows, epoch: int):
         self._windows, self._epoch = windows, epoch

@@ -1,4 +1,6 @@
-"""Remote shards as one process reads them: those of its window held open, the next window's fetched while it reads."""
+"""Remote shards as one process reads them: those of its window held open, the next window's fetched while it
+reads.
+"""
 
 import os
 import queue
@@ -12,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from dfd.shards.cache import Cache
-from dfd.shards.fetch import Remote, chance
+from dfd.shards.fetch import Remote, rng
 
 _AGAIN = 0.5  # seconds until what could not be fetched ahead is tried again
 
@@ -40,10 +42,12 @@ class Schedule:
 
 
 class ShardFiles:
-    """Descriptors of remote shards, for one process at a time: a worker that was forked or spawned begins with none.
+    """Descriptors of remote shards, for one process at a time: a worker that was forked or spawned begins
+    with none.
 
-    Nobody tells a worker what comes next, and nobody need: windows are a pure function of the epoch, which comes with each row.
-    So each reading process has a thread that fetches for all of its machine; locks give each file to one of them.
+    Nobody tells a worker what comes next, and nobody need: windows are a pure function of the epoch, which
+    comes with each row. So each reading process has a thread that fetches for all of its machine; locks give
+    each file to one of them.
 
     Args:
         shards: of all roots; those on disk are none of its business.
@@ -102,7 +106,9 @@ class ShardFiles:
         if self._goals is None:
             self._goals = queue.SimpleQueue()
             threading.Thread(target=_fetch_ahead, args=(self._goals, self.cache), daemon=True).start()
-            weakref.finalize(self, self._goals.put, None).atexit = False  # the thread must not outlive its loader
+            weakref.finalize(
+                self, self._goals.put, None
+            ).atexit = False  # the thread must not outlive its loader
         self._goals.put(goals)
 
     def __getstate__(self) -> dict:
@@ -125,7 +131,7 @@ def _fetch_ahead(goals: "queue.SimpleQueue[list[list[Remote]] | None]", cache: C
         keep = {remote.name for window in windows for remote in window}
         for window in windows:
             # each process in an order of its own: they share the work instead of waiting for one another
-            for remote in chance.sample(window, len(window)):
+            for remote in rng.sample(window, len(window)):
                 if not goals.empty():
                     break
                 if not cache.fetch_ahead(remote, keep):

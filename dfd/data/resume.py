@@ -1,4 +1,6 @@
-"""What a run was trained on, as its checkpoints remember it: it goes on with the same data in the same order, or not."""
+"""What a run was trained on, as its checkpoints remember it: it goes on with the same data in the same order,
+or not.
+"""
 
 import hashlib
 from collections.abc import Mapping
@@ -12,7 +14,11 @@ _KEPT = 16  # hex digits of a shard's sha256: enough to tell two apart
 
 
 def record(
-    roots: Mapping[str, float], shards: list[dict[str, str]], contents: Contents, rows: np.ndarray, **order: Any
+    roots: Mapping[str, float],
+    shards: list[dict[str, str]],
+    contents: Contents,
+    rows: np.ndarray,
+    **order: Any,
 ) -> dict[str, Any]:
     """Plain values that say what the training split is and in which order it is shown.
 
@@ -27,7 +33,11 @@ def record(
         lines.update(np.ascontiguousarray(column[rows]).data)
     return {
         "roots": [
-            {"root": root, "weight": float(weight), "shards": {name: digest[:_KEPT] for name, digest in each.items()}}
+            {
+                "root": root,
+                "weight": float(weight),
+                "shards": {name: digest[:_KEPT] for name, digest in each.items()},
+            }
             for (root, weight), each in zip(roots.items(), shards, strict=True)
         ],
         "lines": lines.hexdigest(),
@@ -36,16 +46,20 @@ def record(
 
 
 def check_same(was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """ValueError that names what changed since a checkpoint recorded its data. Where the folders lie may differ."""
+    """ValueError that names what changed since a checkpoint recorded its data. Where the folders lie may
+    differ.
+    """
     if changes := [*_roots(was["roots"], now["roots"]), *_order(was, now)]:
         more = f" and {len(changes) - 4} more" if len(changes) > 4 else ""
         raise ValueError(
             f"the data are not those that the checkpoint was trained on: {'; '.join(changes[:4])}{more}. "
-            "A run goes on with the data and the order that it began with. Give them back, or train anew in another run folder."
+            "A run goes on with the data and the order that it began with. Give them back, or train anew in "
+            "another run folder."
         )
     if was["lines"] != now["lines"]:
         raise ValueError(
-            "the shards are those that the checkpoint was trained on, but their table is not: labels, splits or order "
+            "the shards are those that the checkpoint was trained on, but their table is not: labels, splits "
+            "or order "
             "changed. Bring the old samples.parquet back, or train anew in another run folder."
         )
 
@@ -63,7 +77,11 @@ def _roots(was: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[str]:
         root, old, new = after["root"], before["shards"], after["shards"]
         changes += [f"{root}/{name} is gone" for name in sorted(old.keys() - new.keys())]
         changes += [f"{root}/{name} is new" for name in sorted(new.keys() - old.keys())]
-        changes += [f"{root}/{name} has other contents" for name in sorted(old.keys() & new.keys()) if old[name] != new[name]]
+        changes += [
+            f"{root}/{name} has other contents"
+            for name in sorted(old.keys() & new.keys())
+            if old[name] != new[name]
+        ]
         if before["weight"] != after["weight"]:
             changes.append(f"the weight of {root} is {after['weight']:g}, was {before['weight']:g}")
     return changes

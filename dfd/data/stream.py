@@ -1,8 +1,8 @@
 """From the table of contents to batches: order(seed, epoch) -> bytes -> decode -> stages -> crops.
 
-The order of an epoch is a pure function of (seed, epoch), so any number of ranks and workers shows the same samples in the same
-global batches. The sampler knows the epoch and hands it on with each row; datasets and workers hold none, because a
-persistent worker's memory of it goes stale.
+The order of an epoch is a pure function of (seed, epoch), so any number of ranks and workers shows the same
+samples in the same global batches. The sampler knows the epoch and hands it on with each row; datasets and
+workers hold none, because a persistent worker's memory of it goes stale.
 """
 
 import os
@@ -20,7 +20,7 @@ from dfd.shards.catalog import Contents
 from dfd.shards.checksum import verify
 from dfd.shards.fetch import Remote
 
-Stage = Callable[[Sample, np.random.Generator], Sample]
+Transform = Callable[[Sample, np.random.Generator], Sample]
 _EMPTY = np.zeros(4, np.uint64)
 
 
@@ -35,8 +35,9 @@ def epoch_order(
 ) -> np.ndarray:
     """The rows that one epoch shows, in order: a pure function of (seed, epoch).
 
-    A root of weight w gives floor(w) whole permutations of itself and a random fraction w - floor(w) of one more. With a
-    `window`, shards are permuted and cut into windows of so many, and samples are permuted within a window (`Windows`).
+    A root of weight w gives floor(w) whole permutations of itself and a random fraction w - floor(w) of one
+    more. With a `window`, shards are permuted and cut into windows of so many, and samples are permuted
+    within a window (`Windows`).
 
     Args:
         rows: (R,) rows of the training split.
@@ -57,14 +58,16 @@ def epoch_order(
 
 
 class TrainSampler(Sampler[list[tuple[int, int]]]):
-    """Yields this rank's slice of each global batch as a list of (epoch, row); the last, incomplete global batch is dropped.
+    """Yields this rank's slice of each global batch as a list of (epoch, row); the last, incomplete global
+    batch is dropped.
 
     Args:
-        order: epoch -> (R,) rows, the same on every rank, R constant: an array, or what gives one when sliced (`EpochOrder`).
+        order: epoch -> (R,) rows, the same on every rank, R constant: an array, or what gives one when sliced
+            (`EpochOrder`).
         num_rows: R.
         batch_size: global.
-        position: batches an epoch -> (epoch, batch) where the run stands, asked anew at each start of an epoch: Lightning
-            tells nobody else where a resumed one goes on.
+        position: batches an epoch -> (epoch, batch) where the run stands, asked anew at each start of an
+            epoch: Lightning tells nobody else where a resumed one goes on.
     """
 
     def __init__(
@@ -76,7 +79,13 @@ class TrainSampler(Sampler[list[tuple[int, int]]]):
         world: int,
         position: Callable[[int], tuple[int, int]],
     ):
-        self.order, self.batch_size, self.rank, self.world, self.position = order, batch_size, rank, world, position
+        self.order, self.batch_size, self.rank, self.world, self.position = (
+            order,
+            batch_size,
+            rank,
+            world,
+            position,
+        )
         self.num_batches = num_rows // batch_size
 
     def __len__(self) -> int:
@@ -93,9 +102,9 @@ class TrainSampler(Sampler[list[tuple[int, int]]]):
 class EvalSampler(Sampler[list[tuple[int, int]]]):
     """Yields every row once over all ranks, as lists of (0, row): nothing is padded, repeated or dropped.
 
-    Batches are cut first and then dealt to the ranks: the last digits of a logit depend on how many pictures share a batch and
-    in which place, so a picture keeps its company whatever the number of ranks. A rank that is dealt none gets one empty list,
-    because all of them meet at the end of an evaluation.
+    Batches are cut first and then dealt to the ranks: the last digits of a logit depend on how many pictures
+    share a batch and in which place, so a picture keeps its company whatever the number of ranks. A rank that
+    is dealt none gets one empty list, because all of them meet at the end of an evaluation.
     """
 
     def __init__(self, rows: np.ndarray, batch_size: int, rank: int, world: int):
@@ -124,18 +133,20 @@ class ShardDataset(Dataset[Sample]):
         self,
         contents: Contents,
         view: View,
-        stages: Sequence[Stage],
+        transforms: Sequence[Transform],
         seed: int,
         training: bool,
         name_of: Callable[[int], str] = str,
         files: ShardFiles | None = None,
     ):
-        self.contents, self.view, self.stages = contents, view, list(stages)
+        self.contents, self.view, self.transforms = contents, view, list(transforms)
         self.seed, self.training, self.name_of = seed, training, name_of
         self._draws = np.random.Philox()
         self._random = np.random.Generator(self._draws)
         self.files = files
-        self._files: dict[int, int] = {}  # local shard -> file descriptor; pread shares them safely across forks
+        self._files: dict[
+            int, int
+        ] = {}  # local shard -> file descriptor; pread shares them safely across forks
 
     def __len__(self) -> int:
         return len(self.contents)
@@ -147,7 +158,8 @@ class ShardDataset(Dataset[Sample]):
         data = os.pread(self._open(shard, epoch), length, int(self.contents.offset[row]))
         if len(data) != length:
             raise ValueError(
-                f"{self.contents.shards[shard]} ends before sample {self.name_of(row)}: {len(data)} of {length} bytes. "
+                f"{self.contents.shards[shard]} ends before sample {self.name_of(row)}: {len(data)} of "
+                f"{length} bytes. "
                 "The shard was cut or replaced; run `dfd prepare` again with --overwrite."
             )
         return data
@@ -164,9 +176,13 @@ class ShardDataset(Dataset[Sample]):
     def _draw(self, epoch: int, row: int) -> np.random.Generator:
         """Good until the next sample: the same numbers for (seed, epoch, row) on any rank and worker.
 
-        Philox (Salmon et al., SC 2011) is keyed and counts, so to seed it is to set it: a fifth of `default_rng`'s time.
+        Philox (Salmon et al., SC 2011) is keyed and counts, so to seed it is to set it: a fifth of
+        `default_rng`'s time.
         """
-        state = {"counter": np.array([0, row, 0, 0], np.uint64), "key": np.array([self.seed, epoch], np.uint64)}
+        state = {
+            "counter": np.array([0, row, 0, 0], np.uint64),
+            "key": np.array([self.seed, epoch], np.uint64),
+        }
         self._draws.state = {
             "bit_generator": "Philox", "state": state, "buffer": _EMPTY, "buffer_pos": 4, "has_uint32": 0, "uinteger": 0,
         }  # fmt: skip
@@ -184,11 +200,12 @@ class ShardDataset(Dataset[Sample]):
             "label": int(self.contents.label[row]),
             "row": row,
         }
-        for stage in self.stages:
+        for stage in self.transforms:
             sample = stage(sample, rng)
         if not self.training and sample["label"] != self.contents.label[row]:
             raise ValueError(
-                f"the stages of evaluation, {self.stages}, changed the label of sample {self.name_of(row)}. What forges "
+                f"the stages of evaluation, {self.transforms}, changed the label of sample "
+                f"{self.name_of(row)}. What forges "
                 "pictures belongs in data.augment: evaluation judges what the table holds."
             )
         return self._cropped(sample, rng)
@@ -201,8 +218,10 @@ class ShardDataset(Dataset[Sample]):
 
     def _cropped(self, sample: Sample, rng: np.random.Generator) -> Sample:
         image, mask = sample["image"], sample.get("mask")
-        pixels = image if mask is None else np.dstack([image, mask])  # a fourth channel, so that both are cut alike
-        cut = self.view.train(pixels, rng) if self.training else self.view.judge(pixels)
+        pixels = (
+            image if mask is None else np.dstack([image, mask])
+        )  # a fourth channel, so that both are cut alike
+        cut = self.view.train(pixels, rng) if self.training else self.view.eval_crops(pixels)
         # a copy, so that the next picture is decoded into the same memory, still in the processor's cache
         sample = {**sample, "image": np.ascontiguousarray(cut[..., :3])}
         if mask is None:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dfd.data.datamodule import Mix, ShardDataModule, Stages
+from dfd.data.datamodule import Mix, ShardDataModule, Transforms
 from dfd.media.crops import View
 from dfd.synthetic import make_toy, toy_root
 
 
 class ToyDataModule(ShardDataModule):
-    """The embedded default: faces that dfd draws itself, photographed by a simulated camera, and forgeries of them.
+    """The embedded default: faces that dfd draws itself, photographed by a simulated camera, and forgeries of
+    them.
 
-    Made on first use, in under a minute, and kept. They are drawings: a detector trained on them knows nothing of photographs.
+    Made on first use, in under a minute, and kept. They are drawings: a detector trained on them knows
+    nothing of photographs.
 
     Args:
         num_images: pictures, half of them forged.
         picture: side of a picture in pixels.
         toy_seed: of the drawings.
         folder: where the shards go; by default the cache folder ($DFD_CACHE or ~/.cache/dfd).
-        view, batch_size, augment, val_augment, corruption, mix, num_workers, seed, max_undecodable: as in `ShardDataModule`.
+        view, batch_size, augment, val_augment, corruption, mix, num_workers, seed, max_undecodable: as in
+            `ShardDataModule`.
     """
 
     title = "toy drawings, no photographs"
@@ -32,9 +35,9 @@ class ToyDataModule(ShardDataModule):
         folder: str | None = None,
         view: View = View(),  # noqa: B008
         batch_size: int = 32,
-        augment: Stages = None,
-        val_augment: Stages = None,
-        corruption: Stages = None,
+        augment: Transforms = None,
+        val_augment: Transforms = None,
+        corruption: Transforms = None,
         mix: Mix = None,
         num_workers: int = 2,
         seed: int = 0,

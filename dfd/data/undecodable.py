@@ -1,4 +1,6 @@
-"""Pictures of finished shards that cannot be decoded any more: counted, named once, and borne up to a ceiling."""
+"""Pictures of finished shards that cannot be decoded any more: counted, named once, and borne up to a
+ceiling.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +15,24 @@ import torch
 
 from dfd.terminal import printable
 
-TABLE = "undecodable.csv"
+UNDECODABLE_FILE = "undecodable.csv"
 SAID = 3  # lines on the screen, of one process; the table holds all
 
 
-class Faults:
+class UndecodableImages:
     """What one rank has met.
 
     Args:
-        ceiling: share in [0, 1] of the training samples shown, of one epoch at least, that may be undecodable.
+        ceiling: share in [0, 1] of the training samples shown, of one epoch at least, that may be
+            undecodable.
         describe: row -> what stands in the table of it: key, path, split.
     """
 
     def __init__(self, ceiling: float, describe: Callable[[int], tuple[str, str, str]]):
         if not 0 <= ceiling <= 1:
             raise ValueError(
-                f"data.max_undecodable={ceiling} is a share of the pictures, in [0, 1]. Use .01, or 0 to bear none."
+                f"data.max_undecodable={ceiling} is a share of the pictures, in [0, 1]. Use .01, or 0 to "
+                "bear none."
             )
         self.ceiling, self.describe = ceiling, describe
         self.shown = self.lost = 0  # training samples; one that comes again in another epoch counts again
@@ -41,11 +45,17 @@ class Faults:
                 continue
             self.rows.add(row)
             key, path, split = self.describe(row)
-            _append(folder / TABLE, key, path, split, why)
+            _append(folder / UNDECODABLE_FILE, key, path, split, why)
             if len(self.rows) <= SAID:
                 rest = " More of them are named there alone." if len(self.rows) == SAID else ""
-                told = f"WARNING: {key} ({path}) of the {split} split cannot be decoded and is left out: {why}."
-                print(printable(f"{told} It is listed in {folder / TABLE}.{rest}"), file=sys.stderr, flush=True)
+                told = (
+                    f"WARNING: {key} ({path}) of the {split} split cannot be decoded and is left out: {why}."
+                )
+                print(
+                    printable(f"{told} It is listed in {folder / UNDECODABLE_FILE}.{rest}"),
+                    file=sys.stderr,
+                    flush=True,
+                )
 
     def of_all_ranks(self) -> np.ndarray:
         """Rows that any rank could not decode, in order. Called on all ranks."""
@@ -65,7 +75,8 @@ class Faults:
         if self.lost > self.ceiling * max(self.shown, epoch):
             raise ValueError(
                 f"{self.lost} of {self.shown} training samples cannot be decoded: more than "
-                f"data.max_undecodable={self.ceiling} of {max(self.shown, epoch)}. {folder / TABLE} names them. Prepare "
+                f"data.max_undecodable={self.ceiling} of {max(self.shown, epoch)}. "
+                f"{folder / UNDECODABLE_FILE} names them. Prepare "
                 "those shards again (dfd prepare SOURCE --out FOLDER --overwrite), or raise the ceiling."
             )
 

@@ -1,7 +1,8 @@
 """Where in a picture the verdict comes from. One map an image, by Captum.
 
-A map shows what moved this net, not where a forgery is; sanity checks such as randomising the weights (Adebayo et al.,
-1810.03292) tell how far to believe it. Integrated gradients print how much of the logit their map fails to account for.
+A map shows what moved this net, not where a forgery is; sanity checks such as randomising the weights
+(Adebayo et al., 1810.03292) tell how far to believe it. Integrated gradients print how much of the logit
+their map fails to account for.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ Method = Literal["gradcam", "integrated_gradients"]
 class Attribution:
     """`map` (B, H, W) float32, in the size of the image. `error` (B,), or None where the method has none.
 
-    gradcam: evidence for FAKE, from 0 up. integrated_gradients: each pixel's share of the logit's distance from that of a black
-    picture, positive towards FAKE; `error` is the part of that distance which the map leaves out (0: none, .05: a twentieth).
+    gradcam: evidence for FAKE, from 0 up. integrated_gradients: each pixel's share of the logit's distance
+    from that of a black picture, positive towards FAKE; `error` is the part of that distance which the map
+    leaves out (0: none, .05: a twentieth).
     """
 
     map: Tensor
@@ -30,18 +32,29 @@ class Attribution:
 
 
 def attribute(
-    net: nn.Module, image: Tensor, method: Method, layer: str | None = None, steps: int = 50, batch_size: int = 32
+    net: nn.Module,
+    image: Tensor,
+    method: Method,
+    layer: str | None = None,
+    steps: int = 50,
+    batch_size: int = 32,
 ) -> Attribution:
-    """Explains the logits of images (B, 3, H, W) in [0, 1]. Leaves the net as it was; works inside Lightning's validation.
+    """Explains the logits of images (B, 3, H, W) in [0, 1]. Leaves the net as it was; works inside
+    Lightning's validation.
 
-    `layer`: gradcam only, which of `net.cam_layers` to look at; the first by default. `steps`: integrated gradients only,
-    points on the way from black, `batch_size` of them at a time.
+    `layer`: gradcam only, which of `net.cam_layers` to look at; the first by default. `steps`: integrated
+    gradients only, points on the way from black, `batch_size` of them at a time.
     """
     explain = {"gradcam": _gradcam, "integrated_gradients": _integrated_gradients}.get(method)
     if explain is None:
         raise ValueError(f"method={method!r}: attribute knows 'gradcam' and 'integrated_gradients'.")
     # A validation step runs in inference mode: no gradients, and its tensors stay marked. Hence the clone.
-    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(image.device.type, enabled=False), _judging(net):
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autocast(image.device.type, enabled=False),
+        eval_mode(net),
+    ):
         image = image.detach().clone().float()
         if explain is _gradcam:
             return Attribution(_gradcam(net, image, layer), None)
@@ -49,7 +62,7 @@ def attribute(
 
 
 @contextmanager
-def _judging(net: nn.Module) -> Iterator[None]:
+def eval_mode(net: nn.Module) -> Iterator[None]:
     """Eval mode for a while: no dropout, no statistics gathered."""
     training = {module: module.training for module in net.modules()}
     net.eval()
@@ -67,10 +80,14 @@ def _gradcam(net: nn.Module, image: Tensor, layer: str | None) -> Tensor:
     layers = net.cam_layers
     layer = next(iter(layers)) if layer is None else layer
     if layer not in layers:
-        raise ValueError(f"layer={layer!r}: this {type(net).__name__} has maps of the picture in {', '.join(layers)}.")
+        raise ValueError(
+            f"layer={layer!r}: this {type(net).__name__} has maps of the picture in {', '.join(layers)}."
+        )
     try:
         # frozen weights would leave the layer's output without a gradient; the image brings one
-        cam = LayerGradCam(net, layers[layer]).attribute(image.requires_grad_(), relu_attributions=True)  # (B, 1, h, w)
+        cam = LayerGradCam(net, layers[layer]).attribute(
+            image.requires_grad_(), relu_attributions=True
+        )  # (B, 1, h, w)
     except AssertionError as error:  # the layer was not reached
         height, width = image.shape[-2:]
         raise ValueError(
@@ -84,7 +101,9 @@ def _integrated_gradients(net: nn.Module, image: Tensor, steps: int, batch_size:
     from captum.attr import IntegratedGradients
 
     black = torch.zeros_like(image)
-    shares = IntegratedGradients(net).attribute(image, black, n_steps=steps, internal_batch_size=batch_size)  # (B, 3, H, W)
+    shares = IntegratedGradients(net).attribute(
+        image, black, n_steps=steps, internal_batch_size=batch_size
+    )  # (B, 3, H, W)
     shares = shares.detach()
     with torch.no_grad():
         distance = net(image) - net(black[:1])  # (B,)

@@ -1,4 +1,5 @@
-"""Writing a picture as a JPEG that says of itself what another JPEG says: same tables, same chroma, same metadata.
+"""Writing a picture as a JPEG that says of itself what another JPEG says: same tables, same chroma, same
+metadata.
 
 Where fakes are to be told from reals by what they show, nothing around the picture may tell them apart.
 """
@@ -15,7 +16,9 @@ from dfd.forensics.jpeg import jpeg_facts
 
 HUFFMAN, SCAN, METADATA = 0xC4, 0xDA, {*range(0xE0, 0xF0), 0xFE}  # markers of a JPEG's segments; APPn and COM
 _SUBSAMPLING = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2, "gray": 0}  # what Pillow can write, by its number
-_COLORS = np.repeat(np.uint8([[[200, 40, 40], [40, 200, 40], [40, 40, 200]]]), 16, axis=1).repeat(32, axis=0)  # (32, 48, 3)
+_COLORS = np.repeat(np.uint8([[[200, 40, 40], [40, 200, 40], [40, 40, 200]]]), 16, axis=1).repeat(
+    32, axis=0
+)  # (32, 48, 3)
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,9 @@ class JpegStyle:
 
     @classmethod
     def of(cls, data: bytes) -> JpegStyle | None:
-        """None where it cannot be imitated: no JPEG, turned by its EXIF, or written in a way that Pillow does not know."""
+        """None where it cannot be imitated: no JPEG, turned by its EXIF, or written in a way that Pillow does
+        not know.
+        """
         facts = jpeg_facts(data)
         if facts is None or facts.subsampling not in _SUBSAMPLING or _turned(data):
             return None
@@ -39,7 +44,9 @@ class JpegStyle:
         try:
             style = replace(style, optimized=_huffman(data) != _huffman(style.encode(_COLORS)))
             return style if style._holds() else None
-        except Exception:  # on tables that it cannot write, and metadata that it cannot read, Pillow raises what it likes
+        except (
+            Exception
+        ):  # on tables that it cannot write, and metadata that it cannot read, Pillow raises what it likes
             return None
 
     def encode(self, image: np.ndarray) -> bytes:
@@ -64,8 +71,12 @@ class JpegStyle:
         if jpeg_facts(data)[:1] + jpeg_facts(data)[4:] != (self.tables, self.subsampling, self.progressive):
             return False
         wanted = Image.fromarray(_COLORS).convert("L" if self.subsampling == "gray" else "RGB").convert("RGB")
-        error = np.abs(np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), np.float32) - np.asarray(wanted)).mean()
-        return bool(error < 32)  # grey levels; where an Adobe marker says that these are not YCbCr, colours are off by more
+        error = np.abs(
+            np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), np.float32) - np.asarray(wanted)
+        ).mean()
+        return bool(
+            error < 32
+        )  # grey levels; where an Adobe marker says that these are not YCbCr, colours are off by more
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:

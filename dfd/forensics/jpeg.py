@@ -1,4 +1,6 @@
-"""How a JPEG was encoded, from its headers: quantization tables, the quality that they stand for, chroma subsampling."""
+"""How a JPEG was encoded, from its headers: quantization tables, the quality that they stand for, chroma
+subsampling.
+"""
 
 import hashlib
 import io
@@ -37,7 +39,9 @@ def jpeg_facts(data: bytes) -> JpegFacts | None:
 
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-            tables = tuple(tuple(int(step) for step in table) for _, table in sorted(image.quantization.items()))
+            tables = tuple(
+                tuple(int(step) for step in table) for _, table in sorted(image.quantization.items())
+            )
             factors = [tuple(part[1:3]) for part in image.layer]
             progressive = bool(image.info.get("progressive") or image.info.get("progression"))
     except Exception:  # on broken headers Pillow raises anything from OSError to struct.error
@@ -50,7 +54,9 @@ def jpeg_facts(data: bytes) -> JpegFacts | None:
 
 @lru_cache(maxsize=4096)  # a data set has a handful of tables
 def nearest_quality(luminance: tuple[int, ...]) -> tuple[int, bool]:
-    """The libjpeg quality, 1 to 100, whose luminance table (64 steps, row by row) is nearest, and whether it is that table."""
+    """The libjpeg quality, 1 to 100, whose luminance table (64 steps, row by row) is nearest, and whether it
+    is that table.
+    """
     distance = np.abs(_scaled() - np.array(luminance)).sum(axis=1)
     best = int(distance.argmin())
     return best + 1, not distance[best]

@@ -11,10 +11,12 @@ from dfd.models.seal import sha256_of
 
 
 def export(checkpoint: Path, out: Path, allow: Iterable[str] = ("dfd.",)) -> str:
-    """Writes the net that judges, the average of the training where it kept one, and returns what to tell the user.
+    """Writes the net that judges, the average of the training where it kept one, and returns what to tell the
+    user.
 
     Raises:
-        ValueError: no net in the checkpoint, code from outside `allow` in it, or `out` taken or of another suffix.
+        ValueError: no net in the checkpoint, code from outside `allow` in it, or `out` taken or of another
+            suffix.
         OSError: disk full or unwritable, in words.
     """
     if out.suffix != SUFFIX:
@@ -24,8 +26,13 @@ def export(checkpoint: Path, out: Path, allow: Iterable[str] = ("dfd.",)) -> str
             raise ValueError(f"{taken} exists. Choose another name or remove it.")
     net, facts = load_net(checkpoint, allow=allow, role=None)
     averaged = any(name.startswith(AVERAGE) for name in read_checkpoint(checkpoint)["state_dict"])
-    facts = {name: value for name, value in facts.items() if name != "seen"}  # which pictures trained it stays at home
-    facts |= {"weights": "moving average" if averaged else "last step", "checkpoint_sha256": sha256_of(checkpoint)}
+    facts = {
+        name: value for name, value in facts.items() if name != "seen"
+    }  # which pictures trained it stays at home
+    facts |= {
+        "weights": "moving average" if averaged else "last step",
+        "checkpoint_sha256": sha256_of(checkpoint),
+    }
     # what is written is one net: a task that judges with it must not wait for an average beside it
     if "ema_decay" in facts:
         facts["ema_decay"] = None

@@ -1,4 +1,6 @@
-"""A trained generator's pictures as shards to train a detector on, told from reals by nothing but what they show."""
+"""A trained generator's pictures as shards to train a detector on, told from reals by nothing but what they
+show.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from dfd.forensics.imitate import JpegStyle
 from dfd.media.decode import decode
 from dfd.models import Generator, load_net
 from dfd.progress import progress
-from dfd.shards.samples import Made, write_samples
+from dfd.shards.samples import NewSample, write_samples
 from dfd.shards.splits import SPLITS
 from dfd.shards.table import load_table
 
@@ -24,22 +26,26 @@ FEWEST = 0.95  # of the reals must be JPEGs that can be imitated: the others' fo
 ASKED = 400  # reals that are asked whether they can
 JITTER = 0.03  # of a file's length: with that of its model, each fake would have a twin among the reals
 STEPS = 10  # of the search for that length, which ends within half a percent of it
-MOST = 64.0  # times the detail of the real: where that is hardly larger than the generator's pictures, it has next to none
+# times the detail of the real: where that is hardly larger than the generator's pictures, it has next to none
+MOST = 64.0
 
 
 class Fakes:
-    """A generator's pictures, each written as some real of `like` was: `fakes[index]` depends on seed and index alone.
+    """A generator's pictures, each written as some real of `like` was: `fakes[index]` depends on seed and
+    index alone.
 
-    Enlarged to the size of a photograph, a generator's picture lacks a photograph's fine detail, and so its file lacks bytes.
-    What the drawn real shows above the generator's resolution is therefore added with its phases at random: noise with the
-    spectrum of that real, which shows nothing of it. There is as much of it as brings the file to the length of the
-    real's, give or take a few percent; a real with less detail than the generator's picture gets a blurred one. Size,
-    quantization tables, chroma and metadata are the real's own.
+    Enlarged to the size of a photograph, a generator's picture lacks a photograph's fine detail, and so its
+    file lacks bytes. What the drawn real shows above the generator's resolution is therefore added with its
+    phases at random: noise with the spectrum of that real, which shows nothing of it. There is as much of it
+    as brings the file to the length of the real's, give or take a few percent; a real with less detail than
+    the generator's picture gets a blurred one. Size, quantization tables, chroma and metadata are the real's
+    own.
 
     Args:
         net: on the CPU, in evaluation mode; JPEGs are what takes the time.
         like: shards with reals in `split`.
-        seed: of the latents, and of the order in which reals are drawn: each of them once before one comes twice.
+        seed: of the latents, and of the order in which reals are drawn: each of them once before one comes
+            twice.
 
     Raises:
         ValueError: `like` holds no shards, no reals in that split, or too many reals that cannot be imitated.
@@ -51,13 +57,17 @@ class Fakes:
         self.net, self.like, self.seed = net, like, seed
         self.reals = reals.select(["shard", "offset", "length"]).to_pylist()
         if not self.reals:
-            raise ValueError(f"{like}: no real picture in the {split} split, so there is none to write the fakes like.")
+            raise ValueError(
+                f"{like}: no real picture in the {split} split, so there is none to write the fakes like."
+            )
         asked = self._order(turn=0)[:ASKED]
         apt = sum(JpegStyle.of(self._read(at)) is not None for at in asked)
         if apt < FEWEST * len(asked):
             raise ValueError(
-                f"{like}: {len(asked) - apt} of {len(asked)} reals are no JPEGs that can be imitated, so the files' format "
-                f"would tell the fakes. Make all alike first, `dfd prepare {like} --match jpeg=90,size=224 --out ALIKE`, and "
+                f"{like}: {len(asked) - apt} of {len(asked)} reals are no JPEGs that can be imitated, so the "
+                "files' format "
+                f"would tell the fakes. Make all alike first, `dfd prepare {like} --match jpeg=90,size=224 "
+                "--out ALIKE`, and "
                 "name ALIKE instead."
             )
 
@@ -69,11 +79,15 @@ class Fakes:
         real = decode(data)
         size, small_size = real.shape[1::-1], small.shape[1::-1]
         detail = _scrambled(_above(real, small_size), rng) * _activity(small, size)
-        return _of_length(style, _resized(small, size), detail, len(data) * np.exp(JITTER * rng.standard_normal()))
+        return _of_length(
+            style, _resized(small, size), detail, len(data) * np.exp(JITTER * rng.standard_normal())
+        )
 
     @torch.inference_mode()
     def _picture(self, rng: np.random.Generator) -> np.ndarray:
-        """(h, w, 3) float32 in grey levels; one at a time, since those beside it in a batch would change its last digits."""
+        """(h, w, 3) float32 in grey levels; one at a time, since those beside it in a batch would change its
+        last digits.
+        """
         latent = torch.from_numpy(rng.standard_normal((1, self.net.latent), np.float32))
         return self.net(latent)[0].permute(1, 2, 0).mul(255).numpy()
 
@@ -108,7 +122,8 @@ def generate(
     """Writes `num` fakes as shards, whole or not at all, and returns what to tell the user.
 
     Raises:
-        ValueError: no generator in the checkpoint, nothing to be like, `out` not empty, or an argument out of range.
+        ValueError: no generator in the checkpoint, nothing to be like, `out` not empty, or an argument out of
+            range.
         OSError: disk full or unwritable, in words.
     """
     if num < 1:
@@ -127,9 +142,9 @@ def generate(
     }  # fmt: skip
     with progress(num, "generating") as advance:
 
-        def samples() -> Iterator[Made]:
+        def samples() -> Iterator[NewSample]:
             for index in range(num):
-                yield Made(f"{source}-{index:06d}", fakes[index], FAKE, split, source, method)
+                yield NewSample(f"{source}-{index:06d}", fakes[index], FAKE, split, source, method)
                 advance(1)
 
         write_samples(samples(), out, made_by)
@@ -157,7 +172,8 @@ def _scrambled(detail: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _activity(small: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """How much of the detail each place gets, by how much a picture has there in its own last octave: (H, W, 1), 1 on average.
+    """How much of the detail each place gets, by how much a picture has there in its own last octave: (H, W,
+    1), 1 on average.
 
     Hair has detail at every scale, a wall at none. The square root, since in proportion edges would glitter.
     """
@@ -169,10 +185,16 @@ def _activity(small: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _of_length(style: JpegStyle, base: np.ndarray, detail: np.ndarray, length: float) -> bytes:
-    """The file nearest to `length` bytes: the picture with some of the detail, or out of focus where it has too much."""
+    """The file nearest to `length` bytes: the picture with some of the detail, or out of focus where it has
+    too much.
+    """
 
     def encoded(amount: float) -> bytes:  # files grow with it
-        picture = base + amount * detail if amount > 0 else cv2.GaussianBlur(base, (0, 0), 0.01 - amount * base.shape[1] / 8)
+        picture = (
+            base + amount * detail
+            if amount > 0
+            else cv2.GaussianBlur(base, (0, 0), 0.01 - amount * base.shape[1] / 8)
+        )
         return style.encode(picture.clip(0, 255).round().astype(np.uint8))
 
     low, high = -1.0, 1.0

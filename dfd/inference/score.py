@@ -13,7 +13,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from dfd.durable import appearing
+from dfd.durable import atomic_write
 from dfd.inference.predictor import Predictor, Score
 from dfd.media.files import IMAGE_SUFFIXES
 from dfd.terminal import printable
@@ -39,7 +39,8 @@ def score_files(
 
     Args:
         checkpoint: file that `dfd fit` wrote.
-        paths: files, tried whatever their names, and folders, walked down in order of name for files with a picture's suffix.
+        paths: files, tried whatever their names, and folders, walked down in order of name for files with a
+            picture's suffix.
         whole: take each file as a face crop like those in training instead of looking for faces.
         faces: YuNet's .onnx file; by default the one of DFD_YUNET or of the extra dfd[faces].
         json: print JSON Lines instead of text, one object a face; the closing lines go to stderr then.
@@ -52,7 +53,9 @@ def score_files(
     Returns the exit code: 0 if at least one face got a verdict (inconclusive is one), 1 if none did.
     """
     if json and str(csv) == "-":
-        raise ValueError("--json and --csv - both want the standard output. Give --csv a file, or leave one of them out.")
+        raise ValueError(
+            "--json and --csv - both want the standard output. Give --csv a file, or leave one of them out."
+        )
     files, others = find_files(paths)
     machine = json or str(csv) == "-"
     with _table(csv) as table:
@@ -76,11 +79,13 @@ def score_files(
 def find_files(paths: Sequence[str | Path]) -> tuple[list[Path], int]:
     """The files to try, each once, and the number of files in the folders that no picture's suffix has.
 
-    Raises ValueError where no path is given or one does not exist, a folder cannot be read, or nothing is left to try.
+    Raises ValueError where no path is given or one does not exist, a folder cannot be read, or nothing is
+    left to try.
     """
     if not paths:
         raise ValueError(
-            "no picture was named. Name files or folders after the checkpoint: dfd score CHECKPOINT photo.jpg folder/"
+            "no picture was named. Name files or folders after the checkpoint: dfd score CHECKPOINT "
+            "photo.jpg folder/"
         )
     files: dict[Path, None] = {}
     others: set[Path] = set()
@@ -125,7 +130,9 @@ def line(score: Score, colour: bool = False) -> str:
     start = f"{word:<12}"
     parts = [f"\033[{COLOURS.get(word, '90')}m{start}\033[0m" if colour else start]
     if score.prob is not None:
-        parts.append(f"P(fake) {_shown(score.prob)}  threshold {score.threshold:.2f} ({score.calibrated_on}, balanced)")
+        parts.append(
+            f"P(fake) {_shown(score.prob)}  threshold {score.threshold:.2f} ({score.calibrated_on}, balanced)"
+        )
     parts.append(printable(score.path, keep=""))
     if score.box:
         parts.append(f"face {score.face}/{score.faces} at {','.join(f'{value:.0f}' for value in score.box)}")
@@ -138,14 +145,19 @@ def closing(predictor: Predictor, num_files: int, others: int, seen: Counter[str
     """What was seen in all, and what P(fake) is and is not."""
     verdicts = ", ".join(f"{seen[word]} {word}" for word in COLOURS)
     statuses = ", ".join(f"{count} {word}" for word, count in sorted(seen.items()) if word not in COLOURS)
-    counted = f"{num_files} file{'s' * (num_files != 1)}: {verdicts}" + (f"; no verdict: {statuses}" if statuses else "")
+    counted = f"{num_files} file{'s' * (num_files != 1)}: {verdicts}" + (
+        f"; no verdict: {statuses}" if statuses else ""
+    )
     if others:
-        counted += f"; {others} other file{'s' * (others != 1)} in the folders not tried (no picture's suffix)"
+        counted += (
+            f"; {others} other file{'s' * (others != 1)} in the folders not tried (no picture's suffix)"
+        )
     if not predictor.calibrated_on:
         return f"{counted}.\nThis checkpoint was never calibrated on a validation set: its logits are no verdicts."
     low, high = predictor.band
     return (
-        f"{counted}.\nP(fake) is calibrated on {predictor.calibrated_on}, and is no proof: on generators, cameras and uploads "
+        f"{counted}.\nP(fake) is calibrated on {predictor.calibrated_on}, and is no proof: on generators, "
+        "cameras and uploads "
         f"unlike those it can be sure and wrong. From {low:.2f} to {high:.2f} the verdict is inconclusive."
     )
 
@@ -161,11 +173,15 @@ def _table(csv: str | Path | None) -> Iterator[Any]:
         what = "it is a folder" if path.is_dir() else f"{path.parent} is no folder"
         raise ValueError(f"cannot write {path}: {what}. Give --csv a file in a folder that exists.")
     if path.suffix.lower() in IMAGE_SUFFIXES or not _may_replace(path):
-        what = "is there already, and is no table of dfd score" if path.exists() else "has the name of a picture"
-        raise ValueError(f"--csv {path} {what}. Give --csv a new file, such as scores.csv; nothing was written.")
-    with appearing(path) as part:
+        what = (
+            "is there already, and is no table of dfd score" if path.exists() else "has the name of a picture"
+        )
+        raise ValueError(
+            f"--csv {path} {what}. Give --csv a new file, such as scores.csv; nothing was written."
+        )
+    with atomic_write(path) as temporary:
         try:
-            file = part.open("w", newline="", encoding="utf-8", errors="surrogateescape")
+            file = temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape")
         except OSError as error:
             raise ValueError(
                 f"cannot write {path}: {error.strerror}. Give --csv a file in a folder you may write to."

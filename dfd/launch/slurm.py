@@ -18,7 +18,13 @@ from dfd.resources import config_named, run_name, shipped
 
 _TAKEN = ("trainer.devices", "trainer.num_nodes")  # the script's own
 # options of sbatch that options of ours stand for
-_OURS = {"nodes": "nodes", "ntasks-per-node": "gpus", "cpus-per-task": "cpus", "time": "time", "signal": "notice"}
+_OURS = {
+    "nodes": "nodes",
+    "ntasks-per-node": "gpus",
+    "cpus-per-task": "cpus",
+    "time": "time",
+    "signal": "notice",
+}
 
 
 @dataclass(frozen=True)
@@ -49,14 +55,20 @@ class Job:
             raise ValueError(f"--notice={self.notice}: sbatch takes at most 65535 seconds.")
         if self.seconds <= self.notice:
             raise ValueError(
-                f"--time={self.time} is {_spoken(self.seconds)}, and --notice={self.notice} s before its end the run saves "
+                f"--time={self.time} is {_spoken(self.seconds)}, and --notice={self.notice} s before its end "
+                "the run saves "
                 "itself: nothing would be trained. Give more time; a number alone is minutes."
             )
         for option in self.more:
             if not option.startswith("--"):
-                raise ValueError(f"--sbatch={option}: write an option of sbatch in full, such as --sbatch=--partition=long.")
+                raise ValueError(
+                    f"--sbatch={option}: write an option of sbatch in full, such as "
+                    "--sbatch=--partition=long."
+                )
             if ours := _OURS.get(option[2:].partition("=")[0]):
-                raise ValueError(f"--sbatch={option}: say it by --{ours}, so that ranks, devices and batches agree.")
+                raise ValueError(
+                    f"--sbatch={option}: say it by --{ours}, so that ranks, devices and batches agree."
+                )
 
     @property
     def seconds(self) -> int:
@@ -67,7 +79,9 @@ class Job:
             example = "Write hours:minutes:seconds, such as 24:00:00, or days-hours, such as 2-12."
             raise ValueError(f"--time={self.time} is no time. {example}")
         units = (3600, 60, 1) if dash or len(parts) == 3 else (60, 1)
-        return 86400 * int(days or 0) + sum(int(part) * unit for part, unit in zip(parts, units, strict=False))
+        return 86400 * int(days or 0) + sum(
+            int(part) * unit for part, unit in zip(parts, units, strict=False)
+        )
 
     @property
     def tasks(self) -> int:
@@ -99,17 +113,22 @@ def submit(config: str, options: Sequence[str], job: Job, dry_run: bool) -> None
         dry_run: all but submit; needs no Slurm.
 
     Raises:
-        ValueError: dfd fit would not take the options, its shards are not here, the ranks cannot share the global batch, or
-            sbatch refuses the job.
+        ValueError: dfd fit would not take the options, its shards are not here, the ranks cannot share the
+            global batch, or sbatch refuses the job.
     """
     fit = ["--config", config, *options]
     batch_size = _batch_size(_experiment(fit), job)
     script = filled((shipped("slurm") / "train.sbatch").read_text(), job.settings(), fit)
     print(f"{script.rstrip()}\n")
     print(_summary(job, batch_size))
-    here = shutil.which("sbatch") and not subprocess.run(["sbatch", "--version"], capture_output=True).returncode
+    here = (
+        shutil.which("sbatch") and not subprocess.run(["sbatch", "--version"], capture_output=True).returncode
+    )
     if not (here or dry_run):
-        raise ValueError("there is no Slurm here. Submit on a login node of the cluster, or look at the script with --dry-run.")
+        raise ValueError(
+            "there is no Slurm here. Submit on a login node of the cluster, or look at the script with "
+            "--dry-run."
+        )
     if here:
         print("$ sbatch --test-only < the above")
         print(_sbatch(script, "--test-only").stderr.strip().removeprefix("sbatch: "))
@@ -117,14 +136,20 @@ def submit(config: str, options: Sequence[str], job: Job, dry_run: bool) -> None
         print("dry run: nothing is submitted.")
         return
     if shutil.which("dfd") is None:
-        raise ValueError("the job would not find the command dfd: it is not on PATH. Activate its environment first.")
+        raise ValueError(
+            "the job would not find the command dfd: it is not on PATH. Activate its environment first."
+        )
     print("$ sbatch < the above")
     number = _sbatch(script, "--parsable").stdout.strip().partition(";")[0]
     print(_advice(number, fit, log=job.settings().get("output") or "slurm-%j.log"))
 
 
 def _summary(job: Job, batch_size: int | None) -> str:
-    share = f"of {batch_size // job.ranks} images, {batch_size} together" if batch_size else "of data.batch_size / ranks images"
+    share = (
+        f"of {batch_size // job.ranks} images, {batch_size} together"
+        if batch_size
+        else "of data.batch_size / ranks images"
+    )
     ranks = "1 rank" if job.ranks == 1 else f"{job.ranks} ranks"
     nodes = "1 node" if job.nodes == 1 else f"{job.nodes} nodes"
     gpus = "no GPU" if not job.gpus else "1 GPU" if job.gpus == 1 else f"{job.gpus} GPUs"
@@ -151,18 +176,24 @@ def _sbatch_line(name: str, value: str | None) -> str | None:
 
 
 def _experiment(fit: Sequence[str]) -> dict[str, Any]:
-    """The whole experiment that dfd fit makes of these options; ValueError with its own words where it could not."""
+    """The whole experiment that dfd fit makes of these options; ValueError with its own words where it could
+    not.
+    """
     for option, _ in _pairs(fit):
         if option.lstrip("-") in _TAKEN:
             raise ValueError(f"{option} is the script's own: say how many by --gpus and --nodes.")
-    parsed = subprocess.run([sys.executable, "-m", "dfd.cli", "fit", *fit, "--print_config"], capture_output=True, text=True)
+    parsed = subprocess.run(
+        [sys.executable, "-m", "dfd.cli", "fit", *fit, "--print_config"], capture_output=True, text=True
+    )
     if parsed.returncode:
         raise ValueError(f"the job would end at once. It says:\n{parsed.stderr.strip()}")
     return yaml.safe_load(parsed.stdout)
 
 
 def _batch_size(experiment: Mapping[str, Any], job: Job) -> int | None:
-    """The global batch size, where the data have one; ValueError where the ranks cannot share it or the data are not here."""
+    """The global batch size, where the data have one; ValueError where the ranks cannot share it or the data
+    are not here.
+    """
     data = experiment["data"].get("init_args", {})
     roots = data.get("roots") or []
     for root in [roots] if isinstance(roots, str) else roots:
@@ -173,7 +204,8 @@ def _batch_size(experiment: Mapping[str, Any], job: Job) -> int | None:
     if batch_size and batch_size % job.ranks:
         below, above = batch_size // job.ranks * job.ranks, -(-batch_size // job.ranks) * job.ranks
         raise ValueError(
-            f"data.batch_size={batch_size} is global and does not divide by {job.ranks} ranks (--nodes={job.nodes}, "
+            f"data.batch_size={batch_size} is global and does not divide by {job.ranks} ranks "
+            f"(--nodes={job.nodes}, "
             f"--gpus={job.gpus}). Add: -- --data.batch_size={below or above}"
         )
     return batch_size
@@ -207,5 +239,9 @@ def _advice(number: str, fit: Sequence[str], log: str) -> str:
 
 def _spoken(seconds: int) -> str:
     hours, rest = divmod(seconds, 3600)
-    parts = [f"{hours // 24} d" * (hours >= 24), f"{hours % 24} h" * (hours % 24 > 0), f"{rest // 60} min" * (rest >= 60)]
+    parts = [
+        f"{hours // 24} d" * (hours >= 24),
+        f"{hours % 24} h" * (hours % 24 > 0),
+        f"{rest // 60} min" * (rest >= 60),
+    ]
     return " ".join([part for part in (*parts, f"{rest % 60} s" * (rest % 60 > 0)) if part]) or "no time"

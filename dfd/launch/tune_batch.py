@@ -1,7 +1,7 @@
 """The largest global batch that fits into memory, by trying: the engine of `dfd tune-batch`.
 
-Each try is a short `dfd fit` in a process of its own: what an allocator or a GPU has kept of one must not spoil the next, and a
-system without memory kills.
+Each try is a short `dfd fit` in a process of its own: what an allocator or a GPU has kept of one must not
+spoil the next, and a system without memory kills.
 """
 
 from __future__ import annotations
@@ -68,8 +68,12 @@ def tune_batch(
         raise ValueError(f"--margin {margin} is a share of the batch, in [0, 1). Use .1.")
     if not 1 <= start <= most:
         raise ValueError(f"--start {start} and --most {most}: the first batch lies between 1 and the last.")
-    if given := next((each for each in options if re.match(r"--data(\.init_args)?\.batch_size\b", each)), None):
-        raise ValueError(f"{given}: the batch is what is looked for. Leave it out, or say where to begin: --start 64.")
+    if given := next(
+        (each for each in options if re.match(r"--data(\.init_args)?\.batch_size\b", each)), None
+    ):
+        raise ValueError(
+            f"{given}: the batch is what is looked for. Leave it out, or say where to begin: --start 64."
+        )
     attempt = attempt or _attempt
     fits, fails, ranks, why, batch = 0, most + 1, 1, "", start
     while True:
@@ -89,7 +93,10 @@ def tune_batch(
             if not outcome.memory:  # more pictures than there are, for example: no matter of memory
                 break
         if fails <= ranks:
-            raise ValueError(f"not even a batch of {batch} fits. Use a smaller --data.view.size or net, or get more memory.")
+            raise ValueError(
+                f"not even a batch of {batch} fits. Use a smaller --data.view.size or net, or get more "
+                "memory."
+            )
         smallest_step = max(ranks, int(fits * margin / 2))
         if fails - fits <= smallest_step or fits + ranks > most:
             break
@@ -99,7 +106,10 @@ def tune_batch(
             break
     tight = fails <= most and NO_MEMORY in why
     advised = max(ranks, int(fits * (1 - margin)) // ranks * ranks) if tight else fits
-    lines = [f"largest batch that fits: {fits}" + (f"; {fails} does not: {why}" if why else f"; --most {most} ends the search")]
+    lines = [
+        f"largest batch that fits: {fits}"
+        + (f"; {fails} does not: {why}" if why else f"; --most {most} ends the search")
+    ]
     if tight:
         lines.append(f"with a margin of {margin:.0%}: {advised}")
     lines.append(f"dfd fit {shlex.join(options)} --data.batch_size={advised}")
@@ -112,7 +122,9 @@ def _attempt(options: Sequence[str], batch: int) -> Outcome:
         folder = Path(scratch) / "run"
         command = [sys.executable, "-m", "dfd.cli", "fit", *options, *SHORT]
         command += [f"--data.batch_size={batch}", "--run_folder", str(folder)]
-        done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
         record = run_record.read(folder)
     ranks = record.ranks if record else None
     if done.returncode == 0:
@@ -122,9 +134,19 @@ def _attempt(options: Sequence[str], batch: int) -> Outcome:
     if NO_MEMORY in done.stderr:
         return Outcome(False, NO_MEMORY, True, ranks, None)
     killed = done.returncode < 0 or done.returncode in (134, 137, 139)
-    if killed and "dfd fit: " not in done.stderr:  # by the system, or by a library that did not ask what it got
-        return Outcome(False, f"{NO_MEMORY} (its process was ended by signal {abs(done.returncode) % 128})", True, ranks, None)
-    last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), f"exit code {done.returncode}")
+    if (
+        killed and "dfd fit: " not in done.stderr
+    ):  # by the system, or by a library that did not ask what it got
+        return Outcome(
+            False,
+            f"{NO_MEMORY} (its process was ended by signal {abs(done.returncode) % 128})",
+            True,
+            ranks,
+            None,
+        )
+    last = next(
+        (line for line in reversed(done.stderr.splitlines()) if line.strip()), f"exit code {done.returncode}"
+    )
     return Outcome(False, last.removeprefix("dfd fit: "), False, ranks, None)
 
 

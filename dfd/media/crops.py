@@ -1,7 +1,8 @@
-"""How a picture becomes what a net sees: one object for training, evaluation and use, stored in every checkpoint.
+"""How a picture becomes what a net sees: one object for training, evaluation and use, stored in every
+checkpoint.
 
-Resizing destroys the traces that a generator leaves, so native crops are the default: what is larger than `longest` is shrunk,
-nothing is ever enlarged.
+Resizing destroys the traces that a generator leaves, so native crops are the default: what is larger than
+`longest` is shrunk, nothing is ever enlarged.
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-# where the crops lie, as fractions of the free room (top, left); the centre is last, so `crops[-1]` is always it
+# where the crops lie, as fractions of the free room (top, left); the centre is last, so `crops[-1]` is always
+# it
 PLACES = {
     1: [(0.5, 0.5)],
     5: [(0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5)],
@@ -22,11 +24,13 @@ class View:
     """
     Args:
         size: side of the square that a net sees, in pixels.
-        crops: how many crops evaluation averages by logit: 1 (centre), 5 (corners and centre) or 9 (a 3 x 3 grid).
-        longest: pictures whose longer side exceeds this are shrunk to it first; None keeps every picture as it is.
+        crops: how many crops evaluation averages by logit: 1 (centre), 5 (corners and centre) or 9 (a 3 x 3
+            grid).
+        longest: pictures whose longer side exceeds this are shrunk to it first; None keeps every picture as
+            it is.
         resize: take the whole picture, resized to `size`, instead of crops.
-        margin: side of the training pictures as a multiple of the longer side of the face box in them; scoring cuts faces out
-            of larger pictures at this margin.
+        margin: side of the training pictures as a multiple of the longer side of the face box in them;
+            scoring cuts faces out of larger pictures at this margin.
     """
 
     size: int = 128
@@ -37,12 +41,17 @@ class View:
 
     def __post_init__(self):
         if self.size < 16:
-            raise ValueError(f"view.size={self.size} is too small to hold a face. Use 16 pixels or more, 96-256 as a rule.")
+            raise ValueError(
+                f"view.size={self.size} is too small to hold a face. Use 16 pixels or more, 96-256 as a rule."
+            )
         if self.crops not in PLACES:
-            raise ValueError(f"view.crops={self.crops} is not a layout of crops. Use one of {sorted(PLACES)}.")
+            raise ValueError(
+                f"view.crops={self.crops} is not a layout of crops. Use one of {sorted(PLACES)}."
+            )
         if self.longest is not None and self.longest < self.size:
             raise ValueError(
-                f"view.longest={self.longest} is below view.size={self.size}: every crop would be padding. Raise it."
+                f"view.longest={self.longest} is below view.size={self.size}: every crop would be padding. "
+                "Raise it."
             )
 
     @property
@@ -56,7 +65,9 @@ class View:
         if self.longest is None or max(height, width) <= self.longest:
             return image
         scale = self.longest / max(height, width)
-        return cv2.resize(image, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA)
+        return cv2.resize(
+            image, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA
+        )
 
     def train(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """(size, size, 3): a random crop, or the whole picture resized."""
@@ -66,7 +77,7 @@ class View:
         top, left = (int(rng.integers(side - self.size + 1)) for side in image.shape[:2])
         return image[top : top + self.size, left : left + self.size]
 
-    def judge(self, image: np.ndarray) -> np.ndarray:
+    def eval_crops(self, image: np.ndarray) -> np.ndarray:
         """(N, size, size, 3): the crops to be averaged, the central one last."""
         image = self.shrink(image)
         if self.resize:

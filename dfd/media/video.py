@@ -1,4 +1,6 @@
-"""Frames of a video, evenly spaced over the whole of it. Decoded by PyAV (FFmpeg), which the extra `dfd[video]` brings."""
+"""Frames of a video, evenly spaced over the whole of it. Decoded by PyAV (FFmpeg), which the extra
+`dfd[video]` brings.
+"""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -13,7 +15,8 @@ if TYPE_CHECKING:
     from av.container import InputContainer
 
 NO_PYAV = "videos are decoded by PyAV: pip install 'dfd[video]'"
-# told by the first bytes, not by the name, and given to FFmpeg by name: of itself it would also follow playlists to other files
+# told by the first bytes, not by the name, and given to FFmpeg by name: of itself it would also follow
+# playlists to other files
 _CONTAINERS = {"mov": (4, b"ftyp"), "avi": (8, b"AVI "), "matroska": (0, b"\x1aE\xdf\xa3")}
 _SHORT = 0.9  # share of the stated duration below which a video was cut off
 
@@ -36,13 +39,14 @@ def count_frames(file: BinaryIO) -> int:
 
 
 def frames_at(file: BinaryIO, numbers: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """Number and pixels (H, W, 3) uint8 RGB, upright, of some frames, ascending. All before them are decoded too, so the
-    numbers are exact. Frame 0 is the first that can be shown: what an edit list hides does not count, nor what precedes the
-    first key frame, as in a clip that was cut out without encoding it anew.
+    """Number and pixels (H, W, 3) uint8 RGB, upright, of some frames, ascending. All before them are decoded
+    too, so the numbers are exact. Frame 0 is the first that can be shown: what an edit list hides does not
+    count, nor what precedes the first key frame, as in a clip that was cut out without encoding it anew.
 
     Raises:
-        Undecodable: no video in a container that is read (mp4, mov, avi, mkv, webm), damaged, cut off, or without such a frame.
-            Damage shows where the codec notices it: VP8 and VP9 have no means of telling wrong bits from right ones.
+        Undecodable: no video in a container that is read (mp4, mov, avi, mkv, webm), damaged, cut off, or
+            without such a frame. Damage shows where the codec notices it: VP8 and VP9 have no means of
+            telling wrong bits from right ones.
     """
     import av
 
@@ -72,17 +76,23 @@ def _opened(file: BinaryIO) -> "Iterator[InputContainer]":
     file.seek(0)
     head = file.read(16)
     file.seek(0)
-    name = next((name for name, (at, magic) in _CONTAINERS.items() if head[at : at + len(magic)] == magic), None)
+    name = next(
+        (name for name, (at, magic) in _CONTAINERS.items() if head[at : at + len(magic)] == magic), None
+    )
     if name is None:
-        raise Undecodable("empty file" if not head else "no video in a container that is read (mp4, mov, avi, mkv, webm)")
+        raise Undecodable(
+            "empty file" if not head else "no video in a container that is read (mp4, mov, avi, mkv, webm)"
+        )
     with av.open(file, format=name) as container:
         if not container.streams.video:
             raise Undecodable("no video in it")
         stream = container.streams.video[0]
         if stream.width * stream.height > MAX_PIXELS:
-            raise Undecodable(f"{stream.width} x {stream.height} pixels, more than the {MAX_PIXELS // 1_000_000} million")
-        # of itself FFmpeg paints over what is damaged, and the threads for slices that PyAV asks for keep their errors to
-        # themselves; a worker is one process for one core, so one thread is as fast
+            raise Undecodable(
+                f"{stream.width} x {stream.height} pixels, more than the {MAX_PIXELS // 1_000_000} million"
+            )
+        # of itself FFmpeg paints over what is damaged, and the threads for slices that PyAV asks for keep
+        # their errors to themselves; a worker is one process for one core, so one thread is as fast
         stream.codec_context.options = {"err_detect": "explode"}
         stream.codec_context.thread_type, stream.codec_context.thread_count = "NONE", 1
         yield container
@@ -108,7 +118,11 @@ def _count(container: "InputContainer") -> int:
                 end = max(end, packet.pts + (packet.duration or 0))
     if not count:
         raise Undecodable("a video without frames, or without a key frame to begin with")
-    told = float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / 1_000_000
+    told = (
+        float(stream.duration * stream.time_base)
+        if stream.duration
+        else (container.duration or 0) / 1_000_000
+    )
     shown = float(end * stream.time_base) if stream.time_base else told
     if shown < _SHORT * told:
         raise Undecodable(f"a video that was cut off: it ends after {shown:.1f} of {told:.1f} seconds")

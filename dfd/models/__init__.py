@@ -1,4 +1,6 @@
-"""Nets in plain torch: usable in a notebook or in ONNX without a Trainer. Imported one by one: timm takes half a second."""
+"""Nets in plain torch: usable in a notebook or in ONNX without a Trainer. Imported one by one: timm takes
+half a second.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING

@@ -17,8 +17,9 @@ from dfd.models.net import Net
 class TimmBackbone(Net):
     """Pooled features of a timm net: image (B, 3, H, W) in [0, 1] -> (B, num_features).
 
-    `pretrained`: False; True for timm's weights from the hub or its cache; or the path of a local file (.safetensors or .pth).
-    `options`: more of timm.create_model's arguments, for instance {"drop_path_rate": 0.1}.
+    `pretrained`: False; True for timm's weights from the hub or its cache; or the path of a local file
+    (.safetensors or .pth). `options`: more of timm.create_model's arguments, for instance {"drop_path_rate":
+    0.1}.
     """
 
     in_channels = 3
@@ -32,11 +33,14 @@ class TimmBackbone(Net):
         for which in ("mean", "std"):
             value = torch.tensor(self.model.pretrained_cfg[which])
             self.register_buffer(which, value.view(3, 1, 1))
-        self.tap = _MapTap(getattr(self.model, "num_prefix_tokens", 0), getattr(self.model, "output_fmt", "NCHW") == "NHWC")
+        self.tap = _MapTap(
+            getattr(self.model, "num_prefix_tokens", 0), getattr(self.model, "output_fmt", "NCHW") == "NHWC"
+        )
         blocks = getattr(self.model, "blocks", None)
         self._taps_block = hasattr(self.model, "num_prefix_tokens") and hasattr(blocks[-1], "norm1")
         if self._taps_block:
-            # After the last block a class token is all that the head may read, and patches get no gradient there.
+            # After the last block a class token is all that the head may read, and patches get no gradient
+            # there.
             blocks[-1].norm1 = nn.Sequential(blocks[-1].norm1, self.tap)
 
     @property
@@ -45,19 +49,25 @@ class TimmBackbone(Net):
         return {"features": self.tap.map}
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        features = self.model.forward_features((image - self.mean) / self.std)  # (B, C, h, w) or (B, tokens, C)
+        features = self.model.forward_features(
+            (image - self.mean) / self.std
+        )  # (B, C, h, w) or (B, tokens, C)
         if not self._taps_block:
             features = self.tap(features)
         return self.model.forward_head(features)  # (B, F)
 
 
 def synchronized(module: nn.Module) -> nn.Module:
-    """The module with its BatchNorm layers, torch's and timm's, replaced by ones that share their statistics over all ranks."""
+    """The module with its BatchNorm layers, torch's and timm's, replaced by ones that share their statistics
+    over all ranks.
+    """
     return timm.layers.convert_sync_batchnorm(module)
 
 
 class _MapTap(nn.Module):
-    """Hands features on unchanged, passing them through `map` as (B, C, h, w) on the way, where Grad-CAM can watch."""
+    """Hands features on unchanged, passing them through `map` as (B, C, h, w) on the way, where Grad-CAM can
+    watch.
+    """
 
     def __init__(self, num_prefix: int, channels_last: bool):
         super().__init__()
@@ -66,10 +76,16 @@ class _MapTap(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         if features.dim() == 4:  # (B, C, h, w) or (B, h, w, C)
-            return self.map(features.permute(0, 3, 1, 2)).permute(0, 2, 3, 1) if self.channels_last else self.map(features)
+            return (
+                self.map(features.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+                if self.channels_last
+                else self.map(features)
+            )
         prefix, patches = features[:, : self.num_prefix], features[:, self.num_prefix :]  # (B, tokens, C)
         side = isqrt(patches.shape[1])
-        if side * side != patches.shape[1]:  # a picture that is not square: nothing to watch, the verdict is as good
+        if (
+            side * side != patches.shape[1]
+        ):  # a picture that is not square: nothing to watch, the verdict is as good
             return features
         maps = self.map(patches.transpose(1, 2).unflatten(2, (side, side)))  # (B, C, h, w)
         return torch.cat([prefix, maps.flatten(2).transpose(1, 2)], dim=1)
@@ -80,10 +96,16 @@ def _check_name(name: str) -> None:
     if not timm.is_model(plain):
         near = difflib.get_close_matches(plain, timm.list_models(), n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise ValueError(f"timm {timm.__version__} has no model {name!r}.{hint} timm.list_models('*part*') lists all names.")
+        raise ValueError(
+            f"timm {timm.__version__} has no model {name!r}.{hint} timm.list_models('*part*') lists all "
+            "names."
+        )
     tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{plain}.*")]
     if tag and tag not in tags:
-        raise ValueError(f"timm {timm.__version__} has no weights {tag!r} for {plain}. It has: {', '.join(tags) or 'none'}.")
+        raise ValueError(
+            f"timm {timm.__version__} has no weights {tag!r} for {plain}. It has: "
+            f"{', '.join(tags) or 'none'}."
+        )
 
 
 def _create(name: str, pretrained: bool | str, options: dict[str, Any]) -> nn.Module:
@@ -95,16 +117,21 @@ def _create(name: str, pretrained: bool | str, options: dict[str, Any]) -> nn.Mo
         return _draw(name, options, pretrained=True)
     if not file.is_file():
         raise ValueError(
-            f"pretrained={str(file)!r}: there is no such file. Give the path of {name}'s weights (.safetensors or .pth)."
+            f"pretrained={str(file)!r}: there is no such file. Give the path of {name}'s weights "
+            "(.safetensors or .pth)."
         )
     source = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}
     try:
         model, again = _draw(name, options, **source), _draw(name, options, **source)
-    except Exception as error:  # timm, safetensors and torch raise what they like on a file that is not theirs
+    except (
+        Exception
+    ) as error:  # timm, safetensors and torch raise what they like on a file that is not theirs
         raise ValueError(
-            f"pretrained={str(file)!r} does not hold weights of {name}. Give timm's file for it (.safetensors or .pth)."
+            f"pretrained={str(file)!r} does not hold weights of {name}. Give timm's file for it "
+            "(.safetensors or .pth)."
         ) from error
-    # timm skips in silence what a file lacks. Only what the file did hold is the same in two nets drawn at random.
+    # timm skips in silence what a file lacks. Only what the file did hold is the same in two nets drawn at
+    # random.
     other = dict(again.named_parameters())
     lacking = [key for key, value in model.named_parameters() if not torch.equal(value, other[key])]
     if lacking:
@@ -120,7 +147,9 @@ def _draw(name: str, options: dict[str, Any], **source: Any) -> nn.Module:
     if timm.get_pretrained_cfg(name).fixed_input_size and "img_size" not in options:
         try:
             return timm.create_model(name, dynamic_img_size=True, **options)
-        except TypeError:  # this kind cannot; options={"img_size": 128} fixes another size than the one it was trained with
+        except (
+            TypeError
+        ):  # this kind cannot; options={"img_size": 128} fixes another size than the one it was trained with
             pass
     return timm.create_model(name, **options)
 
@@ -140,7 +169,8 @@ def _hub_file(name: str) -> Path | None:
         get_session().head(constants.ENDPOINT, timeout=5)
     except Exception as error:  # of whichever HTTP library the installed hub client uses
         raise ValueError(
-            f"pretrained=True: the weights of {name} are not in the cache, and {constants.ENDPOINT} does not answer "
+            f"pretrained=True: the weights of {name} are not in the cache, and {constants.ENDPOINT} does not "
+            "answer "
             f"({type(error).__name__}). Give a file instead, pretrained=PATH of a .safetensors or .pth"
             + (f"; {constants.ENDPOINT}/{repository} has it." if repository else ".")
         ) from error

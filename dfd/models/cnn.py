@@ -13,22 +13,27 @@ from dfd.models.net import Net
 class SmallCNN(Net):
     """Residual CNN without a fixed input size. (B, in_channels, H, W) -> (B, 4 * width); H and W from 16 up.
 
-    The first layers keep the full resolution: traces of generation are a pixel or two wide, and down-sampling early is what
-    loses them (Gragnaniello et al., 2104.02617). Pictures come in [0, 1]; spectra as `dfd.models.spectral` gives them.
+    The first layers keep the full resolution: traces of generation are a pixel or two wide, and down-sampling
+    early is what loses them (Gragnaniello et al., 2104.02617). Pictures come in [0, 1]; spectra as
+    `dfd.models.spectral` gives them.
     """
 
     def __init__(self, width: int = 32, in_channels: int = 3):
         super().__init__()
         if width < 2 or width % 2:
             raise ValueError(
-                f"width={width}: SmallCNN needs an even width of 2 or more, for instance {max(2, width // 2 * 2)}."
+                f"width={width}: SmallCNN needs an even width of 2 or more, for instance "
+                f"{max(2, width // 2 * 2)}."
             )
         self.in_channels = in_channels
         self.num_features = 4 * width
-        # The average of a [0, 1] picture is far from zero; this BatchNorm, not a constant, makes it fit spectra as well.
+        # The average of a [0, 1] picture is far from zero; this BatchNorm, not a constant, makes it fit
+        # spectra as well.
         self.standardize = nn.BatchNorm2d(in_channels, affine=False)
         self.stem = nn.Sequential(
-            nn.Conv2d(in_channels, width // 2, 3, padding=1, bias=False), nn.BatchNorm2d(width // 2), nn.ReLU()
+            nn.Conv2d(in_channels, width // 2, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width // 2),
+            nn.ReLU(),
         )
         widths = (width // 2, width, 2 * width, 4 * width)
         self.stages = nn.Sequential(*(_Stage(narrow, wide) for narrow, wide in pairwise(widths)))
@@ -54,7 +59,9 @@ class _Stage(nn.Module):
             nn.Conv2d(wide, wide, 3, padding=1, bias=False),
             nn.BatchNorm2d(wide),
         )
-        self.skip = nn.Sequential(nn.AvgPool2d(2, ceil_mode=True), nn.Conv2d(narrow, wide, 1, bias=False), nn.BatchNorm2d(wide))
+        self.skip = nn.Sequential(
+            nn.AvgPool2d(2, ceil_mode=True), nn.Conv2d(narrow, wide, 1, bias=False), nn.BatchNorm2d(wide)
+        )
         self.relu = nn.ReLU()
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:

@@ -31,16 +31,17 @@ class SingleStream(Net):
 class DualStream(Net):
     """Pixels and frequencies, each through a net of its own, judged together.
 
-    The idea of two streams is F3-Net's (Qian et al., 2007.09355) and SPSL's (Liu et al., 2103.01856). `spectrum` makes the maps
-    that `fft` reads: `LogSpectrum` of the whole picture by default, or `LocalSpectrum`.
+    The idea of two streams is F3-Net's (Qian et al., 2007.09355) and SPSL's (Liu et al., 2103.01856).
+    `spectrum` makes the maps that `fft` reads: `LogSpectrum` of the whole picture by default, or
+    `LocalSpectrum`.
 
-    `fusion`: "concat" gives the head both streams' features. "gate" (Arevalo et al., 1702.01992) brings both to the width
-    of `fft` and mixes them feature by feature in shares that depend on the picture: where delivery has wiped out the
-    frequencies, the net can turn to the pixels.
+    `fusion`: "concat" gives the head both streams' features. "gate" (Arevalo et al., 1702.01992) brings both
+    to the width of `fft` and mixes them feature by feature in shares that depend on the picture: where
+    delivery has wiped out the frequencies, the net can turn to the pixels.
 
-    `drop_fft`: share of the training pictures whose `fft` features are dropped, in [0, 1) (ModDrop, Neverova et al.,
-    1501.00102). The frequencies of undamaged pictures are learnt sooner than their pixels, and a net that leans on them
-    learns less from the pixels, which a delivery damages less.
+    `drop_fft`: share of the training pictures whose `fft` features are dropped, in [0, 1) (ModDrop, Neverova
+    et al., 1501.00102). The frequencies of undamaged pictures are learnt sooner than their pixels, and a net
+    that leans on them learns less from the pixels, which a delivery damages less.
     """
 
     def __init__(
@@ -54,12 +55,15 @@ class DualStream(Net):
     ):
         super().__init__()
         if not 0 <= drop_fft < 1:
-            raise ValueError(f"drop_fft={drop_fft} is outside [0, 1). Use .5 as a start, or 0 to drop nothing.")
+            raise ValueError(
+                f"drop_fft={drop_fft} is outside [0, 1). Use .5 as a start, or 0 to drop nothing."
+            )
         spectrum = LogSpectrum() if spectrum is None else spectrum
         takes = getattr(fft, "in_channels", spectrum.out_channels)
         if takes != spectrum.out_channels:
             raise ValueError(
-                f"{type(spectrum).__name__} gives {spectrum.out_channels} channels, but fft={type(fft).__name__} "
+                f"{type(spectrum).__name__} gives {spectrum.out_channels} channels, but "
+                f"fft={type(fft).__name__} "
                 f"takes {takes}. Set in_channels={spectrum.out_channels} in fft's init_args."
             )
         self.rgb, self.fft, self.spectrum, self.drop_fft = rgb, fft, spectrum, drop_fft
@@ -104,7 +108,9 @@ class _Gate(nn.Module):
 
 
 class _Head(nn.Linear):
-    """Logits in the precision of its weights: in the eight bits of an autocast to bfloat16 many pictures would share one."""
+    """Logits in the precision of its weights: in the eight bits of an autocast to bfloat16 many pictures
+    would share one.
+    """
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         with torch.autocast(features.device.type, enabled=False):

@@ -1,8 +1,9 @@
 """FastGAN: a generator and a discriminator for small pictures and few of them.
 
-Liu et al., "Towards faster and stabilized GAN training for high-fidelity few-shot image synthesis", ICLR 2021, 2101.04775:
-gated linear units, skip-layer excitation, and a discriminator that is kept from memorising by having to find the reals again
-from its own features. No noise is injected, so that a picture is a function of its latent alone.
+Liu et al., "Towards faster and stabilized GAN training for high-fidelity few-shot image synthesis", ICLR
+2021, 2101.04775: gated linear units, skip-layer excitation, and a discriminator that is kept from memorising
+by having to find the reals again from its own features. No noise is injected, so that a picture is a function
+of its latent alone.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ class Judgement(NamedTuple):
 
 
 class Discriminator(Net):
-    """Pictures (B, 3, size, size) in [0, 1] -> a `Judgement`. Above zero means real here, as in the GAN literature.
+    """Pictures (B, 3, size, size) in [0, 1] -> a `Judgement`. Above zero means real here, as in the GAN
+    literature.
 
     Args:
         size: side of a picture in pixels, 64 or 128.
@@ -97,20 +99,27 @@ class Discriminator(Net):
         return Judgement(self.head(maps[-1]).flatten(1), maps[-1], maps[-2])
 
     def reconstruction_loss(self, seen: Judgement, image: Tensor) -> Tensor:
-        """Mean absolute errors of the picture found again at half its size, and of a quarter, drawn at random, at full size."""
+        """Mean absolute errors of the picture found again at half its size, and of a quarter, drawn at
+        random, at full size.
+        """
         half = self.size // 2
         top, left = torch.randint(0, 2, (2,)).tolist()
         quarter = image[:, :, top * half : (top + 1) * half, left * half : (left + 1) * half]
         detail = seen.detail[:, :, top * 8 : top * 8 + 8, left * 8 : left * 8 + 8]
         small = interpolate(image, (half, half), mode="area")
-        errors = (self.decode_whole(seen.whole) - (small * 2 - 1), self.decode_detail(detail) - (quarter * 2 - 1))
+        errors = (
+            self.decode_whole(seen.whole) - (small * 2 - 1),
+            self.decode_detail(detail) - (quarter * 2 - 1),
+        )
         return sum(error.abs().mean() for error in errors)
 
 
 class _GLU(nn.Module):
-    """Gated linear unit: half of the channels decide how much of the other half passes. (B, 2C, H, W) -> (B, C, H, W).
+    """Gated linear unit: half of the channels decide how much of the other half passes. (B, 2C, H, W) -> (B,
+    C, H, W).
 
-    On a CPU, torch's own turns channels-last maps into another layout, and a training step takes twice as long.
+    On a CPU, torch's own turns channels-last maps into another layout, and a training step takes twice as
+    long.
     """
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -119,12 +128,18 @@ class _GLU(nn.Module):
 
 
 class _Excitation(nn.Module):
-    """Skip-layer excitation: small maps (B, narrow, h, w) -> weights (B, wide, 1, 1) in (0, 1) of large ones' channels."""
+    """Skip-layer excitation: small maps (B, narrow, h, w) -> weights (B, wide, 1, 1) in (0, 1) of large ones'
+    channels.
+    """
 
     def __init__(self, narrow: int, wide: int):
         super().__init__()
         self.body = nn.Sequential(
-            nn.AdaptiveAvgPool2d(4), nn.Conv2d(narrow, wide, 4), nn.LeakyReLU(0.1), nn.Conv2d(wide, wide, 1), nn.Sigmoid()
+            nn.AdaptiveAvgPool2d(4),
+            nn.Conv2d(narrow, wide, 4),
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(wide, wide, 1),
+            nn.Sigmoid(),
         )
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -132,7 +147,9 @@ class _Excitation(nn.Module):
 
 
 class _Down(nn.Module):
-    """Half the side, by convolutions and by plain averages in equal parts: (B, narrow, H, W) -> (B, wide, H / 2, W / 2)."""
+    """Half the side, by convolutions and by plain averages in equal parts: (B, narrow, H, W) -> (B, wide, H /
+    2, W / 2).
+    """
 
     def __init__(self, narrow: int, wide: int):
         super().__init__()
@@ -145,7 +162,10 @@ class _Down(nn.Module):
             nn.LeakyReLU(0.2),
         )
         self.skip = nn.Sequential(
-            nn.AvgPool2d(2), spectral_norm(nn.Conv2d(narrow, wide, 1, bias=False)), nn.BatchNorm2d(wide), nn.LeakyReLU(0.2)
+            nn.AvgPool2d(2),
+            spectral_norm(nn.Conv2d(narrow, wide, 1, bias=False)),
+            nn.BatchNorm2d(wide),
+            nn.LeakyReLU(0.2),
         )
 
     def forward(self, maps: Tensor) -> Tensor:

@@ -1,4 +1,6 @@
-"""Net: the base class of all models, which records its class path and arguments so that a checkpoint can rebuild it."""
+"""Net: the base class of all models, which records its class path and arguments so that a checkpoint can
+rebuild it.
+"""
 
 from __future__ import annotations
 
@@ -28,19 +30,24 @@ MOVED = {
 
 
 class Net(nn.Module):
-    """A module that remembers its class and the arguments it was called with, so that `recipe` can write them down.
+    """A module that remembers its class and the arguments it was called with, so that `recipe` can write them
+    down.
 
-    Subclass it as you would nn.Module. Arguments may be numbers, strings, None, lists and dicts of them, and other Nets.
+    Subclass it as you would nn.Module. Arguments may be numbers, strings, None, lists and dicts of them, and
+    other Nets.
     """
 
     role = "detector"  # of a checkpoint whose net it is: a key of USES
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Net:
-        # Here and not in __init__: subclasses need not cooperate, and a chain of them is seen once, from the outside.
+        # Here and not in __init__: subclasses need not cooperate, and a chain of them is seen once, from the
+        # outside.
         self = super().__new__(cls)
         try:
             bound = inspect.signature(cls.__init__).bind(self, *args, **kwargs)
-        except TypeError:  # wrong arguments: __init__ is about to say so; none at all: pickle or deepcopy restores __dict__
+        except (
+            TypeError
+        ):  # wrong arguments: __init__ is about to say so; none at all: pickle or deepcopy restores __dict__
             return self
         bound.apply_defaults()  # a checkpoint outlives today's defaults
         given: dict[str, Any] = {}
@@ -64,14 +71,16 @@ def recipe(net: nn.Module) -> dict[str, Any]:
             net.__dict__["_shapes"] = _shapes(build(made, allow=("",)))
     if difference := _difference(net.__dict__["_shapes"], _shapes(net)):
         raise ValueError(
-            f"{type(net).__name__} was changed after it was made ({difference}), so its arguments alone do not give it back. "
+            f"{type(net).__name__} was changed after it was made ({difference}), so its arguments alone do "
+            "not give it back. "
             "Make the change in the __init__ of a subclass of dfd.models.Net."
         )
     return made
 
 
 def build(recipe: dict[str, Any], allow: Iterable[str] = (OURS,)) -> Net:
-    """A net with fresh weights. Every `pretrained` in the recipe counts as False: nothing is downloaded or looked for.
+    """A net with fresh weights. Every `pretrained` in the recipe counts as False: nothing is downloaded or
+    looked for.
 
     `allow` names the packages, beside dfd itself, whose code a recipe may import: ("my_package.",).
     """
@@ -79,7 +88,10 @@ def build(recipe: dict[str, Any], allow: Iterable[str] = (OURS,)) -> Net:
     path, arguments = made.get("class_path"), made.get("init_args")
     path = MOVED.get(path, path) if isinstance(path, str) else path
     if not (isinstance(path, str) and isinstance(arguments, dict)):
-        raise ValueError(f"A net's recipe is a class path and its arguments, not {str(recipe)[:80]}: dfd did not write this.")
+        raise ValueError(
+            f"A net's recipe is a class path and its arguments, not {str(recipe)[:80]}: dfd did not write "
+            "this."
+        )
     allowed = (OURS, allow) if isinstance(allow, str) else (OURS, *allow)
     if not path.startswith(allowed):
         raise ValueError(
@@ -97,7 +109,10 @@ def build(recipe: dict[str, Any], allow: Iterable[str] = (OURS,)) -> Net:
         ) from error
     if not (isinstance(cls, type) and issubclass(cls, Net)):
         raise ValueError(f"{path} is not a dfd.models.Net. A checkpoint may name nets only.")
-    arguments = {name: False if name == "pretrained" else _build_inside(value, allowed) for name, value in arguments.items()}
+    arguments = {
+        name: False if name == "pretrained" else _build_inside(value, allowed)
+        for name, value in arguments.items()
+    }
     try:
         return cls(**arguments)
     except (TypeError, AttributeError, RuntimeError) as error:
@@ -108,19 +123,25 @@ def build(recipe: dict[str, Any], allow: Iterable[str] = (OURS,)) -> Net:
 
 
 def runs(path: str) -> bool:
-    """Whether a class path leads through a module that does something when it is imported: a program's `__main__`."""
+    """Whether a class path leads through a module that does something when it is imported: a program's
+    `__main__`.
+    """
     return any(part.startswith("__") for part in path.split("."))
 
 
 def public_path(cls: type) -> str:
-    """The path by which people import a class: from its module's package, where that has it, so that files may move."""
+    """The path by which people import a class: from its module's package, where that has it, so that files
+    may move.
+    """
     package = cls.__module__.rpartition(".")[0]
     public = package and getattr(importlib.import_module(package), cls.__name__, None) is cls
     return f"{package if public else cls.__module__}.{cls.__qualname__}"
 
 
 def _frozen(value: Any) -> Any:
-    """Plain containers are copied, so that what happens to them later does not rewrite history; nets are kept by reference."""
+    """Plain containers are copied, so that what happens to them later does not rewrite history; nets are kept
+    by reference.
+    """
     if isinstance(value, dict):
         return {key: _frozen(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -134,14 +155,19 @@ def _describe(net: nn.Module) -> dict[str, Any]:
     path = public_path(cls)
     if not isinstance(net, Net):
         raise ValueError(
-            f"{path} could not be rebuilt from a checkpoint: it does not record its arguments. Derive it from dfd.models.Net."
+            f"{path} could not be rebuilt from a checkpoint: it does not record its arguments. Derive it "
+            "from dfd.models.Net."
         )
     if cls.__module__ == "__main__" or "." in cls.__qualname__:
         raise ValueError(
-            f"{path} could not be rebuilt from a checkpoint: it is defined in a notebook, a script, a function or a class. "
+            f"{path} could not be rebuilt from a checkpoint: it is defined in a notebook, a script, a "
+            "function or a class. "
             "Move it to the top level of a module that can be imported."
         )
-    return {"class_path": path, "init_args": {name: _plain(value, f"{path}({name}=...)") for name, value in net._given.items()}}
+    return {
+        "class_path": path,
+        "init_args": {name: _plain(value, f"{path}({name}=...)") for name, value in net._given.items()},
+    }
 
 
 def _plain(value: Any, where: str) -> Any:
@@ -182,7 +208,11 @@ def _difference(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, 
     """The first few names on which two sets of weights disagree; empty where they agree."""
     missing = [name for name in wanted if name not in found]
     extra = [name for name in found if name not in wanted]
-    shaped = [f"{name} {found[name]} for {wanted[name]}" for name in wanted if name in found and found[name] != wanted[name]]
+    shaped = [
+        f"{name} {found[name]} for {wanted[name]}"
+        for name in wanted
+        if name in found and found[name] != wanted[name]
+    ]
     lists = {"missing": missing, "not asked for": extra, "of another shape": shaped}
     return "; ".join(
         f"{what}: {', '.join(names[:3])}{f' and {len(names) - 3} more' * (len(names) > 3)}"

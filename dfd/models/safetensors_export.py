@@ -1,7 +1,9 @@
-"""A trained net as safetensors: its weights under their own names, and in the header all that its checkpoint knew of it.
+"""A trained net as safetensors: its weights under their own names, and in the header all that its checkpoint
+knew of it.
 
-The file alone rebuilds the net. The JSON beside it says the same to people and to other programs, and is never read. Neither
-holds an optimizer, so nothing can be trained on from it, nor which pictures trained the net.
+The file alone rebuilds the net. The JSON beside it says the same to people and to other programs, and is
+never read. Neither holds an optimizer, so nothing can be trained on from it, nor which pictures trained the
+net.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from dfd.durable import appearing
+from dfd.durable import atomic_write
 from dfd.models.seal import sha256_of
 
 SUFFIX = ".safetensors"
@@ -34,16 +36,20 @@ def write_export(weights: dict[str, Tensor], facts: dict[str, Any], path: Path) 
     # clones: safetensors takes no two weights that share memory
     weights = {name: value.clone(memory_format=torch.contiguous_format) for name, value in weights.items()}
     if "thresholds" in facts:  # infinite where never fitted, for which JSON has no word; float() knows "inf"
-        plain = {name: value if math.isfinite(value) else str(value) for name, value in facts["thresholds"].items()}
+        plain = {
+            name: value if math.isfinite(value) else str(value) for name, value in facts["thresholds"].items()
+        }
         facts = {**facts, "thresholds": plain}
     try:
         text = json.dumps(facts, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"what the checkpoint knows of its net is more than JSON can hold: {error}.") from error
-    with appearing(path) as part, appearing(beside(path)) as page:
+        raise ValueError(
+            f"what the checkpoint knows of its net is more than JSON can hold: {error}."
+        ) from error
+    with atomic_write(path) as temporary, atomic_write(beside(path)) as page:
         # not save_file, which hides what a full disk says
-        part.write_bytes(save(weights, {FACTS: text, DIGEST: _digest(weights, text), "format": "pt"}))
-        facts = {**facts, "sha256": sha256_of(part)}
+        temporary.write_bytes(save(weights, {FACTS: text, DIGEST: _digest(weights, text), "format": "pt"}))
+        facts = {**facts, "sha256": sha256_of(temporary)}
         page.write_text(f"{json.dumps(facts, indent=2, ensure_ascii=False)}\n", encoding="utf-8")
 
 
@@ -63,7 +69,9 @@ def read_export(path: Path) -> dict[str, Any]:
             header = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dict
     except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file: {error}. Copy it again, or export it anew.") from error
+        raise ValueError(
+            f"{path} is not a whole safetensors file: {error}. Copy it again, or export it anew."
+        ) from error
     if not {FACTS, DIGEST} <= header.keys():
         raise ValueError(
             f"{path} holds weights without the net that they belong to: `dfd export` did not write it. "
@@ -71,7 +79,8 @@ def read_export(path: Path) -> dict[str, Any]:
         )
     if (found := _digest(weights, header[FACTS])) != header[DIGEST]:
         raise ValueError(
-            f"{path} is damaged: the sha256 of its contents is {found}, where {header[DIGEST]} was recorded when it was "
+            f"{path} is damaged: the sha256 of its contents is {found}, where {header[DIGEST]} was recorded "
+            "when it was "
             "written. Copy it again, or export it anew."
         )
     facts = json.loads(header[FACTS])

@@ -1,9 +1,9 @@
 """Checkpoint files that can tell whether they are whole: each carries the sha256 of itself.
 
-torch.save writes a zip archive, and an archive may end in a comment. The seal is that comment: the sha256 of the file without
-it. So there is no second file that could be lost, left behind by a copy, or be half of a pair when the power fails. torch, zip
-and every other reader see a plain archive. `unzip -z FILE` shows the seal, `(head -c -73 FILE; printf '\\0\\0') | sha256sum`
-computes it.
+torch.save writes a zip archive, and an archive may end in a comment. The seal is that comment: the sha256 of
+the file without it. So there is no second file that could be lost, left behind by a copy, or be half of a
+pair when the power fails. torch, zip and every other reader see a plain archive. `unzip -z FILE` shows the
+seal, `(head -c -73 FILE; printf '\\0\\0') | sha256sum` computes it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ MARK = b"sha256:"
 COMMENT = len(MARK) + 64
 LENGTH = struct.Struct("<H")  # of the comment: an archive's last field before it
 BEGIN = b"PK\3\4"
-END, LAST = b"PK\5\6", 18  # how an archive's last record begins, and what follows that, up to and with that field
+END, LAST = (
+    b"PK\5\6",
+    18,
+)  # how an archive's last record begins, and what follows that, up to and with that field
 CHUNK = 1 << 20
 
 
@@ -35,7 +38,9 @@ def save_sealed(checkpoint: dict[str, Any], path: Path) -> None:
         try:
             torch.save(checkpoint, out)
         except BaseException:
-            if out.fault is not None:  # torch hides it behind one of its own: its writer still closes the archive, in vain
+            if (
+                out.fault is not None
+            ):  # torch hides it behind one of its own: its writer still closes the archive, in vain
                 raise out.fault from None
             raise
         file.seek(-LENGTH.size, os.SEEK_END)
@@ -43,7 +48,9 @@ def save_sealed(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def check_whole(path: Path) -> None:
-    """ValueError where a file is no archive with its end, or not what was sealed. Bare torch.save sets no seal, and passes."""
+    """ValueError where a file is no archive with its end, or not what was sealed. Bare torch.save sets no
+    seal, and passes.
+    """
     size = path.stat().st_size
     with path.open("rb") as file:
         begin = file.read(len(BEGIN))
@@ -55,13 +62,18 @@ def check_whole(path: Path) -> None:
         raise ValueError(f"{path} is incomplete: its end is missing. {remedy(path)}")
     (length,), comment = LENGTH.unpack_from(last, LAST - LENGTH.size), last[LAST:]
     if len(comment) != length:
-        raise ValueError(f"{path} is damaged: its last bytes are missing, or something follows them. {remedy(path)}")
+        raise ValueError(
+            f"{path} is damaged: its last bytes are missing, or something follows them. {remedy(path)}"
+        )
     if not comment.startswith(MARK):
         return
-    found = sha256_of(path, size - COMMENT - LENGTH.size, LENGTH.pack(0))  # as the archive ended before it was sealed
+    found = sha256_of(
+        path, size - COMMENT - LENGTH.size, LENGTH.pack(0)
+    )  # as the archive ended before it was sealed
     if found != (recorded := comment.removeprefix(MARK).decode("ascii", "replace")):
         raise ValueError(
-            f"{path} is damaged: its sha256 is {found}, where {recorded} was recorded when it was written. {remedy(path)}"
+            f"{path} is damaged: its sha256 is {found}, where {recorded} was recorded when it was written. "
+            f"{remedy(path)}"
         )
 
 

@@ -1,8 +1,9 @@
 """What a picture looks like in frequencies, as maps that a CNN can read.
 
-Generators leave two kinds of trace there: peaks that their up-sampling repeats over the whole picture (Durall et al.,
-2003.01826; Frank et al., 2003.08685), which `LogSpectrum` shows, and local statistics of fine detail that differ where
-something was pasted (F3-Net's LFS, Qian et al., 2007.09355), which `LocalSpectrum` shows and keeps in place.
+Generators leave two kinds of trace there: peaks that their up-sampling repeats over the whole picture (Durall
+et al., 2003.01826; Frank et al., 2003.08685), which `LogSpectrum` shows, and local statistics of fine detail
+that differ where something was pasted (F3-Net's LFS, Qian et al., 2007.09355), which `LocalSpectrum` shows
+and keeps in place.
 """
 
 from __future__ import annotations
@@ -17,20 +18,21 @@ from torch.nn import functional as F
 from dfd.models.net import Net
 
 LUMA = (0.299, 0.587, 0.114)  # BT.601, as in JPEG
-LEVELS = 255.0  # log1p of amplitudes in grey levels: the bend of the curve lies where rounding to 8 bits drowns a trace
+# log1p of amplitudes in grey levels: the bend of the curve lies where rounding to 8 bits drowns a trace
+LEVELS = 255.0
 
 
 class LogSpectrum(Net):
     """Log-magnitude spectrum: image (B, 3, H, W) in [0, 1] -> (B, out_channels, H, W // 2 + 1) float32.
 
-    Rows run from -1/2 to 1/2 cycles a pixel (frequency 0 in row H // 2), columns from 0 to 1/2; the other half would say the
-    same again. The picture's mean is taken off, a Hann window keeps its edges out, and each frequency is standardized by its
-    mean and deviation in the training pictures (Frank et al., 2003.08685), without which the fall of natural spectra hides
-    all else.
+    Rows run from -1/2 to 1/2 cycles a pixel (frequency 0 in row H // 2), columns from 0 to 1/2; the other
+    half would say the same again. The picture's mean is taken off, a Hann window keeps its edges out, and
+    each frequency is standardized by its mean and deviation in the training pictures (Frank et al.,
+    2003.08685), without which the fall of natural spectra hides all else.
 
-    `bins`: the statistics are kept on a grid of bins x (bins // 2 + 1) frequencies. At H = W = bins they are exact; other sizes
-    read them by interpolation, so that a net may judge crops of another size than it was trained on. They are the same on all
-    ranks of a distributed training.
+    `bins`: the statistics are kept on a grid of bins x (bins // 2 + 1) frequencies. At H = W = bins they are
+    exact; other sizes read them by interpolation, so that a net may judge crops of another size than it was
+    trained on. They are the same on all ranks of a distributed training.
     """
 
     spatial = False
@@ -64,10 +66,12 @@ class LogSpectrum(Net):
 
 
 class LocalSpectrum(Net):
-    """Log power of fine detail, place by place: image (B, 3, H, W) in [0, 1] -> (B, block * block, h, w) float32.
+    """Log power of fine detail, place by place: image (B, 3, H, W) in [0, 1] -> (B, block * block, h, w)
+    float32.
 
-    A DCT of luma in windows of block x block pixels, every `stride` pixels; one channel a frequency (v * block + u), each
-    standardized by its mean and deviation in the training pictures. h = (H - block) // stride + 1.
+    A DCT of luma in windows of block x block pixels, every `stride` pixels; one channel a frequency (v *
+    block + u), each standardized by its mean and deviation in the training pictures. h = (H - block) //
+    stride + 1.
     """
 
     spatial = True
@@ -83,14 +87,18 @@ class LocalSpectrum(Net):
     def forward(self, image: Tensor) -> Tensor:
         with torch.autocast(image.device.type, enabled=False):
             amplitude = F.conv2d(_luma(image.float()), self.basis, stride=self.stride).abs()
-            rows, columns = (amplitude.new_ones(size, 1) for size in amplitude.shape[-2:])  # one value for all places
+            rows, columns = (
+                amplitude.new_ones(size, 1) for size in amplitude.shape[-2:]
+            )  # one value for all places
             return self.statistics(torch.log1p(LEVELS * amplitude), rows, columns)
 
 
 class _Statistics(nn.Module):
-    """Standardizes maps (B, C, H, W) by running statistics on a grid (C, G, K), in training too: use sees what training saw.
+    """Standardizes maps (B, C, H, W) by running statistics on a grid (C, G, K), in training too: use sees
+    what training saw.
 
-    `rows` (H, G) and `columns` (W, K) say how much each place of the map has to do with each place of the grid.
+    `rows` (H, G) and `columns` (W, K) say how much each place of the map has to do with each place of the
+    grid.
     """
 
     def __init__(self, channels: int, rows: int, columns: int):
@@ -103,7 +111,9 @@ class _Statistics(nn.Module):
         if self.training:
             self._update(maps.detach(), rows, columns)
         rows, columns = rows / rows.sum(1, keepdim=True), columns / columns.sum(1, keepdim=True)
-        mean = rows @ self.mean.float() @ columns.T  # (C, H, W), or (C, H, W) of one value where the grid is a point
+        mean = (
+            rows @ self.mean.float() @ columns.T
+        )  # (C, H, W), or (C, H, W) of one value where the grid is a point
         variance = rows @ (self.square - self.mean.square()).float() @ columns.T
         # what hardly varied in training must not shout elsewhere: deviations count as .1 at least
         return (maps - mean) / variance.clamp_min(0.01).sqrt()
@@ -117,7 +127,9 @@ class _Statistics(nn.Module):
             torch.distributed.all_reduce(moments)
             moments /= torch.distributed.get_world_size()
         self.seen += 1
-        weight = (1 / self.seen).clamp_min(0.01)  # a plain average of the first 100 batches, then a moving one
+        weight = (1 / self.seen).clamp_min(
+            0.01
+        )  # a plain average of the first 100 batches, then a moving one
         self.mean.lerp_(moments[0].to(self.mean.dtype), weight)
         self.square.lerp_(moments[1].to(self.mean.dtype), weight)
 
@@ -135,7 +147,8 @@ def _hann(size: int, like: Tensor) -> Tensor:
 def _hats(at: Tensor, grid: Tensor, spacing: float) -> Tensor:
     """Linear interpolation as a matrix (len(at), len(grid)), the identity where both are the same.
 
-    Where `at` is the coarser of the two (`spacing` > 1, in steps of the grid) the hats widen to leave no gap on the grid.
+    Where `at` is the coarser of the two (`spacing` > 1, in steps of the grid) the hats widen to leave no gap
+    on the grid.
     """
     return (1 - (at[:, None] - grid).abs() / max(1.0, spacing)).clamp_min(0)
 
@@ -143,6 +156,8 @@ def _hats(at: Tensor, grid: Tensor, spacing: float) -> Tensor:
 def _dct_basis(block: int) -> Tensor:
     """Orthonormal DCT-II kernels (block * block, 1, block, block)."""
     k = torch.arange(block)
-    cosine = torch.cos(math.pi * (2 * k + 1) * k[:, None] / (2 * block)) * math.sqrt(2 / block)  # (frequency, pixel)
+    cosine = torch.cos(math.pi * (2 * k + 1) * k[:, None] / (2 * block)) * math.sqrt(
+        2 / block
+    )  # (frequency, pixel)
     cosine[0] /= math.sqrt(2)
     return torch.einsum("vy,ux->vuyx", cosine, cosine).reshape(block * block, 1, block, block)

@@ -1,7 +1,18 @@
-"""Every figure: arrays in, matplotlib Figure out. Never pyplot, so nothing is global and no display is needed."""
+"""Every figure: arrays in, matplotlib Figure out. Never pyplot, so nothing is global and no display is
+needed.
+"""
 
 from dfd.plots.curves import confusion, curves, precision_recall, reliability, roc
-from dfd.plots.datasets import boxes, class_bars, histograms, mean_spectra, quantization_tables, score_bars, shares, violins
+from dfd.plots.datasets import (
+    boxes,
+    class_bars,
+    histograms,
+    mean_spectra,
+    quantization_tables,
+    score_bars,
+    shares,
+    violins,
+)
 from dfd.plots.palette import COLORS, INK, PALE
 from dfd.plots.pictures import image_grid
 

@@ -7,14 +7,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 from scipy.special import expit
 
-from dfd.batch import FAKE, LABELS, Verdicts
+from dfd.batch import FAKE, LABELS, Predictions
 from dfd.plots.palette import COLORS, INK, PALE
 
 NUM_BINS = 15  # of the reliability diagram, as in the metric `ece`
 
 
-def roc(label: np.ndarray, logit: np.ndarray, threshold: float | None = None, figure: FigureBase | None = None) -> FigureBase:
-    """Fakes found over false alarms of every threshold. The dot is `threshold`: logit (M,) above it is called fake.
+def roc(
+    label: np.ndarray, logit: np.ndarray, threshold: float | None = None, figure: FigureBase | None = None
+) -> FigureBase:
+    """Fakes found over false alarms of every threshold. The dot is `threshold`: logit (M,) above it is called
+    fake.
 
     label: (M,) REAL or FAKE, as in the other figures; `figure` is where to draw, a new one by default.
     """
@@ -34,11 +37,16 @@ def roc(label: np.ndarray, logit: np.ndarray, threshold: float | None = None, fi
 def precision_recall(
     label: np.ndarray, logit: np.ndarray, threshold: float | None = None, figure: FigureBase | None = None
 ) -> FigureBase:
-    """How many of the images called fake are fake, over the share of fakes found. The dashed line calls everything fake."""
+    """How many of the images called fake are fake, over the share of fakes found. The dashed line calls
+    everything fake.
+    """
     from sklearn.metrics import precision_recall_curve
 
     figure, axes = _square(
-        figure, "Precision and recall", "Recall: share of fakes found", "Precision: share right of those called fake"
+        figure,
+        "Precision and recall",
+        "Recall: share of fakes found",
+        "Precision: share right of those called fake",
     )
     if _needs_both(axes, label):
         precision, recall, _ = precision_recall_curve(label, logit)
@@ -51,7 +59,9 @@ def precision_recall(
 
 
 def confusion(label: np.ndarray, called: np.ndarray, figure: FigureBase | None = None) -> FigureBase:
-    """Counts of truth against what it was called, (M,) REAL or FAKE each; the shade is the share of the true class."""
+    """Counts of truth against what it was called, (M,) REAL or FAKE each; the shade is the share of the true
+    class.
+    """
     figure, axes = _new(figure, "Confusion at the threshold")
     counts = np.array([[((label == truth) & (called == word)).sum() for word in (0, 1)] for truth in (0, 1)])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -75,14 +85,19 @@ def confusion(label: np.ndarray, called: np.ndarray, figure: FigureBase | None =
 
 
 def reliability(label: np.ndarray, prob: np.ndarray, figure: FigureBase | None = None) -> FigureBase:
-    """Does P(fake) keep its word? Share of fakes in each bin of prob (M,), with 95% Wilson intervals; the counts below."""
+    """Does P(fake) keep its word? Share of fakes in each bin of prob (M,), with 95% Wilson intervals; the
+    counts below.
+    """
     figure = figure or Figure(figsize=(4.8, 4.4), layout="constrained")
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
     place = np.minimum((prob * NUM_BINS).astype(int), NUM_BINS - 1)
     count = np.bincount(place, minlength=NUM_BINS)
     used = count > 0
     total = count[used]
-    mean, share = (np.bincount(place, weights=values, minlength=NUM_BINS)[used] / total for values in (prob, label == FAKE))
+    mean, share = (
+        np.bincount(place, weights=values, minlength=NUM_BINS)[used] / total
+        for values in (prob, label == FAKE)
+    )
     middle = (share + 1.92 / total) / (1 + 3.84 / total)
     half = 1.96 * np.sqrt(share * (1 - share) / total + 0.9604 / total**2) / (1 + 3.84 / total)
     axes.plot([0, 1], [0, 1], color=PALE, linestyle="--", linewidth=1)
@@ -111,9 +126,13 @@ def reliability(label: np.ndarray, prob: np.ndarray, figure: FigureBase | None =
     return figure
 
 
-def curves(verdicts: Verdicts, temperature: float = 1.0, threshold: float = 0.0, title: str = "") -> Figure:
-    """ROC, precision and recall, confusion and reliability on one page; rows with an unknown label are left out."""
-    known = verdicts.where(verdicts.label >= 0)
+def curves(
+    predictions: Predictions, temperature: float = 1.0, threshold: float = 0.0, title: str = ""
+) -> Figure:
+    """ROC, precision and recall, confusion and reliability on one page; rows with an unknown label are left
+    out.
+    """
+    known = predictions.where(predictions.label >= 0)
     figure = Figure(figsize=(10, 9.4), layout="constrained")
     figure.suptitle(title, fontsize=13)
     (upper_left, upper_right), (lower_left, lower_right) = figure.subfigures(2, 2)

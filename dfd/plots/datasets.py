@@ -42,7 +42,13 @@ def class_bars(counts: Mapping[str, tuple[int, int]], title: str = "") -> Figure
         axes.barh(names, width, left=left, color=color, edgecolor="white", label=LABELS[kind])
         left = left + width
     for place, name in enumerate(names):
-        axes.annotate(" + ".join(map(str, counts[name])), (left[place], place), (4, 0), textcoords="offset points", va="center")
+        axes.annotate(
+            " + ".join(map(str, counts[name])),
+            (left[place], place),
+            (4, 0),
+            textcoords="offset points",
+            va="center",
+        )
     axes.margins(x=0.2)
     axes.invert_yaxis()
     axes.set_xlabel("Images")
@@ -51,8 +57,12 @@ def class_bars(counts: Mapping[str, tuple[int, int]], title: str = "") -> Figure
     return figure
 
 
-def histograms(values: Mapping[str, np.ndarray], label: np.ndarray, title: str = "", log: Sequence[str] = ()) -> Figure:
-    """The spread of each quantity (M,) in reals and in fakes, as shares of the class; those in `log` may have a log axis."""
+def histograms(
+    values: Mapping[str, np.ndarray], label: np.ndarray, title: str = "", log: Sequence[str] = ()
+) -> Figure:
+    """The spread of each quantity (M,) in reals and in fakes, as shares of the class; those in `log` may have
+    a log axis.
+    """
     figure, places = _row_of_axes(values, title)
     for axes, (name, value) in zip(places, values.items(), strict=True):
         if _constant(axes, name, value):
@@ -63,21 +73,34 @@ def histograms(values: Mapping[str, np.ndarray], label: np.ndarray, title: str =
         for kind, color in enumerate(COLORS):
             mine = value[label == kind]
             if len(mine):
-                axes.hist(mine, edges, weights=np.full(len(mine), 1 / len(mine)), color=color, alpha=0.6, label=LABELS[kind])
+                axes.hist(
+                    mine,
+                    edges,
+                    weights=np.full(len(mine), 1 / len(mine)),
+                    color=color,
+                    alpha=0.6,
+                    label=LABELS[kind],
+                )
         axes.set(xlabel=name, ylabel="Share of the class", xscale="log" if scaled else "linear")
     if drawn := [axes for axes in places if axes.has_data()]:
         drawn[0].legend(frameon=False)
     return figure
 
 
-def boxes(values: Mapping[str, np.ndarray], label: np.ndarray, title: str = "", log: Sequence[str] = ()) -> Figure:
-    """Quartiles of each quantity (M,) in reals and in fakes; whiskers reach 1.5 times the box, dots are what lies beyond."""
+def boxes(
+    values: Mapping[str, np.ndarray], label: np.ndarray, title: str = "", log: Sequence[str] = ()
+) -> Figure:
+    """Quartiles of each quantity (M,) in reals and in fakes; whiskers reach 1.5 times the box, dots are what
+    lies beyond.
+    """
     figure, places = _row_of_axes(values, title)
     for axes, (name, value) in zip(places, values.items(), strict=True):
         if _constant(axes, name, value):
             continue
         parts = [value[label == kind] for kind in (0, 1)]
-        drawn = axes.boxplot(parts, widths=0.6, patch_artist=True, flierprops={"markersize": 3, "markeredgecolor": PALE})
+        drawn = axes.boxplot(
+            parts, widths=0.6, patch_artist=True, flierprops={"markersize": 3, "markeredgecolor": PALE}
+        )
         _dress(axes, drawn["boxes"], name, name in log and _spans_decades(value))
         for line in drawn["medians"]:
             line.set_color(INK)
@@ -90,7 +113,14 @@ def violins(values: Mapping[str, np.ndarray], label: np.ndarray, title: str = ""
     for axes, (name, value) in zip(places, values.items(), strict=True):
         parts = [value[label == kind] for kind in (0, 1)]
         if min(map(len, parts)) < 2:
-            axes.text(0.5, 0.5, "it takes two images\nof each class", ha="center", va="center", transform=axes.transAxes)
+            axes.text(
+                0.5,
+                0.5,
+                "it takes two images\nof each class",
+                ha="center",
+                va="center",
+                transform=axes.transAxes,
+            )
             continue
         drawn = axes.violinplot(parts, widths=0.8, showmedians=True, showextrema=False)
         _dress(axes, drawn["bodies"], name, False)
@@ -99,7 +129,9 @@ def violins(values: Mapping[str, np.ndarray], label: np.ndarray, title: str = ""
 
 
 def mean_spectra(spectra: np.ndarray, counted: Sequence[int]) -> Figure:
-    """Mean log spectra of reals and of fakes (2, N, N // 2 + 1), frequency 0 in row N // 2, and fake minus real."""
+    """Mean log spectra of reals and of fakes (2, N, N // 2 + 1), frequency 0 in row N // 2, and fake minus
+    real.
+    """
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     figure.suptitle("Mean spectra of the central squares, log amplitude", fontsize=11)
     real, fake, change = figure.subplots(1, 3)
@@ -110,7 +142,9 @@ def mean_spectra(spectra: np.ndarray, counted: Sequence[int]) -> Figure:
         axes.set_title(f"{name}, {count} images", fontsize=10)
     difference = spectra[1] - spectra[0]
     most = max(float(np.quantile(np.abs(difference), 0.995)), 1e-6)
-    shown = change.imshow(difference, extent=bounds, cmap="RdBu_r", vmin=-most, vmax=most, origin="lower", aspect="auto")
+    shown = change.imshow(
+        difference, extent=bounds, cmap="RdBu_r", vmin=-most, vmax=most, origin="lower", aspect="auto"
+    )
     change.set_title("fake minus real", fontsize=10)
     figure.colorbar(shown, ax=change)
     for axes in (real, fake, change):
@@ -131,7 +165,9 @@ def quantization_tables(tables: Mapping[str, Sequence[int]], title: str = "") ->
         steps = np.array(steps).reshape(8, 8)
         axes.imshow(steps, cmap="Greys", vmin=0, vmax=max(120, steps.max()))
         for (row, at), step in np.ndenumerate(steps):
-            axes.text(at, row, step, ha="center", va="center", fontsize=7, color="white" if step > 70 else INK)
+            axes.text(
+                at, row, step, ha="center", va="center", fontsize=7, color="white" if step > 70 else INK
+            )
         axes.set_title(name, fontsize=8)
     return figure
 
@@ -145,7 +181,11 @@ def score_bars(scores: Mapping[str, float], title: str = "", chance: float = 0.5
     axes.barh(list(scores), value - chance, left=chance, color=INK)
     for place, score in enumerate(value):
         axes.annotate(
-            f"{score:.2f}", (score, place), (4 if score >= chance else -26, 0), textcoords="offset points", va="center"
+            f"{score:.2f}",
+            (score, place),
+            (4 if score >= chance else -26, 0),
+            textcoords="offset points",
+            va="center",
         )
     axes.axvline(chance, color=PALE, linewidth=1)
     axes.set(xlim=(min(0.3, float(value.min(initial=1)) - 0.08), 1.06), xlabel="AUROC of this alone")

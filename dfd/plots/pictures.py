@@ -15,10 +15,12 @@ def image_grid(
     columns: int = 6,
     title: str = "",
 ) -> Figure:
-    """Pictures in rows of `columns`, each under its caption; one that has a map is shown grey with the map over it.
+    """Pictures in rows of `columns`, each under its caption; one that has a map is shown grey with the map
+    over it.
 
-    images: each (H, W, 3), float in [0, 1] or uint8. maps: each (H, W) or None; what is positive (speaks for fake) is red,
-    what is negative (for real) blue, and the strongest 1% of a map is opaque: maps are not comparable with each other.
+    images: each (H, W, 3), float in [0, 1] or uint8. maps: each (H, W) or None; what is positive (speaks for
+    fake) is red, what is negative (for real) blue, and the strongest 1% of a map is opaque: maps are not
+    comparable with each other.
     """
     maps = [None] * len(images) if maps is None else maps
     rows = -(-len(images) // columns)

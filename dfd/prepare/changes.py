@@ -10,35 +10,51 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dfd.durable import appearing
+from dfd.durable import atomic_write
 from dfd.prepare.assign import without_contradictions
-from dfd.prepare.inspect import look_at
+from dfd.prepare.inspect import inspect_file
 from dfd.prepare.manifest import PLAN
 from dfd.shards.rejects import Reject, as_listed, read_rejects
 from dfd.shards.table import load_table, read_index
 
 SOURCES = "sources.parquet"  # beside shards of faces that were cut: what they were cut from
-_FACTS = ["path", "label", "groups", "split", "source", "method", "length", "mask_length"]  # of a plan and of a table alike
+_FACTS = [
+    "path",
+    "label",
+    "groups",
+    "split",
+    "source",
+    "method",
+    "length",
+    "mask_length",
+]  # of a plan and of a table alike
 
 
 def plan_changes(plan: pa.Table, path: Path, settings: Mapping[str, str]) -> str:
-    """How a plan differs from the one that an interrupted run stored at `path`; "" where it does not, or none is stored."""
+    """How a plan differs from the one that an interrupted run stored at `path`; "" where it does not, or none
+    is stored.
+    """
     if not path.is_file():
         return ""
     stored = pq.read_table(path)
     before = {name.decode(): value.decode() for name, value in (stored.schema.metadata or {}).items()}
     if changed := [
-        f"{name} was {before.get(name)}, is {settings[name]}" for name in settings if before.get(name) != settings[name]
+        f"{name} was {before.get(name)}, is {settings[name]}"
+        for name in settings
+        if before.get(name) != settings[name]
     ]:
         return "; ".join(changed)
     then, now = (set(table["path"].to_pylist()) for table in (stored, plan))
-    return _told(added=sorted(now - then), removed=sorted(then - now), changed=_changed(stored.cast(PLAN), plan))
+    return _told(
+        added=sorted(now - then), removed=sorted(then - now), changed=_changed(stored.cast(PLAN), plan)
+    )
 
 
 def source_changes(root: str, plan: pa.Table, rejects: Sequence[Reject], out: Path) -> str:
     """How a source differs from the finished shards in `out`; "" where it does not.
 
-    Files are told apart by what their layout says of them and by their size; what was rejected is looked at again.
+    Files are told apart by what their layout says of them and by their size; what was rejected is looked at
+    again.
 
     Args:
         root: real path of the folder that the plan's paths start at.
@@ -47,7 +63,9 @@ def source_changes(root: str, plan: pa.Table, rejects: Sequence[Reject], out: Pa
         before, now = pq.read_table(out / SOURCES), _as_sources(root, plan)
         then, here = (set(lines["path"].to_pylist()) for lines in (before, now))
         strange = {as_listed(reject.path) for reject in rejects} - set(read_rejects(out))
-        return _told(added=sorted((here - then) | strange), removed=sorted(then - here), changed=_changed(before, now))
+        return _told(
+            added=sorted((here - then) | strange), removed=sorted(then - here), changed=_changed(before, now)
+        )
     table, rejected = load_table(out), set(read_rejects(out))
     again = pc.is_in(plan["path"], value_set=pa.array(sorted(rejected), pa.string()))
     before = _as_stated(table, read_index(out)["made_by"])
@@ -65,16 +83,20 @@ def source_changes(root: str, plan: pa.Table, rejects: Sequence[Reject], out: Pa
 
 def keep_sources(root: str, plan: pa.Table, out: Path) -> None:
     """Stores what faces were cut from, as it is now."""
-    with appearing(out / SOURCES) as part:
-        pq.write_table(_as_sources(root, plan), part, compression="zstd")
+    with atomic_write(out / SOURCES) as temporary:
+        pq.write_table(_as_sources(root, plan), temporary, compression="zstd")
 
 
 def _as_sources(root: str, plan: pa.Table) -> pa.Table:
     """A plan's lines with the sizes of their files; of several faces of a picture the paths are told apart."""
     for name, of in (("length", "path"), ("mask_length", "mask")):
-        plan = plan.append_column(name, pa.array([_size(root, path) for path in plan[of].to_pylist()], pa.int64()))
+        plan = plan.append_column(
+            name, pa.array([_size(root, path) for path in plan[of].to_pylist()], pa.int64())
+        )
     plan = plan.filter(pc.is_valid(plan["length"]))
-    path = pc.if_else(pc.is_valid(plan["face"]), pc.binary_join_element_wise(plan["path"], plan["key"], " "), plan["path"])
+    path = pc.if_else(
+        pc.is_valid(plan["face"]), pc.binary_join_element_wise(plan["path"], plan["key"], " "), plan["path"]
+    )
     return plan.set_column(plan.column_names.index("path"), "path", path)
 
 
@@ -94,7 +116,9 @@ def _changed(before: pa.Table, after: pa.Table) -> list[str]:
     if not paths:
         return []
     was, is_ = then.slice(0, 1).to_pylist()[0], now.slice(0, 1).to_pylist()[0]
-    facts = ", ".join(f"{name} was {was[name]!r}, is {is_[name]!r}" for name in names if was[name] != is_[name])
+    facts = ", ".join(
+        f"{name} was {was[name]!r}, is {is_[name]!r}" for name in names if was[name] != is_[name]
+    )
     return [f"{paths[0]}: {facts}", *paths[1:]]
 
 
@@ -113,9 +137,13 @@ def _as_stated(table: pa.Table, made_by: Mapping[str, Any]) -> pa.Table:
 
 
 def _with_sizes(root: str, plan: pa.Table, before: pa.Table) -> pa.Table:
-    """The rows of a plan whose files are there, with their sizes, and where no split is stated with the one from before."""
+    """The rows of a plan whose files are there, with their sizes, and where no split is stated with the one
+    from before.
+    """
     for name, of in (("length", "path"), ("mask_length", "mask")):
-        plan = plan.append_column(name, pa.array([_size(root, path) for path in plan[of].to_pylist()], pa.int64()))
+        plan = plan.append_column(
+            name, pa.array([_size(root, path) for path in plan[of].to_pylist()], pa.int64())
+        )
     plan = plan.filter(pc.is_valid(plan["length"])).select(_FACTS)
     at = pc.index_in(plan["path"], value_set=before["path"].combine_chunks())
     split = pc.coalesce(plan["split"], before["split"].take(at))
@@ -133,7 +161,7 @@ def _size(root: str, path: str | None) -> int | None:
 
 def _usable(root: str, suspects: pa.Table) -> list[str]:
     """Of files that were rejected, those that would not be today."""
-    looks = [look_at(root, row["path"], row["mask"]) for row in suspects.to_pylist()]
+    looks = [inspect_file(root, row["path"], row["mask"]) for row in suspects.to_pylist()]
     table = suspects.append_column("sha256", pa.array([look.sha256 for look in looks], pa.string()))
     table, _ = without_contradictions(table.filter(pa.array([not look.reason for look in looks], pa.bool_())))
     return sorted(table["path"].to_pylist())

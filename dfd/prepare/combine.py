@@ -1,10 +1,12 @@
-"""`dfd combine`: 140K and ciplab's set become one tree, without a second copy of either where the file system has hard links.
+"""`dfd combine`: 140K and ciplab's set become one tree, without a second copy of either where the file system
+has hard links.
 
     OUT/combined-real-vs-fake/{train,valid,test}/{real,fake}/{140k,ciplab}__<name>
 
-140K keeps its official splits; ciplab's families go where their hash sends them, as in `dfd prepare`. The tree grows in
-OUT/.combining and gets its name once it is whole, so an interrupted run leaves nothing that could be taken for it, and the next
-one goes on. A hard link is the source's own file: do not edit pictures in the tree.
+140K keeps its official splits; ciplab's families go where their hash sends them, as in `dfd prepare`. The
+tree grows in OUT/.combining and gets its name once it is whole, so an interrupted run leaves nothing that
+could be taken for it, and the next one goes on. A hard link is the source's own file: do not edit pictures in
+the tree.
 """
 
 import os
@@ -17,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from dfd.batch import LABELS
-from dfd.durable import PART, appearing, make_folder, sync
-from dfd.prepare.inspect import look_at
+from dfd.durable import TEMPORARY, atomic_write, make_folder, sync
+from dfd.prepare.inspect import inspect_file
 from dfd.prepare.readers import ciplab as ciplab_reader
 from dfd.prepare.readers import faces_140k as faces_140k_reader
 from dfd.prepare.readers.combined import SPLITS, WAY
@@ -45,19 +47,26 @@ class Combined:
     def __str__(self) -> str:
         total = sum(self.counts.values())
         by_set = ", ".join(
-            f"{sum(n for (mark, *_), n in self.counts.items() if mark == of)} of {of}" for of in ("140k", "ciplab")
+            f"{sum(n for (mark, *_), n in self.counts.items() if mark == of)} of {of}"
+            for of in ("140k", "ciplab")
         )
         splits = "; ".join(
-            f"{split} {self._count(split, 'real')} real + {self._count(split, 'fake')} fake" for split in SPLITS.values()
+            f"{split} {self._count(split, 'real')} real + {self._count(split, 'fake')} fake"
+            for split in SPLITS.values()
         )
         lines = [f"{self.tree}: {total} pictures ({splits}), {by_set}"]
         if self.already:
             lines.append("It was there before: left as it is.")
         if self.copied:
-            lines.append(f"{self.copied} files are copies: this file system has no hard links to where they are.")
+            lines.append(
+                f"{self.copied} files are copies: this file system has no hard links to where they are."
+            )
         if self.left_out:
             first = self.left_out[0]
-            lines.append(f"{len(self.left_out)} files of the sources were left out, first {first.path}: {first.reason}.")
+            lines.append(
+                f"{len(self.left_out)} files of the sources were left out, first {first.path}: "
+                f"{first.reason}."
+            )
         return "\n".join([*lines, f"Now: dfd prepare {self.tree.parent} --out SHARDS"])
 
     def _count(self, split: str, label: str) -> int:
@@ -80,13 +89,17 @@ def combine(faces_140k: Path, ciplab: Path, out: Path) -> Combined:
     tree, growing = out / TREE, out / _GROWING
     if tree.is_dir():
         if found := _difference(tree, wanted):
-            raise ValueError(f"{tree} is not what these two sets make: {found}. Choose another --out, or take it away.")
+            raise ValueError(
+                f"{tree} is not what these two sets make: {found}. Choose another --out, or take it away."
+            )
         return Combined(tree, counts, 0, tuple(left_out), already=True)
     make_folder(growing)
-    for leaving in growing.rglob(f"*{PART}*"):
+    for leaving in growing.rglob(f"*{TEMPORARY}*"):
         leaving.unlink()
     if strange := sorted(_files(growing) - wanted.keys()):
-        raise ValueError(f"{growing / strange[0]} is of neither of these two sets. Take {growing} away and start again.")
+        raise ValueError(
+            f"{growing / strange[0]} is of neither of these two sets. Take {growing} away and start again."
+        )
     copied = 0
     with progress(len(wanted), "linking") as advance:
         for target, file in wanted.items():
@@ -106,8 +119,14 @@ def _check(sources: Mapping[str, Path], out: Path) -> None:
             raise ValueError(f"{source} is not laid out as {mark}'s set: {lacking} is missing.")
         inner, outer = out.resolve(), source.resolve()
         if inner == outer or inner in outer.parents or outer in inner.parents:
-            raise ValueError(f"{out} and {source} lie inside one another. Choose an --out beside the sources.")
-    strange = sorted(path.name for path in out.iterdir() if path.name not in (TREE, _GROWING)) if out.is_dir() else []
+            raise ValueError(
+                f"{out} and {source} lie inside one another. Choose an --out beside the sources."
+            )
+    strange = (
+        sorted(path.name for path in out.iterdir() if path.name not in (TREE, _GROWING))
+        if out.is_dir()
+        else []
+    )
     if strange:
         raise ValueError(f"{out} holds something else ({strange[0]}). Choose another --out.")
 
@@ -124,7 +143,9 @@ def _wanted(sources: Mapping[str, Path], left_out: list[Reject]) -> dict[Path, P
             file = root / item.path
             target = Path(SPLITS[item.split], LABELS[item.label], f"{mark}__{file.name}")
             if target in wanted:
-                raise ValueError(f"{file} and {wanted[target]} have one name, {target} in the tree. Rename one of them.")
+                raise ValueError(
+                    f"{file} and {wanted[target]} have one name, {target} in the tree. Rename one of them."
+                )
             wanted[target] = file.resolve()
     return wanted
 
@@ -145,7 +166,7 @@ def _dealt(root: Path) -> Iterator[Row | Reject]:
     """ciplab's rows with the split that `dfd prepare` gives each: a family's, by its hash."""
     rows, looks = [], []
     for item in ciplab_reader.rows(root):
-        look = look_at(str(root), item.path, None) if isinstance(item, Row) else None
+        look = inspect_file(str(root), item.path, None) if isinstance(item, Row) else None
         if look is None or look.reason:
             yield Reject(item.path, look.reason) if look else item
         else:
@@ -168,9 +189,10 @@ def _place(file: Path, target: Path) -> bool:
     try:
         os.link(file, target)
         return False
-    except OSError:  # another file system, one without hard links, files of another owner; or no space, as copying will say
-        with appearing(target) as part:
-            shutil.copyfile(file, part)
+    # another file system, one without hard links, files of another owner; or no space, as copying will say
+    except OSError:
+        with atomic_write(target) as temporary:
+            shutil.copyfile(file, temporary)
         return True
 
 
@@ -180,7 +202,11 @@ def _is_same(file: Path, target: Path) -> bool:
 
 
 def _files(folder: Path) -> set[Path]:
-    return {path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir() and not path.name.startswith(".")}
+    return {
+        path.relative_to(folder)
+        for path in folder.rglob("*")
+        if not path.is_dir() and not path.name.startswith(".")
+    }
 
 
 def _difference(tree: Path, wanted: Mapping[Path, Path]) -> str:

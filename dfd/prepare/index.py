@@ -1,8 +1,8 @@
 """`dfd index`: the table of contents of WebDataset shards that were made elsewhere.
 
-A sample is a picture beside a `json` ({"label": 0, 1, "real" or "fake", and what else `dfd prepare` writes}) or a `cls`
-(one of the same four); 1 is fake. Nothing but these, "mask.png" and the picture is read: a pickle in a tar runs whatever its
-author likes.
+A sample is a picture beside a `json` ({"label": 0, 1, "real" or "fake", and what else `dfd prepare` writes})
+or a `cls` (one of the same four); 1 is fake. Nothing but these, "mask.png" and the picture is read: a pickle
+in a tar runs whatever its author likes.
 """
 
 import hashlib
@@ -23,10 +23,10 @@ import pyarrow.compute as pc
 
 from dfd.batch import LABELS
 from dfd.durable import make_folder
-from dfd.media.decode import Undecodable, glance
+from dfd.media.decode import Undecodable, image_info_and_luma
 from dfd.media.files import IMAGE_SUFFIXES, MAX_BYTES
-from dfd.parallel import Workers, num_processes
-from dfd.prepare.assign import settle
+from dfd.parallel import ProcessPool, num_processes
+from dfd.prepare.assign import assign
 from dfd.prepare.readers.row import LABEL_WORDS, SPLIT_WORDS, meant, words
 from dfd.prepare.report import Report
 from dfd.progress import progress
@@ -67,8 +67,8 @@ def index_root(root: Path, workers: int | None = None, allow_leaks: bool = False
     A split comes from the json, else from the shard's name ("val-0003.tar"), else from the family's hash.
 
     Raises:
-        ValueError: an output of `dfd prepare`; no uncompressed tars; a truncated one, or one of dfd's own that is damaged;
-            samples that `dfd prepare` would refuse as well.
+        ValueError: an output of `dfd prepare`; no uncompressed tars; a truncated one, or one of dfd's own
+            that is damaged; samples that `dfd prepare` would refuse as well.
         OSError: unwritable folder or full disk, in words.
     """
     root, start = Path(root), time.monotonic()
@@ -76,19 +76,24 @@ def index_root(root: Path, workers: int | None = None, allow_leaks: bool = False
         raise ValueError(f"{root}: no such folder. Name the folder that holds the .tar shards.")
     if (root / ".prepare").is_dir():
         raise ValueError(
-            f"{root}: `dfd prepare` was stopped before the end. Run the same command again: it makes the table itself."
+            f"{root}: `dfd prepare` was stopped before the end. Run the same command again: it makes the "
+            "table itself."
         )
     _refuse_prepared(root)
     paths = sorted(root.glob("*.tar"))
     if not paths:
         packed = next((path.name for path in root.glob("*.t*gz")), "")
-        cure = f"Unpack {packed} and its like with gunzip: compressed tars have no offsets." if packed else "Name their folder."
+        cure = (
+            f"Unpack {packed} and its like with gunzip: compressed tars have no offsets."
+            if packed
+            else "Name their folder."
+        )
         raise ValueError(f"{root}: no .tar shards. {cure}")
     make_folder(root)
     tables, rejects, shards, labels, unused = [], [], [], Counter(), {}
     count = min(num_processes(workers), len(paths))
-    with Workers(count, __name__) as crew, progress(len(paths), "indexing shards") as advance:
-        for scan in crew.run(scan_shard, paths):
+    with ProcessPool(count, __name__) as pool, progress(len(paths), "indexing shards") as advance:
+        for scan in pool.run(scan_shard, paths):
             tables.append(pa.Table.from_pylist(scan.rows, _FOUND))
             rejects += scan.rejects
             shards.append(scan.shard)
@@ -96,25 +101,35 @@ def index_root(root: Path, workers: int | None = None, allow_leaks: bool = False
             unused |= scan.unused
             advance(1)
     if unused:
-        hint = "" if pc.any(pc.greater(pc.list_value_length(pa.concat_tables(tables)["groups"]), 0)).as_py() else _HINT
-        print(f"{root}: keys of the json that are not used: {printable(', '.join(unused)):.300}.{hint}", file=sys.stderr)
-    table = _with_unique_keys(pa.concat_tables(tables)).sort_by([("shard", "ascending"), ("offset", "ascending")])
-    settled = settle(root, root, table, rejects, allow_leaks)
-    table = settled.table.select(SCHEMA.names)
+        hint = (
+            ""
+            if pc.any(pc.greater(pc.list_value_length(pa.concat_tables(tables)["groups"]), 0)).as_py()
+            else _HINT
+        )
+        print(
+            f"{root}: keys of the json that are not used: {printable(', '.join(unused)):.300}.{hint}",
+            file=sys.stderr,
+        )
+    table = _with_unique_keys(pa.concat_tables(tables)).sort_by(
+        [("shard", "ascending"), ("offset", "ascending")]
+    )
+    assigned = assign(root, root, table, rejects, allow_leaks)
+    table = assigned.table.select(SCHEMA.names)
     facts = {
         "command": "index",
         "reader": "webdataset",
         "labels": dict(sorted(labels.items())),
-        **settled.facts(),
+        **assigned.facts(),
     }
-    write_contents(root, table, _counted(shards, table), facts, settled.num_rejected, settled.leaks.facts())
+    write_contents(root, table, _counted(shards, table), facts, assigned.num_rejected, assigned.leaks.facts())
     return Report.of(root, read_index(root), seconds=time.monotonic() - start)
 
 
 def _refuse_prepared(root: Path) -> None:
     if made_by(root).get("command") in ("prepare", "match"):
         raise ValueError(
-            f"{root} was made by `dfd prepare`, which wrote its table: use it as it is. If it is damaged, copy it again, or "
+            f"{root} was made by `dfd prepare`, which wrote its table: use it as it is. If it is damaged, "
+            "copy it again, or "
             f"`{remake(root)}` makes it again from the source."
         )
 
@@ -143,17 +158,29 @@ def scan_shard(path: Path) -> Scan:
         file.seek(0)
         while block := file.read(1 << 20):
             digest.update(block)
-    return Scan(rows, rejects, Shard(path.name, "", len(rows), path.stat().st_size, digest.hexdigest()), labels, unused)
+    return Scan(
+        rows,
+        rejects,
+        Shard(path.name, "", len(rows), path.stat().st_size, digest.hexdigest()),
+        labels,
+        unused,
+    )
 
 
 def _refuse_damage(path: Path, key: str, members: Mapping[str, tarfile.TarInfo], error: Undecodable) -> None:
-    """Of shards that dfd itself wrote every sample was good once: one that is not says that others may be wrong as well."""
+    """Of shards that dfd itself wrote every sample was good once: one that is not says that others may be
+    wrong as well.
+    """
     if any(member.uname == WRITER for member in members.values()):
-        raise ValueError(f"{path} is damaged at {key}: {error}. Copy it again, or make it again from its source.") from error
+        raise ValueError(
+            f"{path} is damaged at {key}: {error}. Copy it again, or make it again from its source."
+        ) from error
 
 
 class _Bounded(io.FileIO):
-    """A tar that is read header by header: tarfile would take a name of many gigabytes into memory as it takes a short one."""
+    """A tar that is read header by header: tarfile would take a name of many gigabytes into memory as it
+    takes a short one.
+    """
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= _MAX_NAME:
@@ -162,7 +189,8 @@ class _Bounded(io.FileIO):
 
 
 def _samples(path: Path, rejects: list[Reject]) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
-    """Neighbouring members with one key: the name up to the first dot after the folders, as WebDataset has it.
+    """Neighbouring members with one key: the name up to the first dot after the folders, as WebDataset has
+    it.
 
     Links, devices and the like are listed as rejected and not followed.
     """
@@ -173,7 +201,11 @@ def _samples(path: Path, rejects: list[Reject]) -> Iterator[tuple[str, dict[str,
             if member.isdir():
                 continue
             if not member.isreg() or member.issparse():
-                rejects.append(Reject(f"{path.name}:{member.name}", "a link, a device or a sparse file: such are not read"))
+                rejects.append(
+                    Reject(
+                        f"{path.name}:{member.name}", "a link, a device or a sparse file: such are not read"
+                    )
+                )
                 continue
             folder, _, name = member.name.rpartition("/")
             stem, _, extension = name.partition(".")
@@ -188,22 +220,32 @@ def _samples(path: Path, rejects: list[Reject]) -> Iterator[tuple[str, dict[str,
         yield current, members
 
 
-def _row(path: Path, handle: int, key: str, members: dict[str, tarfile.TarInfo]) -> tuple[dict[str, Any], str, list[str]]:
+def _row(
+    path: Path, handle: int, key: str, members: dict[str, tarfile.TarInfo]
+) -> tuple[dict[str, Any], str, list[str]]:
     """A line of the table, how its label was read, and which keys of its json were not."""
     if len(members) > _MAX_MEMBERS:
         raise Undecodable(f"more than {_MAX_MEMBERS} files in one sample")
-    images = [name for name in members if f".{name.rpartition('.')[2]}" in IMAGE_SUFFIXES and not name.startswith("mask.")]
+    images = [
+        name
+        for name in members
+        if f".{name.rpartition('.')[2]}" in IMAGE_SUFFIXES and not name.startswith("mask.")
+    ]
     if len(images) != 1:
         raise Undecodable(f"{len(images)} pictures ({', '.join(members)}); a sample has one")
     member, mask = members[images[0]], members.get("mask.png")
     facts, label = _facts(handle, members)
     image = _read(handle, member, MAX_BYTES)
     digest = hashlib.sha256(image).hexdigest()
-    if member.uname == WRITER and facts.get("sha256") != digest:  # others may mean another file's by that name
+    if (
+        member.uname == WRITER and facts.get("sha256") != digest
+    ):  # others may mean another file's by that name
         raise Undecodable("its bytes are not those that dfd wrote")
-    seen, luma = glance(image)
+    seen, luma = image_info_and_luma(image)
     groups = facts.get("groups") or facts.get("group") or []
-    split = str(facts.get("split") or "").lower() or next((word for word in words(path.stem) if word in SPLIT_WORDS), "")
+    split = str(facts.get("split") or "").lower() or next(
+        (word for word in words(path.stem) if word in SPLIT_WORDS), ""
+    )
     if split and split not in SPLIT_WORDS:
         raise Undecodable(f"split {split!r} is none of {', '.join(SPLITS)}")
     row = {
@@ -227,13 +269,16 @@ def _row(path: Path, handle: int, key: str, members: dict[str, tarfile.TarInfo])
 
 
 def _unused(sample: str, facts: Mapping[str, Any]) -> list[str]:
-    """Keys that nothing is made of; ValueError for one that is a known one misspelt: passed over, it would tear families."""
+    """Keys that nothing is made of; ValueError for one that is a known one misspelt: passed over, it would
+    tear families.
+    """
     names = [name for name in islice(facts, _MAX_KEYS) if name not in (*_USED, *_WRITTEN)]
     lacking = [name for name in ("group", "split") if name not in facts and f"{name}s" not in facts]
     for name in names:
         if known := meant(name.lower(), lacking):
             raise ValueError(
-                f"{sample}: its json has the key {name}: did you mean {known}? Write the shards with that key; if it is "
+                f"{sample}: its json has the key {name}: did you mean {known}? Write the shards with that "
+                "key; if it is "
                 f"something else, give it a name less like {known}."
             )
     return names
@@ -253,7 +298,9 @@ def _facts(handle: int, members: dict[str, tarfile.TarInfo]) -> tuple[dict[str, 
     if told is None and "cls" in members:
         told, where = _read(handle, members["cls"], _MAX_CLS).decode("ascii", "replace").strip(), "cls"
     if told is None and "label" not in facts:
-        raise Undecodable(_no_label(facts) if "json" in members else "neither a json with the key label nor a cls beside it")
+        raise Undecodable(
+            _no_label(facts) if "json" in members else "neither a json with the key label nor a cls beside it"
+        )
     word = str(told).lower()
     if isinstance(told, (bool, float)) or word not in LABEL_WORDS:
         raise Undecodable(f"label {told!r} is none of real, fake, 0 (real), 1 (fake)")
@@ -262,7 +309,9 @@ def _facts(handle: int, members: dict[str, tarfile.TarInfo]) -> tuple[dict[str, 
 
 def _no_label(facts: Mapping[str, Any]) -> str:
     near = next((name for name in islice(facts, _MAX_KEYS) if meant(name, ["label"])), "")
-    return f"no key label; it has: {', '.join(facts) or 'nothing':.200}" + (f". Is {near} meant for label?" if near else "")
+    return f"no key label; it has: {', '.join(facts) or 'nothing':.200}" + (
+        f". Is {near} meant for label?" if near else ""
+    )
 
 
 def _read(handle: int, member: tarfile.TarInfo, limit: int) -> bytes:
@@ -282,13 +331,17 @@ def _with_unique_keys(table: pa.Table) -> pa.Table:
     keys = [f"{stem}/{key}" for stem, key in zip(stems, table["key"].to_pylist(), strict=True)]
     twice = [key for key, count in Counter(keys).items() if count > 1]
     if twice:
-        raise ValueError(f"{len(twice)} keys come twice in one shard, first {twice[0]}. A WebDataset key names one sample.")
+        raise ValueError(
+            f"{len(twice)} keys come twice in one shard, first {twice[0]}. A WebDataset key names one sample."
+        )
     return table.set_column(0, "key", pa.array(keys))
 
 
 def _counted(shards: list[Shard], table: pa.Table) -> list[Shard]:
     """The shards with the split that they hold ("mixed" where several) and the number of samples that stay."""
-    held = table.group_by("shard").aggregate([("split", "min"), ("split", "max"), ("key", "count")]).to_pylist()
+    held = (
+        table.group_by("shard").aggregate([("split", "min"), ("split", "max"), ("key", "count")]).to_pylist()
+    )
     by_name = {line["shard"]: line for line in held}
     counted = []
     for shard in shards:

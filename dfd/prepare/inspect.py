@@ -3,12 +3,12 @@
 import hashlib
 from typing import NamedTuple
 
-from dfd.media.decode import Undecodable, glance, probe
+from dfd.media.decode import Undecodable, image_info, image_info_and_luma
 from dfd.media.files import read_inside
 from dfd.shards.duplicates import perceptual_hash
 
 
-class Look(NamedTuple):
+class FileInfo(NamedTuple):
     """The facts of one file; `reason` says why it is refused, "" where it is not."""
 
     reason: str
@@ -21,23 +21,27 @@ class Look(NamedTuple):
     phash: bytes = b""  # of `perceptual_hash`
 
 
-def look_at(root: str, path: str, mask: str | None) -> Look:
+def inspect_file(root: str, path: str, mask: str | None) -> FileInfo:
     """Reads and checks a picture, and its mask where it has one."""
     try:
         data = read_inside(root, path)
-        facts, luma = glance(data)
+        facts, luma = image_info_and_luma(data)
         mask_length = _check_mask(root, mask, facts.width, facts.height) if mask else 0
     except Undecodable as error:
-        return Look(str(error))
-    return Look("", hashlib.sha256(data).hexdigest(), len(data), *facts, mask_length, perceptual_hash(luma))
+        return FileInfo(str(error))
+    return FileInfo(
+        "", hashlib.sha256(data).hexdigest(), len(data), *facts, mask_length, perceptual_hash(luma)
+    )
 
 
 def _check_mask(root: str, mask: str, width: int, height: int) -> int:
     try:
         data = read_inside(root, mask)
-        facts = probe(data)
+        facts = image_info(data)
     except Undecodable as error:
         raise Undecodable(f"mask {mask}: {error}") from error
     if facts != ("PNG", width, height):
-        raise Undecodable(f"mask {mask}: {facts.format}, {facts.width} x {facts.height}; needed is PNG, {width} x {height}")
+        raise Undecodable(
+            f"mask {mask}: {facts.format}, {facts.width} x {facts.height}; needed is PNG, {width} x {height}"
+        )
     return len(data)

@@ -11,7 +11,7 @@ LOCK = ".prepare.lock"  # beside the state, which is removed while the lock is h
 
 
 @contextmanager
-def alone(out: Path, shared: bool = False) -> Iterator[None]:
+def exclusive(out: Path, shared: bool = False) -> Iterator[None]:
     """Keeps other `dfd prepare`s out of `out` until the block ends or this process dies, in whatever way.
 
     With `shared`, those that share it too may be in there at the same time: the tasks of a job array.
@@ -40,7 +40,8 @@ def _take(path: Path, shared: bool) -> TextIO:
                 file.seek(0)
                 holder = file.read() or "unknown"
             raise ValueError(
-                f"another dfd prepare (pid {holder}) is writing {path.parent}; wait for it or choose another --out."
+                f"another dfd prepare (pid {holder}) is writing {path.parent}; wait for it or choose another "
+                "--out."
             ) from error
         except OSError:  # no locks here
             pass

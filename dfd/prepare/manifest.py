@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dfd.batch import FAKE, REAL
-from dfd.durable import appearing
+from dfd.durable import atomic_write
 from dfd.prepare.readers.row import Row
 from dfd.shards.rejects import Reject
 from dfd.shards.splits import SPLITS
@@ -40,7 +40,8 @@ def key_of(path: str) -> str:
 
 
 def make_plan(rows: Iterable[Row | Reject], source_name: str) -> tuple[pa.Table, list[Reject]]:
-    """One line a picture (PLAN), sorted by key, and what cannot be used. A path listed twice with the same facts is one row.
+    """One line a picture (PLAN), sorted by key, and what cannot be used. A path listed twice with the same
+    facts is one row.
 
     Args:
         source_name: the source of rows that name none.
@@ -58,7 +59,8 @@ def make_plan(rows: Iterable[Row | Reject], source_name: str) -> tuple[pa.Table,
         if any(line != lines[0] for line in lines):
             rejects += [
                 Reject(
-                    lines[0]["path"], f"listed {len(lines)} times, with facts that contradict each other: {_differing(lines)}"
+                    lines[0]["path"],
+                    f"listed {len(lines)} times, with facts that contradict each other: {_differing(lines)}",
                 )
             ]
             drop += range(first, last)
@@ -67,14 +69,20 @@ def make_plan(rows: Iterable[Row | Reject], source_name: str) -> tuple[pa.Table,
     return table.take(np.setdiff1d(np.arange(len(table)), drop)), rejects
 
 
-def _batches(rows: Iterable[Row | Reject], source_name: str, rejects: list[Reject]) -> Iterator[pa.RecordBatch]:
+def _batches(
+    rows: Iterable[Row | Reject], source_name: str, rejects: list[Reject]
+) -> Iterator[pa.RecordBatch]:
     lines: list[dict] = []
     for row in rows:
         if isinstance(row, Reject):
             rejects.append(row)
             continue
         if row.label not in (REAL, FAKE) or row.split not in (None, *SPLITS):
-            rejects.append(Reject(row.path, f"label {row.label!r} and split {row.split!r} by the reader; labels are 0 and 1"))
+            rejects.append(
+                Reject(
+                    row.path, f"label {row.label!r} and split {row.split!r} by the reader; labels are 0 and 1"
+                )
+            )
             continue
         try:
             row.path.encode()
@@ -105,12 +113,13 @@ def _batches(rows: Iterable[Row | Reject], source_name: str, rejects: list[Rejec
 def _differing(lines: list[dict]) -> str:
     names = [name for name in PLAN.names if any(line[name] != lines[0][name] for line in lines)]
     return ", ".join(
-        f"{name} {lines[0][name]!r} and {next(x[name] for x in lines if x[name] != lines[0][name])!r}" for name in names
+        f"{name} {lines[0][name]!r} and {next(x[name] for x in lines if x[name] != lines[0][name])!r}"
+        for name in names
     )
 
 
 def keep_plan(plan: pa.Table, path: Path, settings: dict[str, str]) -> None:
     """Stores the plan once, with what else the shards depend on."""
     if not path.is_file():
-        with appearing(path) as part:
-            pq.write_table(plan.replace_schema_metadata(settings), part)
+        with atomic_write(path) as temporary:
+            pq.write_table(plan.replace_schema_metadata(settings), temporary)

@@ -15,19 +15,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dfd.durable import appearing
+from dfd.durable import atomic_write
 from dfd.media.decode import Undecodable
 from dfd.media.files import read_inside
-from dfd.parallel import Workers
-from dfd.prepare.inspect import look_at
-from dfd.prepare.job_array import Part
+from dfd.parallel import ProcessPool
+from dfd.prepare.inspect import inspect_file
+from dfd.prepare.job_array import ArrayTask
 from dfd.progress import progress
 from dfd.shards.format import EXTENSIONS, SCHEMA, SHARD_IMAGES, Shard, member_facts, shard_name
 from dfd.shards.splits import SPLITS
 from dfd.shards.writer import ShardWriter
 
 STATE = ".prepare"  # folder inside the output
-_LOOK = pa.schema(
+_FILE_INFO = pa.schema(
     {
         "reason": pa.string(),
         "sha256": pa.string(),
@@ -45,15 +45,25 @@ class SourceChanged(ValueError):
     """A file is not the one that was looked at a moment ago."""
 
 
-def look_round(root: str, out: Path, plan: pa.Table, crew: Workers) -> pa.Table:
+def inspect_pass(root: str, out: Path, plan: pa.Table, pool: ProcessPool) -> pa.Table:
     """The plan with the facts of each file (_LOOK) beside it."""
-    looks = pa.concat_tables(pq.read_table(file, schema=_LOOK) for file in look_pieces(root, out, plan, crew))
-    return pa.Table.from_arrays([*plan.columns, *looks.columns], names=[*plan.column_names, *looks.column_names])
+    looks = pa.concat_tables(
+        pq.read_table(file, schema=_FILE_INFO) for file in inspect_pieces(root, out, plan, pool)
+    )
+    return pa.Table.from_arrays(
+        [*plan.columns, *looks.columns], names=[*plan.column_names, *looks.column_names]
+    )
 
 
-def look_pieces(root: str, out: Path, plan: pa.Table, crew: Workers, part: Part | None = None) -> list[Path]:
-    """The files that hold the facts, in the order of the plan; those of a part, or all, are made where they are not there."""
-    chunk = min(max(len(plan) // 64, 256), 4096)  # between two savings: a second's work or so, and enough chunks to share out
+def inspect_pieces(
+    root: str, out: Path, plan: pa.Table, pool: ProcessPool, part: ArrayTask | None = None
+) -> list[Path]:
+    """The files that hold the facts, in the order of the plan; those of a part, or all, are made where they
+    are not there.
+    """
+    chunk = min(
+        max(len(plan) // 64, 256), 4096
+    )  # between two savings: a second's work or so, and enough chunks to share out
     files = [out / STATE / f"look-{start // chunk:06d}.parquet" for start in range(0, len(plan), chunk)]
     mine = [number for number in range(len(files)) if part is None or part.has(number)]
 
@@ -66,17 +76,17 @@ def look_pieces(root: str, out: Path, plan: pa.Table, crew: Workers, part: Part 
     sizes = {number: min(chunk, len(plan) - number * chunk) for number in mine}
     with progress(sum(sizes.values()), "looking") as advance:
         advance(sum(size for number, size in sizes.items() if files[number].is_file()))
-        for count in crew.run(look_at_chunk, tasks()):
+        for count in pool.run(inspect_chunk, tasks()):
             advance(count)
     return files
 
 
-def look_at_chunk(task: tuple[str, Path, list[str], list[str | None]]) -> int:
+def inspect_chunk(task: tuple[str, Path, list[str], list[str | None]]) -> int:
     """Runs in a worker: looks at some files, saves what it saw, and returns how many they were."""
     root, file, paths, masks = task
-    looks = [look_at(root, path, mask) for path, mask in zip(paths, masks, strict=True)]
-    with appearing(file) as part:
-        pq.write_table(pa.Table.from_pylist([look._asdict() for look in looks], _LOOK), part)
+    looks = [inspect_file(root, path, mask) for path, mask in zip(paths, masks, strict=True)]
+    with atomic_write(file) as temporary:
+        pq.write_table(pa.Table.from_pylist([look._asdict() for look in looks], _FILE_INFO), temporary)
     return len(looks)
 
 
@@ -97,7 +107,7 @@ def with_shards(table: pa.Table, shard_bytes: int) -> pa.Table:
     return table.sort_by([("shard", "ascending"), ("key", "ascending")])
 
 
-def write_round(root: str, out: Path, table: pa.Table, crew: Workers) -> tuple[pa.Table, list[Shard]]:
+def write_pass(root: str, out: Path, table: pa.Table, pool: ProcessPool) -> tuple[pa.Table, list[Shard]]:
     """Writes the shards that are not there yet; the table with the place of each row, and the shards."""
     counts = pc.value_counts(table["shard"].combine_chunks()).to_pylist()
     names = sorted(count["values"] for count in counts)
@@ -110,7 +120,7 @@ def write_round(root: str, out: Path, table: pa.Table, crew: Workers) -> tuple[p
 
     with progress(len(table), "writing") as advance:
         advance(sum(count["counts"] for count in counts if count["values"] in done))
-        for count in crew.run(write_shard, tasks()):
+        for count in pool.run(write_shard, tasks()):
             advance(count)
     places = [pq.read_table(_note(out, name)) for name in names]
     shards = [Shard(**json.loads(place.schema.metadata[b"shard"])) for place in places]
@@ -125,19 +135,21 @@ def write_shard(task: tuple[str, Path, str, list[dict[str, Any]]]) -> int:
     """Runs in a worker: one tar from the files, then a note of what it holds; returns the number of samples."""
     root, out, name, rows = task
     places = []
-    with appearing(out / name) as part:
-        writer = ShardWriter(part, name)
+    with atomic_write(out / name) as temporary:
+        writer = ShardWriter(temporary, name)
         try:
             for row in rows:
                 image = _same_bytes(root, row)
                 mask = read_inside(root, row["mask"]) if row["mask"] else None
-                places.append(writer.add(row["key"], image, EXTENSIONS[row["format"]], member_facts(row), mask))
+                places.append(
+                    writer.add(row["key"], image, EXTENSIONS[row["format"]], member_facts(row), mask)
+                )
             shard = writer.close()
         finally:
             writer.abandon()
     note = pa.Table.from_pylist([asdict(place) for place in places])
-    with appearing(_note(out, name)) as part:
-        pq.write_table(note.replace_schema_metadata({"shard": json.dumps(asdict(shard))}), part)
+    with atomic_write(_note(out, name)) as temporary:
+        pq.write_table(note.replace_schema_metadata({"shard": json.dumps(asdict(shard))}), temporary)
     return len(rows)
 
 
@@ -145,9 +157,13 @@ def _same_bytes(root: str, row: dict[str, Any]) -> bytes:
     try:
         image = read_inside(root, row["path"])
     except Undecodable as error:
-        raise SourceChanged(f"{row['path']} could be read a moment ago and now: {error}. Run the command again.") from error
+        raise SourceChanged(
+            f"{row['path']} could be read a moment ago and now: {error}. Run the command again."
+        ) from error
     if hashlib.sha256(image).hexdigest() != row["sha256"]:
-        raise SourceChanged(f"{row['path']} changed while it was prepared. Run the command again when nothing writes there.")
+        raise SourceChanged(
+            f"{row['path']} changed while it was prepared. Run the command again when nothing writes there."
+        )
     return image
 
 
@@ -156,7 +172,11 @@ def _note(out: Path, name: str) -> Path:
 
 
 def _is_done(out: Path, name: str) -> bool:
-    """A shard counts once its note is there, which is written after it; its size is checked against accidents."""
+    """A shard counts once its note is there, which is written after it; its size is checked against
+    accidents.
+    """
     if not _note(out, name).is_file() or not (out / name).is_file():
         return False
-    return (out / name).stat().st_size == json.loads(pq.read_schema(_note(out, name)).metadata[b"shard"])["bytes"]
+    return (out / name).stat().st_size == json.loads(pq.read_schema(_note(out, name)).metadata[b"shard"])[
+        "bytes"
+    ]

@@ -1,8 +1,9 @@
 """A folder of whole remote files with a limit on its bytes, shared by all processes of a machine.
 
-A file bears the name of its content, is locked by whoever reads or writes it (flock: the lock dies with its process, kill -9
-too), and appears under its name only when it is whole. So what can be locked is in nobody's use: a temporary file is then what
-a killed process left, a whole one may be removed for room. Room for a file is taken before its first byte comes.
+A file bears the name of its content, is locked by whoever reads or writes it (flock: the lock dies with its
+process, kill -9 too), and appears under its name only when it is whole. So what can be locked is in nobody's
+use: a temporary file is then what a killed process left, a whole one may be removed for room. Room for a file
+is taken before its first byte comes.
 """
 
 import errno
@@ -15,10 +16,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dfd.shards.fetch import FetchError, Remote, chance, fetch
-from dfd.durable import in_words, make_folder, sync
+from dfd.durable import explain_os_error, make_folder, sync
+from dfd.shards.fetch import FetchError, Remote, fetch, rng
 
-_PART = ".part"  # temporary files are `<name>.<bytes>.part`: the bytes are room that is taken, however many have come
+# temporary files are `<name>.<bytes>.part`: the bytes are room that is taken, however many have come
+_TEMPORARY = ".part"
 
 
 @dataclass(frozen=True)
@@ -40,32 +42,37 @@ class Cache:
     def __post_init__(self):
         if not self.gb > 0 or not self.timeout > 0 or self.patience < 0:
             raise ValueError(
-                f"data.cache: gb={self.gb} and timeout={self.timeout} must be above 0, patience={self.patience} at least 0."
+                f"data.cache: gb={self.gb} and timeout={self.timeout} must be above 0, "
+                f"patience={self.patience} at least 0."
             )
 
     @property
     def path(self) -> Path:
-        return Path(self.folder or Path(os.environ.get("DFD_CACHE") or Path.home() / ".cache" / "dfd") / "remote").expanduser()
+        return Path(
+            self.folder or Path(os.environ.get("DFD_CACHE") or Path.home() / ".cache" / "dfd") / "remote"
+        ).expanduser()
 
     @property
     def limit(self) -> int:
         """In bytes."""
         return round(self.gb * 1e9)
 
-    def read(self, url: str, most: int) -> bytes:
+    def read(self, url: str, limit: int) -> bytes:
         """A small file of at most `most` bytes, fetched anew."""
         with tempfile.TemporaryDirectory(prefix="dfd-") as folder:
             part = Path(folder) / "file"
-            fetch(url, part, self.timeout, self.patience, most)
+            fetch(url, part, self.timeout, self.patience, limit)
             return part.read_bytes()
 
-    def open(self, remote: Remote, keep: Container[str] = (), let_go: Callable[[], None] = lambda: None) -> int:
+    def open(
+        self, remote: Remote, keep: Container[str] = (), let_go: Callable[[], None] = lambda: None
+    ) -> int:
         """A descriptor of the file, fetched where it is not here; while it is open, nobody removes the file.
 
         Args:
             keep: names of files that are removed last to make room for this one.
-            let_go: closes what the caller holds open, asked for when all room is in use: two processes that each wait for
-                what the other holds would wait for ever.
+            let_go: closes what the caller holds open, asked for when all room is in use: two processes that
+                each wait for what the other holds would wait for ever.
 
         Raises:
             FetchError: it cannot be fetched (as `fetch`), or there was no room for it for `patience` seconds.
@@ -80,14 +87,17 @@ class Cache:
                 waiting = waiting or time.monotonic()
                 if time.monotonic() - waiting > self.patience:
                     raise FetchError(
-                        f"no room for {remote} ({remote.bytes / 1e9:.2f} GB): all {self.gb:g} GB of {self.path} are being "
+                        f"no room for {remote} ({remote.bytes / 1e9:.2f} GB): all {self.gb:g} GB of "
+                        f"{self.path} are being "
                         "read or fetched by other processes. Raise data.cache.gb, or lower data.window."
                     )
             if state != "here":
-                time.sleep(chance.uniform(0.01, 0.1))
+                time.sleep(rng.uniform(0.01, 0.1))
 
     def fetch_ahead(self, remote: Remote, keep: Container[str]) -> bool:
-        """Whether the file is here, after one attempt to fetch it unless another process does; nothing of `keep` is removed."""
+        """Whether the file is here, after one attempt to fetch it unless another process does; nothing of
+        `keep` is removed.
+        """
         if (self.path / remote.name).exists():
             return True
         with suppress(FetchError, OSError):  # whoever reads it will try again, and say what is wrong
@@ -114,7 +124,9 @@ class Cache:
             return None
         with suppress(PermissionError):  # another user's
             now = time.time_ns()  # the kernel's own clock of files stands still for milliseconds
-            os.utime(handle, ns=(now, now))  # the least recently used one goes first; atime is not kept everywhere
+            os.utime(
+                handle, ns=(now, now)
+            )  # the least recently used one goes first; atime is not kept everywhere
         return handle
 
     def _fetch(self, remote: Remote, keep: Container[str], patience: float, may_remove_kept: bool) -> str:
@@ -137,20 +149,23 @@ class Cache:
         return "here"
 
     def _part(self, remote: Remote) -> Path:
-        return self.path / f"{remote.name}.{remote.bytes}{_PART}"
+        return self.path / f"{remote.name}.{remote.bytes}{_TEMPORARY}"
 
     def _claim(self, remote: Remote, keep: Container[str], may_remove_kept: bool) -> tuple[str, int | None]:
-        """With a locked descriptor of an empty temporary file if it is this process's turn to fetch. The folder is locked."""
+        """With a locked descriptor of an empty temporary file if it is this process's turn to fetch. The
+        folder is locked.
+        """
         if remote.bytes > self.limit:
             raise FetchError(
-                f"{remote} has {remote.bytes / 1e9:.2f} GB, more than the whole cache (data.cache.gb={self.gb:g}). Raise it."
+                f"{remote} has {remote.bytes / 1e9:.2f} GB, more than the whole cache "
+                f"(data.cache.gb={self.gb:g}). Raise it."
             )
         if (self.path / remote.name).exists():
             return "here", None
         used, whole = 0, []
         for entry in os.scandir(self.path):
             path = Path(entry.path)
-            if path.suffix == _PART:
+            if path.suffix == _TEMPORARY:
                 if (left := _locked(path)) is None:
                     if path == self._part(remote):
                         return "busy", None
@@ -196,7 +211,7 @@ class Cache:
         try:
             handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise in_words(error, self.path) from error
+            raise explain_os_error(error, self.path) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
@@ -204,10 +219,11 @@ class Cache:
             if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
                 raise OSError(
                     error.errno,
-                    f"{self.path} lies on a file system without locks. Name a folder on a disk of this machine by "
+                    f"{self.path} lies on a file system without locks. Name a folder on a disk of this "
+                    "machine by "
                     "data.cache.folder.",
                 ) from error
-            raise in_words(error, self.path) from error
+            raise explain_os_error(error, self.path) from error
         finally:
             os.close(handle)
 

@@ -1,4 +1,6 @@
-"""The tables of several roots behind one another: what loaders hold of each sample, and what is looked up by row."""
+"""The tables of several roots behind one another: what loaders hold of each sample, and what is looked up by
+row.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,14 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dfd.shards.cache import Cache
-from dfd.shards.fetch import Remote
 from dfd.shards.duplicates import counted
+from dfd.shards.fetch import Remote
 from dfd.shards.remote import open_root, shards_of
 from dfd.shards.splits import SPLITS
 
 _FACTS = ["key", "path", "split", "source", "method", "family", "sha256"]  # looked up by row
 _HEAD = 15  # hex digits of a fingerprint: 60 bits
-_PART = 1 << 20  # lines at a time
+_CHUNK = 1 << 20  # lines at a time
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Contents:
         return len(self.shard)
 
 
-class Catalogue:
+class Catalog:
     """All roots of a data module.
 
     Args:
@@ -47,7 +49,9 @@ class Catalogue:
     """
 
     def __init__(self, roots: Iterable[str], cache: Cache):
-        self.leaks: dict[str, str] = {}  # of each root that was prepared with --allow-leaks: how often splits share pictures
+        self.leaks: dict[
+            str, str
+        ] = {}  # of each root that was prepared with --allow-leaks: how often splits share pictures
         self.digests: list[dict[str, str]] = []  # of each root: shard -> sha256
         tables, shards, columns, digests = [], [], [], []
         for number, root in enumerate(roots):
@@ -80,16 +84,30 @@ class Catalogue:
     def describe(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """key, path, split, source, method, group (the family) of `rows`, as arrays of str."""
         lines = self._table.take(np.asarray(rows))
-        names = {"key": "key", "path": "path", "split": "split", "source": "source", "method": "method", "group": "family"}
-        return {name: lines[column].to_numpy(zero_copy_only=False).astype(str) for name, column in names.items()}
+        names = {
+            "key": "key",
+            "path": "path",
+            "split": "split",
+            "source": "source",
+            "method": "method",
+            "group": "family",
+        }
+        return {
+            name: lines[column].to_numpy(zero_copy_only=False).astype(str) for name, column in names.items()
+        }
 
     def fingerprints(self, rows: np.ndarray) -> np.ndarray:
         """(R,) int64 of the bytes of each picture's file: the head of its SHA-256."""
-        parts = [self._table["sha256"].take(rows[at : at + _PART]) for at in range(0, len(rows), _PART)]
+        parts = [self._table["sha256"].take(rows[at : at + _CHUNK]) for at in range(0, len(rows), _CHUNK)]
         return np.concatenate([np.zeros(0, np.int64), *map(_heads, parts)])
 
 
 def _heads(digests: pa.ChunkedArray) -> np.ndarray:
-    letters = np.asarray(pc.utf8_slice_codeunits(digests, 0, _HEAD)).astype(f"S{_HEAD}").view(np.uint8).reshape(-1, _HEAD)
+    letters = (
+        np.asarray(pc.utf8_slice_codeunits(digests, 0, _HEAD))
+        .astype(f"S{_HEAD}")
+        .view(np.uint8)
+        .reshape(-1, _HEAD)
+    )
     digits = np.where(letters >= ord("a"), letters - ord("a") + 10, letters - ord("0")).astype(np.int64)
     return (digits << (4 * np.arange(_HEAD)[::-1])).sum(1)

@@ -10,10 +10,11 @@ _CHUNK = 1 << 20
 
 
 def verify(shard: Path, sha256: str) -> None:
-    """Reads a shard to its end the first time it is used on this machine; once its file is as it was then, not again.
+    """Reads a shard to its end the first time it is used on this machine; once its file is as it was then,
+    not again.
 
-    One process reads while others that want the same shard wait. What was found good is kept in the cache folder ($DFD_CACHE or
-    ~/.cache/dfd); where that cannot be written, each process reads for itself.
+    One process reads while others that want the same shard wait. What was found good is kept in the cache
+    folder ($DFD_CACHE or ~/.cache/dfd); where that cannot be written, each process reads for itself.
 
     Raises:
         ValueError: the bytes are not those that the index counted; says what to do.
@@ -35,7 +36,8 @@ def verify(shard: Path, sha256: str) -> None:
         found = _digest(shard)
         if found != sha256:
             raise ValueError(
-                f"{shard} is damaged or was replaced: its sha256 is {found[:12]}..., index.json says {sha256[:12]}.... "
+                f"{shard} is damaged or was replaced: its sha256 is {found[:12]}..., index.json says "
+                f"{sha256[:12]}.... "
                 "Copy it again from where it came, or prepare the folder again with --overwrite."
             )
         if file is not None:

@@ -13,17 +13,23 @@ import pyarrow as pa
 
 HASH_BITS = 256
 
-NEAR = 31  # bits of 256 that may differ: the usual bound for hashes of this length; strangers differ in 66 and more
-_FLIPS = (0, *(1 << bit for bit in range(16)))  # of a band of 16 bits: of 16 bands one differs in one bit at most
+# bits of 256 that may differ: the usual bound for hashes of this length; strangers differ in 66 and more
+NEAR = 31
+_FLIPS = (
+    0,
+    *(1 << bit for bit in range(16)),
+)  # of a band of 16 bits: of 16 bands one differs in one bit at most
 _CHUNK = 1 << 17  # pairs looked at in one go: memory stays flat, and much of it in the processor's cache
 
 
 def perceptual_hash(luma: np.ndarray) -> bytes:
-    """32 bytes of a gray picture (H, W) uint8: the signs of its lowest 16 x 16 frequencies against their median.
+    """32 bytes of a gray picture (H, W) uint8: the signs of its lowest 16 x 16 frequencies against their
+    median.
 
-    The pHash of Zauner (2010) as imagehash computes it. On 256 px faces, copies after JPEG 60 or at half the size differ in 8
-    bits at most, after a change of brightness in 4 to 20; of 80,000 pairs of strangers the closest differed in 66. A cut of 5%
-    at the edges moves 42 bits in the median: cropped and mirrored copies are not found.
+    The pHash of Zauner (2010) as imagehash computes it. On 256 px faces, copies after JPEG 60 or at half the
+    size differ in 8 bits at most, after a change of brightness in 4 to 20; of 80,000 pairs of strangers the
+    closest differed in 66. A cut of 5% at the edges moves 42 bits in the median: cropped and mirrored copies
+    are not found.
     """
     import imagehash
     from PIL import Image
@@ -34,9 +40,9 @@ def perceptual_hash(luma: np.ndarray) -> bytes:
 def near_pairs(hashed: np.ndarray) -> np.ndarray:
     """Which pictures are near duplicates: (P, 2) int64 rows i < j whose hashes differ in at most NEAR bits.
 
-    Exact, by banding (multi-index hashing, Norouzi et al., 1307.2982): candidates are pairs whose 16-bit bands agree in one
-    place up to one bit, so the cost grows with chance agreements, not with all pairs. Of k equal hashes the first is
-    paired with each other one, so that joining pairs joins all.
+    Exact, by banding (multi-index hashing, Norouzi et al., 1307.2982): candidates are pairs whose 16-bit
+    bands agree in one place up to one bit, so the cost grows with chance agreements, not with all pairs. Of k
+    equal hashes the first is paired with each other one, so that joining pairs joins all.
 
     Args:
         hashed: (M, 32) uint8.
@@ -49,7 +55,9 @@ def near_pairs(hashed: np.ndarray) -> np.ndarray:
         order = np.argsort(band, kind="stable")
         row, words = first[order], distinct[order].view(np.uint64)
         close = [_code(row[one], row[other], len(hashed)) for one, other in _close(band[order], words)]
-        found = _distinct(np.concatenate([found, *close]))  # a near pair comes in most bands: kept once, to save memory
+        found = _distinct(
+            np.concatenate([found, *close])
+        )  # a near pair comes in most bands: kept once, to save memory
     return np.column_stack(np.divmod(found, max(len(hashed), 1)))
 
 
@@ -65,7 +73,8 @@ def _distinct(codes: np.ndarray) -> np.ndarray:
 
 
 def _close(band: np.ndarray, words: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of rows (P,), (P,) that are near and whose bands differ in one bit at most, each pair once, some at a time.
+    """Pairs of rows (P,), (P,) that are near and whose bands differ in one bit at most, each pair once, some
+    at a time.
 
     Args:
         band: (D,) uint16, sorted.
@@ -115,12 +124,13 @@ class Leaks:
     def crossing(self) -> bool:
         return bool(self.pairs)
 
-    def examples(self, most: int = 4) -> str:
+    def examples(self, limit: int = 4) -> str:
         """Some of the pairs, one a line, of each kind in turn."""
         kinds = [[pair for pair in self.pairs if pair.kind == kind] for kind in self.counts]
         turns = [pair for pairs in zip_longest(*kinds) for pair in pairs if pair is not None]
         return "\n".join(
-            f"  {pair.kind}: {pair.one} ({pair.one_split}), {pair.other} ({pair.other_split})" for pair in turns[:most]
+            f"  {pair.kind}: {pair.one} ({pair.one_split}), {pair.other} ({pair.other_split})"
+            for pair in turns[:limit]
         )
 
     def facts(self) -> dict[str, Any]:
@@ -143,7 +153,8 @@ def hashes(table: pa.Table) -> np.ndarray:
 
 
 def find_leaks(table: pa.Table, near: np.ndarray | None = None) -> Leaks:
-    """What is related across the splits of samples.parquet: equal files, equal groups, and pictures that look the same.
+    """What is related across the splits of samples.parquet: equal files, equal groups, and pictures that look
+    the same.
 
     Args:
         near: `near_pairs` of the table, where they are known.

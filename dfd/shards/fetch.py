@@ -1,4 +1,6 @@
-"""Whole files from an object store or a web server, through fsspec: time-outs, patience, checks, and reasons in words."""
+"""Whole files from an object store or a web server, through fsspec: time-outs, patience, checks, and reasons
+in words.
+"""
 
 import asyncio
 import errno
@@ -14,16 +16,33 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from dfd.durable import in_words
+from dfd.durable import explain_os_error
 
-LIBRARIES = {"http": "aiohttp", "https": "aiohttp", "s3": "s3fs", "gs": "gcsfs"}  # scheme -> what fsspec needs for it
+LIBRARIES = {
+    "http": "aiohttp",
+    "https": "aiohttp",
+    "s3": "s3fs",
+    "gs": "gcsfs",
+}  # scheme -> what fsspec needs for it
 DELIVERIES = 3  # damaged ones of a file before it counts as damaged where it lies
 LONGEST_PAUSE = 30.0  # seconds between two attempts
 _POLL = 0.05  # seconds between two looks at a transfer
 _SAID_AT = 4  # attempts after which it is said why nothing happens
-chance = random.SystemRandom()  # ranks share the seed of `random`, and a run must not depend on how often it was drawn from
+rng = (
+    random.SystemRandom()
+)  # ranks share the seed of `random`, and a run must not depend on how often it was drawn from
 _log = logging.getLogger(__name__)
-_VERSION = ("ETag", "etag", "Last-Modified", "LastModified", "Content-MD5", "md5Hash", "generation", "mtime", "size")
+_VERSION = (
+    "ETag",
+    "etag",
+    "Last-Modified",
+    "LastModified",
+    "Content-MD5",
+    "md5Hash",
+    "generation",
+    "mtime",
+    "size",
+)
 
 
 class FetchError(ValueError):
@@ -34,7 +53,7 @@ class _Damaged(Exception):
     """Bytes came that are not the file's."""
 
 
-class _Hopeless(Exception):
+class _Permanent(Exception):
     """Its cause is what no further attempt can mend."""
 
 
@@ -63,43 +82,57 @@ def scheme_of(url: str) -> str:
     """
     scheme, _, rest = url.partition("://")
     if scheme not in LIBRARIES:
-        raise ValueError(f"{url}: remote roots begin with {', '.join(f'{known}://' for known in LIBRARIES)}, not {scheme}://.")
+        raise ValueError(
+            f"{url}: remote roots begin with {', '.join(f'{known}://' for known in LIBRARIES)}, not "
+            f"{scheme}://."
+        )
     if LIBRARIES[scheme] == "aiohttp" and any(sign in rest for sign in "?#"):
-        raise ValueError(f"{url}: a root is a folder, so its URL has no '?' or '#': the names of its files are put behind it.")
+        raise ValueError(
+            f"{url}: a root is a folder, so its URL has no '?' or '#': the names of its files are put behind "
+            "it."
+        )
     return scheme
 
 
 def fetch(
-    url: str, part: Path, timeout: float, patience: float, most: int, num_bytes: int | None = None, sha256: str | None = None
+    url: str,
+    part: Path,
+    timeout: float,
+    patience: float,
+    limit: int,
+    num_bytes: int | None = None,
+    sha256: str | None = None,
 ) -> None:
     """Writes the file at `url` into `part`, attempt after attempt, each from its beginning.
 
     Args:
         timeout: seconds without a byte after which an attempt is given up.
-        patience: seconds after which no further attempt begins; 0 makes one. Between attempts lie random pauses that double
-            (full jitter), so that the ranks of a cluster do not come back all at once.
+        patience: seconds after which no further attempt begins; 0 makes one. Between attempts lie random
+            pauses that double (full jitter), so that the ranks of a cluster do not come back all at once.
         most: bytes that the file may have; one that is longer is broken off there.
         num_bytes, sha256: what it must have, where that is known.
 
     Raises:
-        FetchError: it is not there, nobody may read it, its bytes are not what they should be, or patience ran out.
+        FetchError: it is not there, nobody may read it, its bytes are not what they should be, or patience
+            ran out.
         OSError: the disk is full or cannot be written, in words.
     """
 
     def attempt() -> None:
         try:
-            _download(url, part, timeout, most)
+            _download(url, part, timeout, limit)
             _check(part, num_bytes, sha256)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-                raise _Hopeless from in_words(error, part.parent)
+                raise _Permanent from explain_os_error(error, part.parent)
             raise
 
-    _patiently(url, attempt, patience)
+    _with_retries(url, attempt, patience)
 
 
 def version(url: str, timeout: float, patience: float) -> tuple[int | None, str]:
-    """Bytes of the file at `url`, None where the server does not say, and what changes with it: ETag, time of change, length.
+    """Bytes of the file at `url`, None where the server does not say, and what changes with it: ETag, time of
+    change, length.
 
     Raises:
         FetchError: as `fetch`.
@@ -107,58 +140,65 @@ def version(url: str, timeout: float, patience: float) -> tuple[int | None, str]
 
     def attempt() -> tuple[int | None, str]:
         facts = _run(url, lambda system, path: system._info(path), timeout)
-        return facts.get("size"), " ".join(str(facts[name]) for name in _VERSION if facts.get(name) is not None)
+        return facts.get("size"), " ".join(
+            str(facts[name]) for name in _VERSION if facts.get(name) is not None
+        )
 
-    return _patiently(url, attempt, patience)
+    return _with_retries(url, attempt, patience)
 
 
-def _patiently(url: str, attempt: Callable[[], Any], patience: float) -> Any:
+def _with_retries(url: str, attempt: Callable[[], Any], patience: float) -> Any:
     begin, damaged = time.monotonic(), 0
     for tries in count(1):
         try:
             return attempt()
-        except _Hopeless as error:
+        except _Permanent as error:
             raise error.__cause__ from None
         except Exception as error:
             # fsspec calls whatever a web server answers to HEAD and GET "not found"; the cause is the answer
             cause = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ else error
-            _raise_if_hopeless(url, cause)
+            _raise_if_permanent(url, cause)
             damaged += isinstance(cause, _Damaged)
             if damaged == DELIVERIES:
                 raise FetchError(
-                    f"{url}: {cause}, {DELIVERIES} times. It was damaged or replaced after its table was made: upload shards, "
+                    f"{url}: {cause}, {DELIVERIES} times. It was damaged or replaced after its table was "
+                    "made: upload shards, "
                     "samples.parquet and index.json of the folder once more."
                 ) from error
-            pause = chance.uniform(0, min(LONGEST_PAUSE, 2.0 ** (tries - 1)))
+            pause = rng.uniform(0, min(LONGEST_PAUSE, 2.0 ** (tries - 1)))
             waited = time.monotonic() - begin
             if waited + pause > patience:
                 raise FetchError(
                     f"{url} could not be fetched in {tries} attempts over {waited:.0f} s: {_reason(cause)}. "
-                    "Is the server up and the network there? data.cache.patience says for how many seconds to go on trying."
+                    "Is the server up and the network there? data.cache.patience says for how many seconds "
+                    "to go on trying."
                 ) from error
             if tries == _SAID_AT:
                 _log.warning("%s: %s; trying again for up to %.0f s", url, _reason(cause), patience)
             time.sleep(pause)
 
 
-def _download(url: str, part: Path, timeout: float, most: int) -> None:
+def _download(url: str, part: Path, timeout: float, limit: int) -> None:
     part.write_bytes(b"")  # nothing of an earlier attempt counts
 
     def arrived() -> int:
         size = part.stat().st_size
-        if size > most:
-            raise _Damaged(f"more than {most} bytes came")
+        if size > limit:
+            raise _Damaged(f"more than {limit} bytes came")
         return size
 
     _run(url, lambda system, path: system._get_file(path, str(part)), timeout, arrived)
     arrived()
 
 
-def _run(url: str, work: Callable[[Any, str], Coroutine], timeout: float, progress: Callable[[], int] = lambda: 0) -> Any:
+def _run(
+    url: str, work: Callable[[Any, str], Coroutine], timeout: float, progress: Callable[[], int] = lambda: 0
+) -> Any:
     """The result of `work(file system, path)`, unless `progress()` stands still for `timeout` seconds.
 
-    Loop, session and connections live as long as this call. fsspec would keep them for the process, and a fork's two sides then
-    share the epoll behind them: when the child tidies up what it inherited, the parent hears of its own connections no more.
+    Loop, session and connections live as long as this call. fsspec would keep them for the process, and a
+    fork's two sides then share the epoll behind them: when the child tidies up what it inherited, the parent
+    hears of its own connections no more.
     """
 
     async def watched() -> Any:
@@ -177,7 +217,9 @@ def _run(url: str, work: Callable[[Any, str], Coroutine], timeout: float, progre
             with suppress(Exception, asyncio.CancelledError):
                 await task
             with suppress(Exception):  # what failed is said by the task
-                session = await (system.set_session() if hasattr(system, "set_session") else system._set_session())
+                session = await (
+                    system.set_session() if hasattr(system, "set_session") else system._set_session()
+                )
                 await session.close()
 
     try:
@@ -228,18 +270,24 @@ def _sha256(file: Any) -> str:
     return digest.hexdigest()
 
 
-def _raise_if_hopeless(url: str, error: BaseException) -> None:
+def _raise_if_permanent(url: str, error: BaseException) -> None:
     """Raises what further attempts cannot mend."""
     if isinstance(error, FetchError):
         raise error
     status = _status(error)
     if isinstance(error, FileNotFoundError) or status in (404, 410):
         raise FetchError(
-            f"{url} is not there. Is it spelt right, and was all of the folder uploaded that `dfd prepare` made?"
+            f"{url} is not there. Is it spelt right, and was all of the folder uploaded that `dfd prepare` "
+            "made?"
         ) from error
-    if isinstance(error, PermissionError) or status in (401, 403) or type(error).__name__ == "NoCredentialsError":
+    if (
+        isinstance(error, PermissionError)
+        or status in (401, 403)
+        or type(error).__name__ == "NoCredentialsError"
+    ):
         raise FetchError(
-            f"{url} may not be read ({_reason(error)}). Credentials come from where the store's own tools look for them; "
+            f"{url} may not be read ({_reason(error)}). Credentials come from where the store's own tools "
+            "look for them; "
             "for an open bucket set FSSPEC_S3_ANON=true (gs: FSSPEC_GS_TOKEN=anon)."
         ) from error
     if status is not None and 400 <= status < 500 and status not in (408, 425, 429):
@@ -258,4 +306,8 @@ def _reason(error: BaseException) -> str:
     if getattr(error, "status", None):  # aiohttp's own text repeats the URL
         return f"HTTP {error.status} {getattr(error, 'message', '')}".strip()
     text = (str(error) or type(error).__name__).splitlines()[0]
-    return text.rstrip(".") if isinstance(error, (OSError, _Damaged)) else f"{type(error).__name__}: {text}".rstrip(".")
+    return (
+        text.rstrip(".")
+        if isinstance(error, (OSError, _Damaged))
+        else f"{type(error).__name__}: {text}".rstrip(".")
+    )

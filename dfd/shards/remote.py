@@ -13,25 +13,36 @@ import pyarrow.parquet as pq
 
 from dfd.shards.cache import Cache
 from dfd.shards.fetch import LIBRARIES, FetchError, Remote, is_remote, scheme_of, version
-from dfd.shards.format import INDEX, SCHEMA, TABLE
+from dfd.shards.format import INDEX, SAMPLES_FILE, SCHEMA
 from dfd.shards.table import load_table, read_index
 from dfd.shards.validate import check_index, check_lines, check_size
 
 _INDEX_BYTES = 256_000_000  # a million shards' worth
 _TRIES = 3
-UNREAD = {"mask_offset", "mask_length", "groups", "width", "height", "format", "phash"}  # what no loader asks for
+UNREAD = {
+    "mask_offset",
+    "mask_length",
+    "groups",
+    "width",
+    "height",
+    "format",
+    "phash",
+}  # what no loader asks for
 READ = [name for name in SCHEMA.names if name not in UNREAD]
 
 
 def open_root(root: str, cache: Cache) -> tuple[dict[str, Any], pa.Table]:
-    """index.json and the table (columns as in SCHEMA) of finished shards, in a folder or at a URL; without UNREAD.
+    """index.json and the table (columns as in SCHEMA) of finished shards, in a folder or at a URL; without
+    UNREAD.
 
-    A remote index is read anew, the table fetched once by one process of the machine: its name in the cache is made of the
-    index's bytes and of what the server says of the table (ETag, time of change, length), so a changed one is another file.
+    A remote index is read anew, the table fetched once by one process of the machine: its name in the cache
+    is made of the index's bytes and of what the server says of the table (ETag, time of change, length), so a
+    changed one is another file.
 
     Raises:
         ValueError: what is wrong with a folder, as `load_table`.
-        FetchError: remote ones are not there or cannot be had, do not belong together, or change while they are read.
+        FetchError: remote ones are not there or cannot be had, do not belong together, or change while they
+            are read.
     """
     if not is_remote(root):
         return read_index(Path(root)), load_table(Path(root), READ)
@@ -43,22 +54,27 @@ def open_root(root: str, cache: Cache) -> tuple[dict[str, Any], pa.Table]:
             index = json.loads(said)
             check_index(index)
         except (ValueError, RecursionError) as error:
-            raise FetchError(f"{root}/{INDEX} is no index of shards ({error}). Upload the folder again.") from error
+            raise FetchError(
+                f"{root}/{INDEX} is no index of shards ({error}). Upload the folder again."
+            ) from error
         table = _table(root, said, index, cache)
         if table is None:  # replaced meanwhile
             continue
         if len(table) != index.get("images"):
             raise FetchError(
-                f"{root}: {TABLE} ({len(table)} images) and {INDEX} ({index.get('images')} images) do not belong together. "
+                f"{root}: {SAMPLES_FILE} ({len(table)} images) and {INDEX} ({index.get('images')} images) do "
+                "not belong together. "
                 "Upload both once more."
             )
         return index, table
-    raise FetchError(f"{root} changed {_TRIES} times while its table was read. Run again when its upload is finished.")
+    raise FetchError(
+        f"{root} changed {_TRIES} times while its table was read. Run again when its upload is finished."
+    )
 
 
 def _table(root: str, said: bytes, index: dict[str, Any], cache: Cache) -> pa.Table | None:
     """None where it changes while it is read."""
-    url = f"{root}/{TABLE}"
+    url = f"{root}/{SAMPLES_FILE}"
     size, token = version(url, cache.timeout, cache.patience)
     if size is None:
         raise FetchError(f"{url}: the server does not say how long it is. Serve the folder by one that does.")
@@ -87,7 +103,9 @@ def _table(root: str, said: bytes, index: dict[str, Any], cache: Cache) -> pa.Ta
 def _columns(path: Path, url: str) -> list[str]:
     known = pq.read_schema(path).names
     if missing := [name for name in SCHEMA.names if name not in known]:
-        raise FetchError(f"{url} lacks the columns {', '.join(missing)}. Make it again and upload the folder.")
+        raise FetchError(
+            f"{url} lacks the columns {', '.join(missing)}. Make it again and upload the folder."
+        )
     return READ
 
 
@@ -106,12 +124,13 @@ def shards_of(root: str, index: dict[str, Any], names: Sequence[str]) -> list[Pa
 
 
 def bytes_at_once(shards: Sequence[Path | Remote], rows: int, window: int | None, in_flight: int) -> int:
-    """What a loader may hold of remote shards at once: the window that is read and the one that is fetched; more where a window
-    has fewer rows than the loader's processes work on. Without a window all of them.
+    """What a loader may hold of remote shards at once: the window that is read and the one that is fetched;
+    more where a window has fewer rows than the loader's processes work on. Without a window all of them.
 
     Args:
         rows: of all these shards.
-        in_flight: rows, in their order, between the first that a process may still hold and the last that one has begun.
+        in_flight: rows, in their order, between the first that a process may still hold and the last that one
+            has begun.
     """
     sizes = sorted((shard.bytes for shard in shards if isinstance(shard, Remote)), reverse=True)
     if window is None:
@@ -124,7 +143,9 @@ def check_limit(cache: Cache, needed: Mapping[str, int], window: int | None) -> 
     if (total := sum(needed.values())) <= cache.limit:
         return
     parts = ", ".join(f"{split} {size / 1e9:.3g} GB" for split, size in needed.items())
-    shuffled = "all shards, which are shuffled together" if window is None else f"two windows of {window} shards"
+    shuffled = (
+        "all shards, which are shuffled together" if window is None else f"two windows of {window} shards"
+    )
     raise ValueError(
         f"data.cache.gb={cache.gb:g} does not hold what is read at once of remote shards: {parts}"
         f"{f' ({shuffled})' if 'train' in needed else ''}. Set data.cache.gb={1.05 * total / 1e9:.3g} or more"

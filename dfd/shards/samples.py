@@ -13,18 +13,29 @@ from typing import Any
 
 import pyarrow as pa
 
-from dfd.media.decode import glance
+from dfd.durable import TEMPORARY, explain_os_error, make_folder
+from dfd.media.decode import image_info_and_luma
 from dfd.shards.duplicates import perceptual_hash
-from dfd.shards.format import EXTENSIONS, INDEX, SCHEMA, SHARD_BYTES, SHARD_IMAGES, Shard, member_facts, shard_name
-from dfd.shards.writer import ShardWriter, write_contents
+from dfd.shards.format import (
+    EXTENSIONS,
+    INDEX,
+    SCHEMA,
+    SHARD_BYTES,
+    SHARD_IMAGES,
+    Shard,
+    member_facts,
+    shard_name,
+)
 from dfd.shards.splits import SPLITS, crossing_families, families
-from dfd.durable import PART, in_words, make_folder
+from dfd.shards.writer import ShardWriter, write_contents
 
-_LEGAL_KEY = re.compile(r"(?=.{1,80}$)[\w-]+(/[\w-]+)*", re.ASCII)  # a longer member name takes more than one header block
+_LEGAL_KEY = re.compile(
+    r"(?=.{1,80}$)[\w-]+(/[\w-]+)*", re.ASCII
+)  # a longer member name takes more than one header block
 
 
 @dataclass(frozen=True)
-class Made:
+class NewSample:
     """A sample made in memory: drawn, or by a generator."""
 
     key: str  # unique; letters, digits, "_", "-", and "/" between parts
@@ -37,28 +48,30 @@ class Made:
     mask_bytes: bytes | None = None  # PNG, 255 where forged
 
 
-def write_samples(samples: Iterable[Made], out: Path, made_by: Mapping[str, Any]) -> None:
+def write_samples(samples: Iterable[NewSample], out: Path, made_by: Mapping[str, Any]) -> None:
     """Writes samples as shards in the layout of `dfd prepare`, in the order in which they come.
 
-    All is written into a folder beside `out`, which takes its name at the end: `out` is whole or not there. Where another
-    process finished `out` meanwhile, its shards stay and these are dropped.
+    All is written into a folder beside `out`, which takes its name at the end: `out` is whole or not there.
+    Where another process finished `out` meanwhile, its shards stay and these are dropped.
 
     Args:
         made_by: what index.json records: the command and its arguments, and a note for the reader.
 
     Raises:
-        ValueError: `out` exists with something in it; a key is illegal or comes twice; a group crosses splits; no samples.
+        ValueError: `out` exists with something in it; a key is illegal or comes twice; a group crosses
+            splits; no samples.
         Undecodable: a picture that `decode` would refuse.
         OSError: disk full or unwritable, in words.
     """
-    with appearing_root(Path(out)) as part:
-        rows, shards = _write_made(samples, part)
-        write_contents(part, pa.Table.from_pylist(_with_families(rows), SCHEMA), shards, made_by)
+    with atomic_root(Path(out)) as temporary:
+        rows, shards = _write_new(samples, temporary)
+        write_contents(temporary, pa.Table.from_pylist(_with_families(rows), SCHEMA), shards, made_by)
 
 
 @contextmanager
-def appearing_root(out: Path) -> Iterator[Path]:
-    """A folder beside `out` for shards, which takes its name once the block has ended well: `out` is whole or not there.
+def atomic_root(out: Path) -> Iterator[Path]:
+    """A folder beside `out` for shards, which takes its name once the block has ended well: `out` is whole or
+    not there.
 
     Where another process finished `out` meanwhile, its shards stay and these are dropped.
 
@@ -69,7 +82,7 @@ def appearing_root(out: Path) -> Iterator[Path]:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} exists and is not empty. Choose another folder or remove it.")
     make_folder(out.parent)
-    part = out.with_name(f"{out.name}{PART}{uuid.uuid4().hex[:8]}")
+    part = out.with_name(f"{out.name}{TEMPORARY}{uuid.uuid4().hex[:8]}")
     part.mkdir()
     try:
         yield part
@@ -79,12 +92,12 @@ def appearing_root(out: Path) -> Iterator[Path]:
             if not (out / INDEX).is_file():
                 raise
     except OSError as error:
-        raise in_words(error, out) from error
+        raise explain_os_error(error, out) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _write_made(samples: Iterable[Made], folder: Path) -> tuple[list[dict[str, Any]], list[Shard]]:
+def _write_new(samples: Iterable[NewSample], folder: Path) -> tuple[list[dict[str, Any]], list[Shard]]:
     rows: list[dict[str, Any]] = []
     shards: list[Shard] = []
     writers: dict[str, ShardWriter] = {}
@@ -92,8 +105,8 @@ def _write_made(samples: Iterable[Made], folder: Path) -> tuple[list[dict[str, A
     number = dict.fromkeys(SPLITS, 0)
     try:
         for made in samples:
-            _check_made(made, keys)
-            facts, luma = glance(made.image_bytes)
+            _check_new(made, keys)
+            facts, luma = image_info_and_luma(made.image_bytes)
             if made.split not in writers:
                 name = shard_name(made.split, number[made.split])
                 writers[made.split] = ShardWriter(folder / name, name)
@@ -105,7 +118,14 @@ def _write_made(samples: Iterable[Made], folder: Path) -> tuple[list[dict[str, A
                 "sha256": hashlib.sha256(made.image_bytes).hexdigest(), "phash": perceptual_hash(luma),
             }  # fmt: skip
             extension = EXTENSIONS[facts.format]
-            rows.append({**row, **vars(writer.add(made.key, made.image_bytes, extension, member_facts(row), made.mask_bytes))})
+            rows.append(
+                {
+                    **row,
+                    **vars(
+                        writer.add(made.key, made.image_bytes, extension, member_facts(row), made.mask_bytes)
+                    ),
+                }
+            )
             if writer.size >= SHARD_BYTES or writer.images >= SHARD_IMAGES:
                 shards.append(writers.pop(made.split).close())
         shards += [writers.pop(split).close() for split in list(writers)]
@@ -117,14 +137,17 @@ def _write_made(samples: Iterable[Made], folder: Path) -> tuple[list[dict[str, A
     return rows, shards
 
 
-def _check_made(made: Made, keys: set[str]) -> None:
+def _check_new(made: NewSample, keys: set[str]) -> None:
     if not _LEGAL_KEY.fullmatch(made.key):
-        raise ValueError(f"key {made.key!r}: a key has up to 80 letters, digits, '_', '-', and '/' between parts.")
+        raise ValueError(
+            f"key {made.key!r}: a key has up to 80 letters, digits, '_', '-', and '/' between parts."
+        )
     if made.key in keys:
         raise ValueError(f"key {made.key!r} comes twice; keys are unique.")
     if made.label not in (0, 1) or made.split not in SPLITS:
         raise ValueError(
-            f"{made.key}: label {made.label!r}, split {made.split!r}; labels are 0 or 1, splits {', '.join(SPLITS)}."
+            f"{made.key}: label {made.label!r}, split {made.split!r}; labels are 0 or 1, splits "
+            f"{', '.join(SPLITS)}."
         )
     keys.add(made.key)
 
@@ -133,5 +156,7 @@ def _with_families(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     names = families([row["groups"] for row in rows], [row["sha256"] for row in rows])
     if crossing := crossing_families(names, [row["split"] for row in rows]):
         name, splits = next(iter(crossing.items()))
-        raise ValueError(f"{len(crossing)} families are in several splits, first {name!r} in {', '.join(sorted(splits))}.")
+        raise ValueError(
+            f"{len(crossing)} families are in several splits, first {name!r} in {', '.join(sorted(splits))}."
+        )
     return [{**row, "family": name} for row, name in zip(rows, names, strict=True)]

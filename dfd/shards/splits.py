@@ -1,8 +1,8 @@
 """Which pictures belong together, and which split they go to.
 
-Pictures that share an identity (a person, a video, the very same bytes or nearly the same look) form a family, and a family
-lives in one split: a detector that saw a face in training is not tested on it. A face swap carries two identities and so joins
-two families.
+Pictures that share an identity (a person, a video, the very same bytes or nearly the same look) form a
+family, and a family lives in one split: a detector that saw a face in training is not tested on it. A face
+swap carries two identities and so joins two families.
 """
 
 import hashlib
@@ -33,11 +33,16 @@ class UnionFind:
     def join(self, one: Hashable, other: Hashable) -> None:
         one, other = self.find(one), self.find(other)
         if one != other:
-            self.parent[max(one, other)] = min(one, other)  # the smallest name leads: the order of rows cannot matter
+            self.parent[max(one, other)] = min(
+                one, other
+            )  # the smallest name leads: the order of rows cannot matter
 
 
-def families(groups: Sequence[Sequence[str]], sha256: Sequence[str], near: Iterable[tuple[int, int]] = ()) -> list[str]:
-    """The family of each picture, named after its smallest group, or after its bytes where no member has a group.
+def families(
+    groups: Sequence[Sequence[str]], sha256: Sequence[str], near: Iterable[tuple[int, int]] = ()
+) -> list[str]:
+    """The family of each picture, named after its smallest group, or after its bytes where no member has a
+    group.
 
     Args:
         groups: the identities that each picture carries; equal names mean the same identity.
@@ -45,7 +50,9 @@ def families(groups: Sequence[Sequence[str]], sha256: Sequence[str], near: Itera
         near: pairs of rows that are near duplicates.
     """
     sets = UnionFind()
-    identities = [[(0, group) for group in mine] + [(1, digest)] for mine, digest in zip(groups, sha256, strict=True)]
+    identities = [
+        [(0, group) for group in mine] + [(1, digest)] for mine, digest in zip(groups, sha256, strict=True)
+    ]
     for first, *others in identities:
         for other in others:
             sets.join(first, other)
@@ -68,24 +75,27 @@ def hashed_split(family: str) -> str:
 def assign_splits(family: Sequence[str], official: Sequence[str | None]) -> list[str]:
     """A split for each picture: the official one where there is one, else its family's.
 
-    A picture without an official split follows the members of its family that have one (train before val before test, should
-    they disagree).
+    A picture without an official split follows the members of its family that have one (train before val
+    before test, should they disagree).
     """
     home: dict[str, str] = {}
     for name, split in zip(family, official, strict=True):
         if split is not None:
             home[name] = min(split, home.get(name, split), key=SPLITS.index)
-    return [split or home.get(name) or hashed_split(name) for name, split in zip(family, official, strict=True)]
+    return [
+        split or home.get(name) or hashed_split(name) for name, split in zip(family, official, strict=True)
+    ]
 
 
 def draw_val(family: Sequence[str], split: Sequence[str]) -> list[str]:
     """The same splits, but the tenth of the training families whose hash says val goes there."""
     return [
-        "val" if home == "train" and hashed_split(name) == "val" else home for name, home in zip(family, split, strict=True)
+        "val" if home == "train" and hashed_split(name) == "val" else home
+        for name, home in zip(family, split, strict=True)
     ]
 
 
-class Lent(NamedTuple):
+class MovedFamily(NamedTuple):
     """A family that went to a split which would have had no picture of a class."""
 
     family: str
@@ -96,13 +106,13 @@ class Lent(NamedTuple):
 
 def with_both_classes(
     family: Sequence[str], label: Sequence[int], split: Sequence[str], official: Sequence[str | None]
-) -> tuple[list[str], list[Lent]]:
+) -> tuple[list[str], list[MovedFamily]]:
     """The same splits, but none that the hash deals lacks a class, as far as there are families enough.
 
-    What is lacking comes with the family whose hash is nearest to the split's share of the circle of hashes, out of a split
-    that keeps all its classes without it. So at most one family a split and class is elsewhere than its hash says, none in a
-    set of some size, and it is a function of the set alone. Official splits are as they were, save that training families
-    may go to a val that is drawn from them, and back.
+    What is lacking comes with the family whose hash is nearest to the split's share of the circle of hashes,
+    out of a split that keeps all its classes without it. So at most one family a split and class is elsewhere
+    than its hash says, none in a set of some size, and it is a function of the set alone. Official splits are
+    as they were, save that training families may go to a val that is drawn from them, and back.
 
     Args:
         family, label, split, official: of each picture; `split` as `assign_splits` and `draw_val` have it.
@@ -120,23 +130,35 @@ def with_both_classes(
         stated[name] |= {told} - {None}
     # families that official splits tear stay so
     home_of = {name: next(iter(splits)) for name, splits in homes.items() if len(splits) == 1}
-    lent: dict[str, Lent] = {}
+    moved_families: dict[str, MovedFamily] = {}
 
     def may_go(name: str, to: str) -> bool:
         drawn = origin["val"] == "train" and stated[name] == {"train"}
         within = ("train", "val") if drawn else () if stated[name] else SPLITS
         here = home_of[name]
-        return here != to and here in within and to in within and all(held[here, mine] > 1 for mine in classes[name])
+        return (
+            here != to
+            and here in within
+            and to in within
+            and all(held[here, mine] > 1 for mine in classes[name])
+        )
 
     for to, mine in product(dealt, (REAL, FAKE)):
-        fitting = [name for name in home_of if mine in classes[name] and name not in lent and may_go(name, to)]
+        fitting = [
+            name
+            for name in home_of
+            if mine in classes[name] and name not in moved_families and may_go(name, to)
+        ]
         if held[to, mine] or not fitting:
             continue
         name = min((_distance(name, to), name) for name in fitting)[1]
-        lent[name] = Lent(name, to, LABELS[mine], home_of[name])
+        moved_families[name] = MovedFamily(name, to, LABELS[mine], home_of[name])
         held.subtract((home_of[name], one) for one in classes[name])
         held.update((to, one) for one in classes[name])
-    return [lent[name].split if name in lent else home for name, home in zip(family, split, strict=True)], [*lent.values()]
+    return [
+        moved_families[name].split if name in moved_families else home
+        for name, home in zip(family, split, strict=True)
+    ], [*moved_families.values()]
 
 
 def _distance(family: str, split: str) -> float:
@@ -147,7 +169,9 @@ def _distance(family: str, split: str) -> float:
 
 
 def splits_from(official: Sequence[str | None]) -> dict[str, str]:
-    """Where each split's pictures come from: "source", which states them; "train", whose tenth `draw_val` takes; "hash"; ""."""
+    """Where each split's pictures come from: "source", which states them; "train", whose tenth `draw_val`
+    takes; "hash"; "".
+    """
     stated = set(official)
 
     def origin(split: str) -> str:

@@ -1,10 +1,4 @@
-"""Shards on disk: plain WebDataset tars of original bytes, with a table of contents beside them.
-
-ROOT/train-000000.tar   <key>.jpg (bytes as found), <key>.json, <key>.mask.png; one split a shard
-ROOT/samples.parquet    one line a sample: SCHEMA
-ROOT/index.json         shards with counts and sha256, totals, what made them; written last, so its presence means "whole"
-ROOT/rejected.csv       path, reason
-"""
+"""The table of contents of finished shards: samples.parquet and index.json, read and checked."""
 
 import json
 from collections.abc import Sequence
@@ -16,13 +10,10 @@ import pyarrow.parquet as pq
 
 from dfd.shards.format import (
     INDEX,
+    SAMPLES_FILE,
     SCHEMA,
-    TABLE,
 )
 from dfd.shards.validate import check_index, check_lines, check_size
-from dfd.shards.writer import _TEMPLATE
-
-_TEMPLATE[148:156] = b" " * 8  # as which the checksum counts itself
 
 
 def read_index(root: Path) -> dict[str, Any]:
@@ -43,16 +34,20 @@ def read_index(root: Path) -> dict[str, Any]:
         try:
             check_index(index)
         except ValueError as error:
-            raise ValueError(f"{root / INDEX} is not as dfd writes it: {error}. Run `dfd index {root}`.") from error
+            raise ValueError(
+                f"{root / INDEX} is not as dfd writes it: {error}. Run `dfd index {root}`."
+            ) from error
         return index
     if (root / ".prepare").is_dir():
         raise ValueError(
-            f"{root}: `dfd prepare` was stopped before the end. Run the same command again: it goes on from there."
+            f"{root}: `dfd prepare` was stopped before the end. Run the same command again: it goes on from "
+            "there."
         )
     if any(root.glob("*.tar")):
         raise ValueError(f"{root}: tars without {INDEX}. `dfd index {root}` makes their table.")
     raise ValueError(
-        f"{root}: no shards here (no {INDEX}, no .tar). `dfd prepare {root} --out FOLDER` makes shards of pictures."
+        f"{root}: no shards here (no {INDEX}, no .tar). `dfd prepare {root} --out FOLDER` makes shards of "
+        "pictures."
     )
 
 
@@ -70,14 +65,17 @@ def remake(root: Path) -> str:
     if maker.get("command") == "prepare":
         return f"dfd prepare {maker['source']} --out {root} --overwrite"
     if maker.get("command") == "match":
-        return f"dfd prepare {maker['source']} --out ANOTHER --match jpeg={maker['jpeg']},size={maker['size']}"
+        return (
+            f"dfd prepare {maker['source']} --out ANOTHER --match jpeg={maker['jpeg']},size={maker['size']}"
+        )
     if maker.get("command") == "generate":
         return f"dfd generate {maker['checkpoint']} --like {maker['like']} --seed {maker['seed']} --num NUM --out ANOTHER"
     return f"dfd index {root}"
 
 
 def load_table(root: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """samples.parquet of finished shards, one line a sample, columns as in SCHEMA; all shards are there in their full size.
+    """samples.parquet of finished shards, one line a sample, columns as in SCHEMA; all shards are there in
+    their full size.
 
     Args:
         columns: the ones to read, shard, offset and length among them; None reads all.
@@ -88,29 +86,30 @@ def load_table(root: Path, columns: Sequence[str] | None = None) -> pa.Table:
     root = Path(root)
     index = read_index(root)
     remedy = f"`{remake(root)}` makes it again."
-    if not (root / TABLE).is_file():
-        raise ValueError(f"{root}: {TABLE} is missing. {remedy}")
+    if not (root / SAMPLES_FILE).is_file():
+        raise ValueError(f"{root}: {SAMPLES_FILE} is missing. {remedy}")
     try:
-        check_size(root / TABLE, index)
-        known = pq.read_schema(root / TABLE).names
+        check_size(root / SAMPLES_FILE, index)
+        known = pq.read_schema(root / SAMPLES_FILE).names
         missing = [name for name in SCHEMA.names if name not in known]
-        table = None if missing else pq.read_table(root / TABLE, columns=columns)
+        table = None if missing else pq.read_table(root / SAMPLES_FILE, columns=columns)
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{root / TABLE} cannot be read ({error}). {remedy}") from error
+        raise ValueError(f"{root / SAMPLES_FILE} cannot be read ({error}). {remedy}") from error
     except ValueError as error:
-        raise ValueError(f"{root / TABLE} is not as dfd writes it: {error}. {remedy}") from error
+        raise ValueError(f"{root / SAMPLES_FILE} is not as dfd writes it: {error}. {remedy}") from error
     if missing:
-        raise ValueError(f"{root / TABLE} lacks the columns {', '.join(missing)}. {remedy}")
+        raise ValueError(f"{root / SAMPLES_FILE} lacks the columns {', '.join(missing)}. {remedy}")
     for shard in index["shards"]:
         path = root / shard["name"]
         size = path.stat().st_size if path.is_file() else None
         if size != shard["bytes"]:
             found = "is missing" if size is None else f"has {size} bytes"
             raise ValueError(
-                f"{path} {found}, {INDEX} says {shard['bytes']}. Copy the folder again or prepare it with --overwrite."
+                f"{path} {found}, {INDEX} says {shard['bytes']}. Copy the folder again or prepare it with "
+                "--overwrite."
             )
     try:
         check_lines(table, index, SCHEMA)
     except ValueError as error:
-        raise ValueError(f"{root / TABLE} is not as dfd writes it: {error}. {remedy}") from error
+        raise ValueError(f"{root / SAMPLES_FILE} is not as dfd writes it: {error}. {remedy}") from error
     return table

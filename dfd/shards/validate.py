@@ -1,7 +1,8 @@
-"""What index.json and samples.parquet may say, whoever wrote them: a folder speaks of its own files and of places within them.
+"""What index.json and samples.parquet may say, whoever wrote them: a folder speaks of its own files and of
+places within them.
 
-Shards come from strangers too. A table that could name any file would have dfd read what its owner never meant to show, and one
-that claims more lines than its tars can hold would fill the memory.
+Shards come from strangers too. A table that could name any file would have dfd read what its owner never
+meant to show, and one that claims more lines than its tars can hold would fill the memory.
 """
 
 import re
@@ -31,7 +32,12 @@ def check_index(index: Any) -> None:
         name, size, digest = (facts.get(each) for each in ("name", "bytes", "sha256"))
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise ValueError(f"a shard called {name!r:.80}: a shard is a .tar of this folder")
-        if not isinstance(size, int) or size < 0 or not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{64}", digest):
+        if (
+            not isinstance(size, int)
+            or size < 0
+            or not isinstance(digest, str)
+            or not re.fullmatch(r"[0-9a-f]{64}", digest)
+        ):
             raise ValueError(f"{name} without its size and sha256")
     names = [shard["name"] for shard in index["shards"]]
     if len(set(names)) < len(names):
@@ -43,18 +49,36 @@ def check_size(path: Path, index: Mapping[str, Any]) -> None:
     facts = pq.read_metadata(path)
     held = sum(shard["bytes"] for shard in index["shards"])
     if facts.num_rows * _SAMPLE > held:
-        raise ValueError(f"{facts.num_rows} lines, and shards of {held} bytes hold no more than {held // _SAMPLE} samples")
+        raise ValueError(
+            f"{facts.num_rows} lines, and shards of {held} bytes hold no more than {held // _SAMPLE} samples"
+        )
     size = sum(facts.row_group(group).total_byte_size for group in range(facts.num_row_groups))
     if size > facts.num_rows * _LINE + (1 << 24):
         raise ValueError(f"{facts.num_rows} lines that take {size} bytes")
 
 
 def check_lines(table: pa.Table, index: Mapping[str, Any], schema: pa.Schema) -> None:
-    """ValueError that names the first line that points outside its shard or has no clear meaning; of columns that were read."""
+    """ValueError that names the first line that points outside its shard or has no clear meaning; of columns
+    that were read.
+    """
     for field in schema:
         if field.name in table.column_names and table.schema.field(field.name).type != field.type:
-            raise ValueError(f"the column {field.name} is {table.schema.field(field.name).type}, not {field.type}")
-    wanted = ("key", "path", "shard", "offset", "length", "mask_offset", "mask_length", "label", "split", "family", "sha256")
+            raise ValueError(
+                f"the column {field.name} is {table.schema.field(field.name).type}, not {field.type}"
+            )
+    wanted = (
+        "key",
+        "path",
+        "shard",
+        "offset",
+        "length",
+        "mask_offset",
+        "mask_length",
+        "label",
+        "split",
+        "family",
+        "sha256",
+    )
     if empty := [name for name in wanted if name in table.column_names and table[name].null_count]:
         raise ValueError(f"the column {empty[0]} has empty cells")
     size = {shard["name"]: shard["bytes"] for shard in index["shards"]}
@@ -62,14 +86,24 @@ def check_lines(table: pa.Table, index: Mapping[str, Any], schema: pa.Schema) ->
     names = shards.dictionary.to_pylist() if len(table) else []
     if strange := [name for name in names if name not in size]:
         raise ValueError(f"a shard {strange[0]!r:.80} that index.json does not list")
-    end = np.array([size[name] for name in names], np.int64)[np.asarray(shards.indices)] if names else np.zeros(0, np.int64)
+    end = (
+        np.array([size[name] for name in names], np.int64)[np.asarray(shards.indices)]
+        if names
+        else np.zeros(0, np.int64)
+    )
     outside = _outside(table, "offset", "length", end)
     if "mask_offset" in table.column_names:
-        outside |= (np.asarray(table["mask_offset"]) >= 0) & _outside(table, "mask_offset", "mask_length", end)
+        outside |= (np.asarray(table["mask_offset"]) >= 0) & _outside(
+            table, "mask_offset", "mask_length", end
+        )
     _refuse(table, outside, "its bytes do not lie in its shard")
     label = np.asarray(table["label"])
     _refuse(table, (label != 0) & (label != 1), "its label is neither 0 nor 1")
-    _refuse(table, ~np.asarray(pc.is_in(table["split"].cast(pa.string()), pa.array(SPLITS))), "its split is unknown")
+    _refuse(
+        table,
+        ~np.asarray(pc.is_in(table["split"].cast(pa.string()), pa.array(SPLITS))),
+        "its split is unknown",
+    )
     check_words(table)
 
 
@@ -78,7 +112,9 @@ def check_words(table: pa.Table) -> None:
     for name in ("source", "method"):
         words = pc.unique(table[name].unify_dictionaries()).to_pylist() if name in table.column_names else []
         if bad := [word for word in words if word and not word.isprintable()]:
-            raise ValueError(f"a {name} {bad[0]!r:.100} with letters that cannot be printed. Name it otherwise")
+            raise ValueError(
+                f"a {name} {bad[0]!r:.100} with letters that cannot be printed. Name it otherwise"
+            )
 
 
 def _outside(table: pa.Table, offset: str, length: str, end: np.ndarray) -> np.ndarray:

@@ -1,1 +1,3 @@
-"""Sweeps: many trainings from one YAML in W&B's schema, chosen by Optuna, shared by workers on any number of nodes."""
+"""Sweeps: many trainings from one YAML in W&B's schema, chosen by Optuna, shared by workers on any number of
+nodes.
+"""

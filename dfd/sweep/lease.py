@@ -1,8 +1,9 @@
 """Which of the processes that share a folder are alive, and a lock that a dead one cannot keep.
 
-Nothing here trusts a clock of another machine, or a lock that the file server may not pass on to other nodes. On one machine
-the kernel knows who lives: each worker holds a flock on its own file. Of another machine's worker it is the file's time that
-tells, by whether it moves: it is looked at through open(), which makes NFS ask the server.
+Nothing here trusts a clock of another machine, or a lock that the file server may not pass on to other nodes.
+On one machine the kernel knows who lives: each worker holds a flock on its own file. Of another machine's
+worker it is the file's time that tells, by whether it moves: it is looked at through open(), which makes NFS
+ask the server.
 """
 
 from __future__ import annotations
@@ -19,22 +20,26 @@ from pathlib import Path
 from typing import IO
 
 BEAT = 10.0  # seconds between two signs of life
-SILENCE = 90.0  # without one for so long, a worker on another machine is dead; NFS may keep a file's time back for 60
+# without one for so long, a worker on another machine is dead; NFS may keep a file's time back for 60
+SILENCE = 90.0
 
 
-class Worker:
+class Lease:
     """This process among those that share `folder`, from `with` to its end or its death.
 
-    A worker that is stopped or frozen for longer than SILENCE counts as dead elsewhere, and may find what it held taken over.
+    A worker that is stopped or frozen for longer than SILENCE counts as dead elsewhere, and may find what it
+    held taken over.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
         self.name = f"{socket.gethostname().partition('.')[0]}-{os.getpid()}-{secrets.token_hex(3)}"
-        self._seen: dict[str, tuple[int, float]] = {}  # of other workers: the last sign of life, and when it was new to us
+        self._seen: dict[
+            str, tuple[int, float]
+        ] = {}  # of other workers: the last sign of life, and when it was new to us
         self._ended = threading.Event()
 
-    def __enter__(self) -> Worker:
+    def __enter__(self) -> Lease:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._file = open(self.folder / self.name, "x")
         try:
@@ -71,7 +76,9 @@ class Worker:
         return time.monotonic() - self._seen[name][1] < SILENCE
 
     def inherits(self, dead: str) -> bool:
-        """Whether it is this worker, of all that are alive, who may clear away what a dead one left: one only ever may."""
+        """Whether it is this worker, of all that are alive, who may clear away what a dead one left: one only
+        ever may.
+        """
         while True:
             note = self.folder / f"{dead}.heir"
             try:
@@ -91,12 +98,14 @@ class Worker:
 
 
 class Lock:
-    """One worker at a time: a symbolic link with the holder's name, which every file system makes whole or not at all.
+    """One worker at a time: a symbolic link with the holder's name, which every file system makes whole or
+    not at all.
 
-    A living holder is never robbed, however slow it is. A dead one's link is removed by its heir. May be taken within itself.
+    A living holder is never robbed, however slow it is. A dead one's link is removed by its heir. May be
+    taken within itself.
     """
 
-    def __init__(self, path: Path, worker: Worker):
+    def __init__(self, path: Path, worker: Lease):
         self.path, self.worker = path, worker
         self._depth = 0
 
@@ -128,7 +137,9 @@ class Lock:
             self.path.unlink(missing_ok=True)
 
     def _link(self) -> bool:
-        os.close(os.open(self.path.parent, os.O_RDONLY))  # NFS looks at the folder anew, and not at what it remembers
+        os.close(
+            os.open(self.path.parent, os.O_RDONLY)
+        )  # NFS looks at the folder anew, and not at what it remembers
         try:
             os.symlink(self.worker.name, self.path)
         except FileExistsError:
@@ -160,7 +171,9 @@ def _machine() -> str:
 
 
 def held(file: IO) -> bool:
-    """Whether a living process has a flock on the open file; OSError where the file system knows no such thing."""
+    """Whether a living process has a flock on the open file; OSError where the file system knows no such
+    thing.
+    """
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dfd.durable import appearing
+from dfd.durable import atomic_write
 from dfd.html import Section, html_page, png
 from dfd.sweep.figures import history, importance_bars, parallel_coordinates, short_names
 from dfd.sweep.study import PAGE, Study, state
@@ -22,24 +22,31 @@ FEW = 10  # complete trials a parameter, below which their shares mean little
 
 
 def write_page(study: Study, total: int) -> Path:
-    """Writes STUDY/sweep.html, whole or not at all, and returns its path. `total`: how many trials the study is to have."""
+    """Writes STUDY/sweep.html, whole or not at all, and returns its path. `total`: how many trials the study
+    is to have.
+    """
     path = study.folder / PAGE
     sections = [_best(study, total), *_figures(study), *_failures(study), _table(study)]
     text = html_page(f"Sweep: {study.folder.name}", sections)
-    with appearing(path) as part:
-        part.write_text(text, encoding="utf-8")
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     return path
 
 
 def _best(study: Study, total: int) -> Section:
     told, trials, best = study.sweep, study.trials, study.best()
-    lines = [f"{len(trials)} of {max(total, len(trials))} trials of a {told.method} search begun: {study.states()}."]
+    lines = [
+        f"{len(trials)} of {max(total, len(trials))} trials of a {told.method} search begun: "
+        f"{study.states()}."
+    ]
     if best is None:
         return Section("No trial is complete", lines, mood="bad")
     compared = sum(trial.value is not None for trial in trials)
     lines += [
-        f"This value is optimistic: it is the best of {compared}, so some of it is luck with the pictures that {told.metric} "
-        "was measured on, and the more trials, the more of it. It says which trial to take, and not how good that one is.",
+        f"This value is optimistic: it is the best of {compared}, so some of it is luck with the pictures "
+        f"that {told.metric} "
+        "was measured on, and the more trials, the more of it. It says which trial to take, and not how good "
+        "that one is.",
         "Judge on the test split the one trial that you take, once.",
     ]
     folder = study.folder_of(best)
@@ -55,12 +62,15 @@ def _figures(study: Study) -> list[Section]:
     sections = []
     if np.isfinite(value).any():
         drawn = history(value, [trial.state.name for trial in trials], told.metric, told.maximize)
-        caption = "Each trial's best value; of those stopped early and of those still running, the best so far."
+        caption = (
+            "Each trial's best value; of those stopped early and of those still running, the best so far."
+        )
         sections.append(Section("History", figures=[(caption, png(drawn))]))
     complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
     if shares := _importances(study, complete):
         text = [
-            "How much each parameter does in a random forest that learns the metric of the complete trials (mean decrease of "
+            "How much each parameter does in a random forest that learns the metric of the complete trials "
+            "(mean decrease of "
             "impurity, Breiman 2001). One with many values is favoured a little."
         ]
         mood = ""
@@ -69,11 +79,17 @@ def _figures(study: Study) -> list[Section]:
             few = f"{len(complete)} complete trials are few for {len(told.space)} parameters: do not rely on these shares."
             text.insert(0, few)
         if any(trial.state.name == "PRUNED" for trial in trials):
-            text.append("Trials that were stopped early are not in it, so that what matters early is underrated.")
-        sections.append(Section("Importance", text, figures=[("They sum to 1.", png(importance_bars(shares)))], mood=mood))
+            text.append(
+                "Trials that were stopped early are not in it, so that what matters early is underrated."
+            )
+        sections.append(
+            Section("Importance", text, figures=[("They sum to 1.", png(importance_bars(shares)))], mood=mood)
+        )
     if complete:
         values = np.array([trial.value for trial in complete])
-        drawn = parallel_coordinates(told.space, [trial.params for trial in complete], values, told.metric, told.maximize)
+        drawn = parallel_coordinates(
+            told.space, [trial.params for trial in complete], values, told.metric, told.maximize
+        )
         caption = "A line a complete trial, dark is good; the best one is orange."
         sections.append(Section("Parallel coordinates", figures=[(caption, png(drawn))]))
     return sections
@@ -116,12 +132,17 @@ def _table(study: Study) -> Section:
             state(trial),
             "" if trial.value is None else f"{trial.value:.6g}",
             len(trial.intermediate_values),
-            *(float(f"{value:.4g}") if isinstance(value, float) else value for value in map(trial.params.get, short)),
+            *(
+                float(f"{value:.4g}") if isinstance(value, float) else value
+                for value in map(trial.params.get, short)
+            ),
         )
         for trial in study.trials
     ]
     more = [f"The first {ROWS} of {len(rows)}."] if len(rows) > ROWS else []
-    return Section("All trials", more, [(("trial", "state", study.sweep.metric, "values", *short.values()), rows[:ROWS])])
+    return Section(
+        "All trials", more, [(("trial", "state", study.sweep.metric, "values", *short.values()), rows[:ROWS])]
+    )
 
 
 def _shown_value(trial: FrozenTrial, maximize: bool) -> float:

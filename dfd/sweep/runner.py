@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dfd.durable import PART
+from dfd.durable import TEMPORARY
 from dfd.sweep.lease import Lock
 from dfd.sweep.study import PAGE, WORKERS, Claim, Study, TakenOver
 from dfd.sweep.trial import Trial
@@ -18,12 +18,15 @@ from dfd.sweep.trial import Trial
 POLL, IDLE = 0.25, 1.0  # seconds between two looks at the trials: at those that run here, at those of others
 PAGES = 60.0  # seconds between two pages, of all workers together, while trials run
 TOLD_TO_GO = (-signal.SIGTERM, 128 + signal.SIGTERM, 75)  # exit codes of a trial that somebody else stopped
-HOPELESS, BROKEN = 5, 20  # trials of a worker that fail in a row, before one has succeeded and after: the others would too
+HOPELESS, BROKEN = (
+    5,
+    20,
+)  # trials of a worker that fail in a row, before one has succeeded and after: the others would too
 ROOM = 1 << 20  # bytes that must be free, lest all trials fail for the disk
 
 
 @dataclass
-class Crew:
+class TrialRunner:
     """The trials that run here, by slot; `devices` of each slot."""
 
     study: Study
@@ -36,21 +39,25 @@ class Crew:
     ask_at: float = 0.0  # when to look again for trials, where there were none
     last: bool = True  # the study came to its end here, or there was nothing to do
 
-    def work(self, heard: list[int]) -> None:
+    def work(self, requested: list[int]) -> None:
         """Runs trials until there are none for this worker, all of them fail, or a signal was heard."""
         watch = Lock(self.study.folder / ".watch", self.study.worker)
         watching = False
-        while not heard and not self._hopeless():
+        while not requested and not self._hopeless():
             self._fill()
-            if not self.running:  # of those with nothing to do one stays and watches, lest one that runs a trial dies
+            if (
+                not self.running
+            ):  # of those with nothing to do one stays and watches, lest one that runs a trial dies
                 watching = watching or watch.try_acquire()
                 if not (self.study.orphaned() or (watching and self.study.unfinished())):
                     break
             time.sleep(POLL if self.running else IDLE)
             for slot, (claim, trial) in list(self.running.items()):
                 if trial.exit_code() in TOLD_TO_GO and not trial.pruned:
-                    time.sleep(IDLE)  # a scheduler that ends a job may tell the trial first, and then this worker
-                if heard:
+                    time.sleep(
+                        IDLE
+                    )  # a scheduler that ends a job may tell the trial first, and then this worker
+                if requested:
                     break
                 if self._over(claim, trial):
                     del self.running[slot]
@@ -59,7 +66,9 @@ class Crew:
 
     def leave(self) -> None:
         """Stops what still runs, waits for its end and gives it back."""
-        ended = [claim for claim, trial in self.running.values() if trial.exit_code() == 0]  # some end so when stopped, too
+        ended = [
+            claim for claim, trial in self.running.values() if trial.exit_code() == 0
+        ]  # some end so when stopped, too
         for _, trial in self.running.values():
             trial.stop()
         for claim, trial in self.running.values():
@@ -90,14 +99,17 @@ class Crew:
             reason, times = failures.most_common(1)[0]
             raise ValueError(
                 f"{failures.total()} of {len(trials)} trials failed; {times} of them ended so: {reason}\n"
-                f"Their logs are in {self.study.folder}. Mend the cause; then the same command goes on with the rest, and "
+                f"Their logs are in {self.study.folder}. Mend the cause; then the same command goes on with "
+                "the rest, and "
                 "another --study begins anew."
             )
         lines = [f"{len(trials)} of {max(self.total, len(trials))} trials: {self.study.states()}"]
         if self.study.unfinished():
             return f"{lines[0]}. Nothing is left to begin; other workers see to the rest."
         if best is not None:
-            lines.append(f"best {told.metric}: {best.value:.6g}, trial {best.number} in {self.study.folder_of(best)}")
+            lines.append(
+                f"best {told.metric}: {best.value:.6g}, trial {best.number} in {self.study.folder_of(best)}"
+            )
             lines.append(f"its command: {told.shown_command(best.params)}")
         if self.last:
             from dfd.sweep.report import write_page  # with matplotlib
@@ -146,7 +158,9 @@ class Crew:
             else:
                 _check_disk(self.study.folder)
                 self._end(claim, "FAIL", [], trial.complaint())
-                self.hopeless |= trial.mute() and self.study.best() is None  # what one never reports, none does
+                self.hopeless |= (
+                    trial.mute() and self.study.best() is None
+                )  # what one never reports, none does
         except TakenOver:
             trial.kill()
             _say(claim, "taken over by another worker, since this one was silent")
@@ -173,7 +187,7 @@ class Crew:
 
 def _check_disk(folder: Path) -> None:
     """OSError where it is full: then a failure says nothing of the trial, which is tried again."""
-    probe = folder / f".room{PART}{secrets.token_hex(4)}"
+    probe = folder / f".room{TEMPORARY}{secrets.token_hex(4)}"
     try:
         probe.write_bytes(bytes(ROOM))
     finally:

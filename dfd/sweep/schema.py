@@ -1,4 +1,5 @@
-"""Reads a sweep's YAML in W&B's own schema (docs.wandb.ai, "Define a sweep configuration"): `wandb sweep` takes the same file.
+"""Reads a sweep's YAML in W&B's own schema (docs.wandb.ai, "Define a sweep configuration"): `wandb sweep`
+takes the same file.
 
 What only W&B's server knows is refused by name, so that no sweep means one thing there and another here.
 """
@@ -76,7 +77,9 @@ def _check(sweep: Sweep) -> None:
     if "${args}" not in macros:
         raise ValueError("command: it has no ${args}, so that no parameter would reach the trial.")
     if "${program}" in macros and not sweep.program:
-        raise ValueError("program: it is missing, and the command names ${program}. For dfd's trainings: program: dfd.")
+        raise ValueError(
+            "program: it is missing, and the command names ${program}. For dfd's trainings: program: dfd."
+        )
     if sweep.cap is not None and not (_is_whole(sweep.cap) and sweep.cap > 0):
         raise ValueError(f"run_cap: {sweep.cap!r} is no number of trials.")
     if not sweep.space:
@@ -86,15 +89,23 @@ def _check(sweep: Sweep) -> None:
             if isinstance(domain, Range) and domain.step is None:
                 raise ValueError(f"parameters.{name}: a grid needs values, int_uniform or q_uniform.")
         if sweep.points > POINTS:
-            raise ValueError(f"parameters: this grid has {sweep.points} points. Take method: random, or fewer values.")
+            raise ValueError(
+                f"parameters: this grid has {sweep.points} points. Take method: random, or fewer values."
+            )
 
 
 def _read(where: str, given: Any) -> Choice | Range | Scalar:
     """A parameter: what it may be, or its one value."""
     if isinstance(given, Mapping) and "parameters" in given:
-        raise ValueError(f"{where}: nested parameters make no options. Write dfd's short keys, such as model.optimizer.lr.")
-    _check_keys(where, given, ("distribution", *dict.fromkeys(key for keys in DISTRIBUTIONS.values() for key in keys)))
-    kind = _one_of(f"{where}.distribution", given.get("distribution") or _kind(where, given), tuple(DISTRIBUTIONS))
+        raise ValueError(
+            f"{where}: nested parameters make no options. Write dfd's short keys, such as model.optimizer.lr."
+        )
+    _check_keys(
+        where, given, ("distribution", *dict.fromkeys(key for keys in DISTRIBUTIONS.values() for key in keys))
+    )
+    kind = _one_of(
+        f"{where}.distribution", given.get("distribution") or _kind(where, given), tuple(DISTRIBUTIONS)
+    )
     needed = DISTRIBUTIONS[kind]
     _check_keys(where, given, ("distribution", *needed), *(key for key in needed if key != "q"))
     if kind == "constant":
@@ -139,12 +150,16 @@ def _kind(where: str, given: Mapping[str, Any]) -> str:
         raise ValueError(f"{where}: it needs value, values, or min and max.")
     kinds = {_is_whole(_number(f"{where}.{key}", given[key])) for key in ("min", "max")}
     if len(kinds) > 1:
-        raise ValueError(f"{where}: one of min and max is a whole number. Write both so, 1 and 9, or none, 1.0 and 9.0.")
+        raise ValueError(
+            f"{where}: one of min and max is a whole number. Write both so, 1 and 9, or none, 1.0 and 9.0."
+        )
     return "int_uniform" if kinds == {True} else "uniform"
 
 
 def _rungs(told: Any) -> tuple[int, int] | None:
-    """Where W&B's "hyperband" judges: it is one ladder of asynchronous successive halving (Li et al., arXiv:1810.05934)."""
+    """Where W&B's "hyperband" judges: it is one ladder of asynchronous successive halving (Li et al.,
+    arXiv:1810.05934).
+    """
     if told is None:
         return None
     where = "early_terminate"
@@ -185,7 +200,9 @@ def _one_of(where: str, value: Any, known: Sequence[str]) -> str:
 def _scalar(where: str, value: Any) -> Scalar:
     """A value as Optuna keeps it; a list as the text that it becomes on a command line."""
     if value is None or (isinstance(value, list) and None in value):
-        raise ValueError(f"{where}: null would reach the trial as the word None. Vary it in configs, one a sweep.")
+        raise ValueError(
+            f"{where}: null would reach the trial as the word None. Vary it in configs, one a sweep."
+        )
     if isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, list) and all(isinstance(each, (bool, int, float, str)) for each in value):
@@ -195,7 +212,9 @@ def _scalar(where: str, value: Any) -> Scalar:
 
 def _number(where: str, value: Any) -> float:
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d+[eE][+-]?\d+", value):
-        raise ValueError(f"{where}: YAML takes {value} for a word. Write {value.lower().replace('e', '.0e')}.")
+        raise ValueError(
+            f"{where}: YAML takes {value} for a word. Write {value.lower().replace('e', '.0e')}."
+        )
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ValueError(f"{where}: {value!r} is no number.")
     return value

@@ -22,7 +22,9 @@ class Choice:
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both included: with `step` every step-th of them, whole ones where step is."""
+    """Numbers from `low` to `high`, both included: with `step` every step-th of them, whole ones where step
+    is.
+    """
 
     low: float
     high: float
@@ -33,7 +35,10 @@ class Range:
     def values(self) -> tuple[Scalar, ...]:
         """Each of them, where there is a step."""
         assert self.step is not None
-        return tuple(self.tidy(self.low + at * self.step) for at in range(round((self.high - self.low) / self.step) + 1))
+        return tuple(
+            self.tidy(self.low + at * self.step)
+            for at in range(round((self.high - self.low) / self.step) + 1)
+        )
 
     def tidy(self, value: float) -> float:
         """Without what binary fractions leave behind a step: 0.3 for 0.30000000000000004."""
@@ -44,8 +49,9 @@ class Range:
 class Sweep:
     """What a sweep's YAML says.
 
-    fixed: parameters with one value. rungs: how many values of the metric a trial has when it is first judged, and eta, by
-    which that number grows from one judgement to the next; of those judged, one in eta goes on. cap: number of trials.
+    fixed: parameters with one value. rungs: how many values of the metric a trial has when it is first
+    judged, and eta, by which that number grows from one judgement to the next; of those judged, one in eta
+    goes on. cap: number of trials.
     """
 
     method: str  # grid, random or bayes
@@ -61,7 +67,9 @@ class Sweep:
     @property
     def points(self) -> int | None:
         """How many trials a grid has; None of what has no end."""
-        return math.prod(len(domain.values) for domain in self.space.values()) if self.method == "grid" else None
+        return (
+            math.prod(len(domain.values) for domain in self.space.values()) if self.method == "grid" else None
+        )
 
     def point(self, number: int) -> dict[str, Scalar]:
         """The grid's trial of that number, in W&B's order: the last parameter changes first."""
@@ -81,13 +89,22 @@ class Sweep:
 
     def facts(self) -> dict[str, Any]:
         """What makes it this sweep and no other, as JSON holds it; the order of the parameters too."""
-        told = {**asdict(self), "fixed": list(self.fixed.items()), "space": [[*each] for each in asdict(self)["space"].items()]}
+        told = {
+            **asdict(self),
+            "fixed": list(self.fixed.items()),
+            "space": [[*each] for each in asdict(self)["space"].items()],
+        }
         return {name: _plain(value) for name, value in told.items() if name != "cap"}
 
     def _filled(self, params: Mapping[str, Scalar], env: list[str], more: list[str]) -> list[str]:
         # str() and nothing better, for so W&B's agent writes values: True, 1e-05, [0.9, 0.99]
         arguments = [f"--{name}={value}" for name, value in {**self.fixed, **params}.items()]
-        meant = {"${env}": env, "${interpreter}": ["python"], "${program}": [self.program], "${args}": [*arguments, *more]}
+        meant = {
+            "${env}": env,
+            "${interpreter}": ["python"],
+            "${program}": [self.program],
+            "${args}": [*arguments, *more],
+        }
         return [word for part in self.command for word in meant.get(part, [part])]
 
 

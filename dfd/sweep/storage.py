@@ -1,4 +1,6 @@
-"""Optuna's study in a journal that many processes write to: one line a change, and a lock that a dead one cannot keep."""
+"""Optuna's study in a journal that many processes write to: one line a change, and a lock that a dead one
+cannot keep.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def open_journal(journal: Path, lock: Lock, sweep: Sweep) -> Study:
     try:
         storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=JournalLock(journal, lock)))
     except (ValueError, KeyError, AssertionError) as error:
-        raise ValueError(f"{journal} is no journal of Optuna's, or damaged: {error!r}. Give another --study.") from error
+        raise ValueError(
+            f"{journal} is no journal of Optuna's, or damaged: {error!r}. Give another --study."
+        ) from error
     pruner = optuna.pruners.NopPruner()
     if sweep.rungs:
         first, eta = sweep.rungs
@@ -43,7 +47,8 @@ def open_journal(journal: Path, lock: Lock, sweep: Sweep) -> Study:
 class JournalLock:
     """Our lock for Optuna's journal. What a machine that lost its power has left half written goes first.
 
-    After a kill -9 of its holder Optuna's own locks let all others wait for 30 s, and then may let in two at once.
+    After a kill -9 of its holder Optuna's own locks let all others wait for 30 s, and then may let in two at
+    once.
     """
 
     def __init__(self, journal: Path, lock: Lock):

@@ -1,8 +1,9 @@
 """An Optuna study in a folder that workers on any number of nodes share.
 
-All that is decided between workers, which trial comes next and who has it, is decided under one lock and written down in one
-line of the journal. So a worker that is killed leaves a trial either not begun or begun with all its parameters and the
-worker's name, and the next one to look finds the name dead and goes on with the same parameters in the same folder.
+All that is decided between workers, which trial comes next and who has it, is decided under one lock and
+written down in one line of the journal. So a worker that is killed leaves a trial either not begun or begun
+with all its parameters and the worker's name, and the next one to look finds the name dead and goes on with
+the same parameters in the same folder.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dfd.sweep.lease import Lock, Worker
+from dfd.sweep.lease import Lease, Lock
 from dfd.sweep.space import Choice, Range, Scalar, Sweep
 from dfd.sweep.storage import NAME, open_journal
 from dfd.sweep.trial import GRACE, lingers
@@ -35,7 +36,9 @@ class TakenOver(Exception):
 
 @dataclass(frozen=True)
 class Claim:
-    """A trial that this worker is to run. `attempt` is 1, or more where workers before it died or gave it back."""
+    """A trial that this worker is to run. `attempt` is 1, or more where workers before it died or gave it
+    back.
+    """
 
     number: int
     attempt: int
@@ -57,20 +60,24 @@ class Study:
     """The study in `folder`, made where there is none.
 
     Args:
-        seed: of random numbers; by default the study's own, or 0 for a new one. Trial n draws from (seed, n) alone, so that a
-            random search has the same trials whoever runs them.
+        seed: of random numbers; by default the study's own, or 0 for a new one. Trial n draws from (seed, n)
+            alone, so that a random search has the same trials whoever runs them.
 
     Raises:
         ValueError: the folder holds a study of another sweep, or another seed.
     """
 
-    def __init__(self, folder: Path, sweep: Sweep, worker: Worker, seed: int | None = None):
+    def __init__(self, folder: Path, sweep: Sweep, worker: Lease, seed: int | None = None):
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # constant_liar, since 2.8
+        warnings.filterwarnings(
+            "ignore", category=optuna.exceptions.ExperimentalWarning
+        )  # constant_liar, since 2.8
         self.folder, self.sweep, self.worker = folder, sweep, worker
-        self._lingering: dict[int, float] = {}  # trials whose worker is dead and whose process is not, and since when
+        self._lingering: dict[
+            int, float
+        ] = {}  # trials whose worker is dead and whose process is not, and since when
         self.lock = Lock(folder / LOCK, worker)
         with self.lock:
             self.study = open_journal(folder / JOURNAL, self.lock, sweep)
@@ -79,11 +86,15 @@ class Study:
                 self.study.set_user_attr(NAME, told)
         known = self.study.user_attrs[NAME]
         if differing := [name for name, value in told["sweep"].items() if known["sweep"].get(name) != value]:
-            raise ValueError(f"{folder} holds the study of another sweep: {', '.join(differing)} differ. Give another --study.")
+            raise ValueError(
+                f"{folder} holds the study of another sweep: {', '.join(differing)} differ. Give another "
+                "--study."
+            )
         self.seed = known["seed"]
         if seed is not None and seed != self.seed:
             raise ValueError(
-                f"{folder} holds a study with --seed {self.seed}, not {seed}. Leave it out, or give another --study."
+                f"{folder} holds a study with --seed {self.seed}, not {seed}. Leave it out, or give another "
+                "--study."
             )
 
     @property
@@ -96,7 +107,9 @@ class Study:
         return any(not trial.state.is_finished() for trial in self.trials)
 
     def orphaned(self) -> bool:
-        """Whether a trial is running that no living worker has; it can be claimed, now or once its process has ended."""
+        """Whether a trial is running that no living worker has; it can be claimed, now or once its process
+        has ended.
+        """
         return bool(self._orphans())
 
     def finished(self) -> int:
@@ -118,7 +131,9 @@ class Study:
         return self.folder / folder_name(trial.number, trial.user_attrs[RUN])
 
     def claim(self, total: int) -> Claim | None:
-        """The next trial to run: one whose worker died, or else a new one, of at most `total`. None: there is none now."""
+        """The next trial to run: one whose worker died, or else a new one, of at most `total`. None: there is
+        none now.
+        """
         if not (len(self.trials) < total or self.orphaned()):
             return None
         with self.lock:
@@ -150,7 +165,8 @@ class Study:
             self._close(self._mine(claim), state, value, reason)
 
     def give_back(self, claim: Claim) -> None:
-        """Leaves a trial, whose process has ended, to whoever comes next: in the same folder, where dfd fit goes on.
+        """Leaves a trial, whose process has ended, to whoever comes next: in the same folder, where dfd fit
+        goes on.
 
         Raises:
             TakenOver
@@ -171,7 +187,9 @@ class Study:
         return bool(name) and self.worker.alive(name)
 
     def _take_over(self, trial: FrozenTrial) -> Claim | None:
-        """An orphan, to go on with; None where that has to wait for its process to end, or where too many have died of it."""
+        """An orphan, to go on with; None where that has to wait for its process to end, or where too many
+        have died of it.
+        """
         run = dict(trial.user_attrs[RUN])
         run["deaths"] += bool(run["worker"])  # a worker that was stopped gave it back
         if run["deaths"] >= DEATHS:
@@ -180,7 +198,9 @@ class Study:
         if run["worker"] and lingers(self.folder_of(trial)):
             if time.monotonic() - self._lingering.setdefault(trial.number, time.monotonic()) < GRACE:
                 return None
-            run["place"] += 1  # it was told to end and will not: a new folder, for two must not write into one
+            run["place"] += (
+                1  # it was told to end and will not: a new folder, for two must not write into one
+            )
         run |= {"worker": self.worker.name, "attempt": run["attempt"] + 1}
         self._storage.set_trial_user_attr(trial._trial_id, RUN, run)
         return self._as_claim(trial.number, run, trial.params)
@@ -191,12 +211,16 @@ class Study:
         space = {name: _distribution(domain) for name, domain in self.sweep.space.items()}
         params = self.sweep.point(number) if self.sweep.method == "grid" else self._sample(number, space)
         run = {"worker": self.worker.name, "attempt": 1, "deaths": 0, "place": 1}
-        template = create_trial(state=TrialState.RUNNING, params=params, distributions=space, user_attrs={RUN: run})
+        template = create_trial(
+            state=TrialState.RUNNING, params=params, distributions=space, user_attrs={RUN: run}
+        )
         self.study.add_trial(template)  # one line of the journal: parameters and owner together
         return self._as_claim(number, run, params)
 
     def _sample(self, number: int, space: dict[str, Any]) -> dict[str, Scalar]:
-        """Drawn in a study in memory: what is asked of the journal's would be begun before all its parameters are there."""
+        """Drawn in a study in memory: what is asked of the journal's would be begun before all its parameters
+        are there.
+        """
         import optuna
 
         memory = optuna.create_study(direction=self.study.direction, sampler=self._sampler(number))
@@ -214,7 +238,11 @@ class Study:
 
         seed = int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
         # the liar takes running trials for bad ones, so that workers do not all try the same place
-        return TPESampler(seed=seed, constant_liar=True) if self.sweep.method == "bayes" else RandomSampler(seed=seed)
+        return (
+            TPESampler(seed=seed, constant_liar=True)
+            if self.sweep.method == "bayes"
+            else RandomSampler(seed=seed)
+        )
 
     def _mine(self, claim: Claim) -> FrozenTrial:
         trial = self.trials[claim.number]
@@ -228,7 +256,9 @@ class Study:
 
         if reason:
             self._storage.set_trial_user_attr(trial._trial_id, "reason", reason)
-        self._storage.set_trial_state_values(trial._trial_id, TrialState[state], None if value is None else [value])
+        self._storage.set_trial_state_values(
+            trial._trial_id, TrialState[state], None if value is None else [value]
+        )
 
     def _as_claim(self, number: int, run: Mapping[str, Any], params: Mapping[str, Scalar]) -> Claim:
         return Claim(number, run["attempt"], params, self.folder / folder_name(number, run))

@@ -1,4 +1,6 @@
-"""The engine of `dfd sweep`: what it is asked for is checked, and a crew works until no trial is left or a signal ends it."""
+"""The engine of `dfd sweep`: what it is asked for is checked, and a crew works until no trial is left or a
+signal ends it.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dfd
-from dfd.durable import in_words, make_folder
-from dfd.sweep.lease import Worker
-from dfd.sweep.runner import Crew
+from dfd.durable import explain_os_error, make_folder
+from dfd.sweep.lease import Lease
+from dfd.sweep.runner import TrialRunner
 from dfd.sweep.schema import load_sweep
 from dfd.sweep.space import Sweep
 from dfd.sweep.study import WORKERS, Study
 
 
-def sweep(file: Path, total: int | None = None, folder: Path | None = None, slots: int = 1, seed: int | None = None) -> str:
-    """Runs trials of the sweep in `file` until the study in `folder` has `total` of them, and says what came of it.
+def sweep(
+    file: Path, total: int | None = None, folder: Path | None = None, slots: int = 1, seed: int | None = None
+) -> str:
+    """Runs trials of the sweep in `file` until the study in `folder` has `total` of them, and says what came
+    of it.
 
     Args:
         total: of all workers together; by default run_cap, or all points of a grid.
@@ -42,18 +47,18 @@ def sweep(file: Path, total: int | None = None, folder: Path | None = None, slot
     folder = (folder or Path("runs") / path.stem).absolute()
     make_folder(folder)
     try:
-        with Worker(folder / WORKERS) as worker, _signals() as heard:
-            crew = Crew(Study(folder, told, worker, seed), total, _devices(slots))
+        with Lease(folder / WORKERS) as worker, _signals() as requested:
+            runner = TrialRunner(Study(folder, told, worker, seed), total, _devices(slots))
             try:
-                crew.work(heard)
-                crew.leave()
+                runner.work(requested)
+                runner.leave()
             finally:  # after an error, or a second Ctrl-C
-                crew.kill()
+                runner.kill()
     except OSError as error:
-        raise in_words(error, folder) from error
-    if heard:
-        raise SystemExit(128 + heard[0])
-    return crew.outcome()
+        raise explain_os_error(error, folder) from error
+    if requested:
+        raise SystemExit(128 + requested[0])
+    return runner.outcome()
 
 
 def _find(file: Path) -> Path:
@@ -71,7 +76,9 @@ def _find(file: Path) -> Path:
 def _total(told: Sweep, total: int | None) -> int:
     limits = [limit for limit in (told.points, told.cap if total is None else total) if limit is not None]
     if not limits:
-        raise ValueError(f"how many trials? A {told.method} search has no end: give --trials N, or run_cap in the file.")
+        raise ValueError(
+            f"how many trials? A {told.method} search has no end: give --trials N, or run_cap in the file."
+        )
     if min(limits) < 1:
         raise ValueError(f"--trials {total}: it takes at least 1.")
     return min(limits)
@@ -81,7 +88,9 @@ def _check_optuna() -> None:
     try:
         import optuna  # noqa: F401
     except ModuleNotFoundError as error:
-        raise ValueError("dfd sweep needs Optuna: pip install 'dfd[sweep]'. With W&B's server: wandb sweep FILE.") from error
+        raise ValueError(
+            "dfd sweep needs Optuna: pip install 'dfd[sweep]'. With W&B's server: wandb sweep FILE."
+        ) from error
 
 
 def _devices(slots: int) -> list[list[str] | None]:
@@ -96,17 +105,19 @@ def _devices(slots: int) -> list[list[str] | None]:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """SIGTERM and SIGINT within the block, as a list that they are put into; a second Ctrl-C waits for nothing."""
-    heard: list[int] = []
+    """SIGTERM and SIGINT within the block, as a list that they are put into; a second Ctrl-C waits for
+    nothing.
+    """
+    requested: list[int] = []
 
     def hear(number: int, frame: object) -> None:
-        if number == signal.SIGINT and heard:
+        if number == signal.SIGINT and requested:
             raise KeyboardInterrupt
-        heard.append(number)
+        requested.append(number)
 
     before = {number: signal.signal(number, hear) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield heard
+        yield requested
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -17,15 +17,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from dfd.durable import appearing
+from dfd.durable import atomic_write
 from dfd.sweep.lease import held
 
 METRICS = "metrics.csv"  # in the run folder, where dfd's trainings and Lightning's CSVLogger put it
 SUMMARY = "summary.yaml"  # dfd's stamp on a finished run, which would not be run again
 GRACE = 60.0  # seconds that a stopped trial has to write its checkpoint
 
-# Becomes the command, to which Linux sends SIGTERM when the process that began it is gone, by kill -9 too (prctl's
-# PR_SET_PDEATHSIG). A program of its own, since Python between fork and exec may wait for ever for a thread's lock.
+# Becomes the command, to which Linux sends SIGTERM when the process that began it is gone, by kill -9 too
+# (prctl's PR_SET_PDEATHSIG). A program of its own, since Python between fork and exec may wait for ever for a
+# thread's lock.
 BOUND = """
 import ctypes, os, sys
 ctypes.CDLL(None).prctl(1, 15)
@@ -35,7 +36,8 @@ if os.getppid() == int(sys.argv[1]):
 
 
 class Trial:
-    """A command, running. What it prints goes to `<folder>.log`, which is locked as long as one of its processes lives.
+    """A command, running. What it prints goes to `<folder>.log`, which is locked as long as one of its
+    processes lives.
 
     In a folder that holds a finished run of dfd nothing is begun: it has ended well already.
 
@@ -48,7 +50,9 @@ class Trial:
         FileNotFoundError: there is no such program.
     """
 
-    def __init__(self, command: Sequence[str], folder: Path, metric: str, devices: Sequence[str] | None = None):
+    def __init__(
+        self, command: Sequence[str], folder: Path, metric: str, devices: Sequence[str] | None = None
+    ):
         self.command, self.folder, self.metric = command, folder, metric
         self.log = log_of(folder)
         self.reported = 0  # of its values, those that the study has
@@ -116,8 +120,14 @@ class Trial:
         if devices is not None:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
         if shutil.which(self.command[0], path=path) is None:
-            raise FileNotFoundError(errno.ENOENT, "there is no such program, or it may not be run", self.command[0])
-        bound = [sys.executable, "-I", "-S", "-c", BOUND, str(os.getpid())] if sys.platform.startswith("linux") else []
+            raise FileNotFoundError(
+                errno.ENOENT, "there is no such program, or it may not be run", self.command[0]
+            )
+        bound = (
+            [sys.executable, "-I", "-S", "-c", BOUND, str(os.getpid())]
+            if sys.platform.startswith("linux")
+            else []
+        )
         with open(self.log, "ab") as log:
             with suppress(OSError):  # a file system without locks
                 fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -131,28 +141,36 @@ class Trial:
             )
 
     def _keep_values(self) -> None:
-        """Copies an earlier attempt's metrics.csv aside, since Lightning's CSVLogger deletes it, and reads all such copies."""
+        """Copies an earlier attempt's metrics.csv aside, since Lightning's CSVLogger deletes it, and reads
+        all such copies.
+        """
         copies = sorted(self.folder.glob("metrics-*.csv"))
         if (self.folder / METRICS).exists():
-            with appearing(self.folder / f"metrics-{len(copies) + 1:03d}.csv") as part:
-                shutil.copyfile(self.folder / METRICS, part)
+            with atomic_write(self.folder / f"metrics-{len(copies) + 1:03d}.csv") as temporary:
+                shutil.copyfile(self.folder / METRICS, temporary)
         for copy in copies:
             self._values |= _column(copy.read_text(encoding="utf-8"), self.metric)
         self.values()
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._process and self._process.poll() is None:  # until it is waited for, its number is no one else's
+        if (
+            self._process and self._process.poll() is None
+        ):  # until it is waited for, its number is no one else's
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
 
 
 def _column(text: str, name: str) -> dict[object, float]:
-    """The finite numbers of a CSV's column, by epoch and step; a last line that is still being written is left for later."""
+    """The finite numbers of a CSV's column, by epoch and step; a last line that is still being written is
+    left for later.
+    """
     whole = text[: text.rfind("\n") + 1]
     values: dict[object, float] = {}
     for at, row in enumerate(csv.DictReader(io.StringIO(whole))):
         with suppress(TypeError, ValueError):  # no such column, or an empty field
-            values[(row.get("epoch"), row.get("step")) if {"epoch", "step"} & row.keys() else at] = float(row.get(name))
+            values[(row.get("epoch"), row.get("step")) if {"epoch", "step"} & row.keys() else at] = float(
+                row.get(name)
+            )
     return {key: value for key, value in values.items() if math.isfinite(value)}
 
 
@@ -162,7 +180,9 @@ def log_of(folder: Path) -> Path:
 
 
 def lingers(folder: Path) -> bool:
-    """Whether a process still writes to the log of the trial in that run folder, though the worker that began it is dead."""
+    """Whether a process still writes to the log of the trial in that run folder, though the worker that began
+    it is dead.
+    """
     try:
         with open(log_of(folder), "rb") as log:
             return held(log)

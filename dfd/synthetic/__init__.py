@@ -1,4 +1,5 @@
-"""The embedded toy set: faces that dfd draws itself, photographed by a simulated camera, and three kinds of forgeries of them.
+"""The embedded toy set: faces that dfd draws itself, photographed by a simulated camera, and three kinds of
+forgeries of them.
 
     person.py    who is drawn, and how they sit
     head.py      the solid head, and where each point of a face lands on the canvas

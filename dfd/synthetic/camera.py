@@ -1,4 +1,6 @@
-"""A simulated camera: light -> lens -> mosaic -> noise -> demosaicing -> tone curve -> 8-bit picture, and the JPEG encoder."""
+"""A simulated camera: light -> lens -> mosaic -> noise -> demosaicing -> tone curve -> 8-bit picture, and the
+JPEG encoder.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,12 @@ import cv2
 import numpy as np
 
 MOSAICS = (cv2.COLOR_BayerRG2RGB, cv2.COLOR_BayerGR2RGB, cv2.COLOR_BayerBG2RGB, cv2.COLOR_BayerGB2RGB)
-EDGE_AWARE = (cv2.COLOR_BayerRG2RGB_EA, cv2.COLOR_BayerGR2RGB_EA, cv2.COLOR_BayerBG2RGB_EA, cv2.COLOR_BayerGB2RGB_EA)
+EDGE_AWARE = (
+    cv2.COLOR_BayerRG2RGB_EA,
+    cv2.COLOR_BayerGR2RGB_EA,
+    cv2.COLOR_BayerBG2RGB_EA,
+    cv2.COLOR_BayerGB2RGB_EA,
+)
 QUALITIES = tuple(range(86, 98))  # of every JPEG here, real or fake
 
 
@@ -54,7 +61,10 @@ class Camera:
         line = np.linspace(-1, 1, size, dtype=np.float32) ** 2
         seen *= (1.0 - 0.5 * self.falloff * (line[:, None] + line[None, :]))[..., None]
         # Exposed for the mean, but no further than keeps the brightest skin or wall from clipping.
-        gain = min(self.exposure / max(float(seen.mean()), 1e-4), 0.95 / max(float(np.percentile(seen[::4, ::4], 98)), 1e-4))
+        gain = min(
+            self.exposure / max(float(seen.mean()), 1e-4),
+            0.95 / max(float(np.percentile(seen[::4, ::4], 98)), 1e-4),
+        )
         balance = np.array([self.red, 1.0, self.blue], np.float32)
         raw = self._mosaic(np.clip(seen * (gain / balance), 0.0, 1.0))
         raw += rng.standard_normal(raw.shape, dtype=np.float32) * np.sqrt(self.shot * raw + self.read**2)
@@ -68,7 +78,8 @@ class Camera:
 
     def _mosaic(self, colours: np.ndarray) -> np.ndarray:
         """One colour a pixel: (size, size) of (size, size, 3)."""
-        # OpenCV names a pattern by its second row's second and third pixel: RG starts with blue in the corner.
+        # OpenCV names a pattern by its second row's second and third pixel: RG starts with blue in the
+        # corner.
         red_row, red_column = ((1, 1), (1, 0), (0, 0), (0, 1))[self.phase]
         raw = np.ascontiguousarray(colours[..., 1])
         raw[red_row::2, red_column::2] = colours[red_row::2, red_column::2, 0]
@@ -85,5 +96,10 @@ def _srgb() -> np.ndarray:
 
 def encode(picture: np.ndarray, quality: int) -> bytes:
     """JPEG of (H, W, 3) uint8 RGB: standard tables, colour at half resolution (4:2:0)."""
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420]
+    options = [
+        cv2.IMWRITE_JPEG_QUALITY,
+        quality,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+    ]
     return cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)[1].tobytes()

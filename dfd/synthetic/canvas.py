@@ -1,7 +1,7 @@
 """Brushes: soft edges, bumps, noise and colour in linear light.
 
-A canvas is (3, N, N) float32 linear light, about [0, 1], with x to the right and y down, both from -1 to 1. Colours come first
-because numpy is several times faster on planes than on triples.
+A canvas is (3, N, N) float32 linear light, about [0, 1], with x to the right and y down, both from -1 to 1.
+Colours come first because numpy is several times faster on planes than on triples.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ def _brush() -> np.ndarray:
 def strands(rng: np.random.Generator, across: np.ndarray, along: np.ndarray, fine: float = 1.0) -> np.ndarray:
     """Hair-like noise (H, W) of about unit deviation: quick across the strands, slow along them.
 
-    `across` and `along` are coordinates (H, W) in half head heights; `fine` is the number of strands relative to a usual head.
+    `across` and `along` are coordinates (H, W) in half head heights; `fine` is the number of strands relative
+    to a usual head.
     """
     at, brush = rng.uniform(0, 500, 4), _brush()
     octaves = []

@@ -28,10 +28,14 @@ class Skin:
     def near(self, at_x: float, at_y: float, reach_x: float, reach_y: float) -> Skin:
         """The part (views, no copies) within reach of a point of the face."""
         cut = window((np.abs(self.X - at_x) < reach_x) & (np.abs(self.Y - at_y) < reach_y))
-        return Skin(self.X[cut], self.Y[cut], self.albedo[(..., *cut)], self.relief[cut], self.gloss[cut], self.soft)
+        return Skin(
+            self.X[cut], self.Y[cut], self.albedo[(..., *cut)], self.relief[cut], self.gloss[cut], self.soft
+        )
 
 
-def paint_face(canvas: np.ndarray, u: np.ndarray, v: np.ndarray, head: Head, rng: np.random.Generator) -> None:
+def paint_face(
+    canvas: np.ndarray, u: np.ndarray, v: np.ndarray, head: Head, rng: np.random.Generator
+) -> None:
     """Paints the head, without hair, onto the canvas in place; u, v (N, N) as the head sees them."""
     p, s, num = head.person, head.sitting, canvas.shape[-1]
     cut = window((np.abs(u) < p.width + 0.03) & (np.abs(v) < 1.03))
@@ -55,12 +59,16 @@ def paint_face(canvas: np.ndarray, u: np.ndarray, v: np.ndarray, head: Head, rng
 
 
 def light_up(skin: Skin, sitting: Sitting) -> np.ndarray:
-    """Light (3, H, W) that comes back from the skin; Lambert with scattering, occlusion in hollows, and a soft gloss."""
+    """Light (3, H, W) that comes back from the skin; Lambert with scattering, occlusion in hollows, and a
+    soft gloss.
+    """
     relief = cv2.GaussianBlur(skin.relief, (0, 0), 0.8)
     slope_x = cv2.Sobel(relief, cv2.CV_32F, 1, 0, ksize=3, scale=1 / (8 * skin.soft))
     slope_y = cv2.Sobel(relief, cv2.CV_32F, 0, 1, ksize=3, scale=1 / (8 * skin.soft))
     steep = slope_x**2 + slope_y**2
-    ease = 1.0 / np.sqrt(1.0 + steep / 9.0)  # at the outline the solid falls away forever; skin there is still lit from aside
+    ease = 1.0 / np.sqrt(
+        1.0 + steep / 9.0
+    )  # at the outline the solid falls away forever; skin there is still lit from aside
     norm = 1.0 / np.sqrt(steep * ease * ease + 1.0)
     nx, ny, nz = -slope_x * ease * norm, -slope_y * ease * norm, norm
     lx, ly, lz = (float(part) for part in sitting.light)
@@ -74,7 +82,9 @@ def light_up(skin: Skin, sitting: Sitting) -> np.ndarray:
     mirror8 = (mirror2 * mirror2) ** 2
     shine = skin.gloss * (0.05 * mirror8 + 0.1 * mirror8**4 * mirror8)
     lit = np.empty_like(skin.albedo)
-    for plane, albedo, scatter, lamp, ambient in zip(lit, skin.albedo, SCATTER, sitting.lamp, sitting.ambient, strict=True):
+    for plane, albedo, scatter, lamp, ambient in zip(
+        lit, skin.albedo, SCATTER, sitting.lamp, sitting.ambient, strict=True
+    ):
         wrapped = np.maximum((facing + scatter) / (1.0 + scatter), 0.0)
         plane[:] = albedo * (sky * ambient + wrapped * (1.0 + hollow) * lamp) + shine * lamp
     return lit
@@ -89,13 +99,17 @@ def _flesh(skin: Skin, head: Head) -> None:
     relief += 0.03 * bump(side, Y, 0.2, eye - p.brow_height, 0.17, 0.05)
     relief += 0.05 * p.cheek * bump(side, Y, 0.42, eye + 0.3 - 0.04 * s.smile, 0.14, 0.13)
     relief += 0.05 * bump(X, Y, 0.0, 0.86, 0.16, 0.1)
-    fold = np.abs(side - (0.15 + 0.35 * (Y - nose + 0.08))) / 0.03  # from the nose's wing past the mouth's corner
+    fold = (
+        np.abs(side - (0.15 + 0.35 * (Y - nose + 0.08))) / 0.03
+    )  # from the nose's wing past the mouth's corner
     reach = step(0.0, 0.1, Y - nose + 0.1) * step(0.3, 0.1, Y - nose)
     relief -= (0.006 + 0.012 * p.age + 0.008 * max(s.smile, 0.0)) * np.exp(-0.5 * fold * fold) * reach
     relief -= 0.012 * (0.3 + p.age) * bump(side, Y, p.eye_gap - 0.02, eye + 0.12, 0.09, 0.02)
     if p.age > 0.35:
         own = np.random.default_rng(p.texture)
-        lines = sum(np.sin((Y + own.normal(0, 0.02)) * f + 2.0 * X * X + own.uniform(0, 6)) for f in (70.0, 95.0))
+        lines = sum(
+            np.sin((Y + own.normal(0, 0.02)) * f + 2.0 * X * X + own.uniform(0, 6)) for f in (70.0, 95.0)
+        )
         relief += 0.002 * (p.age - 0.35) * lines * bump(X, Y, 0.0, -0.42, 0.3, 0.1)
 
 
@@ -103,17 +117,27 @@ def _complexion(skin: Skin, head: Head, rng: np.random.Generator, num: int) -> N
     """Blush, mottle and pores; freckles and moles stay where the person has them."""
     p, X, Y, shape = head.person, skin.X, skin.Y, skin.X.shape
     eye, side = p.eye_height, np.abs(X)
-    pores, mottle = (map_[: shape[0], : shape[1]] for map_ in (grain(rng, num, 1.5, 3.0), grain(rng, num, 14.0, 40.0)))
+    pores, mottle = (
+        map_[: shape[0], : shape[1]] for map_ in (grain(rng, num, 1.5, 3.0), grain(rng, num, 14.0, 40.0))
+    )
     skin.relief += 0.0005 * (0.5 + p.age) * pores
-    blush = 0.5 * bump(side, Y, 0.36, eye + 0.32, 0.14, 0.12) + 0.5 * bump(X, Y, 0.0, eye + p.nose_length - 0.05, 0.1, 0.08)
+    blush = 0.5 * bump(side, Y, 0.36, eye + 0.32, 0.14, 0.12) + 0.5 * bump(
+        X, Y, 0.0, eye + p.nose_length - 0.05, 0.1, 0.08
+    )
     shade = 0.35 * bump(side, Y, p.eye_gap, eye + 0.02, 0.13, 0.07)
     skin.albedo *= np.exp(0.035 * mottle + 0.03 * pores - 0.35 * shade)
     skin.albedo[1:] *= 1.0 - 0.16 * blush - 0.1 * shade
     own = np.random.default_rng(p.texture + 2)
     spots = np.zeros(shape, np.float32)
     num_freckles, num_moles = int(90 * p.freckles), int(own.integers(0, 4))
-    freckles = [(own.normal(0, 0.3), own.normal(eye + 0.2, 0.16), own.uniform(0.006, 0.013), 0.4) for _ in range(num_freckles)]
-    moles = [(own.uniform(-0.5, 0.5), own.uniform(-0.3, 0.8), own.uniform(0.008, 0.014), 0.8) for _ in range(num_moles)]
+    freckles = [
+        (own.normal(0, 0.3), own.normal(eye + 0.2, 0.16), own.uniform(0.006, 0.013), 0.4)
+        for _ in range(num_freckles)
+    ]
+    moles = [
+        (own.uniform(-0.5, 0.5), own.uniform(-0.3, 0.8), own.uniform(0.008, 0.014), 0.8)
+        for _ in range(num_moles)
+    ]
     for at_x, at_y, size, alpha in freckles + moles:
         row = int(np.argmin(np.abs(Y[:, shape[1] // 2] - at_y)))
         column = int(np.argmin(np.abs(X[row] - at_x)))
@@ -128,16 +152,22 @@ def _nose(skin: Skin, head: Head) -> None:
     bottom = p.eye_height + p.nose_length
     part = skin.near(0.0, bottom - 0.15, 0.4, 0.4)
     X, Y, side, w = part.X, part.Y, np.abs(part.X), p.nose_width
-    grow = np.clip((Y - p.eye_height + 0.1) / p.nose_length, 0.0, 1.0)  # the ridge rises from between the eyes to the tip
+    grow = np.clip(
+        (Y - p.eye_height + 0.1) / p.nose_length, 0.0, 1.0
+    )  # the ridge rises from between the eyes to the tip
     ridge = (0.06 + 0.13 * grow) * p.nose_bridge * np.exp(-0.5 * (X / (0.035 + 0.3 * w * grow)) ** 2)
-    part.relief += ridge * step(p.eye_height - 0.14, p.eye_height + 0.12, Y) * step(bottom + 0.04, bottom - 0.05, Y)
+    part.relief += (
+        ridge * step(p.eye_height - 0.14, p.eye_height + 0.12, Y) * step(bottom + 0.04, bottom - 0.05, Y)
+    )
     part.relief += 0.06 * bump(X, Y, 0.0, bottom - 0.055, 0.42 * w, 0.05)
     part.relief += 0.045 * bump(side, Y, 0.78 * w, bottom - 0.035, 0.035, 0.04)
     part.relief -= 0.008 * bump(X, Y, 0.0, bottom + 0.08, 0.025, 0.05)
     holes = bump(side, Y, 0.46 * w, bottom, 0.028, 0.016)
     crease = bump(side, Y, 1.05 * w, bottom - 0.03, 0.014, 0.04)
     cast = bump(X, Y, -0.14 * float(light[0]), bottom + 0.05, 0.09, 0.035)
-    beside = bump(X, Y, -(0.06 + 0.6 * w) * float(np.sign(light[0])), bottom - 0.14, 0.035, 0.11) * abs(float(light[0]))
+    beside = bump(X, Y, -(0.06 + 0.6 * w) * float(np.sign(light[0])), bottom - 0.14, 0.035, 0.11) * abs(
+        float(light[0])
+    )
     paint(part.albedo, p.skin * np.array([0.2, 0.13, 0.12], np.float32), np.clip(0.9 * holes, 0, 1))
     shadow = np.clip(0.45 * crease + 0.4 * cast + 0.35 * beside, 0, 1)
     paint(part.albedo, p.skin * np.array([0.5, 0.38, 0.34], np.float32), shadow)
@@ -164,15 +194,27 @@ def _mouth(skin: Skin, head: Head, mouth_y: float, rng: np.random.Generator) -> 
     body = ((upper + lower) > 0.5) * hump
     part.relief += 0.035 * body * np.sin(np.clip((Y - top) / np.maximum(end - top, 1e-3), 0, 1) * np.pi)
     part.relief -= 0.02 * bump(X, Y, 0.0, mouth_y + p.lip_lower + 0.07, 0.13, 0.03)
-    paint(part.albedo, planes(p.lips, np.exp(0.07 * strands(rng, X, 0.3 * Y))), 0.9 * np.maximum(0.95 * upper, lower))
+    paint(
+        part.albedo,
+        planes(p.lips, np.exp(0.07 * strands(rng, X, 0.3 * Y))),
+        0.9 * np.maximum(0.95 * upper, lower),
+    )
     part.gloss += 0.7 * lower
     paint(part.albedo, np.array([0.06, 0.02, 0.02], np.float32), hole)
     teeth = hole * step(0.055, 0.03, Y - line + gap_up) * step(0.8, 0.6, across)
     gaps = 1.0 - 0.25 * np.exp(-(((X / 0.052) % 1.0 - 0.5) ** 2) / 0.004)
     paint(part.albedo, planes(np.array([0.6, 0.56, 0.49], np.float32), gaps), 0.95 * teeth)
-    seam = np.exp(-0.5 * ((Y - line) / 0.011) ** 2) * step(1.12, 0.95, across) * (1.0 - min(1.0, 3 * s.mouth_open))
+    seam = (
+        np.exp(-0.5 * ((Y - line) / 0.011) ** 2)
+        * step(1.12, 0.95, across)
+        * (1.0 - min(1.0, 3 * s.mouth_open))
+    )
     corners = bump(np.abs(X), Y, corner, mouth_y - 0.035 * s.smile, 0.025, 0.018)
-    paint(part.albedo, p.lips * np.array([0.25, 0.16, 0.16], np.float32), np.clip(0.8 * seam + 0.5 * corners, 0, 1))
+    paint(
+        part.albedo,
+        p.lips * np.array([0.25, 0.16, 0.16], np.float32),
+        np.clip(0.8 * seam + 0.5 * corners, 0, 1),
+    )
 
 
 def _eye(skin: Skin, head: Head, side: float, rng: np.random.Generator) -> tuple[float, float, float]:
@@ -191,7 +233,9 @@ def _eye(skin: Skin, head: Head, side: float, rng: np.random.Generator) -> tuple
     under_lid = step(0.035, 0.0, f - lid)
     white = np.array([0.56, 0.52, 0.5], np.float32)
     paint(part.albedo, planes(white, 1.0 - 0.3 * out * out - 0.45 * under_lid), visible)
-    paint(part.albedo, p.lips * np.array([1.0, 0.7, 0.7], np.float32), 0.7 * visible * step(-0.75, -0.92, out))
+    paint(
+        part.albedo, p.lips * np.array([1.0, 0.7, 0.7], np.float32), 0.7 * visible * step(-0.75, -0.92, out)
+    )
     radius = 0.44 * width
     iris_x, iris_y = at_x + s.gaze_x * width, at_y - 0.012 + s.gaze_y * width
     away = np.hypot(X - iris_x, Y - iris_y) / radius
@@ -207,8 +251,14 @@ def _eye(skin: Skin, head: Head, side: float, rng: np.random.Generator) -> tuple
     part.gloss *= 1.0 - visible
     crease = np.exp(-0.5 * ((f - lid + 0.032) / 0.009) ** 2) * step(1.2, 0.9, np.abs(out))
     bag = np.exp(-0.5 * ((f - under - 0.012) / 0.008) ** 2) * step(1.0, 0.6, np.abs(out))
-    paint(part.albedo, p.skin * np.array([0.5, 0.38, 0.33], np.float32), np.clip(0.6 * crease + 0.25 * bag, 0, 1))
-    lashes = np.exp(-0.5 * ((f - lid + 0.005) / (0.009 + 0.006 * step(-0.5, 1.0, out))) ** 2) * step(1.15, 0.95, np.abs(out))
+    paint(
+        part.albedo,
+        p.skin * np.array([0.5, 0.38, 0.33], np.float32),
+        np.clip(0.6 * crease + 0.25 * bag, 0, 1),
+    )
+    lashes = np.exp(-0.5 * ((f - lid + 0.005) / (0.009 + 0.006 * step(-0.5, 1.0, out))) ** 2) * step(
+        1.15, 0.95, np.abs(out)
+    )
     lashes = lashes * (0.85 + 0.15 * strands(rng, X, Y))
     lower = 0.3 * np.exp(-0.5 * ((f - under) / 0.006) ** 2) * step(1.05, 0.8, np.abs(out))
     paint(part.albedo, np.array([0.025, 0.018, 0.015], np.float32), np.clip(lashes + lower, 0, 0.95))

@@ -1,4 +1,6 @@
-"""The head's shape: a rounded solid turned by yaw, pitch and roll; where each point of the face lands on the canvas."""
+"""The head's shape: a rounded solid turned by yaw, pitch and roll; where each point of the face lands on the
+canvas.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,19 @@ CROWN_TO_WIDEST = -0.08  # where the head is widest, in half head heights from i
 class Head:
     """A person's head in one sitting.
 
-    Two frames: (u, v) is the head as seen, upright, in half head heights; (X, Y) is the face as if seen from the front, on
-    which features are placed. `place` goes from the second to the canvas, `face_at` back.
+    Two frames: (u, v) is the head as seen, upright, in half head heights; (X, Y) is the face as if seen from
+    the front, on which features are placed. `place` goes from the second to the canvas, `face_at` back.
     """
 
     def __init__(self, person: Person, sitting: Sitting):
         self.person, self.sitting = person, sitting
-        self.cos, self.sin = math.cos(sitting.roll), math.sin(sitting.roll)  # plain floats keep float32 maps float32
-        self._widths = self._outline(np.linspace(-1, 1, 4096)).astype(np.float32)  # powers are slow, a table is not
+        self.cos, self.sin = (
+            math.cos(sitting.roll),
+            math.sin(sitting.roll),
+        )  # plain floats keep float32 maps float32
+        self._widths = self._outline(np.linspace(-1, 1, 4096)).astype(
+            np.float32
+        )  # powers are slow, a table is not
 
     def seen_at(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(u, v) of places on the canvas."""
@@ -49,8 +56,12 @@ class Head:
         face_y = np.sin(np.clip(np.arcsin(high) - self.sitting.pitch, -1.5, 1.5))
         turn = np.arcsin(across) - self.sitting.yaw
         # Past a quarter turn lies the back of the head; let X grow on instead of folding the face over.
-        folded = np.where(np.abs(turn) > np.pi / 2, np.sign(turn) * (1.0 + np.abs(turn) - np.pi / 2), np.sin(turn))
-        depth = np.sqrt(np.maximum(1.0 - across * across, 0.0)) * np.sqrt(np.maximum(1.0 - np.abs(high) ** 2.6, 0.0))
+        folded = np.where(
+            np.abs(turn) > np.pi / 2, np.sign(turn) * (1.0 + np.abs(turn) - np.pi / 2), np.sin(turn)
+        )
+        depth = np.sqrt(np.maximum(1.0 - across * across, 0.0)) * np.sqrt(
+            np.maximum(1.0 - np.abs(high) ** 2.6, 0.0)
+        )
         return folded * self.half_width(face_y), face_y, 0.8 * depth
 
     def place(self, points: np.ndarray, num: int) -> np.ndarray:
@@ -65,13 +76,21 @@ class Head:
         return np.stack([x + 1.0, y + 1.0], axis=1) * (num / 2) - 0.5
 
     def landmarks(self) -> dict[str, np.ndarray]:
-        """Named points (K, 2) as (X, Y): the eyes, the nose's tip, the mouth, and the outline of the inner face."""
+        """Named points (K, 2) as (X, Y): the eyes, the nose's tip, the mouth, and the outline of the inner
+        face.
+        """
         p, s = self.person, self.sitting
         mouth_y = p.eye_height + p.nose_length + p.mouth_height
         corner = p.mouth_width * (1.0 + 0.12 * s.smile)
         brow = p.eye_height - p.brow_height - 0.09
         side = p.eye_gap + p.eye_width
-        right = [(0.2, brow), (side, brow + 0.06), (side + 0.04, 0.2), (corner + 0.1, mouth_y), (0.14, mouth_y + 0.2)]
+        right = [
+            (0.2, brow),
+            (side, brow + 0.06),
+            (side + 0.04, 0.2),
+            (corner + 0.1, mouth_y),
+            (0.14, mouth_y + 0.2),
+        ]
         inner = right + [(-x, y) for x, y in reversed(right)]
         return {
             "eyes": np.array([(-p.eye_gap, p.eye_height), (p.eye_gap, p.eye_height)]),

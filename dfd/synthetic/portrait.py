@@ -21,16 +21,21 @@ class Portrait:
     """A photographed drawing."""
 
     picture: np.ndarray  # (size, size, 3) uint8 RGB
-    marks: dict[str, np.ndarray]  # named points (K, 2) as x, y in pixels: eyes, nose, mouth, inner (the inner face's outline)
+    marks: dict[
+        str, np.ndarray
+    ]  # named points (K, 2) as x, y in pixels: eyes, nose, mouth, inner (the inner face's outline)
     sitting: Sitting
 
 
-def draw_person(identity: int, rng: np.random.Generator, size: int = 160, sitting: Sitting | None = None) -> Portrait:
+def draw_person(
+    identity: int, rng: np.random.Generator, size: int = 160, sitting: Sitting | None = None
+) -> Portrait:
     """Draws and photographs a person.
 
     Args:
         identity: who; the same number is the same person in every picture.
-        rng: all that changes from picture to picture: background, camera and, without `sitting`, pose, expression and light.
+        rng: all that changes from picture to picture: background, camera and, without `sitting`, pose,
+            expression and light.
         size: side of the picture in pixels.
     """
     sitting = sitting or Sitting.draw(rng)

@@ -30,15 +30,24 @@ def backdrop(rng: np.random.Generator, num: int) -> np.ndarray:
         for _ in range(int(rng.integers(4, 10))):
             (left, top), (wide, high) = rng.uniform(-0.2, 0.9, 2) * num, rng.uniform(0.1, 0.5, 2) * num
             colour = linear(rng.uniform(20, 160) + rng.uniform(0, 70, 3))
-            cv2.rectangle(picture, (int(left), int(top)), (int(left + wide), int(top + high)), colour.tolist(), -1)
+            cv2.rectangle(
+                picture, (int(left), int(top)), (int(left + wide), int(top + high)), colour.tolist(), -1
+            )
     elif kind == "lights":
         picture *= 0.25
         for _ in range(int(rng.integers(10, 30))):
-            at, colour = tuple(int(a) for a in rng.uniform(0, num, 2)), linear(rng.uniform((150, 90, 50), 255))
-            cv2.circle(picture, at, int(rng.uniform(0.02, 0.07) * num), (rng.uniform(0.2, 0.7) * colour).tolist(), -1)
+            at, colour = (
+                tuple(int(a) for a in rng.uniform(0, num, 2)),
+                linear(rng.uniform((150, 90, 50), 255)),
+            )
+            cv2.circle(
+                picture, at, int(rng.uniform(0.02, 0.07) * num), (rng.uniform(0.2, 0.7) * colour).tolist(), -1
+            )
     few = cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)  # a blur needs no more
     few = cv2.GaussianBlur(few, (0, 0), rng.uniform(0.004, 0.015) * num)
-    return np.ascontiguousarray(cv2.resize(few, (num, num), interpolation=cv2.INTER_LINEAR).transpose(2, 0, 1))
+    return np.ascontiguousarray(
+        cv2.resize(few, (num, num), interpolation=cv2.INTER_LINEAR).transpose(2, 0, 1)
+    )
 
 
 def under_lamp(facing: np.ndarray, sitting: Sitting) -> np.ndarray:
@@ -51,7 +60,9 @@ def neck_width(head: Head) -> float:
     return (0.38 + 0.12 * head.person.jaw) * head.person.width / 0.74
 
 
-def paint_body(canvas: np.ndarray, u: np.ndarray, v: np.ndarray, head: Head, rng: np.random.Generator) -> None:
+def paint_body(
+    canvas: np.ndarray, u: np.ndarray, v: np.ndarray, head: Head, rng: np.random.Generator
+) -> None:
     """Neck, clothes and ears, in place; u, v (N, N) as the head sees them."""
     p, s, num = head.person, head.sitting, canvas.shape[-1]
     e = 2.0 / (num * s.scale)
@@ -62,14 +73,22 @@ def paint_body(canvas: np.ndarray, u: np.ndarray, v: np.ndarray, head: Head, rng
     across = np.clip(x / flare, -1, 1)
     facing = np.clip(across * lx + np.sqrt(1 - across**2) * lz, 0, None)
     under_chin = 0.9 - 0.6 * step(1.35, 0.9, y)
-    paint(below, p.skin[:, None, None] * under_lamp(facing, s) * under_chin, step(-2 * e, 2 * e, flare - np.abs(x)))
+    paint(
+        below,
+        p.skin[:, None, None] * under_lamp(facing, s) * under_chin,
+        step(-2 * e, 2 * e, flare - np.abs(x)),
+    )
 
     depth = rng.uniform(0.3, 3.0)
     neckline = 1.26 + 0.1 * depth * np.cos(across * (np.pi / 2))
     slope = np.maximum(neckline, 1.2 + 0.3 * np.clip(np.abs(x) - flare, 0, 3) ** 0.8)
     shape = slope.shape
     woven = rng.uniform() < 0.5
-    weave = np.sin(x * (1.5 / e)) * np.sin(y * (1.5 / e)) if woven else grain(rng, num, 1.5, 4.0)[: shape[0], : shape[1]]
+    weave = (
+        np.sin(x * (1.5 / e)) * np.sin(y * (1.5 / e))
+        if woven
+        else grain(rng, num, 1.5, 4.0)[: shape[0], : shape[1]]
+    )
     folds = grain(rng, num, 60.0, 110.0)[: shape[0], : shape[1]]
     facing = np.clip(lz + 0.5 * lx * x + 0.25 * folds, 0.05, None)
     hem = 1.0 - 0.35 * np.exp(-(((y - slope - 0.05) / 0.015) ** 2))
@@ -83,11 +102,19 @@ def paint_body(canvas: np.ndarray, u: np.ndarray, v: np.ndarray, head: Head, rng
         away = np.hypot(du + 0.25 * side * dv, dv)
         rim = 0.75 + 0.35 * np.exp(-(((away - 0.75) / 0.2) ** 2)) - 0.4 * np.exp(-((away / 0.4) ** 2))
         light = s.ambient + s.lamp * max(0.55 * lz + 0.5 * side * lx, 0.05)
-        paint(canvas[(..., *cut)], planes(p.skin * np.array([1.0, 0.84, 0.82], np.float32) * light, rim), step(1.0, 0.85, away))
+        paint(
+            canvas[(..., *cut)],
+            planes(p.skin * np.array([1.0, 0.84, 0.82], np.float32) * light, rim),
+            step(1.0, 0.85, away),
+        )
 
 
-def paint_hair(canvas: np.ndarray, u: np.ndarray, v: np.ndarray, head: Head, rng: np.random.Generator, behind: bool) -> None:
-    """Hair in place: what hangs behind the head (`behind`, before it is painted) or what grows over it (after)."""
+def paint_hair(
+    canvas: np.ndarray, u: np.ndarray, v: np.ndarray, head: Head, rng: np.random.Generator, behind: bool
+) -> None:
+    """Hair in place: what hangs behind the head (`behind`, before it is painted) or what grows over it
+    (after).
+    """
     p, s, num = head.person, head.sitting, canvas.shape[-1]
     hangs = p.style in ("long", "fringe")
     if p.style == "bald" or (behind and not hangs):
@@ -146,7 +173,9 @@ def paint_glasses(canvas: np.ndarray, u: np.ndarray, v: np.ndarray, head: Head) 
     X, Y, _ = head.face_at(u, v)
     Y = Y - p.eye_height
     for side in (-1.0, 1.0):
-        away = ((np.abs(X - side * 0.31) / 0.235) ** corner + (np.abs(Y - 0.03) / 0.17) ** corner) ** (1 / corner)
+        away = ((np.abs(X - side * 0.31) / 0.235) ** corner + (np.abs(Y - 0.03) / 0.17) ** corner) ** (
+            1 / corner
+        )
         paint(canvas, 0.9 * s.lamp, 0.05 * step(1.0, 0.95, away))
         paint(canvas, colour, 0.95 * np.exp(-(((away - 1.0) / (thick / 0.2)) ** 4)))
     bridge = np.exp(-(((Y + 0.02 - 0.3 * X * X) / thick) ** 4)) * (np.abs(X) < 0.09)

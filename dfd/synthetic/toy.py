@@ -1,6 +1,8 @@
-"""The embedded toy set: drawn persons, photographed, half of the pictures forged; written as shards on first use.
+"""The embedded toy set: drawn persons, photographed, half of the pictures forged; written as shards on first
+use.
 
-Everything follows from (seed, number of pictures, size): the same three give the same bytes, on any number of processes.
+Everything follows from (seed, number of pictures, size): the same three give the same bytes, on any number of
+processes.
 """
 
 from __future__ import annotations
@@ -29,36 +31,49 @@ from dfd.synthetic.forgery import METHODS, blended_swap, sit_for_swap, upsampled
 from dfd.synthetic.person import Person
 from dfd.synthetic.portrait import draw_person
 
-VERSION = 2  # of the drawings: raise it when a change here changes a byte, and kept sets of old drawings are not taken for new
-FAMILY = 6  # pictures of two persons who appear with each other only, so that swaps never join families into one
-SPLIT = {0: "val", 1: "test"}  # of every ten families; a larger set keeps each drawing of a smaller one in its split
+# of the drawings: raise it when a change here changes a byte, and kept sets of old drawings are not taken for
+# new
+VERSION = 2
+FAMILY = (
+    6  # pictures of two persons who appear with each other only, so that swaps never join families into one
+)
+SPLIT = {
+    0: "val",
+    1: "test",
+}  # of every ten families; a larger set keeps each drawing of a smaller one in its split
 NOTE = "faces drawn by dfd and forgeries of them: drawings, not photographs"
 
 
 def toy_root(num_images: int = 2400, size: int = 160, seed: int = 0) -> Path:
     """Where the toy set of these parameters is kept: in $DFD_CACHE, else in ~/.cache/dfd."""
     cache = Path(os.environ.get("DFD_CACHE") or Path.home() / ".cache" / "dfd")
-    name = hashlib.sha256(json.dumps(_made_by(num_images, size, seed), sort_keys=True).encode()).hexdigest()[:12]
+    name = hashlib.sha256(json.dumps(_made_by(num_images, size, seed), sort_keys=True).encode()).hexdigest()[
+        :12
+    ]
     return cache / f"toy-{name}"
 
 
-def make_toy(root: Path, num_images: int = 2400, size: int = 160, seed: int = 0, workers: int | None = None) -> Path:
+def make_toy(
+    root: Path, num_images: int = 2400, size: int = 160, seed: int = 0, workers: int | None = None
+) -> Path:
     """Writes the toy set as shards at `root` and says so; where it is already, returns at once.
 
     Args:
-        num_images: half real, half fake, the three methods equally; at least 18, for three splits of whole families.
+        num_images: half real, half fake, the three methods equally; at least 18, for three splits of whole
+            families.
         size: side of the pictures in pixels, at least 64.
         workers: processes that draw; by default one for each core this process may use.
 
     Raises:
         ValueError: too few or too small pictures, or `root` holds something else.
     """
-    from dfd.shards.samples import Made, write_samples  # pyarrow: not for the processes that only draw
+    from dfd.shards.samples import NewSample, write_samples  # pyarrow: not for the processes that only draw
 
     root = Path(root)
     if num_images < 3 * FAMILY or size < 64:
         raise ValueError(
-            f"num_images={num_images}, size={size}: the toy set takes {3 * FAMILY} or more pictures, 64 pixels or larger."
+            f"num_images={num_images}, size={size}: the toy set takes {3 * FAMILY} or more pictures, 64 "
+            "pixels or larger."
         )
     made_by = _made_by(num_images, size, seed)
     if _is_made(root, made_by):
@@ -67,8 +82,12 @@ def make_toy(root: Path, num_images: int = 2400, size: int = 160, seed: int = 0,
         if _is_made(root, made_by):  # another rank made it while this one waited
             return root
         start = time.monotonic()
-        print(f"Drawing {num_images} toy faces (drawings, not photographs) into {root}", file=sys.stderr, flush=True)
-        samples = (Made(**sample) for sample in _draw_all(num_images, size, seed, workers or _cores()))
+        print(
+            f"Drawing {num_images} toy faces (drawings, not photographs) into {root}",
+            file=sys.stderr,
+            flush=True,
+        )
+        samples = (NewSample(**sample) for sample in _draw_all(num_images, size, seed, workers or _cores()))
         write_samples(samples, root, made_by)
         print(f"Drew them in {time.monotonic() - start:.0f} s: {root}", file=sys.stderr, flush=True)
     return root
@@ -107,16 +126,22 @@ def draw_sample(number: int, num_images: int, size: int, seed: int) -> dict[str,
 
 @functools.lru_cache(maxsize=16)
 def couple(seed: int, family: int) -> tuple[int, int]:
-    """The identities of a family's two persons; the second, of eight, has a skin like the first's, as forgers choose."""
+    """The identities of a family's two persons; the second, of eight, has a skin like the first's, as forgers
+    choose.
+    """
     first, *others = (9 * ((seed << 32) + family) + stranger for stranger in range(9))
     skin = Person.born(first).skin
-    return first, min(others, key=lambda identity: float(np.abs(np.log(Person.born(identity).skin / skin)).sum()))
+    return first, min(
+        others, key=lambda identity: float(np.abs(np.log(Person.born(identity).skin / skin)).sum())
+    )
 
 
 def serve(part: int, parts: int, num_images: int, size: int, seed: int) -> None:
     """What a drawing process does: every `parts`-th sample from `part` on, pickled to the standard output."""
     cv2.setNumThreads(0)  # one process, one core
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # after Ctrl-C the maker ends its painters, without a traceback each
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # after Ctrl-C the maker ends its painters, without a traceback each
     for number in range(part, num_images, parts):
         pickle.dump(draw_sample(number, num_images, size, seed), sys.stdout.buffer)
     sys.stdout.buffer.flush()
@@ -125,14 +150,17 @@ def serve(part: int, parts: int, num_images: int, size: int, seed: int) -> None:
 def _draw_all(num_images: int, size: int, seed: int, workers: int) -> Iterator[dict[str, Any]]:
     """All samples in order.
 
-    Fresh interpreters rather than multiprocessing: a fork of a process that runs torch and OpenCV threads can hang, and a spawn
-    runs the user's script again.
+    Fresh interpreters rather than multiprocessing: a fork of a process that runs torch and OpenCV threads can
+    hang, and a spawn runs the user's script again.
     """
     path = os.pathsep.join(filter(None, sys.path))
     env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     workers = min(workers, num_images)
     code = "import sys; from dfd.synthetic.toy import serve; serve(*map(int, sys.argv[1:]))"
-    arguments = [[sys.executable, "-c", code, *map(str, (part, workers, num_images, size, seed))] for part in range(workers)]
+    arguments = [
+        [sys.executable, "-c", code, *map(str, (part, workers, num_images, size, seed))]
+        for part in range(workers)
+    ]
     painters = [subprocess.Popen(line, env=env, stdout=subprocess.PIPE) for line in arguments]
     try:
         for number in range(num_images):
@@ -140,7 +168,9 @@ def _draw_all(num_images: int, size: int, seed: int, workers: int) -> Iterator[d
             try:
                 yield pickle.load(painter.stdout)
             except EOFError:
-                raise RuntimeError(f"A process that draws the toy set ended early (exit code {painter.wait()}).") from None
+                raise RuntimeError(
+                    f"A process that draws the toy set ended early (exit code {painter.wait()})."
+                ) from None
     finally:
         for painter in painters:
             painter.kill()
@@ -158,13 +188,17 @@ def _is_made(root: Path, made_by: dict[str, Any]) -> bool:
         return False
     found = json.loads(index.read_text()).get("made_by")
     if found != made_by:
-        raise ValueError(f"{root} holds other shards (made by {found}), not {made_by}. Choose another folder or remove it.")
+        raise ValueError(
+            f"{root} holds other shards (made by {found}), not {made_by}. Choose another folder or remove it."
+        )
     return True
 
 
 @contextlib.contextmanager
 def _alone(root: Path) -> Iterator[None]:
-    """Holds other makers of the same root back, where the file system has locks; where not, the first to finish wins."""
+    """Holds other makers of the same root back, where the file system has locks; where not, the first to
+    finish wins.
+    """
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
         lock = open(root.with_name(f".{root.name}.lock"), "w")  # noqa: SIM115  closed below

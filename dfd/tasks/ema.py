@@ -13,12 +13,17 @@ if TYPE_CHECKING:
 
 
 def moving_average(decay: float) -> Callable[..., None]:
-    """For AveragedModel(multi_avg_fn=...): an exponential moving average; of sharded weights each rank averages its share."""
+    """For AveragedModel(multi_avg_fn=...): an exponential moving average; of sharded weights each rank
+    averages its share.
+    """
     update = get_ema_multi_avg_fn(decay)
 
     def average(averaged: list[Tensor], current: list[Tensor], num_averaged: Any) -> None:
         update(
-            *([each.to_local() if hasattr(each, "to_local") else each for each in part] for part in (averaged, current)),
+            *(
+                [each.to_local() if hasattr(each, "to_local") else each for each in part]
+                for part in (averaged, current)
+            ),
             num_averaged,
         )
 

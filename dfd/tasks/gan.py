@@ -19,11 +19,12 @@ from dfd.tasks.optimizer import OptimizerCallable, renew
 
 
 class GANTask(LightningModule):
-    """FastGAN's training (Liu et al., 2101.04775): hinge loss, DiffAugment, an average of the generator's weights.
+    """FastGAN's training (Liu et al., 2101.04775): hinge loss, DiffAugment, an average of the generator's
+    weights.
 
-    Both nets step at once, on the gradients of one backward pass: in the generator's loss the discriminator's weights are
-    constants. So every parameter gets its gradient in every pass, which is what DDP asks for. A batch is one step of the
-    Trainer.
+    Both nets step at once, on the gradients of one backward pass: in the generator's loss the discriminator's
+    weights are constants. So every parameter gets its gradient in every pass, which is what DDP asks for. A
+    batch is one step of the Trainer.
 
     Args:
         net: the generator. A checkpoint is loaded as its average.
@@ -50,7 +51,8 @@ class GANTask(LightningModule):
         super().__init__()
         if net.size != discriminator.size:
             raise ValueError(
-                f"the generator makes {net.size} px, the discriminator takes {discriminator.size}. Set one size for both."
+                f"the generator makes {net.size} px, the discriminator takes {discriminator.size}. Set one "
+                "size for both."
             )
         if not 0 < ema_decay < 1:
             raise ValueError(f"model.ema_decay={ema_decay} is outside (0, 1). Use .998 as a start.")
@@ -61,13 +63,22 @@ class GANTask(LightningModule):
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self.net, self.discriminator = net.to(memory_format=layout), discriminator.to(memory_format=layout)
         self.channels_last = channels_last
-        self.average = AveragedModel(net, multi_avg_fn=rising_average(ema_decay), use_buffers=True).requires_grad_(False)
-        self.optimizer, self.augment, self.mirror, self.reconstruction = optimizer, DiffAugment(augment), mirror, reconstruction
-        self.made_from: dict[str, Any] = {}  # the command line's task and data, as plain values
+        self.average = AveragedModel(
+            net, multi_avg_fn=rising_average(ema_decay), use_buffers=True
+        ).requires_grad_(False)
+        self.optimizer, self.augment, self.mirror, self.reconstruction = (
+            optimizer,
+            DiffAugment(augment),
+            mirror,
+            reconstruction,
+        )
+        self.config: dict[str, Any] = {}  # the command line's task and data, as plain values
 
     @torch.inference_mode()
     def samples(self, latent: Tensor) -> Tensor:
-        """Pictures (B, 3, size, size) in [0, 1] of latents (B, latent), as the checkpoint's net would make them."""
+        """Pictures (B, 3, size, size) in [0, 1] of latents (B, latent), as the checkpoint's net would make
+        them.
+        """
         training = self.average.training
         with torch.autocast(latent.device.type, enabled=False):
             image = self.average.eval().module(latent)
@@ -80,7 +91,8 @@ class GANTask(LightningModule):
     def on_fit_start(self) -> None:
         if self.trainer.precision == "16-mixed":
             raise ValueError(
-                "trainer.precision=16-mixed scales losses, which two optimizers cannot share. Use bf16-mixed or 32-true."
+                "trainer.precision=16-mixed scales losses, which two optimizers cannot share. Use bf16-mixed "
+                "or 32-true."
             )
         data = self.trainer.datamodule
         if data is not None and (data.view.size != self.net.size or not data.view.resize):
@@ -121,31 +133,40 @@ class GANTask(LightningModule):
         real = batch["image"][batch["label"] == REAL]
         if not len(real):
             raise ValueError(
-                f"a batch of {len(batch['label'])} pictures holds no real one, and a GAN learns from reals alone. "
+                f"a batch of {len(batch['label'])} pictures holds no real one, and a GAN learns from reals "
+                "alone. "
                 "Raise data.batch_size, or name data with more reals."
             )
         return real if self.channels_last else real.contiguous()
 
     def _step(self, loss: Tensor) -> None:
         generator, _ = self.optimizers()  # Lightning's own, whose steps the Trainer counts,
-        _, discriminator = self.optimizers(use_pl_optimizer=False)  # and a bare one: a batch shall be one step, not two
+        _, discriminator = self.optimizers(
+            use_pl_optimizer=False
+        )  # and a bare one: a batch shall be one step, not two
         self.manual_backward(loss)
         for optimizer in (generator, discriminator):
             optimizer.step()
             optimizer.zero_grad()
-        self.average.update_parameters(self.net)  # within the step: what a callback saves behind it has the same average
+        self.average.update_parameters(
+            self.net
+        )  # within the step: what a callback saves behind it has the same average
 
     def on_validation_epoch_start(self) -> None:
         self._heard = torch.zeros(2, device=self.device)  # sum and number of the logits so far
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        real = batch["image"][batch["label"] == REAL].flatten(0, 1)  # (R, 1, 3, H, W): the whole picture is the only crop
+        real = batch["image"][batch["label"] == REAL].flatten(
+            0, 1
+        )  # (R, 1, 3, H, W): the whole picture is the only crop
         if len(real):
             logit = self.discriminator(real).logit.float()
             self._heard += torch.stack([logit.sum(), torch.ones_like(logit).sum()])
 
     def on_validation_epoch_end(self) -> None:
-        """Logs what the discriminator says of reals it never saw: where train/logit_real leaves that behind, it memorises."""
+        """Logs what the discriminator says of reals it never saw: where train/logit_real leaves that behind,
+        it memorises.
+        """
         total, count = self.trainer.strategy.reduce(self._heard, reduce_op="sum").tolist()
         if count:
             self.log("val/logit_real", total / count)
@@ -156,12 +177,14 @@ class GANTask(LightningModule):
             "version": __version__,
             "net": recipe(self.net),
             "view": None if data is None else dict(vars(data.view)),
-            **self.made_from,
+            **self.config,
         }
 
 
 def rising_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
-    """For `AveragedModel`: an exponential moving average whose decay rises to `decay`, to forget the first weights soon."""
+    """For `AveragedModel`: an exponential moving average whose decay rises to `decay`, to forget the first
+    weights soon.
+    """
 
     def update(average: list[Tensor], current: list[Tensor], num_averaged: Tensor) -> None:
         num = int(num_averaged)

@@ -6,7 +6,9 @@ import math
 
 
 def cosine_with_warmup(step: int, total: float, warmup: float) -> float:
-    """Factor in (0, 1] on the peak learning rate at `step` of `total`: linear over a share `warmup`, then a cosine to zero."""
+    """Factor in (0, 1] on the peak learning rate at `step` of `total`: linear over a share `warmup`, then a
+    cosine to zero.
+    """
     if not math.isfinite(total):
         return 1.0
     rise = warmup * total

@@ -1,7 +1,7 @@
 """Checkpoints that survive: how Lightning's are written, whatever the strategy.
 
-Lightning's own writer passes through $TMPDIR and never asks the disk: a kill while it copies destroys the last good file, and a
-folder that cannot be written goes unnoticed.
+Lightning's own writer passes through $TMPDIR and never asks the disk: a kill while it copies destroys the
+last good file, and a folder that cannot be written goes unnoticed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import lightning
 import torch
 from lightning.pytorch.plugins import CheckpointIO
 
-from dfd.durable import PART, appearing, sync
+from dfd.durable import TEMPORARY, atomic_write, sync
 from dfd.models.safetensors_export import SUFFIX, read_export
 from dfd.models.seal import check_whole, previous, save_sealed
 
@@ -27,33 +27,41 @@ from dfd.models.seal import check_whole, previous, save_sealed
 class DurableCheckpointIO(CheckpointIO):
     """Writes a checkpoint whole or not at all, sealed with its sha256, and keeps the version before it.
 
-    `dfd fit` uses it; elsewhere: `Trainer(plugins=[DurableCheckpointIO()])`. A save is a temporary file in the same folder,
-    fsync, replace, fsync of the folder; after that, what lay there becomes `NAME-previous.ckpt`. So whatever kills the process
-    at whatever moment, at least one of the two is whole. The folder is local or mounted, and one run's own: what killed runs
-    left there half-written is swept away.
+    `dfd fit` uses it; elsewhere: `Trainer(plugins=[DurableCheckpointIO()])`. A save is a temporary file in
+    the same folder, fsync, replace, fsync of the folder; after that, what lay there becomes
+    `NAME-previous.ckpt`. So whatever kills the process at whatever moment, at least one of the two is whole.
+    The folder is local or mounted, and one run's own: what killed runs left there half-written is swept away.
 
-    Saving raises OSError where the folder cannot be written or the disk is full, and ValueError for a state that
-    `weights_only=True` would not read back; the files of before are then untouched. Reading is always with
-    `weights_only=True`, and raises ValueError for a damaged file.
+    Saving raises OSError where the folder cannot be written or the disk is full, and ValueError for a state
+    that `weights_only=True` would not read back; the files of before are then untouched. Reading is always
+    with `weights_only=True`, and raises ValueError for a damaged file.
     """
 
     def __init__(self) -> None:
         self._written: set[Path] = set()  # by this process: known to be whole
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
         path = local(path)
         if storage_options is not None:
-            raise ValueError(f"storage_options={storage_options!r}: checkpoints go to a local folder, which takes none.")
+            raise ValueError(
+                f"storage_options={storage_options!r}: checkpoints go to a local folder, which takes none."
+            )
         keep = self._is_whole(path)
         try:
             _sweep(path)
             with ExitStack() as after:
                 if keep:
-                    _link(path, after.enter_context(appearing(previous(path))))  # takes its name once the new one has its own
-                with appearing(path) as part:
-                    save_sealed(checkpoint, part)
-                    if not self._written:  # once: it takes as long as the save, and what is saved does not change its types
-                        _read_back(part)
+                    _link(
+                        path, after.enter_context(atomic_write(previous(path)))
+                    )  # takes its name once the new one has its own
+                with atomic_write(path) as temporary:
+                    save_sealed(checkpoint, temporary)
+                    if (
+                        not self._written
+                    ):  # once: it takes as long as the save, and what is saved does not change its types
+                        _read_back(temporary)
                 sync(path.parent)
         except OSError as error:
             why = (error.strerror or str(error)).rstrip(".")
@@ -62,7 +70,9 @@ class DurableCheckpointIO(CheckpointIO):
         self._written.add(path)
 
     def _is_whole(self, path: Path) -> bool:
-        """Whether a checkpoint lies there that is worth keeping: a damaged one must not drive out the whole one before it."""
+        """Whether a checkpoint lies there that is worth keeping: a damaged one must not drive out the whole
+        one before it.
+        """
         try:
             if path not in self._written:
                 check_whole(path)
@@ -81,7 +91,9 @@ class DurableCheckpointIO(CheckpointIO):
         return torch.load(path, map_location=map_location, weights_only=True)
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
-        """Removes a checkpoint, the version before it, and what is left of others. A failure is a warning: nothing is lost."""
+        """Removes a checkpoint, the version before it, and what is left of others. A failure is a warning:
+        nothing is lost.
+        """
         path = local(path)
         try:
             _sweep(path)
@@ -97,7 +109,10 @@ class DurableCheckpointIO(CheckpointIO):
 def local(path: str | os.PathLike[str]) -> Path:
     """ValueError for a URL, which as a path would quietly become a folder of that name."""
     if "://" in str(path):
-        raise ValueError(f"{path}: checkpoints are written to a local or mounted folder. Name one, and copy them from there.")
+        raise ValueError(
+            f"{path}: checkpoints are written to a local or mounted folder. Name one, and copy them from "
+            "there."
+        )
     return Path(path)
 
 
@@ -110,8 +125,10 @@ def refuse_code(weights_only: bool | None) -> None:
 def _sweep(path: Path) -> None:
     """Removes what killed processes left of a checkpoint and of the version before it."""
     for each in (path, previous(path)):
-        for part in each.parent.glob(f"{escape(each.name)}{PART}*"):  # a name may hold brackets
-            with suppress(OSError):  # where it may not be removed, nothing may be written: that is said in a moment
+        for part in each.parent.glob(f"{escape(each.name)}{TEMPORARY}*"):  # a name may hold brackets
+            with suppress(
+                OSError
+            ):  # where it may not be removed, nothing may be written: that is said in a moment
                 part.unlink()
 
 

@@ -11,10 +11,10 @@ from typing import Any
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 
-from dfd.durable import appearing
+from dfd.durable import atomic_write
 
 
-class Table(CSVLogger):
+class ResumableCSVLogger(CSVLogger):
     """metrics.csv in the run folder. In a run that judges, each line also says of which pictures it speaks."""
 
     pictures: Mapping[str, str] = {}
@@ -49,7 +49,10 @@ class _Continued(ExperimentWriter):
             os.remove(self.metrics_file_path)
             return
         self.metrics_keys = list(reader.fieldnames)
-        with appearing(Path(self.metrics_file_path)) as part, open(part, "w", newline="") as file:
+        with (
+            atomic_write(Path(self.metrics_file_path)) as temporary,
+            open(temporary, "w", newline="") as file,
+        ):
             writer = csv.DictWriter(file, fieldnames=self.metrics_keys)
             writer.writeheader()
             writer.writerows(lines)

@@ -12,9 +12,11 @@ from dfd.models.seal import previous
 
 
 def resumable(folder: Path) -> Path | None:
-    """The checkpoint in a folder that has come furthest, of those that are whole; None where there is none at all.
+    """The checkpoint in a folder that has come furthest, of those that are whole; None where there is none at
+    all.
 
-    Damaged ones are named on the standard error. ValueError where no other is left: to begin again would overwrite them.
+    Damaged ones are named on the standard error. ValueError where no other is left: to begin again would
+    overwrite them.
     """
     steps: dict[Path, tuple[int, bool, int]] = {}
     faults: list[str] = []
@@ -57,23 +59,30 @@ def whole(checkpoint: Path) -> Path:
 
 
 def steps_of(checkpoint: Path) -> int:
-    """How many training steps a run had done when it saved a checkpoint, as its logs count them; 0 where it does not say."""
+    """How many training steps a run had done when it saved a checkpoint, as its logs count them; 0 where it
+    does not say.
+    """
     progress = read_checkpoint(checkpoint).get("loops", {}).get("fit_loop")
     if not progress:
         return 0
     epoch = progress["epoch_progress"]["current"]
-    counted = epoch["processed"] == epoch["ready"]  # else Lightning counts a step only after what may save it: its validation
+    counted = (
+        epoch["processed"] == epoch["ready"]
+    )  # else Lightning counts a step only after what may save it: its validation
     return progress["epoch_loop.state_dict"]["_batches_that_stepped"] + (not counted)
 
 
 def check_whole_window(checkpoint: Path, accumulate: int) -> None:
-    """Says on the standard error where a checkpoint of a fit was saved between the batches whose gradients make one step."""
+    """Says on the standard error where a checkpoint of a fit was saved between the batches whose gradients
+    make one step.
+    """
     if accumulate == 1 or "loops" not in (stored := read_checkpoint(checkpoint)):
         return
     progress = stored["loops"]["fit_loop"]["epoch_loop.batch_progress"]
     if (lost := progress["current"]["ready"] % accumulate) and not progress["is_last_batch"]:
         _warn(
-            f"{checkpoint} was saved within an accumulation window: the gradients of {lost} of {accumulate} batches are lost, "
+            f"{checkpoint} was saved within an accumulation window: the gradients of {lost} of {accumulate} "
+            "batches are lost, "
             "and the run will not end as the undisturbed one, to the bit."
         )
 

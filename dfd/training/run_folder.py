@@ -1,4 +1,6 @@
-"""Where a run lives: `runs/<config>/<id>`, made once by rank 0, found again by every other rank and by a requeue."""
+"""Where a run lives: `runs/<config>/<id>`, made once by rank 0, found again by every other rank and by a
+requeue.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +22,20 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
 
-from dfd.durable import PART, appearing
+from dfd.durable import TEMPORARY, atomic_write
 from dfd.run_record import RECORD
 
 SHARED = "DFD_RUN_FOLDER"  # set by rank 0 for the processes that Lightning starts
 SUMMARY = "summary.yaml"  # written last: a folder that holds one is a finished run
 LOCK = ".lock"  # of the process that trains there
 FAULT = ".fault"  # the rank that makes it says what went wrong
-BEFORE_TRAINING = {"config.yaml", "wandb", FAULT, LOCK, RECORD}  # what a run writes before it has anything to show
+BEFORE_TRAINING = {
+    "config.yaml",
+    "wandb",
+    FAULT,
+    LOCK,
+    RECORD,
+}  # what a run writes before it has anything to show
 
 _HELD: list[TextIO] = []
 
@@ -35,7 +43,8 @@ _HELD: list[TextIO] = []
 def run_id() -> tuple[str, bool]:
     """A name for this run, and whether it is only the time, so that another run may have taken it.
 
-    A Slurm job's or torchrun's id is the same for all ranks and after a requeue. W&B's agent begins many runs within one job.
+    A Slurm job's or torchrun's id is the same for all ranks and after a requeue. W&B's agent begins many runs
+    within one job.
     """
     if "WANDB_SWEEP_ID" in os.environ and os.environ.get("WANDB_RUN_ID"):
         return os.environ["WANDB_RUN_ID"], False
@@ -43,7 +52,10 @@ def run_id() -> tuple[str, bool]:
         return os.environ["SLURM_JOB_ID"], False
     shared = os.environ.get("TORCHELASTIC_RUN_ID")
     if shared == "none":
-        raise ValueError("torchrun's ranks cannot agree on a run folder: give --run_folder DIR, or torchrun --rdzv-id NAME.")
+        raise ValueError(
+            "torchrun's ranks cannot agree on a run folder: give --run_folder DIR, or torchrun --rdzv-id "
+            "NAME."
+        )
     return (shared, False) if shared else (datetime.now().strftime("%Y%m%d-%H%M%S"), True)
 
 
@@ -80,7 +92,8 @@ def open_run_folder(wanted: Path, fresh: bool, rank: int) -> Path:
     if (folder / SUMMARY).exists():
         last = os.path.relpath(folder / "checkpoints" / "last.ckpt")
         raise ValueError(
-            f"{folder} holds a finished run. Give another folder with --run_folder DIR; to train on where it ended, add "
+            f"{folder} holds a finished run. Give another folder with --run_folder DIR; to train on where it "
+            "ended, add "
             f"--ckpt_path {last} and more --trainer.max_epochs."
         )
     (folder / FAULT).unlink(missing_ok=True)
@@ -96,14 +109,17 @@ def hold(folder: Path) -> None:
     """
     lock = open(folder / LOCK, "a+")  # noqa: SIM115  open is what holds the lock
     try:
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of this process alone: what it forks does not inherit it
+        fcntl.lockf(
+            lock, fcntl.LOCK_EX | fcntl.LOCK_NB
+        )  # of this process alone: what it forks does not inherit it
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EAGAIN):  # a file system without locks
             return
         lock.seek(0)
         with lock:
             raise ValueError(
-                f"{folder}: another dfd fit ({lock.read() or 'unknown'}) trains there. Wait for it, or give another "
+                f"{folder}: another dfd fit ({lock.read() or 'unknown'}) trains there. Wait for it, or give "
+                "another "
                 "--run_folder."
             ) from error
     lock.truncate(0)
@@ -112,7 +128,9 @@ def hold(folder: Path) -> None:
 
 
 class SaveConfig(SaveConfigCallback):
-    """The resolved config, in the run folder and once in W&B; without the folder itself, so that it can be run again."""
+    """The resolved config, in the run folder and once in W&B; without the folder itself, so that it can be
+    run again.
+    """
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         config = self.config.clone()
@@ -128,8 +146,8 @@ class SaveConfig(SaveConfigCallback):
 def write_summary(folder: Path, facts: Mapping[str, Any]) -> str:
     """Writes the stamp of a finished run, whole or not at all, and returns its text."""
     text = yaml.safe_dump(dict(facts), sort_keys=False, allow_unicode=True, width=1000)
-    with appearing(folder / SUMMARY) as part:
-        part.write_text(text)
+    with atomic_write(folder / SUMMARY) as temporary:
+        temporary.write_text(text)
     return text
 
 
@@ -147,12 +165,18 @@ def first_to_fail(folder: Path, node: int) -> bool:
 
 
 def discard(folder: Path, parents: Sequence[Path]) -> None:
-    """Removes a run folder that holds no more than a run writes before it trains, and those parents that are empty then.
+    """Removes a run folder that holds no more than a run writes before it trains, and those parents that are
+    empty then.
 
     Args:
-        parents: those that were made for it, the nearest first. An empty folder of the user's own is kept: he may be in it.
+        parents: those that were made for it, the nearest first. An empty folder of the user's own is kept: he
+            may be in it.
     """
-    names = {path.relative_to(folder).parts[0].partition(PART)[0] for path in folder.rglob("*") if path.is_file()}
+    names = {
+        path.relative_to(folder).parts[0].partition(TEMPORARY)[0]
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
     if names <= BEFORE_TRAINING:
         for _ in range(5):  # another rank may be writing its last word into it
             with suppress(OSError):

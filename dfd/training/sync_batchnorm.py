@@ -11,8 +11,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 class SyncBatchNorm(LayerSync):
     """BatchNorm whose statistics are those of all ranks' pictures.
 
-    Lightning's own converter takes timm's layers for plain ones, and loses the activations that they hold without a word.
-    `dfd fit` uses this one; elsewhere: `Trainer(sync_batchnorm=False, plugins=[SyncBatchNorm()])`.
+    Lightning's own converter takes timm's layers for plain ones, and loses the activations that they hold
+    without a word. `dfd fit` uses this one; elsewhere: `Trainer(sync_batchnorm=False,
+    plugins=[SyncBatchNorm()])`.
 
     Raises ValueError on the CPU, for which torch has no such layer. One process alone keeps its layers.
     """
@@ -25,7 +26,10 @@ class SyncBatchNorm(LayerSync):
         if strategy.world_size == 1:
             return model
         if strategy.root_device.type == "cpu":
-            raise ValueError("trainer.sync_batchnorm needs GPUs: torch cannot share BatchNorm on the CPU. Leave it out here.")
+            raise ValueError(
+                "trainer.sync_batchnorm needs GPUs: torch cannot share BatchNorm on the CPU. Leave it out "
+                "here."
+            )
         from dfd.models.backbones import synchronized  # timm is imported where a net of it is
 
         self._plain = [
@@ -40,6 +44,10 @@ class SyncBatchNorm(LayerSync):
         while self._plain:
             parent, name, plain = self._plain.pop()
             shared = getattr(parent, name)
-            plain._parameters, plain._buffers, plain.training = shared._parameters, shared._buffers, shared.training
+            plain._parameters, plain._buffers, plain.training = (
+                shared._parameters,
+                shared._buffers,
+                shared.training,
+            )
             setattr(parent, name, plain)
         return model

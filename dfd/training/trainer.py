@@ -1,4 +1,6 @@
-"""Lightning's Trainer, whose ranks end together where a checkpoint cannot be saved, and whose last epoch is always judged."""
+"""Lightning's Trainer, whose ranks end together where a checkpoint cannot be saved, and whose last epoch is
+always judged.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ from typing import Any
 
 from lightning.pytorch import Trainer as LightningTrainer
 
-HEAD_START = 3  # seconds in which rank 0 says what happened: the first rank that ends takes the others with it
+HEAD_START = (
+    3  # seconds in which rank 0 says what happened: the first rank that ends takes the others with it
+)
 
 
 class Trainer(LightningTrainer):

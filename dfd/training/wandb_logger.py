@@ -10,11 +10,12 @@ from typing import Any
 
 from lightning.pytorch.loggers import WandbLogger
 
-from dfd.signals import told
+from dfd.signals import stop_signals
 
 
-class Online(WandbLogger):
-    """Lightning's, whose service may be gone once the run was told to go: Slurm sends SIGTERM to every process of a job.
+class TolerantWandbLogger(WandbLogger):
+    """Lightning's, whose service may be gone once the run was told to go: Slurm sends SIGTERM to every
+    process of a job.
 
     The run then still has a step to end and itself to save. What W&B misses stands in metrics.csv.
     """
@@ -39,13 +40,13 @@ _ending: threading.Thread | None = None
 def close(exit_code: int) -> None:
     """Ends the W&B run of this process, if there is one; with 75 it counts as preempted, and not as finished.
 
-    A run that was told to go waits a minute at most: what is not uploaded then stays in the run folder, for wandb sync. Its job
-    would lose its time to a server that is gone, and not be requeued.
+    A run that was told to go waits a minute at most: what is not uploaded then stays in the run folder, for
+    wandb sync. Its job would lose its time to a server that is gone, and not be requeued.
     """
     global _ending
     if "wandb" not in sys.modules or (_ending and _ending.is_alive()):
         return
-    if not told.heard:
+    if not stop_signals.requested:
         return _finish(exit_code)
     _ending = threading.Thread(target=_finish, args=(exit_code,), daemon=True)
     _ending.start()
@@ -63,5 +64,5 @@ def may_be_gone() -> Iterator[None]:
     try:
         yield
     except Exception:
-        if not told.heard:
+        if not stop_signals.requested:
             raise

@@ -13,7 +13,7 @@ from dfd.audit.pictures import SIDE, read_pictures
 from dfd.audit.shortcuts import FOLDS, ask, deal
 from dfd.cli import main
 from dfd.prepare.pipeline import prepare
-from dfd.shards.samples import Made, write_samples
+from dfd.shards.samples import NewSample, write_samples
 from dfd.shards.splits import SPLITS
 from dfd.shards.table import load_table
 
@@ -22,7 +22,9 @@ NUM = 120
 
 def picture(seed: int, quality: int = 90, side: int = 64, tint: int = 0) -> bytes:
     rng = np.random.default_rng(seed)
-    rough = Image.fromarray(rng.integers(0, 200, (8, 8, 3), dtype=np.uint8)).resize((side, side), Image.BICUBIC)
+    rough = Image.fromarray(rng.integers(0, 200, (8, 8, 3), dtype=np.uint8)).resize(
+        (side, side), Image.BICUBIC
+    )
     buffer = io.BytesIO()
     Image.fromarray(np.clip(np.add(rough, [tint, 0, 0], dtype=int), 0, 255).astype(np.uint8)).save(
         buffer, "JPEG", quality=quality
@@ -33,7 +35,14 @@ def picture(seed: int, quality: int = 90, side: int = 64, tint: int = 0) -> byte
 def made(root, **of_fakes):
     """Reals and fakes of one kind, except for what `of_fakes` says."""
     samples = [
-        Made(f"s{at}", picture(at, **(of_fakes if at % 2 else {})), at % 2, SPLITS[at % 3], "drawn", "gan" if at % 2 else "")
+        NewSample(
+            f"s{at}",
+            picture(at, **(of_fakes if at % 2 else {})),
+            at % 2,
+            SPLITS[at % 3],
+            "drawn",
+            "gan" if at % 2 else "",
+        )
         for at in range(NUM)
     ]
     write_samples(samples, root, {"what": "test"})
@@ -107,7 +116,11 @@ def test_pixels_are_those_of_the_shards_in_any_number_of_processes(tmp_path):
     seen = []
     one, two = (read_pictures(root, table, workers, seen.append) for workers in (1, 2))
     assert sum(seen) == 2 * NUM
-    assert one.encoding == two.encoding and (one.color == two.color).all() and one.counted.tolist() == [0, NUM // 2]
+    assert (
+        one.encoding == two.encoding
+        and (one.color == two.color).all()
+        and one.counted.tolist() == [0, NUM // 2]
+    )
     np.testing.assert_allclose(one.spectrum, two.spectrum)
     for row in (0, 7, NUM - 1):
         line = table.take([row]).to_pylist()[0]
@@ -140,7 +153,10 @@ def test_families_are_kept_together_by_the_folds():
     assert asked.word in ("none", "hint", "unclear") and asked.auroc < 0.75 and asked.num_groups == 40
 
 
-@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)).filter(any), min_size=5, max_size=60), st.integers(0, 9))
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)).filter(any), min_size=5, max_size=60),
+    st.integers(0, 9),
+)
 def test_folds_keep_families_whole_and_have_both_classes(families, seed):
     """Families of so many reals and fakes."""
     label = np.concatenate([np.repeat([0, 1], counts) for counts in families])
@@ -164,7 +180,9 @@ def test_too_few_families_acquit_nobody():
     rng = np.random.default_rng(1)
     for families, word in ((24, "unclear"), (2400, "none")):
         label = np.arange(families) % 2
-        asked = ask("File facts", {"noise": rng.random((families, 1))}, label, np.arange(families).astype(str))
+        asked = ask(
+            "File facts", {"noise": rng.random((families, 1))}, label, np.arange(families).astype(str)
+        )
         assert asked.word == word, str(asked)
         assert ("cannot rule out an AUROC of" in str(asked)) == (word == "unclear")
 

@@ -8,7 +8,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from dfd.augment import FGSM, PGD
 
 EPS = 4
-ATTACKS = [FGSM(EPS), PGD(EPS, steps=5), PGD(EPS, steps=3, restarts=2), PGD(2.5, steps=3), PGD(0.5, steps=3, quantize=False)]
+ATTACKS = [
+    FGSM(EPS),
+    PGD(EPS, steps=5),
+    PGD(EPS, steps=3, restarts=2),
+    PGD(2.5, steps=3),
+    PGD(0.5, steps=3, quantize=False),
+]
 
 
 class Net(nn.Module):
@@ -16,7 +22,9 @@ class Net(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.SiLU(), nn.Conv2d(8, 8, 3), nn.SiLU())
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.SiLU(), nn.Conv2d(8, 8, 3), nn.SiLU()
+        )
         self.head = nn.Sequential(nn.Dropout(0.5), nn.Linear(8, 1))
         self.features[0].eval()  # a layer that its owner holds still
 
@@ -42,7 +50,9 @@ def batch():
 
 def loss(net, image, label):
     with torch.no_grad():
-        return binary_cross_entropy_with_logits(copy.deepcopy(net).eval()(image), label.float(), reduction="none")
+        return binary_cross_entropy_with_logits(
+            copy.deepcopy(net).eval()(image), label.float(), reduction="none"
+        )
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
@@ -90,7 +100,9 @@ def test_restarts_keep_the_worst_of_each_image(net, batch):
     torch.manual_seed(5)
     worst = loss(net, PGD(EPS, steps=1, restarts=4)(net, image, label), label)
     torch.testing.assert_close(worst, torch.stack(runs).amax(0))
-    assert len({int(index) for index in torch.stack(runs).argmax(0)}) > 1  # or the choice was never put to the test
+    assert (
+        len({int(index) for index in torch.stack(runs).argmax(0)}) > 1
+    )  # or the choice was never put to the test
 
 
 def test_a_saturated_net_is_no_shelter(net, batch):
@@ -116,7 +128,9 @@ def test_the_net_is_left_as_it_was(attack, training, net, batch):
     attack(net, *batch)
     for (name, now), then in zip(net.state_dict().items(), before.state_dict().values(), strict=True):
         assert torch.equal(now, then), name
-    for index, (now, then, gradient) in enumerate(zip(net.parameters(), before.parameters(), gradients, strict=True)):
+    for index, (now, then, gradient) in enumerate(
+        zip(net.parameters(), before.parameters(), gradients, strict=True)
+    ):
         assert now.requires_grad == then.requires_grad and now.grad is gradient
         assert gradient is None or (gradient == index).all()
     assert [module.training for module in net.modules()] == [module.training for module in before.modules()]

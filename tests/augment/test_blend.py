@@ -19,12 +19,16 @@ FORGING = [SelfBlend(p=1), Fingerprint(p=1)]
 def photo(height=160, width=192, seed=0):
     """Smooth shapes and fine grain, as a camera gives them."""
     rng = np.random.default_rng(seed)
-    smooth = cv2.resize(rng.integers(30, 226, (12, 12, 3), dtype=np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
+    smooth = cv2.resize(
+        rng.integers(30, 226, (12, 12, 3), dtype=np.uint8), (width, height), interpolation=cv2.INTER_CUBIC
+    )
     return np.clip(smooth + rng.normal(0, 4, (height, width, 3)), 0, 255).astype(np.uint8)
 
 
 def forge(stage, seed=0, image=None, label=REAL):
-    return stage({"image": photo() if image is None else image, "label": label, "row": 7}, np.random.default_rng(seed))
+    return stage(
+        {"image": photo() if image is None else image, "label": label, "row": 7}, np.random.default_rng(seed)
+    )
 
 
 @pytest.mark.parametrize("stage", FORGING, ids=repr)
@@ -41,7 +45,12 @@ def test_any_real_picture_becomes_a_fake_of_its_size_with_its_mask(stage, height
         assert forged["image"] is image
         return
     mask = forged["mask"]
-    assert mask.dtype == np.uint8 and mask.shape == (height, width) and mask.any() and set(np.unique(mask)) <= {0, 255}
+    assert (
+        mask.dtype == np.uint8
+        and mask.shape == (height, width)
+        and mask.any()
+        and set(np.unique(mask)) <= {0, 255}
+    )
     np.testing.assert_array_equal(forged["image"][mask == 0], image[mask == 0])
 
 
@@ -53,7 +62,7 @@ def test_fakes_and_the_other_share_pass_untouched(stage):
         sample["label"] = REAL
         assert type(stage)(p=0)(sample, np.random.default_rng(seed)) is sample
     half = type(stage)(p=0.5)
-    assert half.forges == 0.5
+    assert half.fake_share == 0.5
     assert 70 < sum(forge(half, seed, photo(32, 32))["label"] for seed in range(200)) < 130
 
 
@@ -88,7 +97,9 @@ def finder(*faces):
     found = []
     for x, y, side, degrees in faces:
         cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-        found.append(SimpleNamespace(side=side, landmarks=MEAN_FACE @ [[cos, sin], [-sin, cos]] * side + (x, y)))
+        found.append(
+            SimpleNamespace(side=side, landmarks=MEAN_FACE @ [[cos, sin], [-sin, cos]] * side + (x, y))
+        )
     return SimpleNamespace(find=lambda image: found)
 
 

@@ -25,7 +25,9 @@ def peak(power, y, x):
 def test_copies_of_the_low_frequencies_appear_where_generators_have_them():
     pictures = [photo(SIDE, SIDE, seed) for seed in range(48)]
     real = np.mean([spectrum(image) for image in pictures], 0)
-    fake = np.mean([spectrum(forge(Fingerprint(p=1), seed, image)["image"]) for seed, image in enumerate(pictures)], 0)
+    fake = np.mean(
+        [spectrum(forge(Fingerprint(p=1), seed, image)["image"]) for seed, image in enumerate(pictures)], 0
+    )
     for place in ((0, HALF), (HALF, 0), (HALF, HALF)):  # of the finest level, which every picture has
         assert peak(fake, *place) > peak(real, *place) + 1
     for place in ((0, QUARTER), (QUARTER, 0)):  # of the next one
@@ -58,11 +60,15 @@ def test_with_perfect_kernels_the_decoder_returns_the_picture(levels):
 def test_more_strength_means_deeper_traces():
     image = np.full((64, 64, 3), 128, np.uint8)
     stages = Fingerprint(p=1, strength=(0.005, 0.005)), Fingerprint(p=1, strength=(0.05, 0.05))
-    faint, deep = (np.mean([forge(stage, seed, image)["image"].std() for seed in range(30)]) for stage in stages)
+    faint, deep = (
+        np.mean([forge(stage, seed, image)["image"].std() for seed in range(30)]) for stage in stages
+    )
     assert faint < deep / 4 and 2 < deep < 10
 
 
-@pytest.mark.parametrize("wrong", [{"p": 2}, {"strength": (0.03, 0.003)}, {"strength": (0, 0.1)}, {"strength": (0.1,)}])
+@pytest.mark.parametrize(
+    "wrong", [{"p": 2}, {"strength": (0.03, 0.003)}, {"strength": (0, 0.1)}, {"strength": (0.1,)}]
+)
 def test_settings_that_mean_nothing_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Fingerprint(**wrong)

@@ -23,7 +23,9 @@ STAGES = [Augment(preset) for preset in PRESETS] + DAMAGE + [SelfBlend(), Finger
 def photo(height=160, width=192, seed=0):
     """Smooth shapes and fine grain, as a camera gives them."""
     rng = np.random.default_rng(seed)
-    smooth = cv2.resize(rng.integers(0, 256, (12, 12, 3), dtype=np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
+    smooth = cv2.resize(
+        rng.integers(0, 256, (12, 12, 3), dtype=np.uint8), (width, height), interpolation=cv2.INTER_CUBIC
+    )
     return np.clip(smooth + rng.normal(0, 4, (height, width, 3)), 0, 255).astype(np.uint8)
 
 
@@ -74,13 +76,17 @@ def test_a_draw_depends_on_its_generator_alone(preset):
 def test_other_processes_draw_the_same():
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         for preset in ("strong", "delivery"):
-            assert list(pool.map(partial(digest, preset), range(6))) == [digest(preset, seed) for seed in range(6)]
+            assert list(pool.map(partial(digest, preset), range(6))) == [
+                digest(preset, seed) for seed in range(6)
+            ]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_both_labels_get_the_same(preset):
     for seed in range(8):
-        np.testing.assert_array_equal(change(Augment(preset), seed, REAL), change(Augment(preset), seed, FAKE))
+        np.testing.assert_array_equal(
+            change(Augment(preset), seed, REAL), change(Augment(preset), seed, FAKE)
+        )
 
 
 def test_presets_draw_flip_and_damage_independently():
@@ -89,7 +95,9 @@ def test_presets_draw_flip_and_damage_independently():
     light, seen = Augment("light"), np.zeros((2, 2), int)
     for seed in range(400):
         changed = light({"image": image}, np.random.default_rng(seed))["image"]
-        flipped = np.abs(changed.astype(int) - image[:, ::-1]).mean() < np.abs(changed.astype(int) - image).mean()
+        flipped = (
+            np.abs(changed.astype(int) - image[:, ::-1]).mean() < np.abs(changed.astype(int) - image).mean()
+        )
         coloured = not (np.array_equal(changed, image) or np.array_equal(changed, image[:, ::-1]))
         seen[int(flipped), int(coloured)] += 1
     assert seen.min() > 30  # expected: 75 unchanged, 125 changed, each with and without the flip
@@ -102,7 +110,10 @@ def test_a_mask_is_mirrored_with_its_image():
             image, mask = photo(), np.zeros((160, 192), np.uint8)
             mask[:, :50] = 255
             out = stage({"image": image, "mask": mask}, np.random.default_rng(seed))
-            flipped = np.abs(out["image"].astype(int) - image[:, ::-1]).mean() < np.abs(out["image"].astype(int) - image).mean()
+            flipped = (
+                np.abs(out["image"].astype(int) - image[:, ::-1]).mean()
+                < np.abs(out["image"].astype(int) - image).mean()
+            )
             np.testing.assert_array_equal(out["mask"], mask[:, ::-1] if flipped else mask)
             flips += flipped
         assert 3 < flips < 17
@@ -121,7 +132,10 @@ def test_delivery_leaves_room_for_the_crop_and_degrades_its_share():
     assert 110 < touched < 190 and len(shapes) > 20
     small = photo(90, 100)  # already below: never made smaller, never enlarged
     for seed in range(40):
-        assert Augment("delivery", p=1)({"image": small}, np.random.default_rng(seed))["image"].shape == small.shape
+        assert (
+            Augment("delivery", p=1)({"image": small}, np.random.default_rng(seed))["image"].shape
+            == small.shape
+        )
 
 
 def test_delivery_at_fixed_quality_is_that_jpeg():
@@ -134,7 +148,15 @@ def test_delivery_at_fixed_quality_is_that_jpeg():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"preset": "heavy"}, {"p": 1.5}, {"quality": (95, 40)}, {"quality": (0, 50)}, {"min_scale": 0}, {"min_scale": 2}]
+    "wrong",
+    [
+        {"preset": "heavy"},
+        {"p": 1.5},
+        {"quality": (95, 40)},
+        {"quality": (0, 50)},
+        {"min_scale": 0},
+        {"min_scale": 2},
+    ],
 )
 def test_wrong_settings_are_named(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
@@ -157,7 +179,9 @@ def test_corruptions_are_the_protocol_ones():
     for quality in (100, 75, 10):
         np.testing.assert_array_equal(corrupt(image, "jpeg", quality), by_pillow(image, quality))
     for side, sigma in ((5, 0.5), (7, 1), (11, 1.5), (13, 2), (19, 3)):
-        np.testing.assert_array_equal(corrupt(image, "blur", sigma), cv2.GaussianBlur(image, (side, side), sigma))
+        np.testing.assert_array_equal(
+            corrupt(image, "blur", sigma), cv2.GaussianBlur(image, (side, side), sigma)
+        )
     small = cv2.resize(image, (224, 224), interpolation=cv2.INTER_AREA)
     np.testing.assert_array_equal(corrupt(image, "delivery"), corrupt(small, "jpeg", 75))
     np.testing.assert_array_equal(corrupt(image, "half"), corrupt(image, "resize", 128))
@@ -173,7 +197,9 @@ def test_noise_comes_from_the_generator_given():
     np.testing.assert_array_equal(corrupt(image, "noise", 0.05), corrupt(image, "noise", 0.05))
 
 
-@pytest.mark.parametrize(("name", "severity", "said"), [("jpg", 75, "jpeg"), ("jpeg", 0, "1 to 100"), ("blur", None, "sigma")])
+@pytest.mark.parametrize(
+    ("name", "severity", "said"), [("jpg", 75, "jpeg"), ("jpeg", 0, "1 to 100"), ("blur", None, "sigma")]
+)
 def test_an_impossible_corruption_is_refused_with_what_would_do(name, severity, said):
     with pytest.raises(ValueError, match=said):
         Corruption(name, severity)

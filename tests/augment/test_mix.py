@@ -18,7 +18,11 @@ def name(mix):
 def batch(num=8, height=24, width=30):
     """Pictures that are as bright as their label says, all over."""
     label = torch.arange(num) % 2
-    image = label.float()[:, None, None, None].expand(num, 3, height, width).contiguous(memory_format=torch.channels_last)
+    image = (
+        label.float()[:, None, None, None]
+        .expand(num, 3, height, width)
+        .contiguous(memory_format=torch.channels_last)
+    )
     return {"image": image, "label": label, "row": torch.arange(num)}
 
 
@@ -46,7 +50,9 @@ def test_a_mixture_depends_on_its_generator_alone(mix):
 
 def test_mixup_lets_two_pictures_show_through_each_other():
     image = torch.rand(6, 3, 8, 8)
-    mixed = MixUp(1.0)({"image": image, "label": torch.arange(6).float(), "row": torch.arange(6)}, np.random.default_rng(3))
+    mixed = MixUp(1.0)(
+        {"image": image, "label": torch.arange(6).float(), "row": torch.arange(6)}, np.random.default_rng(3)
+    )
     for at in range(6):
         fits = [
             (share * image[at] + (1 - share) * image[other] - mixed["image"][at]).abs().max() < 1e-5
@@ -86,5 +92,7 @@ def test_the_loss_of_a_mixed_label_is_the_mixed_loss(smoothing, weight):
     task._label_weight = None if weight is None else torch.tensor(weight)
     logit, share = torch.randn(16), torch.rand(16)
     each = [[task.loss(logit[at : at + 1], torch.tensor([label])) for label in (0, 1)] for at in range(16)]
-    expected = sum((1 - part) * real + part * fake for part, (real, fake) in zip(share, each, strict=True)) / 16
+    expected = (
+        sum((1 - part) * real + part * fake for part, (real, fake) in zip(share, each, strict=True)) / 16
+    )
     torch.testing.assert_close(task.loss(logit, share), expected)

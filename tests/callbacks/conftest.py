@@ -15,7 +15,9 @@ SIDE, CROPS, IMAGES = 24, 3, 20
 
 
 class TinyData(LightningDataModule):
-    """Twenty pictures of noise, sorted by label; fakes have a bright patch. Rows of val and test are 100 to 119."""
+    """Twenty pictures of noise, sorted by label; fakes have a bright patch. Rows of val and test are 100 to
+    119.
+    """
 
     view = SimpleNamespace(size=SIDE)
     leaks: ClassVar = {}
@@ -90,7 +92,9 @@ def trainer(tmp_path):
     """A Trainer without noise, in tmp_path."""
 
     def make(*callbacks, **options) -> Trainer:
-        quiet = dict(enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False, logger=False)
+        quiet = dict(
+            enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False, logger=False
+        )
         plain = dict(accelerator="cpu", max_epochs=2, num_sanity_val_steps=2, log_every_n_steps=1)
         return Trainer(default_root_dir=tmp_path, callbacks=list(callbacks), **{**quiet, **plain, **options})
 

@@ -24,7 +24,7 @@ class Task(LightningModule):
         self.lr, self.history = lr, []
 
     @property
-    def judge(self):
+    def eval_net(self):
         return self.net
 
     def forward(self, image):
@@ -53,7 +53,9 @@ def batches(num=40, crops=None):
 
 def fit(task, *callbacks, epochs=1, val=None):
     torch.manual_seed(11)
-    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    quiet = dict.fromkeys(
+        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+    )
     trainer = Trainer(max_epochs=epochs, accelerator="cpu", callbacks=list(callbacks), **quiet)
     trainer.fit(task, batches(16), val or batches())
     return trainer
@@ -111,7 +113,9 @@ def test_training_does_not_feel_it():
     watched, alone = Task(lr=0.1), Task(lr=0.1)
     fit(watched, AttackStats(PGD(EPS, steps=2)), epochs=2)
     fit(alone, epochs=2)
-    assert all(torch.equal(one, two) for one, two in zip(watched.parameters(), alone.parameters(), strict=True))
+    assert all(
+        torch.equal(one, two) for one, two in zip(watched.parameters(), alone.parameters(), strict=True)
+    )
 
 
 def test_attacks_every_nth_epoch_and_whenever_validating():
@@ -133,6 +137,8 @@ def test_a_net_that_is_never_right_has_no_success_rate():
     with torch.no_grad():
         task.net[4].bias += 100
     real = DataLoader([{"image": torch.rand(3, 8, 8), "label": 0, "row": i} for i in range(4)], batch_size=4)
-    trainer = Trainer(accelerator="cpu", callbacks=[AttackStats(FGSM(1))], logger=False, enable_progress_bar=False)
+    trainer = Trainer(
+        accelerator="cpu", callbacks=[AttackStats(FGSM(1))], logger=False, enable_progress_bar=False
+    )
     logged = trainer.validate(task, real, verbose=False)[0]
     assert logged["val/clean_acc"] == 0 and math.isnan(logged["val/attack_success_rate"])

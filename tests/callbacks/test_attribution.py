@@ -28,10 +28,17 @@ def test_the_end_of_a_fit_leaves_one_picture(tmp_path, trainer, task, data, draw
     assert min(Image.open(tmp_path / "plots" / "attribution-epoch002.png").size) > 300
     ((images, captions, maps, columns, title),) = drawn
     assert len(images) == len(captions) == len(maps) == 12 and columns == 6 and "epoch 2" in title
-    first = [torch.from_numpy(images[at]).permute(2, 0, 1) for at in (0, 3, 6, 9)]  # of the central crops, the classes by turns
+    first = [
+        torch.from_numpy(images[at]).permute(2, 0, 1) for at in (0, 3, 6, 9)
+    ]  # of the central crops, the classes by turns
     for image, row in zip(first, (0, 10, 1, 11), strict=True):
         assert torch.equal(image, torch.from_numpy(data.image[row, -1]))
-    assert [caption.split("\n")[0] for caption in captions[:4]] == ["is real", "gradcam", "integrated gradients", "is fake"]
+    assert [caption.split("\n")[0] for caption in captions[:4]] == [
+        "is real",
+        "gradcam",
+        "integrated gradients",
+        "is fake",
+    ]
     task.eval()
     for at, image in zip((0, 3, 6, 9), first, strict=True):
         prob = torch.sigmoid(task(image[None]).double() / task.temperature).item()
@@ -61,8 +68,12 @@ def test_the_fit_does_not_notice(trainer, data):
     for module in watched.modules():
         assert not module._forward_hooks and not module._forward_pre_hooks and not module._backward_hooks
         assert not module._backward_pre_hooks
-    assert [module.training for module in watched.modules()] == [module.training for module in alone.modules()]
-    assert [weight.requires_grad for weight in watched.parameters()] == [weight.requires_grad for weight in alone.parameters()]
+    assert [module.training for module in watched.modules()] == [
+        module.training for module in alone.modules()
+    ]
+    assert [weight.requires_grad for weight in watched.parameters()] == [
+        weight.requires_grad for weight in alone.parameters()
+    ]
 
 
 def test_training_modes_come_back_even_after_an_error(trainer, task, data):
@@ -85,7 +96,9 @@ def test_the_average_is_explained_where_there_is_one(trainer, data, drawn):
     trainer(AttributionGrid(num_images=2, methods=["gradcam"])).fit(task, datamodule=data)
     image = torch.from_numpy(drawn[0][0][0]).permute(2, 0, 1)[None]
     task.eval()
-    assert drawn[0][1][0].endswith(f"{torch.sigmoid(task.judge(image).double() / task.temperature).item():.3f}")
+    assert drawn[0][1][0].endswith(
+        f"{torch.sigmoid(task.eval_net(image).double() / task.temperature).item():.3f}"
+    )
 
 
 def test_without_validation_it_says_so(tmp_path, trainer, task, data):

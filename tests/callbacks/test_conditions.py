@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from dfd.augment import Augment, Corruption, MixUp
-from dfd.batch import Verdicts
+from dfd.batch import Predictions
 from dfd.callbacks.conditions import chosen, conditions, sentence, training
 
 
-class Stage:
+class Transform:
     """One of a user's own, that does not say what it is."""
 
     def __call__(self, sample, rng):
@@ -22,7 +22,9 @@ def plain(sample, rng):
 
 @pytest.fixture
 def data():
-    return SimpleNamespace(roots={"a": 1.0, "b": 2.0}, corruption=[], val_augment=[Augment("delivery", p=0.75)])
+    return SimpleNamespace(
+        roots={"a": 1.0, "b": 2.0}, corruption=[], val_augment=[Augment("delivery", p=0.75)]
+    )
 
 
 def test_only_what_is_done_to_the_pictures_is_named(data):
@@ -31,19 +33,24 @@ def test_only_what_is_done_to_the_pictures_is_named(data):
     data.corruption = [Corruption("jpeg", 75)]  # takes the place of val_augment
     for stage, split in (("val", "val"), ("test", "test"), ("predict", "test")):
         found = conditions(data, stage)
-        assert found == {"roots": "a, b", "split": split, "corruption": "Corruption('jpeg', 75)", "val_augment": ""}
+        assert found == {
+            "roots": "a, b",
+            "split": split,
+            "corruption": "Corruption('jpeg', 75)",
+            "val_augment": "",
+        }
 
 
 def test_stages_of_others_have_names_too(data):
-    data.corruption = [Stage(), plain, partial(plain)]
+    data.corruption = [Transform(), plain, partial(plain)]
     assert conditions(data, "test")["corruption"].startswith("Stage plain functools.partial(")
 
 
 def test_a_fit_says_what_it_saw(data):
-    data.augment, data.mix = [Stage(), Augment("delivery", p=0.75)], MixUp()
+    data.augment, data.mix = [Transform(), Augment("delivery", p=0.75)], MixUp()
     assert training(data).startswith("train split of a, b, after Stage Augment('delivery', p=0.75) MixUp")
     data.augment, data.mix = [], None
-    data.catalogue = data  # known by now: the second root has no training pictures
+    data.catalog = data  # known by now: the second root has no training pictures
     data.contents, data.rows = SimpleNamespace(root=np.array([0, 0, 1])), lambda split: np.array([0, 1])
     assert training(data) == "train split of a, pictures as found"
 
@@ -56,13 +63,16 @@ def test_the_best_value_says_what_it_rests_on():
     label = np.arange(40) % 2
     logit = label + np.random.default_rng(0).normal(size=40)
     names = np.full(40, "")
-    verdicts = Verdicts(np.arange(40), logit, label, names, names, (np.arange(40) // 2).astype(str))
-    found = chosen(best(0.81234567), verdicts)
+    predictions = Predictions(np.arange(40), logit, label, names, names, (np.arange(40) // 2).astype(str))
+    found = chosen(best(0.81234567), predictions)
     assert found["best val/auroc"] == 0.8123
     assert found["its 95% interval"].startswith("(0.") and found["its 95% interval"].endswith(
         "on 40 images of 20 families, which chose it"
     )
-    assert "none: too few families" in chosen(best(0.8), verdicts.where(verdicts.group == "3"))["its 95% interval"]
+    assert (
+        "none: too few families"
+        in chosen(best(0.8), predictions.where(predictions.group == "3"))["its 95% interval"]
+    )
     assert chosen(best(0.8), None) == {"best val/auroc": 0.8}  # of a validation before the run was cut
-    assert "of one class" in chosen(best(float("-inf")), verdicts)["best val/auroc"]
-    assert chosen(best(0.3, "val/loss"), verdicts) == {"best val/loss": 0.3}
+    assert "of one class" in chosen(best(float("-inf")), predictions)["best val/auroc"]
+    assert chosen(best(0.3, "val/loss"), predictions) == {"best val/loss": 0.3}

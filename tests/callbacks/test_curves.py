@@ -22,7 +22,10 @@ def test_curves_are_drawn_after_each_validation_and_test(tmp_path, trainer, task
     logger = PictureLogger(tmp_path / "log")
     run = trainer(Curves(), logger=[logger, CSVLogger(tmp_path / "plain")])
     run.fit(task, datamodule=data)
-    assert [(key, step) for key, _, step in logger.pictures] == [("plots/val-curves", 4), ("plots/val-curves", 8)]
+    assert [(key, step) for key, _, step in logger.pictures] == [
+        ("plots/val-curves", 4),
+        ("plots/val-curves", 8),
+    ]
     run.test(task, datamodule=data, verbose=False)
     assert logger.pictures[-1][0] == "plots/test-curves"
     assert {path.name for path in (tmp_path / "plots").iterdir()} == {"val-curves.png", "test-curves.png"}
@@ -38,7 +41,9 @@ def test_curves_keep_to_their_interval(tmp_path, trainer, task, data):
 
 
 def test_other_ranks_draw_nothing(tmp_path):
-    other = SimpleNamespace(is_global_zero=False, state=SimpleNamespace(fn="validate"), default_root_dir=tmp_path)
+    other = SimpleNamespace(
+        is_global_zero=False, state=SimpleNamespace(fn="validate"), default_root_dir=tmp_path
+    )
     Curves().on_validation_end(other, SimpleNamespace())
     Curves().on_test_end(other, SimpleNamespace())
     assert not list(tmp_path.iterdir())

@@ -14,7 +14,10 @@ from dfd.callbacks.frechet import FEWEST, frechet_distance
 def test_the_distance_is_that_of_the_formula(num, others, features):
     """Against a matrix root, which more features than pictures make singular."""
     rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(num, features)) * 2, rng.normal(size=(others, features)) @ rng.normal(size=(features, features)) + 1
+    a, b = (
+        rng.normal(size=(num, features)) * 2,
+        rng.normal(size=(others, features)) @ rng.normal(size=(features, features)) + 1,
+    )
     cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     root = sqrtm(cov_a @ cov_b)
     wanted = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a + cov_b - 2 * np.real(root))
@@ -55,7 +58,9 @@ def judged(callback, image, label):
     task = Painter()
     callback.on_validation_start(TRAINER, task)
     for at in range(0, len(image), 10):
-        callback.on_validation_batch_end(TRAINER, task, None, {"image": image[at : at + 10], "label": label[at : at + 10]}, 0)
+        callback.on_validation_batch_end(
+            TRAINER, task, None, {"image": image[at : at + 10], "label": label[at : at + 10]}, 0
+        )
     callback.on_validation_epoch_end(TRAINER, task)
     return task.logged
 

@@ -41,7 +41,12 @@ class Diary(Callback):
         self.states, self.modes, self.norms = [], [], []
 
     def on_train_batch_end(self, trainer, task, *_):
-        self.norms.append([None if weight.grad is None else weight.grad.norm().item() for weight in task.net.rgb.parameters()])
+        self.norms.append(
+            [
+                None if weight.grad is None else weight.grad.norm().item()
+                for weight in task.net.rgb.parameters()
+            ]
+        )
 
     def on_train_epoch_end(self, trainer, task):
         self.states.append(copy.deepcopy(task.net.state_dict()))
@@ -95,7 +100,13 @@ def test_a_resumed_run_unfreezes_when_the_whole_one_does(tmp_path):
     first = fit(1, FreezeThenUnfreeze(["net.rgb"], epochs=2), folder=tmp_path)
     first.save_checkpoint(tmp_path / "cut.ckpt")
     resumed = Diary()
-    fit(3, FreezeThenUnfreeze(["net.rgb"], epochs=2), resumed, ckpt_path=tmp_path / "cut.ckpt", folder=tmp_path)
+    fit(
+        3,
+        FreezeThenUnfreeze(["net.rgb"], epochs=2),
+        resumed,
+        ckpt_path=tmp_path / "cut.ckpt",
+        folder=tmp_path,
+    )
     for name, value in whole.states[-1].items():
         assert torch.equal(value, resumed.states[-1][name]), name
 

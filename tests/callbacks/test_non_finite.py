@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from dfd.callbacks import FiniteGuard, FreezeThenUnfreeze, StepSeed, non_finite
 from dfd.data import ShardDataModule, View
 from dfd.models import Discriminator, Generator, SingleStream, SmallCNN
-from dfd.shards.samples import Made, write_samples
+from dfd.shards.samples import NewSample, write_samples
 from dfd.tasks import ClassificationTask, GANTask
 
 
@@ -44,7 +44,9 @@ def step_of(trainer) -> int:
 
 
 def state(trainer, task):
-    return copy.deepcopy({"net": task.net.state_dict(), "optimizer": trainer.optimizers[0].state_dict()["state"]})
+    return copy.deepcopy(
+        {"net": task.net.state_dict(), "optimizer": trainer.optimizers[0].state_dict()["state"]}
+    )
 
 
 def same(one, other) -> bool:
@@ -78,11 +80,16 @@ def test_without_the_guard_one_bad_batch_is_the_end(trainer, data):
 
 
 @pytest.mark.parametrize("poison", [{"batches": [1, 5]}, {"gradients": [1, 5]}], ids=str)
-def test_a_bad_step_leaves_weights_optimizer_and_buffers_as_they_were(trainer, data, tmp_path, capsys, poison):
+def test_a_bad_step_leaves_weights_optimizer_and_buffers_as_they_were(
+    trainer, data, tmp_path, capsys, poison
+):
     poison = Poison(**poison)
     guard = FiniteGuard()
     task, _ = fit(trainer, data, poison, guard, task=make_task(ema_decay=0.9))
-    assert all(torch.isfinite(value.double()[~torch.isinf(value)]).all() for value in task.average.state_dict().values())
+    assert all(
+        torch.isfinite(value.double()[~torch.isinf(value)]).all()
+        for value in task.average.state_dict().values()
+    )
     assert all(torch.isfinite(value).all() for value in task.net.state_dict().values())
     for step, (before, after) in enumerate(zip(poison.before, poison.after, strict=True)):
         skipped = step in (1, 5)
@@ -94,13 +101,22 @@ def test_a_bad_step_leaves_weights_optimizer_and_buffers_as_they_were(trainer, d
     assert guard.state_dict() == {"in_a_row": 0, "total": 2}
     found = keys(tmp_path)
     what = "loss" if poison.batches else "gradients"
-    assert found[:6] == [(1, what, f"key{row}") for row in range(6, 12)] and {step for step, *_ in found} == {1, 5}
+    assert found[:6] == [(1, what, f"key{row}") for row in range(6, 12)] and {step for step, *_ in found} == {
+        1,
+        5,
+    }
     said = [line for line in capsys.readouterr().err.splitlines() if "skipped" in line]
-    assert len(said) == 2 and "WARNING: step 1 is skipped" in said[0] and "key6, key7, key8 and 3 more" in said[0]
+    assert (
+        len(said) == 2
+        and "WARNING: step 1 is skipped" in said[0]
+        and "key6, key7, key8 and 3 more" in said[0]
+    )
 
 
 @pytest.mark.parametrize("poison", [{"batches": [2]}, {"gradients": [2, 3]}], ids=str)
-def test_a_fused_optimizer_that_is_told_on_the_device_comes_to_the_same(trainer, data, tmp_path, monkeypatch, poison):
+def test_a_fused_optimizer_that_is_told_on_the_device_comes_to_the_same(
+    trainer, data, tmp_path, monkeypatch, poison
+):
     outcomes = []
     for late in (False, True):
         monkeypatch.setattr(non_finite, "_runs_ahead", lambda value, late=late: late)
@@ -123,9 +139,7 @@ def test_of_accumulated_batches_one_bad_one_skips_the_step_of_all(trainer, data,
 
 def test_steps_in_a_row_end_the_run_and_are_counted_across_a_resume(trainer, data, tmp_path):
     guard = FiniteGuard(max_in_a_row=2)
-    message = (
-        r"3 steps in a row were not finite .NaN or Inf., the last one step 3, whose batch holds key18, key19;.*not_finite.csv"
-    )
+    message = r"3 steps in a row were not finite .NaN or Inf., the last one step 3, whose batch holds key18, key19;.*not_finite.csv"
     with pytest.raises(ValueError, match=message):
         fit(trainer, data, Poison(batches=[1, 2, 3]), guard)
     assert guard.state_dict() == {"in_a_row": 3, "total": 3}
@@ -142,23 +156,39 @@ class Save(Callback):
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_a_run_that_is_resumed_after_a_bad_step_ends_as_the_undisturbed_one(trainer, tmp_path, monkeypatch, late):
+def test_a_run_that_is_resumed_after_a_bad_step_ends_as_the_undisturbed_one(
+    trainer, tmp_path, monkeypatch, late
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(non_finite, "_runs_ahead", lambda value: late)
     noise = np.random.default_rng(0).integers(0, 255, (32, 40, 40, 3), dtype=np.uint8)
     pictures = [cv2.imencode(".png", each)[1].tobytes() for each in noise]
     splits = ["train"] * 24 + ["val"] * 8
-    write_samples([Made(f"n{i}", picture, i % 2, splits[i], "s") for i, picture in enumerate(pictures)], Path("shards"), {})
+    write_samples(
+        [NewSample(f"n{i}", picture, i % 2, splits[i], "s") for i, picture in enumerate(pictures)],
+        Path("shards"),
+        {},
+    )
 
     def run(*callbacks, checkpoint=None):
         guard, task = FiniteGuard(), make_task(fused=True, ema_decay=0.9)
         data = ShardDataModule("shards", View(size=32, crops=1, longest=None), batch_size=4, num_workers=0)
-        fit = trainer(StepSeed(0), Poison([2], [3, 8]), guard, *callbacks, limit_val_batches=0, use_distributed_sampler=False)
+        fit = trainer(
+            StepSeed(0),
+            Poison([2], [3, 8]),
+            guard,
+            *callbacks,
+            limit_val_batches=0,
+            use_distributed_sampler=False,
+        )
         fit.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         return task.state_dict(), guard.state_dict()
 
     weights, counted = run(Save())
-    assert torch.load("cut.ckpt", weights_only=True)["callbacks"]["FiniteGuard"] == {"in_a_row": 2, "total": 2}
+    assert torch.load("cut.ckpt", weights_only=True)["callbacks"]["FiniteGuard"] == {
+        "in_a_row": 2,
+        "total": 2,
+    }
     assert counted == {"in_a_row": 0, "total": 3}
     resumed, counted_again = run(checkpoint="cut.ckpt")
     assert same(weights, resumed) and counted == counted_again
@@ -175,7 +205,9 @@ def test_both_nets_of_a_gan_are_spared(trainer, tmp_path):
     task = GANTask(Generator(64, width=2, latent=8), Discriminator(64, width=4))
     image = torch.rand(3, 4, 3, 64, 64)
     image[1, 0, 0, 0, 0] = float("nan")
-    batches = [{"image": each, "label": torch.zeros(4, dtype=torch.int64), "row": torch.arange(4)} for each in image]
+    batches = [
+        {"image": each, "label": torch.zeros(4, dtype=torch.int64), "row": torch.arange(4)} for each in image
+    ]
     trainer(FiniteGuard(), max_epochs=1).fit(task, DataLoader(batches, batch_size=None))
     assert all(torch.isfinite(value).all() for value in task.state_dict().values())
     assert keys(tmp_path) == [(1, "loss", f"row {row}") for row in range(4)]
@@ -222,12 +254,18 @@ def test_two_ranks_of_which_one_is_poisoned_skip_together_and_stay_equal(tmp_pat
 
     said = fit("run", "[1,4]")
     one, other = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
-    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one if name.startswith("net."))
-    assert all(torch.isfinite(value).all() for name, value in one.items() if not name.startswith("thresholds"))
+    assert one.keys() == other.keys() and all(
+        torch.equal(one[name], other[name]) for name in one if name.startswith("net.")
+    )
+    assert all(
+        torch.isfinite(value).all() for name, value in one.items() if not name.startswith("thresholds")
+    )
     assert said.count("is skipped: its loss is not finite") == 2
     with (tmp_path / "run/not_finite.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
-    assert len(lines) == 2 * 4 and {line["rank"] for line in lines} == {"1"}, "the guilty rank's pictures alone"
+    assert len(lines) == 2 * 4 and {line["rank"] for line in lines} == {"1"}, (
+        "the guilty rank's pictures alone"
+    )
 
     said = fit("other", "[0,1,2,3,4,5]", code=1)
     assert said.count("6 steps in a row were not finite") == 1 and "Traceback" not in said

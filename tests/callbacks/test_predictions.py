@@ -7,8 +7,8 @@ import torch
 from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
-from dfd.batch import Verdicts
-from dfd.callbacks import VerdictWriter
+from dfd.batch import Predictions
+from dfd.callbacks import PredictionWriter
 from dfd.callbacks.predictions import _overall
 
 
@@ -18,17 +18,30 @@ def lines(path):
 
 
 def test_predictions_hold_every_image_once_and_all_digits(tmp_path, trainer, task, data, capsys):
-    run = trainer(VerdictWriter())
+    run = trainer(PredictionWriter())
     run.fit(task, datamodule=data)
     assert not list(tmp_path.glob("predictions*"))  # a fit's own validations leave none
     metrics = run.test(task, datamodule=data, verbose=False)[0]
     table = lines(tmp_path / "predictions-test.csv")
     assert [line["key"] for line in table] == [f"key{at}" for at in range(20)]
-    assert list(table[0]) == ["key", "path", "label", "logit", "prob", "source", "method", "group", "split", "verdict"]
-    assert [float(line["logit"]) for line in table] == task.verdicts.logit.tolist()
+    assert list(table[0]) == [
+        "key",
+        "path",
+        "label",
+        "logit",
+        "prob",
+        "source",
+        "method",
+        "group",
+        "split",
+        "verdict",
+    ]
+    assert [float(line["logit"]) for line in table] == task.predictions.logit.tolist()
     label, logit = (np.array([float(line[name]) for line in table]) for name in ("label", "logit"))
     assert roc_auc_score(label, logit) == pytest.approx(metrics["test/auroc"], abs=1e-6)
-    np.testing.assert_allclose([float(line["prob"]) for line in table], 1 / (1 + np.exp(-logit / task.temperature)))
+    np.testing.assert_allclose(
+        [float(line["prob"]) for line in table], 1 / (1 + np.exp(-logit / task.temperature))
+    )
     assert table[13] | {"logit": "", "prob": "", "verdict": ""} == {
         "key": "key13",
         "path": "a, folder/13",
@@ -49,14 +62,14 @@ def test_predictions_hold_every_image_once_and_all_digits(tmp_path, trainer, tas
 
 @pytest.mark.parametrize(("verb", "stage"), [("validate", "val"), ("predict", "predict")])
 def test_each_verb_leaves_its_own_file(tmp_path, trainer, task, data, capsys, verb, stage):
-    getattr(trainer(VerdictWriter()), verb)(task, datamodule=data)
+    getattr(trainer(PredictionWriter()), verb)(task, datamodule=data)
     assert [path.name for path in tmp_path.iterdir()] == [f"predictions-{stage}.csv"]
     assert "never fitted" in capsys.readouterr().out
 
 
 def test_unknown_labels_stay_empty_and_unmeasured(tmp_path, trainer, task, data, capsys):
     data.shown = np.full(20, -1)
-    trainer(VerdictWriter()).predict(task, datamodule=data)
+    trainer(PredictionWriter()).predict(task, datamodule=data)
     assert {line["label"] for line in lines(tmp_path / "predictions-predict.csv")} == {""}
     shown = capsys.readouterr().out
     assert "auroc" not in shown and "Verdicts: " in shown
@@ -71,26 +84,29 @@ def test_a_failure_leaves_no_file(tmp_path, trainer, task, data, monkeypatch):
 
     monkeypatch.setattr(module, "_write", fails)
     with pytest.raises(OSError, match="No space"):
-        trainer(VerdictWriter()).test(task, datamodule=data, verbose=False)
+        trainer(PredictionWriter()).test(task, datamodule=data, verbose=False)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_logit_that_is_no_number_is_named_by_its_row(tmp_path, trainer, task, data):
     data.image[7] = np.nan
     with pytest.raises(ValueError, match="1 of 20 logits are NaN or infinite, in rows 107"):
-        trainer(VerdictWriter()).predict(task, datamodule=data)
+        trainer(PredictionWriter()).predict(task, datamodule=data)
     assert not list(tmp_path.iterdir())
 
 
 def test_it_says_which_pictures_the_net_has_seen(trainer, task, data, capsys):
-    run = trainer(VerdictWriter())
+    run = trainer(PredictionWriter())
     run.test(task, datamodule=data, verbose=False)
     assert "Seen before: not checked" in capsys.readouterr().out
     run.fit(task, datamodule=data)
     capsys.readouterr()
     run.test(task, datamodule=data, verbose=False)
     shown = " ".join(capsys.readouterr().out.split())
-    assert "SEEN BEFORE: 20 of these 20 images chose its epoch and thresholds. These figures do not hold" in shown
+    assert (
+        "SEEN BEFORE: 20 of these 20 images chose its epoch and thresholds. These figures do not hold"
+        in shown
+    )
     data.rows = lambda split: np.arange(20) + (100 if split == "test" else 50)
     task.seen = {"train": torch.arange(103, 106) * 7, "val": torch.arange(3)}
     run.test(task, datamodule=data, verbose=False)
@@ -104,13 +120,16 @@ def test_it_says_which_pictures_the_net_has_seen(trainer, task, data, capsys):
 
 def test_leaks_of_the_shards_are_told(trainer, task, data, capsys):
     data.leaks = {"shards/a": "near duplicate: 3"}
-    trainer(VerdictWriter()).test(task, datamodule=data, verbose=False)
+    trainer(PredictionWriter()).test(task, datamodule=data, verbose=False)
     shown = " ".join(capsys.readouterr().out.split())
-    assert "LEAK: in shards/a related pictures lie in different splits (near duplicate: 3), kept by --allow-leaks." in shown
+    assert (
+        "LEAK: in shards/a related pictures lie in different splits (near duplicate: 3), kept by "
+        "--allow-leaks." in shown
+    )
 
 
 def test_validation_need_not_be_told_that_it_chose(trainer, task, data, capsys):
-    run = trainer(VerdictWriter())
+    run = trainer(PredictionWriter())
     run.fit(task, datamodule=data)
     capsys.readouterr()
     run.validate(task, datamodule=data, verbose=False)
@@ -121,8 +140,10 @@ def test_validation_need_not_be_told_that_it_chose(trainer, task, data, capsys):
 def test_no_error_seen_is_said_of_perfect_scores_alone(logit, said):
     """A score that is the same for all pictures resamples to itself too."""
     same = np.full(20, "")
-    table = Verdicts(np.arange(20), np.array(logit), np.array([0, 1] * 10), same, same, np.arange(20).astype(str))
-    task = SimpleNamespace(verdicts=table, temperature=1.0, thresholds={"balanced": 0.0})
+    table = Predictions(
+        np.arange(20), np.array(logit), np.array([0, 1] * 10), same, same, np.arange(20).astype(str)
+    )
+    task = SimpleNamespace(predictions=table, temperature=1.0, thresholds={"balanced": 0.0})
     with (console := Console(width=80)).capture() as page:
         console.print(_overall("test", task))
     assert ("no error seen" in page.get()) == said

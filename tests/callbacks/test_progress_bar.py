@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from dfd.callbacks import ProgressLines
-from dfd.callbacks.throughput import Pace, clock
+from dfd.callbacks.throughput import Throughput, clock
 
 
 def test_each_epoch_says_what_it_saw_and_only_a_validation_of_its_own(trainer, task, data, capsys):
@@ -40,7 +40,7 @@ def trainer_at(step, steps=100, max_epochs=3, max_steps=-1, accumulate=1, every=
 def test_pace_tells_waiting_from_work_and_the_time_left(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    pace = Pace()
+    pace = Throughput()
     assert pace.words(trainer_at(0)) == {}
     for wait, work in ((5, 2), (1, 3), (1, 3), (2, 2)):  # the first wait is the loader's start
         now[0] += wait
@@ -67,7 +67,17 @@ def test_pace_tells_waiting_from_work_and_the_time_left(monkeypatch):
 @pytest.mark.slow
 def test_on_a_real_terminal_the_bar_shows_pace_and_time_left(tmp_path):
     small = ["--data.num_images=120", "--data.picture=96", "--data.view.size=32", "--data.view.longest=96"]
-    command = ["fit", "--config", "small_cnn", "--config", "overlay/cpu", *small, "--data.batch_size=4", "--run_folder", "run"]
+    command = [
+        "fit",
+        "--config",
+        "small_cnn",
+        "--config",
+        "overlay/cpu",
+        *small,
+        "--data.batch_size=4",
+        "--run_folder",
+        "run",
+    ]
     environment = {
         **os.environ,
         "WANDB_MODE": "disabled",

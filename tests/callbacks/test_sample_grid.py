@@ -28,7 +28,9 @@ def test_the_same_latents_are_drawn_now_and_then_and_at_the_end(tmp_path):
         grid.on_validation_end(trainer(tmp_path, epoch), task)
     grid.on_fit_end(trainer(tmp_path, 4), task)  # the epoch that was drawn a moment ago
     grid.on_fit_end(trainer(tmp_path, 5), task)
-    assert {path.name for path in (tmp_path / "plots").iterdir()} == {f"samples-epoch00{epoch}.png" for epoch in (2, 4, 5)}
+    assert {path.name for path in (tmp_path / "plots").iterdir()} == {
+        f"samples-epoch00{epoch}.png" for epoch in (2, 4, 5)
+    }
     assert len(task.latents) == 3 and all(torch.equal(task.latents[0], latent) for latent in task.latents)
 
 

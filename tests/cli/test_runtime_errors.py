@@ -1,4 +1,6 @@
-"""Runs that the machine ends (a killed loading process, a killed rank, no memory left) end at once, and say why."""
+"""Runs that the machine ends (a killed loading process, a killed rank, no memory left) end at once, and say
+why.
+"""
 
 import os
 import re
@@ -15,7 +17,7 @@ from ranks import dfd as forked
 
 from dfd import run_record
 from dfd.cli import main
-from dfd.cli.runtime_errors import in_words
+from dfd.cli.runtime_errors import explain_failure
 
 KILLER = '''
 import os, signal
@@ -57,12 +59,16 @@ def here(cache, tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DFD_CACHE", str(cache))
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")])))
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    )
     return tmp_path
 
 
 def dfd(*args: str, **options) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "dfd.cli", *args], capture_output=True, text=True, timeout=200, **options)
+    return subprocess.run(
+        [sys.executable, "-m", "dfd.cli", *args], capture_output=True, text=True, timeout=200, **options
+    )
 
 
 @pytest.mark.slow
@@ -125,11 +131,14 @@ LARGE = ["--config", "overlay/cpu", "--data.num_images=120", "--data.picture=96"
 
 @pytest.mark.slow
 def test_a_batch_that_does_not_fit_says_which_to_try(here):
-    done = dfd("fit", "--config", "small_cnn", *LARGE, "--data.batch_size=32", "--run_folder", "run", **limited(1.6))
+    done = dfd(
+        "fit", "--config", "small_cnn", *LARGE, "--data.batch_size=32", "--run_folder", "run", **limited(1.6)
+    )
     assert done.returncode == 1
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("dfd fit: ")]
     assert (
-        "out of memory: data.batch_size=32 does not fit. Use --data.batch_size=16 --trainer.accumulate_grad_batches=2" in line
+        "out of memory: data.batch_size=32 does not fit. Use --data.batch_size=16 "
+        "--trainer.accumulate_grad_batches=2" in line
     )
     assert "dfd tune-batch CONFIG" in line and "Traceback" not in done.stderr
 
@@ -139,7 +148,9 @@ def test_tune_batch_finds_what_fits_into_a_real_limit(here):
     done = dfd("tune-batch", "small_cnn", *LARGE, "--start", "8", "--margin", "0.9", **limited(1.6))
     assert done.returncode == 0, done.stderr
     tried = dict(re.findall(r"^batch (\d+): (fits|out of memory)", done.stdout, flags=re.MULTILINE))
-    fits, fails = ({int(batch) for batch, how in tried.items() if how == which} for which in ("fits", "out of memory"))
+    fits, fails = (
+        {int(batch) for batch, how in tried.items() if how == which} for which in ("fits", "out of memory")
+    )
     assert fits and fails and max(fits) < min(fails)
     assert f"largest batch that fits: {max(fits)}; {min(fails)} does not: out of memory" in done.stdout
     command = done.stdout.splitlines()[-1]
@@ -154,9 +165,12 @@ def test_a_batch_that_is_given_and_a_config_that_is_not_there_are_refused(here, 
 
 
 ERRORS = {
-    "cuda": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79 GiB"),
+    "cuda": torch.OutOfMemoryError(
+        "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79 GiB"
+    ),
     "cpu": RuntimeError(
-        "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to allocate"
+        "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to "
+        "allocate"
     ),
     "numpy": MemoryError("Unable to allocate 3.0 GiB for an array"),
     "fork": OSError(12, "Cannot allocate memory"),
@@ -172,14 +186,20 @@ def run_of(ranks=1, fn="fit", accumulate=1, automatic=True):
 
 @pytest.mark.parametrize("kind", ERRORS)
 def test_every_way_to_run_out_of_memory_is_known(kind):
-    told = str(in_words(ERRORS[kind], run_of(), SimpleNamespace(batch_size=64)))
-    assert told.startswith("out of memory: data.batch_size=64 does not fit. Use --data.batch_size=32 --trainer.accumulate")
+    told = str(explain_failure(ERRORS[kind], run_of(), SimpleNamespace(batch_size=64)))
+    assert told.startswith(
+        "out of memory: data.batch_size=64 does not fit. Use --data.batch_size=32 --trainer.accumulate"
+    )
 
 
 @pytest.mark.parametrize(
     ("trainer", "batch", "words"),
     [
-        (run_of(4), 40, r"=40 on 4 ranks does not fit. Use --data.batch_size=20 --trainer.accumulate_grad_batches=2,"),
+        (
+            run_of(4),
+            40,
+            r"=40 on 4 ranks does not fit. Use --data.batch_size=20 --trainer.accumulate_grad_batches=2,",
+        ),
         (run_of(4, accumulate=3), 24, r"Use --data.batch_size=12 --trainer.accumulate_grad_batches=6,"),
         (run_of(3), 15, r"Use --data.batch_size=6, as"),  # no whole number of steps makes one of before
         (run_of(automatic=False), 8, r"Use --data.batch_size=4, as"),
@@ -188,11 +208,17 @@ def test_every_way_to_run_out_of_memory_is_known(kind):
     ],
 )
 def test_the_next_smaller_batch_divides_by_the_ranks(trainer, batch, words):
-    assert re.search(words, str(in_words(ERRORS["cuda"], trainer, SimpleNamespace(batch_size=batch))))
+    assert re.search(words, str(explain_failure(ERRORS["cuda"], trainer, SimpleNamespace(batch_size=batch))))
 
 
 def test_other_errors_are_left_as_they_are():
-    for error in (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), KeyError("x"), ValueError("out of memory lane")):
-        assert in_words(error, run_of(2), None) is None
-    assert in_words(RuntimeError("Connection closed by peer"), run_of(1), None) is None
-    assert "another of the 2 ranks" in str(in_words(RuntimeError("Connection closed by peer [::1]:4"), run_of(2), None))
+    for error in (
+        RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
+        KeyError("x"),
+        ValueError("out of memory lane"),
+    ):
+        assert explain_failure(error, run_of(2), None) is None
+    assert explain_failure(RuntimeError("Connection closed by peer"), run_of(1), None) is None
+    assert "another of the 2 ranks" in str(
+        explain_failure(RuntimeError("Connection closed by peer [::1]:4"), run_of(2), None)
+    )

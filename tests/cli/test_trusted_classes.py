@@ -14,8 +14,14 @@ from dfd.cli.config_files import config_folder
 from dfd.cli.trusted_classes import _types, foreign
 from dfd.models import SingleStream, SmallCNN, recipe
 
-DATA = {"class_path": "dfd.data.ToyDataModule", "init_args": {"num_images": 36, "view": {"size": 32}, "val_augment": None}}
-TASK = {"class_path": "dfd.tasks.ClassificationTask", "init_args": {"class_weight": "balanced", "ema_decay": None}}
+DATA = {
+    "class_path": "dfd.data.ToyDataModule",
+    "init_args": {"num_images": 36, "view": {"size": 32}, "val_augment": None},
+}
+TASK = {
+    "class_path": "dfd.tasks.ClassificationTask",
+    "init_args": {"class_weight": "balanced", "ema_decay": None},
+}
 VIEW = {"size": 32, "crops": 5}
 NET = SingleStream(SmallCNN(2))
 
@@ -24,7 +30,9 @@ NET = SingleStream(SmallCNN(2))
 def planted(tmp_path, monkeypatch):
     """A module whose import leaves a trace."""
     trace = tmp_path / "imported"
-    (tmp_path / "planted.py").write_text(f"open({str(trace)!r}, 'w')\nclass Thing: pass\ndef thing(*args): return args[0]\n")
+    (tmp_path / "planted.py").write_text(
+        f"open({str(trace)!r}, 'w')\nclass Thing: pass\ndef thing(*args): return args[0]\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     yield trace
     sys.modules.pop("planted", None)
@@ -88,7 +96,10 @@ def test_a_net_cannot_carry_it_past_its_own_constructor(planted, checkpoint):
     with pytest.raises(ValueError, match="another version"):
         experiment_of(checkpoint(net=made))
     assert list(foreign(made)) == ["planted.Thing"]
-    backbone = {"class_path": "dfd.models.TimmBackbone", "init_args": {"name": "test_resnet", "pretrained": False}}
+    backbone = {
+        "class_path": "dfd.models.TimmBackbone",
+        "init_args": {"name": "test_resnet", "pretrained": False},
+    }
     for text, found in (("silu", []), ("{class_path: planted.Thing}", ["{class_path: planted.Thing}"])):
         assert list(foreign(with_argument(backbone, options={"act_layer": text}))) == found
     assert not planted.exists()
@@ -103,9 +114,9 @@ def test_what_dfd_writes_is_never_foreign(checkpoint):
         DATA, class_path="dfd.data.ShardDataModule", cache={"folder": "/mnt/cache", "gb": 3, "patience": 9.0}
     )
     assert not list(foreign(cached))
-    assert list(foreign(with_argument(DATA, class_path="dfd.data.ShardDataModule", cache={"class_path": "os.system"}))) == [
-        "os.system"
-    ]
+    assert list(
+        foreign(with_argument(DATA, class_path="dfd.data.ShardDataModule", cache={"class_path": "os.system"}))
+    ) == ["os.system"]
     folder = config_folder()
     for path in sorted(Path(folder).glob("*.yaml")):
         config = yaml.safe_load(path.read_text())
@@ -117,7 +128,9 @@ def test_what_dfd_writes_is_never_foreign(checkpoint):
         assert not list(foreign(data)), path
 
 
-@pytest.mark.parametrize("home", [dfd.models, dfd.tasks, dfd.data, dfd.augment], ids=lambda home: home.__name__)
+@pytest.mark.parametrize(
+    "home", [dfd.models, dfd.tasks, dfd.data, dfd.augment], ids=lambda home: home.__name__
+)
 def test_the_types_of_what_configs_name_are_known(home):
     for name in home.__all__:
         if isinstance(cls := getattr(home, name), type):

@@ -5,7 +5,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import dfd.data.collate as module
 from dfd.batch import Sample
-from dfd.data.collate import AHEAD, Exchange, collate
+from dfd.data.collate import PREFETCH_FACTOR, SharedMemoryCollate, collate
 
 
 class Numbered(Dataset):
@@ -23,9 +23,11 @@ class Numbered(Dataset):
 
 
 def loader(batches, workers=2, slow=0, exchange=True):
-    collate_fn = Exchange(4 * 6 * 5 * 3, workers) if exchange else collate
-    options = {"prefetch_factor": AHEAD, "persistent_workers": True}
-    return DataLoader(Numbered(slow), batch_sampler=batches, collate_fn=collate_fn, num_workers=workers, **options)
+    collate_fn = SharedMemoryCollate(4 * 6 * 5 * 3, workers) if exchange else collate
+    options = {"prefetch_factor": PREFETCH_FACTOR, "persistent_workers": True}
+    return DataLoader(
+        Numbered(slow), batch_sampler=batches, collate_fn=collate_fn, num_workers=workers, **options
+    )
 
 
 BATCHES = [list(range(4 * at, 4 * at + 4 - (at == 24))) for at in range(25)]  # the last one is smaller
@@ -54,16 +56,16 @@ def test_an_error_in_a_worker_arrives_and_the_next_batches_too():
 
 
 def test_without_workers_it_is_collate():
-    batch = Exchange(100, 1)([Numbered()[3]])
+    batch = SharedMemoryCollate(100, 1)([Numbered()[3]])
     assert batch["image"].shape == (1, 6, 5, 3) and batch["row"].tolist() == [3]
 
 
 def test_a_batch_that_was_written_over_is_refused(monkeypatch):
-    exchange = Exchange(6 * 5 * 3, 1)
+    exchange = SharedMemoryCollate(6 * 5 * 3, 1)
     monkeypatch.setattr(module, "get_worker_info", lambda: type("Worker", (), {"id": 0}))
-    parcels = [exchange([Numbered()[row]]) for row in range(AHEAD + 2)]
+    parcels = [exchange([Numbered()[row]]) for row in range(PREFETCH_FACTOR + 2)]
     unpack, parts = parcels[-1].__reduce__()
-    assert unpack(*parts)["image"][0, 0, 0, 0] == AHEAD + 1
+    assert unpack(*parts)["image"][0, 0, 0, 0] == PREFETCH_FACTOR + 1
     unpack, parts = parcels[0].__reduce__()
     with pytest.raises(RuntimeError, match="wrote over"):
         unpack(*parts)

@@ -9,7 +9,7 @@ from PIL import Image
 from dfd.augment import CutMix, MixUp, SelfBlend
 from dfd.batch import FAKE, REAL
 from dfd.data import ShardDataModule, View
-from dfd.shards.samples import Made, write_samples
+from dfd.shards.samples import NewSample, write_samples
 from dfd.shards.table import load_table
 
 VIEW = View(size=32, crops=5, longest=None)
@@ -17,14 +17,18 @@ VIEW = View(size=32, crops=5, longest=None)
 
 def picture(seed: int) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(buffer, "PNG")
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(
+        buffer, "PNG"
+    )
     return buffer.getvalue()
 
 
 def shards(root, name, train=20, val=6, test=6, labels=(REAL, FAKE)):
     counts = {"train": train, "val": val, "test": test}
     made = [
-        Made(f"{split}-{i}", picture(hash((name, split, i)) % 2**32), labels[i % len(labels)], split, name)
+        NewSample(
+            f"{split}-{i}", picture(hash((name, split, i)) % 2**32), labels[i % len(labels)], split, name
+        )
         for split, count in counts.items()
         for i in range(count)
     ]
@@ -38,7 +42,9 @@ def on_ranks(data, world, rank=0):
         world_size=world,
         overfit_batches=0,
         state=SimpleNamespace(fn="validate"),
-        fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(total=SimpleNamespace(ready=0)))),
+        fit_loop=SimpleNamespace(
+            epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(total=SimpleNamespace(ready=0)))
+        ),
     )
     return data
 
@@ -187,7 +193,11 @@ def _pixels(data, loader):
 
 
 def test_validation_pictures_go_through_val_augment_alike_in_every_run(roots):
-    plain, one, other = make(roots), make(roots, val_augment=shifted), make(roots, val_augment=shifted, seed=7)
+    plain, one, other = (
+        make(roots),
+        make(roots, val_augment=shifted),
+        make(roots, val_augment=shifted, seed=7),
+    )
     assert (_pixels(one, "val") == _pixels(one, "val")).all(), "drawn once for all epochs"
     assert (_pixels(one, "val") == _pixels(other, "val")).all(), "and for all seeds"
     assert (_pixels(one, "val") != _pixels(plain, "val")).any()
@@ -248,11 +258,16 @@ def _with_workers(data, workers):
 def test_what_is_judged_is_never_mixed(roots):
     plain, mixing = make(roots), make(roots, mix=MixUp(1.0))
     for batch, same in zip(plain.val_dataloader(), mixing.val_dataloader(), strict=True):
-        expected, judged = plain.on_after_batch_transfer(batch, 0), as_lightning_does(mixing, same, training=False)
+        expected, judged = (
+            plain.on_after_batch_transfer(batch, 0),
+            as_lightning_does(mixing, same, training=False),
+        )
         assert torch.equal(judged["image"], expected["image"]) and judged["label"].dtype == torch.int64
 
 
-@pytest.mark.parametrize(("wrong", "says"), [({"seed": -1}, "data.seed=-1"), ({"num_workers": -2}, "data.num_workers=-2")])
+@pytest.mark.parametrize(
+    ("wrong", "says"), [({"seed": -1}, "data.seed=-1"), ({"num_workers": -2}, "data.num_workers=-2")]
+)
 def test_negative_numbers_are_refused(roots, wrong, says):
     with pytest.raises(ValueError, match=says):
         ShardDataModule(roots, VIEW, **wrong)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from dfd.data import ShardDataModule, View
-from dfd.shards.samples import Made, write_samples
+from dfd.shards.samples import NewSample, write_samples
 
 pytestmark = pytest.mark.slow
 IMAGES, BATCH = 10_000, 64
@@ -28,7 +28,9 @@ def _drawn(root, count):
     for index in range(count + 4):
         buffer = io.BytesIO()
         Image.fromarray(rng.integers(0, 255, (18, 18, 3), dtype=np.uint8)).save(buffer, "PPM")
-        yield Made(f"{root}-{index}", buffer.getvalue(), index % 2, "train" if index < count else "val", root)
+        yield NewSample(
+            f"{root}-{index}", buffer.getvalue(), index % 2, "train" if index < count else "val", root
+        )
 
 
 class Ranks:
@@ -72,7 +74,9 @@ def one_rank(roots):
 def test_any_ranks_and_workers_show_the_same_pixels_in_the_same_order(roots, one_rank, world, workers):
     shown = Ranks(roots, world, workers).shown(0, IMAGES // BATCH)
     assert shown == one_rank
-    assert len(shown) == len({row for row, _ in shown}) == IMAGES // BATCH * BATCH  # less than one global batch is dropped
+    assert (
+        len(shown) == len({row for row, _ in shown}) == IMAGES // BATCH * BATCH
+    )  # less than one global batch is dropped
 
 
 @pytest.mark.parametrize(("weights", "window"), [((1, 1), None), ((1, 1), 1), ((1.5, 0.25), None)])
@@ -82,7 +86,9 @@ def test_ranks_that_come_and_go_in_mid_epoch_neither_repeat_nor_miss(roots, weig
     per_epoch = size // BATCH
     whole = Ranks(mixed, 1, 0, window).shown(0, 2 * per_epoch)
     cuts = [0, 37, 100, per_epoch + 20, 2 * per_epoch]
-    parts = [Ranks(mixed, world, 1, window).shown(*cuts[at : at + 2]) for at, world in enumerate((8, 2, 8, 4))]
+    parts = [
+        Ranks(mixed, world, 1, window).shown(*cuts[at : at + 2]) for at, world in enumerate((8, 2, 8, 4))
+    ]
     assert [each for part in parts for each in part] == whole
     counts = np.unique([row for row, _ in whole[: per_epoch * BATCH]], return_counts=True)[1]
     if weights == (1, 1):

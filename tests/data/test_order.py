@@ -13,7 +13,9 @@ from dfd.data.stream import TrainSampler
 def windows_of(sizes, roots, weights, window, seed=0):
     """Shards of so many rows, each of a root; rows are not positions."""
     shard = np.repeat(np.arange(len(sizes)) * 2 + 1, sizes)
-    return Windows(np.arange(sum(sizes)) * 3 + 1, shard, np.repeat(roots, sizes), weights, seed, window), shard
+    return Windows(
+        np.arange(sum(sizes)) * 3 + 1, shard, np.repeat(roots, sizes), weights, seed, window
+    ), shard
 
 
 @given(
@@ -51,7 +53,9 @@ def test_the_windows_are_those_that_the_rows_come_from():
         for shards in windows.shards(epoch):
             mine = rows[at : at + 20 * len(shards)]
             assert set(shard[(mine - 1) // 3]) == set(shards)
-            assert len(shards) == 1 or len(set(shard[(mine - 1) // 3][:10])) > 1, "rows are mixed within a window"
+            assert len(shards) == 1 or len(set(shard[(mine - 1) // 3][:10])) > 1, (
+                "rows are mixed within a window"
+            )
             at += len(mine)
     assert [list(window) for window in windows.shards(0)] != [list(window) for window in windows.shards(1)]
     assert (windows(0)[:20] != windows(0)[20:40]).any()

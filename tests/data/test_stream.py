@@ -35,7 +35,9 @@ def test_a_window_keeps_its_shards_together():
     shards = ((rows - 1) // 3) // 7
     for at in range(0, 210, 21):
         assert len(set(shards[at : at + 21])) == 3
-    assert any(len(set(shards[at : at + 3])) > 1 for at in range(0, 210, 21)), "samples are mixed within a window"
+    assert any(len(set(shards[at : at + 3])) > 1 for at in range(0, 210, 21)), (
+        "samples are mixed within a window"
+    )
 
 
 def test_weights_show_whole_permutations_and_a_fraction():
@@ -52,7 +54,8 @@ def test_weights_show_whole_permutations_and_a_fraction():
 def test_ranks_share_one_order_wherever_it_starts(num_rows, world, position):
     order = order_of(num_rows)
     per_rank = [
-        list(TrainSampler(order, num_rows, 8, rank, world, lambda batches: divmod(position, batches))) for rank in range(world)
+        list(TrainSampler(order, num_rows, 8, rank, world, lambda batches: divmod(position, batches)))
+        for rank in range(world)
     ]
     whole = list(TrainSampler(order, num_rows, 8, 0, 1, lambda batches: divmod(position, batches)))
     assert len(whole) == num_rows // 8 - position % (num_rows // 8)
@@ -87,7 +90,14 @@ def contents(tmp_path: Path) -> Contents:
     length = np.array([len(blob) for blob in blobs])
     offset = np.concatenate([[0], length.cumsum()[:-1]])
     zeros = np.zeros(40, np.int64)
-    return Contents([tmp_path / "blob"], zeros.astype(np.int32), offset, length, (np.arange(40) % 2).astype(np.int8), zeros)
+    return Contents(
+        [tmp_path / "blob"],
+        zeros.astype(np.int32),
+        offset,
+        length,
+        (np.arange(40) % 2).astype(np.int8),
+        zeros,
+    )
 
 
 def jitter(sample, rng):
@@ -101,7 +111,12 @@ def test_augmentation_is_the_same_at_any_number_of_workers(contents, workers):
 
     def run(num_workers):
         sampler = TrainSampler(lambda epoch: np.arange(40), 40, 8, 0, 1, lambda batches: divmod(5, batches))
-        return [batch for batch in DataLoader(dataset, batch_sampler=sampler, collate_fn=collate, num_workers=num_workers)]
+        return [
+            batch
+            for batch in DataLoader(
+                dataset, batch_sampler=sampler, collate_fn=collate, num_workers=num_workers
+            )
+        ]
 
     for batch, expected in zip(run(workers), run(0), strict=True):
         assert (batch["image"] == expected["image"]).all()
@@ -121,11 +136,16 @@ def forging(size):
     return stage
 
 
-@pytest.mark.parametrize("view", [View(size=32, longest=None), View(size=64, longest=None), View(size=16, resize=True)])
+@pytest.mark.parametrize(
+    "view", [View(size=32, longest=None), View(size=64, longest=None), View(size=16, resize=True)]
+)
 def test_a_mask_is_cut_with_its_picture(contents, view):
     for row in range(0, 40, 2):
         sample = ShardDataset(contents, view, [forging(24)], 0, True)[0, row]
-        assert sample["mask"].shape == sample["image"].shape[:2] == (view.size, view.size) and sample["mask"].dtype == np.uint8
+        assert (
+            sample["mask"].shape == sample["image"].shape[:2] == (view.size, view.size)
+            and sample["mask"].dtype == np.uint8
+        )
         assert (sample["image"][sample["mask"] == 255] == 255).all() and sample["label"] == 1
         assert sample["image"].flags.c_contiguous and sample["mask"].flags.c_contiguous
     assert collate([sample]).keys() == {"image", "label", "row"}
@@ -140,7 +160,9 @@ def test_a_crop_beside_the_forgery_is_as_real_as_it_was(contents):
 
 
 def test_evaluation_refuses_a_label_that_a_stage_changed(contents):
-    dataset = ShardDataset(contents, View(size=32, longest=None), [forging(4)], 0, False, lambda row: f"no. {row}")
+    dataset = ShardDataset(
+        contents, View(size=32, longest=None), [forging(4)], 0, False, lambda row: f"no. {row}"
+    )
     assert dataset[0, 3]["label"] == 1  # a fake stays one
     with pytest.raises(ValueError, match=r"changed the label of sample no. 2.*data.augment"):
         dataset[0, 2]
@@ -154,16 +176,16 @@ def test_a_shard_that_was_cut_is_named(contents):
 
 def test_view_crops_native_pixels_and_averages_the_corners():
     image = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
-    crops = View(size=40, crops=5).judge(image)
+    crops = View(size=40, crops=5).eval_crops(image)
     assert (crops[0] == image[:40, :40]).all() and (crops[3] == image[-40:, -40:]).all()
     assert (crops[-1] == image[10:50, 20:60]).all()
-    assert View(size=40, crops=5, longest=50).judge(image).shape == (5, 40, 40, 3)
-    assert View(size=40, resize=True).judge(image).shape == (1, 40, 40, 3)
+    assert View(size=40, crops=5, longest=50).eval_crops(image).shape == (5, 40, 40, 3)
+    assert View(size=40, resize=True).eval_crops(image).shape == (1, 40, 40, 3)
 
 
 def test_view_enlarges_nothing():
     image = np.random.default_rng(0).integers(0, 255, (20, 90, 3), dtype=np.uint8)
-    crop = View(size=40, crops=1, longest=None).judge(image)[0]
+    crop = View(size=40, crops=1, longest=None).eval_crops(image)[0]
     assert (crop[10:30] == image[:, 25:65]).all(), "a small picture is mirrored at its edges, its pixels stay"
     assert View(size=40).train(image, np.random.default_rng(1)).shape == (40, 40, 3)
 
@@ -185,4 +207,7 @@ def test_draws_depend_on_seed_epoch_and_row_alone(contents):
     places = [(seed, epoch, row) for seed in range(5) for epoch in range(8) for row in range(50)]
     drawn = np.array([draws(*place) for place in places])
     assert len({tuple(line) for line in drawn}) == len(places)
-    assert abs(drawn.mean() - 0.5) < 0.01 and abs(np.corrcoef(drawn, rowvar=False)[np.triu_indices(8, 1)]).max() < 0.1
+    assert (
+        abs(drawn.mean() - 0.5) < 0.01
+        and abs(np.corrcoef(drawn, rowvar=False)[np.triu_indices(8, 1)]).max() < 0.1
+    )

@@ -16,7 +16,7 @@ from ranks import dfd
 from dfd.callbacks import FiniteGuard, StepSeed
 from dfd.data import ShardDataModule, View
 from dfd.models import SingleStream, SmallCNN
-from dfd.shards.samples import Made, write_samples
+from dfd.shards.samples import NewSample, write_samples
 from dfd.shards.table import load_table
 from dfd.tasks import ClassificationTask
 
@@ -26,7 +26,9 @@ TRAIN, OTHER = 24, 8
 
 def jpeg(seed: int) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(buffer, "JPEG", quality=90)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(
+        buffer, "JPEG", quality=90
+    )
     return buffer.getvalue()
 
 
@@ -34,7 +36,7 @@ def jpeg(seed: int) -> bytes:
 def root(tmp_path) -> Path:
     counts = {"train": TRAIN, "val": OTHER, "test": OTHER}
     made = [
-        Made(f"{split}-{i}", jpeg(100 * at + i), i % 2, split, "s")
+        NewSample(f"{split}-{i}", jpeg(100 * at + i), i % 2, split, "s")
         for at, (split, count) in enumerate(counts.items())
         for i in range(count)
     ]
@@ -43,7 +45,9 @@ def root(tmp_path) -> Path:
 
 
 def truncate(root: Path, *keys: str) -> None:
-    """The second half of these JPEGs becomes zeros, where they lie in their tar, and the index takes them for what they are."""
+    """The second half of these JPEGs becomes zeros, where they lie in their tar, and the index takes them for
+    what they are.
+    """
     for row in load_table(root).to_pylist():
         if row["key"] in keys:
             with (root / row["shard"]).open("r+b") as file:
@@ -56,13 +60,20 @@ def truncate(root: Path, *keys: str) -> None:
 
 
 def module(root, **options) -> ShardDataModule:
-    return ShardDataModule(str(root), VIEW, **{"batch_size": 4, "num_workers": 0, "max_undecodable": 0.2, **options})
+    return ShardDataModule(
+        str(root), VIEW, **{"batch_size": 4, "num_workers": 0, "max_undecodable": 0.2, **options}
+    )
 
 
 def fit(folder: Path, data: ShardDataModule, **options) -> tuple[ClassificationTask, Trainer]:
     torch.manual_seed(0)
     task = ClassificationTask(SingleStream(SmallCNN(width=4)), class_weight="balanced")
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
+    quiet = {
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+    }
     trainer = Trainer(
         accelerator="cpu", default_root_dir=folder, use_distributed_sampler=False, num_sanity_val_steps=0,
         callbacks=[FiniteGuard(), StepSeed(0)], **{"max_epochs": 2, **quiet, **options},
@@ -86,7 +97,9 @@ def test_it_is_left_out_of_its_batch_and_nothing_else_moves(root, workers):
     data.setup("fit")
     lost = [row for row in data.rows("train") if data._facts(row)[0] in ("train-3", "train-10")]
     batches = list(data.train_dataloader())
-    assert [batch["row"].tolist() for batch in batches] == [[row for row in rows if row not in lost] for rows in before]
+    assert [batch["row"].tolist() for batch in batches] == [
+        [row for row in rows if row not in lost] for rows in before
+    ]
     assert all(len(batch["image"]) == len(batch["label"]) == len(batch["row"]) for batch in batches)
     faults = [fault for batch in batches for fault in batch.get("faults", [])]
     assert sorted(row for row, _ in faults) == lost and all("JPEG" in why for _, why in faults)
@@ -103,7 +116,9 @@ def test_a_fit_goes_on_counts_and_names_each_once(root, tmp_path, capsys):
     assert found["val-1"][0] == "val" and "damaged JPEG" in found["train-3"][1]
     said = [line for line in capsys.readouterr().err.splitlines() if "cannot be decoded" in line]
     assert len(said) == 3 and "More of them are named there alone" in said[-1]
-    assert len(task.verdicts) == OTHER - 1 and all(torch.isfinite(value).all() for value in task.net.state_dict().values())
+    assert len(task.verdicts) == OTHER - 1 and all(
+        torch.isfinite(value).all() for value in task.net.state_dict().values()
+    )
     again = module(root)
     again.load_state_dict(data.state_dict())
     assert (again.faults.shown, again.faults.lost) == (2 * TRAIN, 4)
@@ -113,7 +128,10 @@ def test_a_fit_goes_on_counts_and_names_each_once(root, tmp_path, capsys):
 
 def test_above_the_ceiling_it_ends_the_run(root, tmp_path):
     truncate(root, *(f"train-{at}" for at in range(6)))
-    with pytest.raises(ValueError, match=r"5 of \d+ training samples.* more than data.max_undecodable=0.2 of 24\. .*csv names"):
+    with pytest.raises(
+        ValueError,
+        match=r"5 of \d+ training samples.* more than data.max_undecodable=0.2 of 24\. .*csv names",
+    ):
         fit(tmp_path, module(root))
     assert len(table(tmp_path)) == 5
 
@@ -131,7 +149,10 @@ def test_judging_names_what_it_could_not_judge_and_fails(root, tmp_path, batch_s
     truncate(root, "test-2", "test-5")
     data = module(root, batch_size=batch_size)
     task, trainer = fit(tmp_path, data, max_epochs=1, limit_train_batches=1)
-    with pytest.raises(ValueError, match=r"2 of 8 images of the test split cannot be decoded.* first test-2 .*undecodable.csv"):
+    with pytest.raises(
+        ValueError,
+        match=r"2 of 8 images of the test split cannot be decoded.* first test-2 .*undecodable.csv",
+    ):
         trainer.test(task, datamodule=data)
     assert table(tmp_path).keys() == {"test-2", "test-5"}
 

@@ -53,7 +53,10 @@ def test_a_map_in_the_images_size_inside_validation(make, method):
         net.backbone.eval()  # as a frozen backbone is
     training = [module.training for module in net.modules()]
     weights = {name: value.clone() for name, value in net.state_dict().items()}
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):  # as Lightning validates in mixed precision
+    with (
+        torch.inference_mode(),
+        torch.autocast("cpu", torch.bfloat16),
+    ):  # as Lightning validates in mixed precision
         image = torch.rand(2, 3, 64, 64)
         before = image.clone()
         found = attribute(net, image, method, steps=4)
@@ -83,7 +86,10 @@ def test_shares_add_up_through_a_spectrum():
     torch.manual_seed(0)
     smooth = nn.functional.interpolate(torch.rand(2, 3, 4, 4), (32, 32), mode="bicubic").clamp(0, 1)
     image = (smooth + 0.01 * torch.randn(2, 3, 32, 32)).clamp(0, 1)
-    for net in (DualStream(SmallCNN(8), SmallCNN(8)), DualStream(SmallCNN(8), SmallCNN(8, 64), LocalSpectrum())):
+    for net in (
+        DualStream(SmallCNN(8), SmallCNN(8)),
+        DualStream(SmallCNN(8), SmallCNN(8, 64), LocalSpectrum()),
+    ):
         with torch.no_grad():
             for _ in range(3):
                 net(image)

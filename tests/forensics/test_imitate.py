@@ -34,7 +34,13 @@ WAYS = {
     "progressive": {"quality": 95, "progressive": True},
     "own tables": {"qtables": [[3 + at // 9 for at in range(64)], [9] * 64]},
     "one table": {"qtables": [[5] * 64]},
-    "metadata": {"quality": 80, "exif": exif(1), "icc_profile": PROFILE, "comment": b"from a camera", "dpi": (72, 72)},
+    "metadata": {
+        "quality": 80,
+        "exif": exif(1),
+        "icc_profile": PROFILE,
+        "comment": b"from a camera",
+        "dpi": (72, 72),
+    },
 }
 
 

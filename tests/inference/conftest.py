@@ -31,7 +31,10 @@ def save(tmp_path_factory):
             **changes,
         }
         path = tmp_path_factory.mktemp("checkpoint") / "best.ckpt"
-        torch.save({"dfd": facts, "state_dict": {f"net.{name}": value for name, value in net.state_dict().items()}}, path)
+        torch.save(
+            {"dfd": facts, "state_dict": {f"net.{name}": value for name, value in net.state_dict().items()}},
+            path,
+        )
         return path
 
     return write

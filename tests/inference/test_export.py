@@ -45,7 +45,9 @@ def test_the_weights_have_the_nets_own_names_and_the_json_says_what_the_header_s
     export(checkpoint, out=out)
     net, _ = load_net(checkpoint)
     net.load_state_dict(load_file(out))  # as anybody would who knows nothing of dfd
-    beside = json.loads((tmp_path / "best.safetensors.json").read_text(), parse_constant=lambda word: pytest.fail(word))
+    beside = json.loads(
+        (tmp_path / "best.safetensors.json").read_text(), parse_constant=lambda word: pytest.fail(word)
+    )
     assert beside.pop("sha256") == hashlib.sha256(out.read_bytes()).hexdigest()
     assert beside == facts_in(out)
     assert beside["checkpoint_sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
@@ -98,7 +100,8 @@ def test_a_damaged_export_is_found(checkpoint, tmp_path):
     for place in np.random.default_rng(0).integers(start, len(whole), 20).tolist():
         out.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         with pytest.raises(
-            ValueError, match=r"best\.safetensors is damaged: the sha256 of its contents is \w{64}, where \w{64} was"
+            ValueError,
+            match=r"best\.safetensors is damaged: the sha256 of its contents is \w{64}, where \w{64} was",
         ):
             load_net(out)
     changed = whole.replace(b'\\"temperature\\": 1.7', b'\\"temperature\\": 7.1')

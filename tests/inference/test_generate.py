@@ -15,7 +15,7 @@ from dfd.forensics import jpeg_facts
 from dfd.inference.generate import Fakes, generate
 from dfd.media.decode import decode
 from dfd.models import Generator, load_net, recipe
-from dfd.shards.samples import Made, write_samples
+from dfd.shards.samples import NewSample, write_samples
 from dfd.shards.table import load_table, read_index
 
 
@@ -23,7 +23,11 @@ def photo(seed: int, side: int = 80) -> np.ndarray:
     """Something with detail at every scale, more in some pictures than in others."""
     rng = np.random.default_rng(seed)
     layers = [
-        np.asarray(Image.fromarray(rng.integers(0, 256, (n, n, 3), np.uint8)).resize((side, side), Image.Resampling.BICUBIC))
+        np.asarray(
+            Image.fromarray(rng.integers(0, 256, (n, n, 3), np.uint8)).resize(
+                (side, side), Image.Resampling.BICUBIC
+            )
+        )
         for n in (4, 16, side)
     ]
     fine = rng.uniform(0.05, 0.2)
@@ -45,8 +49,11 @@ def png(seed: int) -> bytes:
 @pytest.fixture(scope="module")
 def like(tmp_path_factory):
     root = tmp_path_factory.mktemp("set") / "shards"
-    reals = [Made(f"r{at}", jpeg(at), REAL, ("train", "val")[at % 8 == 7], "set", "", (f"p{at}",)) for at in range(80)]
-    fakes = [Made(f"f{at}", png(at), FAKE, "train", "set", "swap", (f"q{at}",)) for at in range(5)]
+    reals = [
+        NewSample(f"r{at}", jpeg(at), REAL, ("train", "val")[at % 8 == 7], "set", "", (f"p{at}",))
+        for at in range(80)
+    ]
+    fakes = [NewSample(f"f{at}", png(at), FAKE, "train", "set", "swap", (f"q{at}",)) for at in range(5)]
     write_samples([*reals, *fakes], root, {"what": "test"})
     return root
 
@@ -84,7 +91,12 @@ def test_the_shards_say_what_they_are(gan, like, tmp_path, capsys):
     assert main([*command, "--source", "ours", "--method", "small"]) == 0
     assert "3 fakes (ours, small) in the train split" in capsys.readouterr().out
     for line in load_table(tmp_path / "fakes").to_pylist():
-        assert (line["label"], line["split"], line["source"], line["method"]) == (FAKE, "train", "ours", "small")
+        assert (line["label"], line["split"], line["source"], line["method"]) == (
+            FAKE,
+            "train",
+            "ours",
+            "small",
+        )
     made_by = read_index(tmp_path / "fakes")["made_by"]
     assert made_by["command"] == "generate" and made_by["checkpoint"] == str(gan) and made_by["seed"] == 0
     assert main(command) == 1 and "exists and is not empty" in capsys.readouterr().err
@@ -93,7 +105,9 @@ def test_the_shards_say_what_they_are(gan, like, tmp_path, capsys):
 def test_each_file_is_written_as_a_real_of_the_split_was(gan, like):
     net, _ = load_net(gan, role="generator")
     fakes = Fakes(net, like)
-    reals = [line for line in load_table(like).to_pylist() if line["label"] == REAL and line["split"] == "train"]
+    reals = [
+        line for line in load_table(like).to_pylist() if line["label"] == REAL and line["split"] == "train"
+    ]
     styles = {}
     for line in reals:
         data = read_one(like, line)
@@ -103,18 +117,22 @@ def test_each_file_is_written_as_a_real_of_the_split_was(gan, like):
         lengths = styles[jpeg_facts(data), decode(data).shape]
         assert 0.9 * min(lengths) < len(data) < 1.1 * max(lengths)
     drawn = sorted((jpeg_facts(data).table_id, decode(data).shape) for data in made)
-    assert drawn == sorted((jpeg_facts(read_one(like, line)).table_id, (line["height"], line["width"], 3)) for line in reals), (
-        "each real is drawn once before one comes twice"
-    )
+    assert drawn == sorted(
+        (jpeg_facts(read_one(like, line)).table_id, (line["height"], line["width"], 3)) for line in reals
+    ), "each real is drawn once before one comes twice"
 
 
 @pytest.mark.slow
 def test_the_audit_finds_nothing_in_the_files(gan, like, tmp_path):
     net, _ = load_net(gan, role="generator")
     fakes = Fakes(net, like)
-    reals = [line for line in load_table(like).to_pylist() if line["label"] == REAL and line["split"] == "train"]
-    samples = [Made(f"real-{at}", read_one(like, line), REAL, "train", "set") for at, line in enumerate(reals)]
-    samples += [Made(f"fake-{at}", fakes[at], FAKE, "train", "gan", "gan") for at in range(len(reals))]
+    reals = [
+        line for line in load_table(like).to_pylist() if line["label"] == REAL and line["split"] == "train"
+    ]
+    samples = [
+        NewSample(f"real-{at}", read_one(like, line), REAL, "train", "set") for at, line in enumerate(reals)
+    ]
+    samples += [NewSample(f"fake-{at}", fakes[at], FAKE, "train", "gan", "gan") for at in range(len(reals))]
     write_samples(samples, tmp_path / "both", {"what": "test"})
     table = load_table(tmp_path / "both")
     pictures = read_pictures(tmp_path / "both", table, 1, lambda count: None)
@@ -148,7 +166,11 @@ class Noise(torch.nn.Module):
 
 def test_what_has_more_detail_than_the_reals_goes_out_of_focus(tmp_path):
     smooth = [cv2.imencode(".jpg", cv2.GaussianBlur(photo(at), (0, 0), 3))[1].tobytes() for at in range(10)]
-    write_samples([Made(f"r{at}", data, REAL, "train", "set") for at, data in enumerate(smooth)], tmp_path / "set", {})
+    write_samples(
+        [NewSample(f"r{at}", data, REAL, "train", "set") for at, data in enumerate(smooth)],
+        tmp_path / "set",
+        {},
+    )
     fakes = Fakes(Noise(), tmp_path / "set")
     for index in range(5):
         assert len(fakes[index]) == pytest.approx(len(fakes._model(index)[0]), rel=0.1)
@@ -156,11 +178,15 @@ def test_what_has_more_detail_than_the_reals_goes_out_of_focus(tmp_path):
 
 def test_reals_that_cannot_be_imitated_are_passed_over_or_refused(gan, tmp_path):
     net, _ = load_net(gan, role="generator")
-    reals = [Made(f"r{at}", png(at) if at == 3 else jpeg(at), REAL, "train", "set") for at in range(30)]
+    reals = [NewSample(f"r{at}", png(at) if at == 3 else jpeg(at), REAL, "train", "set") for at in range(30)]
     write_samples(reals, tmp_path / "one", {"what": "test"})
     fakes = Fakes(net, tmp_path / "one")
     assert all(jpeg_facts(fakes[index]) for index in range(30))
-    write_samples([Made(made.key, png(at), REAL, "train", "set") for at, made in enumerate(reals)], tmp_path / "all", {})
+    write_samples(
+        [NewSample(made.key, png(at), REAL, "train", "set") for at, made in enumerate(reals)],
+        tmp_path / "all",
+        {},
+    )
     with pytest.raises(ValueError, match=r"30 of 30 reals are no JPEGs.*--match jpeg=90"):
         Fakes(net, tmp_path / "all")
 
@@ -195,7 +221,9 @@ def test_interrupted_it_leaves_nothing(gan, like, tmp_path, monkeypatch):
 )
 def test_bad_input_is_named_before_anything_is_written(gan, like, tmp_path, capsys, changes, words):
     given = {"checkpoint": gan, "num": 2, "like": like, "out": tmp_path / "out", **changes}
-    options = [part for name, value in given.items() if name != "checkpoint" for part in (f"--{name}", str(value))]
+    options = [
+        part for name, value in given.items() if name != "checkpoint" for part in (f"--{name}", str(value))
+    ]
     assert main(["generate", str(given["checkpoint"]), *options]) == 1
     error = capsys.readouterr().err
     assert words in error and error.count("\n") == 1
@@ -203,5 +231,8 @@ def test_bad_input_is_named_before_anything_is_written(gan, like, tmp_path, caps
 
 
 def test_a_detector_generates_nothing(checkpoint, like, tmp_path, capsys):
-    assert main(["generate", str(checkpoint), "--num", "2", "--like", str(like), "--out", str(tmp_path / "out")]) == 1
+    assert (
+        main(["generate", str(checkpoint), "--num", "2", "--like", str(like), "--out", str(tmp_path / "out")])
+        == 1
+    )
     assert "holds a detector (SingleStream), where a generator is needed" in capsys.readouterr().err

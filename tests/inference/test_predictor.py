@@ -46,9 +46,14 @@ def pointing(checkpoint, *boxes):
 def expected_logit(checkpoint, image):
     """The same by hand: the view's crops through the net one by one, and their mean."""
     net, facts = load_net(checkpoint)
-    crops = View(**facts["view"]).judge(np.ascontiguousarray(image))
+    crops = View(**facts["view"]).eval_crops(np.ascontiguousarray(image))
     with torch.no_grad():
-        return np.mean([net(torch.tensor(crop / 255, dtype=torch.float32).permute(2, 0, 1)[None]).item() for crop in crops])
+        return np.mean(
+            [
+                net(torch.tensor(crop / 255, dtype=torch.float32).permute(2, 0, 1)[None]).item()
+                for crop in crops
+            ]
+        )
 
 
 def stripped(score):
@@ -61,10 +66,14 @@ def same(one, other):
     for mine, theirs in zip(one, other, strict=True):
         assert (mine.logit is None) == (theirs.logit is None)
         if mine.logit is not None:
-            assert mine.logit == pytest.approx(theirs.logit, abs=1e-4) and mine.prob == pytest.approx(theirs.prob, abs=1e-4)
+            assert mine.logit == pytest.approx(theirs.logit, abs=1e-4) and mine.prob == pytest.approx(
+                theirs.prob, abs=1e-4
+            )
 
 
-def test_a_whole_picture_gets_the_net_s_logit_and_the_checkpoint_s_calibration(whole, checkpoint, noise, encoded, tmp_path):
+def test_a_whole_picture_gets_the_net_s_logit_and_the_checkpoint_s_calibration(
+    whole, checkpoint, noise, encoded, tmp_path
+):
     file = tmp_path / "crop.png"
     for seed in range(4):
         image = noise(300, 400, seed)  # is shrunk to 192 x 256
@@ -75,12 +84,19 @@ def test_a_whole_picture_gets_the_net_s_logit_and_the_checkpoint_s_calibration(w
         assert score.prob == pytest.approx(1 / (1 + np.exp(-logit / 1.7)), abs=1e-4)
         assert score.threshold == pytest.approx(1 / (1 + np.exp(-0.1 / 1.7)))
         assert score.calibrated_on == "val, 300 images"
-        assert (score.status, score.path, score.face, score.box, score.crop) == ("ok", str(file), 0, None, (0, 0, 400, 300))
+        assert (score.status, score.path, score.face, score.box, score.crop) == (
+            "ok",
+            str(file),
+            0,
+            None,
+            (0, 0, 400, 300),
+        )
         same(whole.score(image, whole=True), [replace(score, path="")])
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "verdict"), [(1, 2, "real"), (-2, -1, "fake"), (-1, 1, "inconclusive"), (1, -1, "inconclusive")]
+    ("low", "high", "verdict"),
+    [(1, 2, "real"), (-2, -1, "fake"), (-1, 1, "inconclusive"), (1, -1, "inconclusive")],
 )
 def test_the_band_between_the_thresholds_decides(save, noise, low, high, verdict):
     image = noise(128, 128)
@@ -94,7 +110,9 @@ def test_the_band_between_the_thresholds_decides(save, noise, low, high, verdict
 
 def test_no_calibration_no_verdict(save, noise):
     for calibrated_on in (None, {}):
-        predictor = Predictor(save(calibrated_on=calibrated_on, thresholds={"balanced": 0.0, "fpr5": 0.0, "fnr5": 0.0}))
+        predictor = Predictor(
+            save(calibrated_on=calibrated_on, thresholds={"balanced": 0.0, "fpr5": 0.0, "fnr5": 0.0})
+        )
         (score,) = predictor.score(noise(128, 128), whole=True)
         assert score.verdict == "inconclusive" and score.prob is None and "never calibrated" in score.reason
     never = {"balanced": 0.0, "fpr5": np.inf, "fnr5": -np.inf}
@@ -108,7 +126,11 @@ def test_what_cannot_be_decoded_is_unreadable(whole, tmp_path, content):
     file.write_bytes(content)
     for taken_whole in (False, True):
         (score,) = whole.score(file, whole=taken_whole)
-        assert score.status == "unreadable" and score.reason and {name: getattr(score, name) for name in SILENT} == SILENT
+        assert (
+            score.status == "unreadable"
+            and score.reason
+            and {name: getattr(score, name) for name in SILENT} == SILENT
+        )
 
 
 def test_a_truncated_or_vanished_file_is_unreadable(whole, tmp_path, noise, encoded):
@@ -145,7 +167,9 @@ def test_faces_are_cut_from_native_pixels_at_the_stored_margin(checkpoint, noise
     image = noise(900, 1500)
     boxes = [(100.0, 100.0, 70.0, 100.0), (700.0, 300.0, 120.0, 160.0), (1300.0, 650.0, 180.0, 240.0)]
     scores = pointing(checkpoint, *boxes).score(image)
-    assert [(score.face, score.faces, score.box) for score in scores] == [(n, 3, box) for n, box in enumerate(boxes, 1)]
+    assert [(score.face, score.faces, score.box) for score in scores] == [
+        (n, 3, box) for n, box in enumerate(boxes, 1)
+    ]
     assert [score.crop[2] for score in scores] == [135, 216, 324]
     for score in scores:
         x, y, w, h = score.crop
@@ -167,7 +191,12 @@ def test_faces_are_cut_from_native_pixels_at_the_stored_margin(checkpoint, noise
             [(0, 20, 140, 190), (150, 20, 106, 180)],
             [(0, 0, 256, 256), (13, 0, 243, 243)],
         ),  # two fill it: neither does
-        (256, 256, [(30, 20, 140, 190), (5, 5, 50, 60)], [(0, 0, 256, 256), (0, 0, 81, 81)]),  # a small one in the corner
+        (
+            256,
+            256,
+            [(30, 20, 140, 190), (5, 5, 50, 60)],
+            [(0, 0, 256, 256), (0, 0, 81, 81)],
+        ),  # a small one in the corner
     ],
 )
 def test_a_picture_that_one_face_fills_is_taken_whole(checkpoint, noise, width, height, boxes, crops):
@@ -176,7 +205,9 @@ def test_a_picture_that_one_face_fills_is_taken_whole(checkpoint, noise, width, 
 
 
 def test_a_crop_that_shows_another_face_says_so(checkpoint, noise):
-    scores = pointing(checkpoint, (100.0, 100.0, 80.0, 100.0), (160.0, 110.0, 60.0, 90.0)).score(noise(600, 600))
+    scores = pointing(checkpoint, (100.0, 100.0, 80.0, 100.0), (160.0, 110.0, 60.0, 90.0)).score(
+        noise(600, 600)
+    )
     assert all("1 other face" in score.reason for score in scores)
 
 
@@ -233,7 +264,9 @@ def test_face_pictures_are_taken_whole_and_judged(finding, faces_140k):
 def test_two_faces_on_one_canvas_are_two_scores(finding, checkpoint, faces_140k, tmp_path, encoded):
     canvas = np.full((700, 1100, 3), 90, np.uint8)
     for left, file in ((60, faces_140k[0]), (640, faces_140k[-1])):
-        canvas[200:600, left : left + 400] = cv2.resize(decode(file.read_bytes()), (400, 400), interpolation=cv2.INTER_CUBIC)
+        canvas[200:600, left : left + 400] = cv2.resize(
+            decode(file.read_bytes()), (400, 400), interpolation=cv2.INTER_CUBIC
+        )
     file = tmp_path / "group.png"
     file.write_bytes(encoded(canvas))
     one, two = finding.score(file)
@@ -242,7 +275,9 @@ def test_two_faces_on_one_canvas_are_two_scores(finding, checkpoint, faces_140k,
         x, y, w, h = score.box
         assert left < x + w / 2 < left + 400 and 200 < y + h / 2 < 600
         x, y, w, h = score.crop
-        assert score.logit == pytest.approx(expected_logit(checkpoint, canvas[y : y + h, x : x + w]), abs=1e-4)
+        assert score.logit == pytest.approx(
+            expected_logit(checkpoint, canvas[y : y + h, x : x + w]), abs=1e-4
+        )
 
 
 def test_a_picture_turned_by_exif_is_judged_upright(finding, faces_140k, tmp_path, encoded):
@@ -266,7 +301,11 @@ def test_a_picture_turned_by_exif_is_judged_upright(finding, faces_140k, tmp_pat
 def test_pictures_without_faces_accuse_nobody(finding, real_data, noise):
     assert finding.score(noise(500, 500))[0].status == "no_face"
     # splices of buildings and plants; faces in them, if any, are tiny
-    files = [file for file in sorted((real_data / "casia1").rglob("*.jpg")) if "_arc" in file.name or "_pla" in file.name]
+    files = [
+        file
+        for file in sorted((real_data / "casia1").rglob("*.jpg"))
+        if "_arc" in file.name or "_pla" in file.name
+    ]
     assert len(files) > 5
     scores = list(finding.score_all(files))
     assert {score.status for score in scores} <= {"no_face", "too_small"}

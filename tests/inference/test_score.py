@@ -58,13 +58,18 @@ def test_one_line_a_file_and_a_closing_line_that_counts_all(checkpoint, folder, 
     *lines, counts, note = capsys.readouterr().out.splitlines()
     scores = list(Predictor(checkpoint).score_all(find_files([folder])[0], whole=True))
     assert lines == [line(score) for score in scores]
-    told = re.compile(r"(fake|real|inconclusive) +P\(fake\) [ <>]0\.\d\d  threshold 0\.51 \(val, 300 images, balanced\)  (.*)")
+    told = re.compile(
+        r"(fake|real|inconclusive) +P\(fake\) [ <>]0\.\d\d  threshold 0\.51 \(val, 300 images, balanced\)  "
+        r"(.*)"
+    )
     verdicts = [told.fullmatch(text) for text in lines]
     assert verdicts[0][2].endswith("c.png") and verdicts[2][2].endswith("a.JPG") and verdicts[1] is None
     assert lines[1].startswith("unreadable ") and "z.jpg  (" in lines[1]
     num_files, *num_verdicts = map(int, CLOSING.match(counts).groups())
     assert num_files == 3 and sum(num_verdicts) == 2
-    assert counts.endswith("; no verdict: 1 unreadable; 2 other files in the folders not tried (no picture's suffix).")
+    assert counts.endswith(
+        "; no verdict: 1 unreadable; 2 other files in the folders not tried (no picture's suffix)."
+    )
     assert (
         "calibrated on val, 300 images" in note
         and "no proof" in note
@@ -75,7 +80,11 @@ def test_one_line_a_file_and_a_closing_line_that_counts_all(checkpoint, folder, 
 def test_the_exit_code_says_whether_anything_was_judged(checkpoint, folder, capsys):
     assert score_files(checkpoint, [folder]) == 1  # no face detector
     out = capsys.readouterr().out
-    assert out.count("no_detector ") == 2 and out.count("unreadable ") == 1 and "no verdict: 2 no_detector, 1 unreadable" in out
+    assert (
+        out.count("no_detector ") == 2
+        and out.count("unreadable ") == 1
+        and "no verdict: 2 no_detector, 1 unreadable" in out
+    )
     assert score_files(checkpoint, [folder / "b" / "z.jpg"], whole=True) == 1
 
 
@@ -91,7 +100,10 @@ def read_csv(text):
             return float(cell) if cell else None
         return (cell or None) if name == "verdict" else cell
 
-    return [Score(**{name: value(name, cell) for name, cell in row.items()}) for row in csv.DictReader(text.splitlines())]
+    return [
+        Score(**{name: value(name, cell) for name, cell in row.items()})
+        for row in csv.DictReader(text.splitlines())
+    ]
 
 
 def test_no_file_is_lost_to_a_table(checkpoint, folder):
@@ -125,7 +137,10 @@ def test_json_and_csv_give_back_the_scores(checkpoint, folder, capsys):
     assert score_files(checkpoint, [folder], whole=True, json=True, csv=table) == 0
     out, err = capsys.readouterr()
     rows = [json.loads(text) for text in out.splitlines()]
-    back = [Score(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}) for row in rows]
+    back = [
+        Score(**{key: tuple(value) if isinstance(value, list) else value for key, value in row.items()})
+        for row in rows
+    ]
     assert back == scores and list(rows[0]) == [field.name for field in fields(Score)]
     assert CLOSING.match(err)
     assert read_csv(table.read_text()) == scores
@@ -153,9 +168,18 @@ def test_a_table_that_cannot_be_written_or_finished_leaves_nothing(checkpoint, f
 
 def test_a_line_stays_a_line_and_certainty_is_never_printed():
     score = Score(
-        "a\n\x1b[31mfake\udcff.jpg", "ok", verdict="fake", prob=0.9999, logit=9.0, threshold=0.5, calibrated_on="val, 9 images"
+        "a\n\x1b[31mfake\udcff.jpg",
+        "ok",
+        verdict="fake",
+        prob=0.9999,
+        logit=9.0,
+        threshold=0.5,
+        calibrated_on="val, 9 images",
     )
-    assert line(score) == r"fake          P(fake) >0.99  threshold 0.50 (val, 9 images, balanced)  a\n\x1b[31mfake\udcff.jpg"
+    assert (
+        line(score)
+        == r"fake          P(fake) >0.99  threshold 0.50 (val, 9 images, balanced)  a\n\x1b[31mfake\udcff.jpg"
+    )
     low = line(Score("a.jpg", "ok", 1, 2, (1.2, 3.6, 50.0, 60.0), verdict="real", prob=1e-5, threshold=0.5))
     assert "P(fake) <0.01" in low and low.endswith("a.jpg  face 1/2 at 1,4,50,60")
     assert line(Score("a.jpg", "no_face", reason="why")) == "no_face       a.jpg  (why)"

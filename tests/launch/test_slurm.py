@@ -26,7 +26,11 @@ def without_slurm(monkeypatch, tmp_path):
 
 
 def settings_of(script: str) -> dict[str, str]:
-    lines = [line.removeprefix("#SBATCH --").partition("=") for line in script.splitlines() if line.startswith("#SBATCH")]
+    lines = [
+        line.removeprefix("#SBATCH --").partition("=")
+        for line in script.splitlines()
+        if line.startswith("#SBATCH")
+    ]
     assert len({name for name, _, _ in lines}) == len(lines), "each option once"
     return {name: value for name, _, value in lines}
 
@@ -42,20 +46,41 @@ def test_a_dry_run_prints_the_whole_script_and_needs_no_slurm(capsys):
     asked = ["--nodes", "2", "--gpus", "4", "--time", "2-12", "--notice=600"]
     more = ["--sbatch=--partition=long", "--sbatch=--exclusive", "--dry-run"]
     Path("a b").mkdir()
-    assert main(["submit", "dual_stream", *asked, *more, "--", *ROOTS, "a b", "--model.optimizer.lr=1e-3"]) == 0
+    assert (
+        main(["submit", "dual_stream", *asked, *more, "--", *ROOTS, "a b", "--model.optimizer.lr=1e-3"]) == 0
+    )
     said = capsys.readouterr().out
     script, _, rest = said.partition("\n\n2 nodes with 4 GPUs: ")
-    assert rest == "8 ranks, each with batches of 4 images, 32 together; at most 2 d 12 h\ndry run: nothing is submitted.\n"
+    assert (
+        rest
+        == "8 ranks, each with batches of 4 images, 32 together; at most 2 d 12 h\ndry run: nothing is submitted.\n"
+    )
     settings = settings_of(script)
-    wanted = {"nodes": "2", "ntasks-per-node": "4", "gpus-per-node": "4", "time": "2-12", "signal": "SIGUSR1@600"}
-    assert settings.items() >= {**wanted, "partition": "long", "exclusive": "", "requeue": "", "open-mode": "append"}.items()
-    assert "dfd fit --config dual_stream --data data/140k.yaml --data.roots 'a b' --model.optimizer.lr=1e-3 \\\n" in script
+    wanted = {
+        "nodes": "2",
+        "ntasks-per-node": "4",
+        "gpus-per-node": "4",
+        "time": "2-12",
+        "signal": "SIGUSR1@600",
+    }
+    assert (
+        settings.items()
+        >= {**wanted, "partition": "long", "exclusive": "", "requeue": "", "open-mode": "append"}.items()
+    )
+    assert (
+        "dfd fit --config dual_stream --data data/140k.yaml --data.roots 'a b' --model.optimizer.lr=1e-3 \\\n"
+        in script
+    )
     assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
-    assert script.index("#SBATCH --exclusive") < script.index("set -euo"), "sbatch reads none behind the first command"
+    assert script.index("#SBATCH --exclusive") < script.index("set -euo"), (
+        "sbatch reads none behind the first command"
+    )
 
 
 def test_without_gpus_none_are_asked_for():
-    script = filled((shipped("slurm") / "train.sbatch").read_text(), Job(nodes=2, gpus=0).settings(), ["--config", "x"])
+    script = filled(
+        (shipped("slurm") / "train.sbatch").read_text(), Job(nodes=2, gpus=0).settings(), ["--config", "x"]
+    )
     settings = settings_of(script)
     assert "gpus-per-node" not in settings and settings["ntasks-per-node"] == "1"
 
@@ -69,7 +94,14 @@ def test_the_scripts_survive_a_requeue_and_are_bash(name):
 
 @pytest.mark.parametrize(
     ("time", "seconds"),
-    [("90", 5400), ("90:30", 5430), ("24:00:00", 86400), ("2-12", 216000), ("1-1:30", 91800), ("1-0:0:59", 86459)],
+    [
+        ("90", 5400),
+        ("90:30", 5430),
+        ("24:00:00", 86400),
+        ("2-12", 216000),
+        ("1-1:30", 91800),
+        ("1-0:0:59", 86459),
+    ],
 )
 def test_times_are_read_as_sbatch_reads_them(time, seconds):
     assert Job(time=time).seconds == seconds
@@ -86,10 +118,19 @@ def test_times_are_read_as_sbatch_reads_them(time, seconds):
         (["--nodes=0"], "--nodes=0: it takes at least 1."),
         (["--gpus=-1"], "--gpus=-1: it takes at least 0."),
         (["--notice=70000", "--time=9-0"], "at most 65535 seconds"),
-        (["--sbatch=--nodes=4"], "--sbatch=--nodes=4: say it by --nodes, so that ranks, devices and batches agree."),
+        (
+            ["--sbatch=--nodes=4"],
+            "--sbatch=--nodes=4: say it by --nodes, so that ranks, devices and batches agree.",
+        ),
         (["--sbatch=partition=long"], "--sbatch=partition=long: write an option of sbatch in full"),
-        (["--", "--trainer.devices=2"], "--trainer.devices is the script's own: say how many by --gpus and --nodes."),
-        (["--model.optimizer.lr=1"], "Unknown option: --model.optimizer.lr=1. Options of dfd fit go behind --."),
+        (
+            ["--", "--trainer.devices=2"],
+            "--trainer.devices is the script's own: say how many by --gpus and --nodes.",
+        ),
+        (
+            ["--model.optimizer.lr=1"],
+            "Unknown option: --model.optimizer.lr=1. Options of dfd fit go behind --.",
+        ),
     ],
 )
 def test_what_sbatch_would_not_take_is_refused(capsys, options, words):
@@ -102,7 +143,8 @@ def test_what_sbatch_would_not_take_is_refused(capsys, options, words):
     [
         (
             ["--nodes=3"],
-            "data.batch_size=32 is global and does not divide by 3 ranks (--nodes=3, --gpus=1). Add: -- --data.batch",
+            "data.batch_size=32 is global and does not divide by 3 ranks (--nodes=3, --gpus=1). Add: -- "
+            "--data.batch",
         ),
         (["--gpus=64"], "Add: -- --data.batch_size=64"),
         (["--nodes=2", "--", "--data.batch_size=31"], "data.batch_size=31 is global"),
@@ -114,12 +156,17 @@ def test_what_sbatch_would_not_take_is_refused(capsys, options, words):
         (["--", "--model.optimiser.lr=1"], "the job would end at once. It says:\ndfd fit: "),
         (["--", "--data.roots=here"], "Shards of your own want --data data/140k.yaml before their options."),
         (["--", "--trainer.max_epochs=many"], "max_epochs"),
-        (["--", *ROOTS, "gone"], "data.roots: gone is not here. Submit from the folder that the job shall run in."),
+        (
+            ["--", *ROOTS, "gone"],
+            "data.roots: gone is not here. Submit from the folder that the job shall run in.",
+        ),
         (["--", *ROOTS, '{"gone": 1}'], "data.roots: gone is not here."),
     ],
 )
 def test_what_dfd_fit_would_not_take_is_refused_before_it_waits_in_a_queue(capsys, options, words):
-    Path("other.yaml").write_text(yaml.safe_dump({"class_path": "dfd.data.ToyDataModule", "init_args": {"batch_size": 7}}))
+    Path("other.yaml").write_text(
+        yaml.safe_dump({"class_path": "dfd.data.ToyDataModule", "init_args": {"batch_size": 7}})
+    )
     Path("overlay.yaml").write_text("data: {init_args: {batch_size: 9}}")
     Path("broken.yaml").write_text("a: [1")
     Path("list.yaml").write_text("- 1")
@@ -130,9 +177,14 @@ def test_a_missing_config_and_a_missing_slurm_are_said(capsys):
     assert main(["submit", "dual_strem", "--dry-run"]) == 1
     assert "there is no config 'dual_strem', here or among dfd's own" in capsys.readouterr().err
     assert main(["submit", "dual_stream"]) == 1
-    assert "there is no Slurm here. Submit on a login node of the cluster, or look at the script" in capsys.readouterr().err
+    assert (
+        "there is no Slurm here. Submit on a login node of the cluster, or look at the script"
+        in capsys.readouterr().err
+    )
 
 
 def test_it_answers_at_once():
-    code = "import sys, dfd.launch.submit; sys.exit(bool({'torch', 'lightning', 'pandas'} & sys.modules.keys()))"
+    code = (
+        "import sys, dfd.launch.slurm; sys.exit(bool({'torch', 'lightning', 'pandas'} & sys.modules.keys()))"
+    )
     assert subprocess.run([sys.executable, "-c", code], env={**os.environ}).returncode == 0

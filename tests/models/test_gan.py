@@ -38,7 +38,9 @@ def test_pictures_differ_with_their_latents_and_with_nothing_else():
 
 
 def test_a_quarter_is_found_again_from_the_features_behind_it():
-    """The features of the upper left quarter are compared with that quarter: the rest of the picture cannot change the loss."""
+    """The features of the upper left quarter are compared with that quarter: the rest of the picture cannot
+    change the loss.
+    """
     torch.manual_seed(0)
     discriminator = Discriminator(64, width=4).eval()
     image = torch.rand(2, 3, 64, 64)

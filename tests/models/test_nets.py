@@ -4,7 +4,16 @@ import pytest
 import timm
 import torch
 
-from dfd.models import DualStream, LocalSpectrum, LogSpectrum, SingleStream, SmallCNN, TimmBackbone, build, recipe
+from dfd.models import (
+    DualStream,
+    LocalSpectrum,
+    LogSpectrum,
+    SingleStream,
+    SmallCNN,
+    TimmBackbone,
+    build,
+    recipe,
+)
 
 BACKBONES = {
     "small_cnn": lambda: SmallCNN(8),
@@ -38,7 +47,9 @@ def test_backbones_pool_features_of_any_size(backbone, size):
 
 def test_backbones_show_a_map_for_grad_cam(backbone):
     shapes = []
-    handle = backbone.cam_layers["features"].register_forward_hook(lambda layer, _, output: shapes.append(output.shape))
+    handle = backbone.cam_layers["features"].register_forward_hook(
+        lambda layer, _, output: shapes.append(output.shape)
+    )
     backbone(torch.rand(2, 3, 64, 64))
     handle.remove()
     (shape,) = shapes
@@ -48,7 +59,9 @@ def test_backbones_show_a_map_for_grad_cam(backbone):
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext"])
 def test_a_backbone_gives_what_timm_gives(name):
     backbone, bare = TimmBackbone(name).eval(), timm.create_model(name, num_classes=0).eval()
-    bare.load_state_dict({key.replace("norm1.0.", "norm1."): value for key, value in backbone.model.state_dict().items()})
+    bare.load_state_dict(
+        {key.replace("norm1.0.", "norm1."): value for key, value in backbone.model.state_dict().items()}
+    )
     image = torch.rand(2, 3, 160, 160)
     assert torch.equal(backbone(image), bare((image - backbone.mean) / backbone.std))
 
@@ -68,7 +81,9 @@ def test_gradients_reach_every_parameter(detector):
         optimizer.zero_grad()
         torch.nn.functional.binary_cross_entropy_with_logits(detector(image), label).backward()
         optimizer.step()
-    assert [name for name, value in detector.named_parameters() if value.grad is None or not value.grad.any()] == []
+    assert [
+        name for name, value in detector.named_parameters() if value.grad is None or not value.grad.any()
+    ] == []
 
 
 def test_a_detector_is_rebuilt_from_its_recipe(detector):
@@ -102,7 +117,9 @@ def test_dropped_fft_features_leave_their_mean_and_nothing_in_use(fusion):
     plain, trained = seen[0][0], seen[1]
     dropped = (trained == 0).all(dim=1)
     assert 0.18 < dropped.float().mean() < 0.32
-    torch.testing.assert_close(trained[~dropped], (plain / 0.75).expand(int((~dropped).sum()), -1), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        trained[~dropped], (plain / 0.75).expand(int((~dropped).sum()), -1), rtol=1e-4, atol=1e-5
+    )
     assert recipe(net)["init_args"]["drop_fft"] == 0.25
 
 
@@ -112,7 +129,9 @@ def test_drop_fft_is_a_share():
 
 
 def test_dual_stream_says_which_channels_do_not_fit():
-    with pytest.raises(ValueError, match=r"LocalSpectrum gives 64 channels, but fft=SmallCNN takes 3\. Set in_channels=64"):
+    with pytest.raises(
+        ValueError, match=r"LocalSpectrum gives 64 channels, but fft=SmallCNN takes 3\. Set in_channels=64"
+    ):
         DualStream(SmallCNN(8), SmallCNN(8), LocalSpectrum())
     with pytest.raises(ValueError, match="fusion='sum'"):
         DualStream(SmallCNN(8), SmallCNN(8), fusion="sum")

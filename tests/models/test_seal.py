@@ -44,7 +44,9 @@ def test_a_changed_byte_is_found_wherever_it_lies(sealed):
     whole = sealed.read_bytes()
     for place in np.random.default_rng(0).integers(4, len(whole) - 73, 50).tolist():
         sealed.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        with pytest.raises(ValueError, match=r"last\.ckpt is damaged: its sha256 is [0-9a-f]{64}, where [0-9a-f]{64} was"):
+        with pytest.raises(
+            ValueError, match=r"last\.ckpt is damaged: its sha256 is [0-9a-f]{64}, where [0-9a-f]{64} was"
+        ):
             check_whole(sealed)
 
 

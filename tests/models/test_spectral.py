@@ -56,7 +56,9 @@ def test_each_frequency_is_standardized_by_training(spectrum, dims):
         spectrum.train()(part)
     maps = spectrum.eval()(train)
     torch.testing.assert_close(maps.mean(dims), torch.zeros_like(maps.mean(dims)), atol=1e-3, rtol=0)
-    torch.testing.assert_close(maps.var(dims, correction=0), torch.ones_like(maps.mean(dims)), atol=1e-2, rtol=0)
+    torch.testing.assert_close(
+        maps.var(dims, correction=0), torch.ones_like(maps.mean(dims)), atol=1e-2, rtol=0
+    )
     before = {name: value.clone() for name, value in spectrum.state_dict().items()}
     assert torch.equal(spectrum(train[:3]), maps[:3])  # use changes nothing and does not depend on the batch
     assert all(torch.equal(value, before[name]) for name, value in spectrum.state_dict().items())

@@ -45,7 +45,11 @@ def write(path: Path, data: str | bytes) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def rows(out: Path) -> list[Row]:
@@ -68,12 +72,16 @@ def test_the_tree_is_read_as_what_its_parts_are(sources, tmp_path):
         (row.source, row.label, row.method) for row in one_by_one
     )
     assert Counter(row.split for row in found if row.source == "140k") == {"train": 20, "val": 20, "test": 20}
-    assert {(tmp_path / "out" / row.path).read_bytes() for row in found} == {data for held in before for data in held.values()}
+    assert {(tmp_path / "out" / row.path).read_bytes() for row in found} == {
+        data for held in before for data in held.values()
+    }
     assert "120 pictures" in str(done) and f"dfd prepare {tmp_path / 'out'}" in str(done)
 
 
 def homes(out: Path) -> dict[str, str]:
-    return {Path(row.path).name.removeprefix("ciplab__"): row.split for row in rows(out) if row.source == "ciplab"}
+    return {
+        Path(row.path).name.removeprefix("ciplab__"): row.split for row in rows(out) if row.source == "ciplab"
+    }
 
 
 def test_ciplabs_pictures_go_where_prepare_would_send_them(sources, tmp_path):
@@ -89,7 +97,9 @@ def test_ciplabs_pictures_go_where_prepare_would_send_them(sources, tmp_path):
     again = homes(tmp_path / "more")
     one = again["real_00000.jpg"]
     assert (again["real_77777.jpg"], again["easy_77_0001.jpg"]) == (one, one), "copies go with their original"
-    assert again == home | {name: one for name in ("real_00000.jpg", "real_77777.jpg", "easy_77_0001.jpg")}, "nobody else moves"
+    assert again == home | {name: one for name in ("real_00000.jpg", "real_77777.jpg", "easy_77_0001.jpg")}, (
+        "nobody else moves"
+    )
 
 
 def test_files_are_linked_where_that_can_be(sources, tmp_path):
@@ -101,7 +111,9 @@ def test_files_are_copied_where_they_cannot_be_linked(sources, tmp_path, monkeyp
     monkeypatch.setattr(module.os, "link", no_links)
     done = combine(*sources, tmp_path / "out")
     assert done.copied == 120 and "120 files are copies" in str(done)
-    assert set(contents(done.tree).values()) == {data for source in sources for data in contents(source).values()}
+    assert set(contents(done.tree).values()) == {
+        data for source in sources for data in contents(source).values()
+    }
     assert {path.stat().st_nlink for path in done.tree.rglob("*.jpg")} == {1}
 
 
@@ -137,13 +149,17 @@ def test_interrupted_and_run_again_it_goes_on(sources, tmp_path, monkeypatch, li
             patch.setattr(module.shutil, "copyfile", stop(shutil.copyfile))
         with pytest.raises(KeyboardInterrupt):
             combine(*sources, out)
-        assert [path.name for path in out.iterdir()] == [".combining"], "nothing that could be taken for the tree"
+        assert [path.name for path in out.iterdir()] == [".combining"], (
+            "nothing that could be taken for the tree"
+        )
         with pytest.raises(ValueError, match="none of the layouts"):
             recognise(out)
     write(out / ".combining/train/real/140k__real_00000.jpg.part-1", "ha")
     done = combine(*sources, out)
     assert [path.name for path in out.iterdir()] == ["combined-real-vs-fake"]
-    assert sorted(contents(done.tree).values()) == sorted(data for source in sources for data in contents(source).values())
+    assert sorted(contents(done.tree).values()) == sorted(
+        data for source in sources for data in contents(source).values()
+    )
 
 
 def test_a_folder_that_holds_anything_else_is_not_touched(sources, tmp_path):
@@ -212,7 +228,13 @@ def test_two_files_of_one_name_are_not_chosen_between(sources, tmp_path):
 def test_the_real_excerpts_become_one_set(real_data, tmp_path):
     for name in ("140k-real-and-fake-faces", "real-and-fake-face-detection"):
         shutil.copytree(real_data / name, tmp_path / name, copy_function=shutil.copyfile)
-    done = combine(tmp_path / "140k-real-and-fake-faces", tmp_path / "real-and-fake-face-detection", tmp_path / "out")
+    done = combine(
+        tmp_path / "140k-real-and-fake-faces", tmp_path / "real-and-fake-face-detection", tmp_path / "out"
+    )
     found = rows(tmp_path / "out")
     assert not done.left_out and Counter(row.source for row in found) == {"140k": 3240, "ciplab": 160}
-    assert Counter(row.split for row in found if row.source == "140k") == {"train": 2600, "val": 300, "test": 340}
+    assert Counter(row.split for row in found if row.source == "140k") == {
+        "train": 2600,
+        "val": 300,
+        "test": 340,
+    }

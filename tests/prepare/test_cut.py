@@ -26,7 +26,7 @@ from dfd.prepare import pipeline as module
 from dfd.prepare.cut.cutter import Cut, Missing, cut_videos
 from dfd.prepare.cut.people import clearly_largest, is_present
 from dfd.prepare.cut.track import box_at, find_tracks
-from dfd.prepare.job_array import Part
+from dfd.prepare.job_array import ArrayTask
 from dfd.prepare.pipeline import prepare
 from dfd.shards.table import load_table, read_index
 from dfd.synthetic.toy import draw_sample
@@ -57,7 +57,9 @@ def told(image: np.ndarray) -> int:
     return sum(int(image[4, bit * 8 + 4].mean() > 127) << bit for bit in range(16))
 
 
-def film(path: Path, frames: list[np.ndarray], codec: str = "libx264", container: str | None = None, options=None) -> Path:
+def film(
+    path: Path, frames: list[np.ndarray], codec: str = "libx264", container: str | None = None, options=None
+) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", format=container) as file:
         stream = file.add_stream(codec, rate=25)
@@ -101,7 +103,8 @@ def pixels(out: Path) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    ("codec", "suffix"), [("libx264", "mp4"), ("libx264", "mkv"), ("libx264", "mov"), ("mpeg4", "avi"), ("libvpx-vp9", "webm")]
+    ("codec", "suffix"),
+    [("libx264", "mp4"), ("libx264", "mkv"), ("libx264", "mov"), ("mpeg4", "avi"), ("libvpx-vp9", "webm")],
 )
 def test_frames_are_spread_over_the_whole_clip_and_exact(codec, suffix, tmp_path):
     path = film(tmp_path / f"clip.{suffix}", [frame(0, at) for at in range(101)], codec)
@@ -111,11 +114,14 @@ def test_frames_are_spread_over_the_whole_clip_and_exact(codec, suffix, tmp_path
         assert numbers.tolist() == [12, 37, 63, 88], "the middle of each quarter: not the first four"
         found = list(frames_at(file, numbers))
     assert [number for number, _ in found] == numbers.tolist()
-    assert [told(image) for _, image in found] == numbers.tolist(), "the pixels are of the frames that they are said to be"
+    assert [told(image) for _, image in found] == numbers.tolist(), (
+        "the pixels are of the frames that they are said to be"
+    )
 
 
 @pytest.mark.parametrize(
-    ("quarter_turns", "matrix"), [(0, (1, 0, 0, 1)), (1, (0, 1, -1, 0)), (2, (-1, 0, 0, -1)), (3, (0, -1, 1, 0))]
+    ("quarter_turns", "matrix"),
+    [(0, (1, 0, 0, 1)), (1, (0, 1, -1, 0)), (2, (-1, 0, 0, -1)), (3, (0, -1, 1, 0))],
 )
 def test_a_phone_that_was_held_sideways_films_upright_faces(quarter_turns, matrix, tmp_path):
     """The matrix of the track's header (ISO 14496-12, 8.3.2) turns what is shown clockwise."""
@@ -159,10 +165,15 @@ def test_corrupt_videos_say_what_is_wrong(tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.33])
-@pytest.mark.parametrize(("codec", "suffix", "options"), [("libx264", "mp4", {}), ("mjpeg", "avi", {"strict": "unofficial"})])
+@pytest.mark.parametrize(
+    ("codec", "suffix", "options"), [("libx264", "mp4", {}), ("mjpeg", "avi", {"strict": "unofficial"})]
+)
 def test_damage_that_a_player_would_paint_over_is_told(codec, suffix, options, share, tmp_path):
     rng = np.random.default_rng(0)
-    noisy = [np.clip(image + rng.integers(-20, 20, image.shape), 0, 255).astype(np.uint8) for image in moving(0, 30)]
+    noisy = [
+        np.clip(image + rng.integers(-20, 20, image.shape), 0, 255).astype(np.uint8)
+        for image in moving(0, 30)
+    ]
     data = bytearray(film(tmp_path / f"clip.{suffix}", noisy, codec, options=options).read_bytes())
     start = int(len(data) * share)
     data[start : start + 2000] = bytes(byte ^ 0x55 for byte in data[start : start + 2000])
@@ -195,8 +206,8 @@ def test_healthy_videos_of_many_kinds_are_read_whole(codec, suffix, options, tmp
 
 
 def recut(path: Path, to: Path, first: int, hidden: float = 0.0) -> Path:
-    """The packets of a video from number `first` on, not encoded anew, as `ffmpeg -c copy` writes them; the first `hidden`
-    seconds of them are hidden by an edit list."""
+    """The packets of a video from number `first` on, not encoded anew, as `ffmpeg -c copy` writes them; the
+    first `hidden` seconds of them are hidden by an edit list."""
     with av.open(str(path)) as source, av.open(str(to), "w") as file:
         stream = file.add_stream_from_template(source.streams.video[0])
         packets = [packet for packet in source.demux(video=0) if packet.size][first:]
@@ -210,7 +221,11 @@ def recut(path: Path, to: Path, first: int, hidden: float = 0.0) -> Path:
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
 @pytest.mark.parametrize("gop", ["keyint=20:bframes=3", "keyint=20:bframes=3:open-gop=1"])
 def test_a_clip_that_begins_between_key_frames_begins_at_the_next(gop, suffix, tmp_path):
-    whole = film(tmp_path / "whole.mp4", [frame(0, at) for at in range(80)], options={"x264-params": f"{gop}:scenecut=0"})
+    whole = film(
+        tmp_path / "whole.mp4",
+        [frame(0, at) for at in range(80)],
+        options={"x264-params": f"{gop}:scenecut=0"},
+    )
     with open(recut(whole, tmp_path / f"clip.{suffix}", 25), "rb") as file:
         assert count_frames(file) == 40
         found = list(frames_at(file, range(40)))
@@ -236,7 +251,9 @@ def faces(*boxes: tuple[float, float, float, float]) -> list[Face]:
 def test_a_track_follows_one_person_and_the_most_prominent_comes_first():
     near, far = (100, 100, 60, 60), (300, 100, 40, 40)
     frames = [faces(near, far), faces(far, near), faces(far), faces((120, 100, 60, 60), far)]
-    assert find_tracks(frames) == [[0, 1, None, 0], [1, 0, 0, 1]], "the larger one, although listed second and once not seen"
+    assert find_tracks(frames) == [[0, 1, None, 0], [1, 0, 0, 1]], (
+        "the larger one, although listed second and once not seen"
+    )
     assert find_tracks([faces((0, 0, 90, 90)), faces(far), faces(far), []])[0] == [0, None, None, None]
     assert find_tracks([faces((0, 0, 30, 30)), faces(far), faces(far), []])[0] == [None, 0, 0, None]
     assert find_tracks([[], []]) == []
@@ -254,7 +271,9 @@ def test_boxes_between_frames():
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory, real_weights) -> Path:
-    """FaceForensics++ with two originals and a fake of each: the fakes' faces are those of others, in the same places."""
+    """FaceForensics++ with two originals and a fake of each: the fakes' faces are those of others, in the
+    same places.
+    """
     root = tmp_path_factory.mktemp("ff")
     film(root / "original_sequences/youtube/c23/videos/000.mp4", moving(0, 60))
     film(root / "original_sequences/youtube/c23/videos/001.mp4", moving(6, 60, faceless=(22, 37)))
@@ -327,7 +346,9 @@ def test_class_folders_and_tables_of_videos(tmp_path, yunet):
     film(tmp_path / "set/real/c.mp4", moving(12, 20))
     film(tmp_path / "set/fake/b.mov", moving(3, 20))
     (tmp_path / "set/real/empty.mp4").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"4 videos\. Say how many frames of each are to be taken: --frames 16"):
+    with pytest.raises(
+        ValueError, match=r"4 videos\. Say how many frames of each are to be taken: --frames 16"
+    ):
         prepare(tmp_path / "set", tmp_path / "out", faces=yunet)
     with pytest.raises(ValueError, match="1 of 4 files were rejected"):
         prepare(tmp_path / "set", tmp_path / "out", frames=2, faces=yunet, workers=1)
@@ -339,12 +360,17 @@ def test_class_folders_and_tables_of_videos(tmp_path, yunet):
     lines = load_table(tmp_path / "out").to_pylist()
     assert Counter(line["family"] for line in lines).most_common()[0][1] == 2 and len(lines) == 6
     assert all(
-        len({line["split"] for line in lines if line["family"] == family}) == 1 for family in {x["family"] for x in lines}
+        len({line["split"] for line in lines if line["family"] == family}) == 1
+        for family in {x["family"] for x in lines}
     )
 
-    (tmp_path / "set/list.csv").write_text("path,label,original\nreal/a.mp4,real,\nfake/b.mov,fake,real/a.mp4\n")
+    (tmp_path / "set/list.csv").write_text(
+        "path,label,original\nreal/a.mp4,real,\nfake/b.mov,fake,real/a.mp4\n"
+    )
     prepare(tmp_path / "set/list.csv", tmp_path / "tabled", frames=2, faces=yunet, workers=1)
-    assert len({line["family"] for line in load_table(tmp_path / "tabled").to_pylist()}) == 1, "a fake and what it was made of"
+    assert len({line["family"] for line in load_table(tmp_path / "tabled").to_pylist()}) == 1, (
+        "a fake and what it was made of"
+    )
 
 
 def test_finished_faces_are_left_alone_until_the_source_changes(tmp_path, yunet):
@@ -357,7 +383,9 @@ def test_finished_faces_are_left_alone_until_the_source_changes(tmp_path, yunet)
         prepare(tmp_path / "set", tmp_path / "out", **{**options, "frames": 3})
     film(tmp_path / "set/fake/b.mp4", moving(3, 25))
     film(tmp_path / "set/fake/c.mp4", moving(5, 20))
-    with pytest.raises(ValueError, match=r"1 added \(first fake/c.mp4\), 1 changed \(first fake/b.mp4: length was"):
+    with pytest.raises(
+        ValueError, match=r"1 added \(first fake/c.mp4\), 1 changed \(first fake/b.mp4: length was"
+    ):
         prepare(tmp_path / "set", tmp_path / "out", **options)
 
 
@@ -373,7 +401,10 @@ def test_what_does_not_fit_together_is_refused(tmp_path, yunet, monkeypatch):
             prepare(tmp_path / "set", tmp_path / "out", faces=yunet, **options)
     (tmp_path / "set/real/a.mp4").unlink()
     cv2.imwrite(str(tmp_path / "set/real/a.png"), face(0))
-    for options, words in (({"frames": 2}, "--frames is for videos"), ({"margin": 1.5}, "--margin is for faces")):
+    for options, words in (
+        ({"frames": 2}, "--frames is for videos"),
+        ({"margin": 1.5}, "--margin is for faces"),
+    ):
         with pytest.raises(ValueError, match=words):
             prepare(tmp_path / "set", tmp_path / "out", **options)
     film(tmp_path / "clips/real/a.mp4", moving(0, 10))
@@ -418,8 +449,14 @@ def test_a_video_that_is_damaged_late_gives_no_face(tree, tmp_path, yunet):
     film(root / original["path"], moving(6, 60))
     (root / line["path"]).parent.mkdir(parents=True)
     at = whole.index(b"mdat") + (len(whole) - whole.index(b"mdat")) * 2 // 3
-    (root / line["path"]).write_bytes(whole[:at] + bytes(byte ^ 0x55 for byte in whole[at : at + 800]) + whole[at + 800 :])
-    found = [made for of, made in cut_videos(str(root), [original, line], 8, 1.3, FaceDetector(yunet)) if of is line]
+    (root / line["path"]).write_bytes(
+        whole[:at] + bytes(byte ^ 0x55 for byte in whole[at : at + 800]) + whole[at + 800 :]
+    )
+    found = [
+        made
+        for of, made in cut_videos(str(root), [original, line], 8, 1.3, FaceDetector(yunet))
+        if of is line
+    ]
     assert [made.number for made in found] == [None] and "damaged video" in found[0].reason and found[0].fault
 
 
@@ -431,7 +468,11 @@ SMALL = 120
 
 def couple(at: int, large: int, small: int | None) -> np.ndarray:
     """A frame of two people: a large one on the left, a smaller one on the right."""
-    right = [] if small is None else [(cv2.resize(face(small), (SMALL, SMALL), interpolation=cv2.INTER_AREA), 200, 60 + at)]
+    right = (
+        []
+        if small is None
+        else [(cv2.resize(face(small), (SMALL, SMALL), interpolation=cv2.INTER_AREA), 200, 60 + at)]
+    )
     return frame(0, 0, (face(large), 10 + at, 40), *right)
 
 
@@ -474,10 +515,18 @@ def test_a_forged_video_of_two_people_without_its_original_is_left_out_and_count
     film(root / "two.mp4", [couple(at, 2, 4) for at in range(16)])
     film(root / "alone.mp4", [couple(at, 2, 5) for at in range(16)])
     film(root / "passing.mp4", [couple(at, 7, 4 if at == 5 else None) for at in range(16)])
-    (root / "list.csv").write_text("path,label\n0.mp4,real\n3.mp4,fake\ntwo.mp4,real\nalone.mp4,fake\npassing.mp4,fake\n")
+    (root / "list.csv").write_text(
+        "path,label\n0.mp4,real\n3.mp4,fake\ntwo.mp4,real\nalone.mp4,fake\npassing.mp4,fake\n"
+    )
     report = prepare(root / "list.csv", tmp_path / "out", frames=8, faces=yunet, workers=1)
-    assert listed(tmp_path / "out") == {"alone.mp4": "two people or more, and nothing says which of them is forged"}
-    assert report.rejected == 0 and "1 were left out" in str(report) and "nothing says who is forged" in str(report)
+    assert listed(tmp_path / "out") == {
+        "alone.mp4": "two people or more, and nothing says which of them is forged"
+    }
+    assert (
+        report.rejected == 0
+        and "1 were left out" in str(report)
+        and "nothing says who is forged" in str(report)
+    )
     count = Counter(line["path"].split("/")[0] for line in load_table(tmp_path / "out").to_pylist())
     assert count == {"0.mp4": 8, "3.mp4": 8, "two.mp4": 8, "passing.mp4": 8}, "a passer-by takes no clip"
 
@@ -493,7 +542,9 @@ def test_masks_tell_who_is_forged_and_when(tmp_path, yunet):
     assert all(is_of(made.image, "small") and made.mask.any() for made in half[:4])
     assert [made.reason for made in half[4:]] == ["forged, and the mask of its square is empty"] * 4
     *frames, whole = squares_of(root, yunet, listing("two.mp4", FAKE, "black.mp4"))["two.mp4"]
-    assert len(frames) == 8 and whole == Missing(None, "its mask video shows nothing forged where the face is", True)
+    assert len(frames) == 8 and whole == Missing(
+        None, "its mask video shows nothing forged where the face is", True
+    )
 
 
 def test_a_second_person_counts_from_a_quarter_of_the_frames_on():
@@ -516,12 +567,12 @@ def test_parts_make_what_one_run_makes(tree, tmp_path, yunet):
     prepare(tree, tmp_path / "whole", **options)
     with pytest.raises(ValueError, match="no part is finished"):
         prepare(tree, tmp_path / "out", merge=True, **options)
-    assert "part 2/2 is finished" in prepare(tree, tmp_path / "out", part=Part(2, 2), **options)
+    assert "part 2/2 is finished" in prepare(tree, tmp_path / "out", part=ArrayTask(2, 2), **options)
     with pytest.raises(ValueError, match="1 of 2 parts are not finished: --shard 1/2"):
         prepare(tree, tmp_path / "out", merge=True, **options)
     with pytest.raises(ValueError, match="the source or the options changed: frames was 3, is 4"):
-        prepare(tree, tmp_path / "out", part=Part(1, 2), **{**options, "frames": 4})
-    prepare(tree, tmp_path / "out", part=Part(1, 2), **options)
+        prepare(tree, tmp_path / "out", part=ArrayTask(1, 2), **{**options, "frames": 4})
+    prepare(tree, tmp_path / "out", part=ArrayTask(1, 2), **options)
     prepare(tree, tmp_path / "out", merge=True, **options)
     assert load_table(tmp_path / "out").equals(load_table(tmp_path / "whole"))
     for path in (tmp_path / "whole").glob("*.tar"):
@@ -539,14 +590,14 @@ def test_parts_of_pictures(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), np.random.default_rng(number).integers(0, 255, (12, 12, 3), dtype=np.uint8))
     for number in (1, 2, 3):
-        prepare(tmp_path / "set", tmp_path / "out", workers=1, part=Part(number, 3))
+        prepare(tmp_path / "set", tmp_path / "out", workers=1, part=ArrayTask(number, 3))
     assert prepare(tmp_path / "set", tmp_path / "out", workers=1, merge=True).images == 40
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "3", "a/b", "-1/4", "1/0"])
 def test_parts_are_counted_from_one(text):
     with pytest.raises(ValueError, match="3/16, the third of 16 tasks"):
-        Part.parse(text)
+        ArrayTask.parse(text)
 
 
 @pytest.mark.slow
@@ -567,10 +618,14 @@ def test_parts_at_the_same_time_and_one_of_them_killed(tree, tmp_path, yunet):
         str(yunet),
     ]
     tasks = [
-        subprocess.Popen([*run, "--shard", f"{n}/3", "--workers", "1"], env=environment, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [*run, "--shard", f"{n}/3", "--workers", "1"], env=environment, stderr=subprocess.PIPE, text=True
+        )
         for n in (1, 2, 3)
     ]
-    while not (tmp_path / "out/.prepare/plan.parquet").exists() and any(task.poll() is None for task in tasks):
+    while not (tmp_path / "out/.prepare/plan.parquet").exists() and any(
+        task.poll() is None for task in tasks
+    ):
         time.sleep(0.01)
     tasks[0].send_signal(signal.SIGKILL)
     assert [task.wait(120) for task in tasks[1:]] == [0, 0], [task.stderr.read() for task in tasks[1:]]
@@ -585,17 +640,27 @@ def test_parts_at_the_same_time_and_one_of_them_killed(tree, tmp_path, yunet):
 
 @pytest.mark.slow
 def test_a_slurm_array_prepares_and_merges(tree, tmp_path, yunet, slurm):
-    """slurm/prepare.sbatch on a real Slurm: three tasks, one taken back and requeued, and the merge that waits for them."""
+    """slurm/prepare.sbatch on a real Slurm: three tasks, one taken back and requeued, and the merge that
+    waits for them.
+    """
     script = Path(module.__file__).parents[2] / "slurm" / "prepare.sbatch"
-    environment = {**slurm, "PATH": f"{Path(sys.executable).parent}:{slurm['PATH']}", "SBATCH_CPUS_PER_TASK": "1"}
+    environment = {
+        **slurm,
+        "PATH": f"{Path(sys.executable).parent}:{slurm['PATH']}",
+        "SBATCH_CPUS_PER_TASK": "1",
+    }
     told = [str(script), str(tree), "--out", str(tmp_path / "out"), "--frames", "4", "--faces", str(yunet)]
     array = submit(environment, "--array=1-3", *told, cwd=tmp_path)
     end = time.monotonic() + 60
-    while subprocess.run(["scontrol", "requeue", f"{array}_2"], env=environment, stderr=subprocess.DEVNULL).returncode:
+    while subprocess.run(
+        ["scontrol", "requeue", f"{array}_2"], env=environment, stderr=subprocess.DEVNULL
+    ).returncode:
         assert time.monotonic() < end, "the second task never ran"
         time.sleep(0.05)
     merge = submit(environment, f"--dependency=afterok:{array}", *told, "--merge", cwd=tmp_path)
-    assert set(wait_for(environment, array).values()) == {"COMPLETED"}, [x.read_text() for x in tmp_path.glob("slurm-*.log")]
+    assert set(wait_for(environment, array).values()) == {"COMPLETED"}, [
+        x.read_text() for x in tmp_path.glob("slurm-*.log")
+    ]
     assert set(wait_for(environment, merge).values()) == {"COMPLETED"}
     prepare(tree, tmp_path / "whole", frames=4, faces=yunet, workers=1)
     assert load_table(tmp_path / "out").equals(load_table(tmp_path / "whole"))
@@ -617,7 +682,12 @@ def test_openforensics_faces_are_cut_with_their_masks(tmp_path):
             "categories": [{"id": 1, "name": "Real"}, {"id": 2, "name": "Fake"}],
             "images": [{"id": 7, "file_name": f"Images/{split}/a.png", "width": 500, "height": 300}],
             "annotations": [
-                {"image_id": 7, "category_id": labels[n], "bbox": box, "segmentation": [outline] if labels[n] == 2 else []}
+                {
+                    "image_id": 7,
+                    "category_id": labels[n],
+                    "bbox": box,
+                    "segmentation": [outline] if labels[n] == 2 else [],
+                }
                 for n, box in boxes.items()
             ],
         }
@@ -626,7 +696,12 @@ def test_openforensics_faces_are_cut_with_their_masks(tmp_path):
     lines = {line["path"]: line for line in load_table(tmp_path / "out").to_pylist()}
     assert set(lines) == {f"Images/{split}/a.png/{n}.png" for split in ("Train", "Val") for n in (1, 2)}
     fake = lines["Images/Train/a.png/2.png"]
-    assert (fake["label"], fake["method"], fake["source"], fake["split"]) == (FAKE, "openforensics", "openforensics", "train")
+    assert (fake["label"], fake["method"], fake["source"], fake["split"]) == (
+        FAKE,
+        "openforensics",
+        "openforensics",
+        "train",
+    )
     x, y, side, _ = crop_box(canvas.shape, boxes[2], 1.3)
     assert (pixels(tmp_path / "out")[fake["path"]] == canvas[y : y + side, x : x + side, ::-1]).all()
     with open(tmp_path / "out" / fake["shard"], "rb") as file:
@@ -637,7 +712,9 @@ def test_openforensics_faces_are_cut_with_their_masks(tmp_path):
     assert (mask == wanted[y : y + side, x : x + side]).all()
     assert fake["family"] == lines["Images/Train/a.png/1.png"]["family"], "all faces of a photograph"
     reasons = listed(tmp_path / "out")
-    assert reasons["Images/Train/a.png/3.png"] == "real, and a forged one reaches into its square".replace("one", "face")
+    assert reasons["Images/Train/a.png/3.png"] == "real, and a forged one reaches into its square".replace(
+        "one", "face"
+    )
     assert reasons["Images/Train/a.png/4.png"] == "16 pixels with its margin, less than 32"
 
 
@@ -652,7 +729,12 @@ def test_a_photograph_of_another_size_than_its_boxes_is_listed(tmp_path):
         "categories": [{"id": 0, "name": "Real Face"}, {"id": 1, "name": "Fake Face"}],
         "images": [{"id": n, "file_name": name, "width": 100, "height": 100} for n, name in enumerate(names)],
         "annotations": [
-            {"image_id": n, "category_id": n % 2, "bbox": [30, 30, 40, 40], "segmentation": [[30, 30, 70, 30, 70, 70]]}
+            {
+                "image_id": n,
+                "category_id": n % 2,
+                "bbox": [30, 30, 40, 40],
+                "segmentation": [[30, 30, 70, 30, 70, 70]],
+            }
             for n in range(30)
         ],
     }

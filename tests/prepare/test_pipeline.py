@@ -19,7 +19,7 @@ from dfd.batch import FAKE, REAL
 from dfd.cli import main
 from dfd.prepare import lock
 from dfd.prepare import pipeline as module
-from dfd.prepare.inspect import look_at
+from dfd.prepare.inspect import inspect_file
 from dfd.prepare.passes import write_shard
 from dfd.prepare.pipeline import prepare
 from dfd.prepare.report import Report
@@ -30,7 +30,9 @@ from dfd.shards.table import load_table
 
 def picture(seed: int, name: str = "PNG", width: int = 12) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (10, width, 3), dtype=np.uint8)).save(buffer, name)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (10, width, 3), dtype=np.uint8)).save(
+        buffer, name
+    )
     return buffer.getvalue()
 
 
@@ -53,7 +55,11 @@ def listed(out: Path) -> dict[str, str]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def test_pictures_become_shards_and_stay_what_they_are(source, tmp_path, capsys):
@@ -73,7 +79,9 @@ def test_pictures_become_shards_and_stay_what_they_are(source, tmp_path, capsys)
         {"index.json", "samples.parquet", "rejected.csv", *table["shard"].to_pylist()}
     )
     train = [row["label"] for row in table.to_pylist() if row["split"] == "train"]
-    assert max(len(run) for run in "".join(map(str, train)).split("0")) < 15, "classes are mixed within a shard"
+    assert max(len(run) for run in "".join(map(str, train)).split("0")) < 15, (
+        "classes are mixed within a shard"
+    )
 
 
 def test_finished_shards_are_left_alone(source, tmp_path):
@@ -129,8 +137,14 @@ def test_finished_shards_of_a_table_that_changed_are_told(tmp_path):
     text = (source / "list.csv").read_text()
     for change, words in [
         (("\n4.png,0,p2,val,", "\n4.png,1,p2,val,"), "1 changed (first 4.png: label was 0, is 1)"),
-        (("\n4.png,0,p2,val,", "\n4.png,0,p2;p9,val,"), "1 changed (first 4.png: groups was ['p2'], is ['p2', 'p9'])"),
-        (("\n4.png,0,p2,val,", "\n4.png,0,p2,train,"), "1 changed (first 4.png: split was 'val', is 'train')"),
+        (
+            ("\n4.png,0,p2,val,", "\n4.png,0,p2;p9,val,"),
+            "1 changed (first 4.png: groups was ['p2'], is ['p2', 'p9'])",
+        ),
+        (
+            ("\n4.png,0,p2,val,", "\n4.png,0,p2,train,"),
+            "1 changed (first 4.png: split was 'val', is 'train')",
+        ),
         (("\n4.png,", "\n./4.png,"), ""),
         (("twice.png,1", "twice.png,0"), "2 rejected then and usable now (first 2.png)"),
     ]:
@@ -202,10 +216,18 @@ def test_what_is_no_file_is_listed_and_hangs_nobody(source, tmp_path, reader, mo
     report = prepare(source, tmp_path / "out", workers=1)
     reasons = listed(tmp_path / "out")
     special = {"fake/pipe.png", "fake/pipe.v2", "real/socket.png"}
-    assert {path for path, reason in reasons.items() if reason == "no file: a pipe, a socket or a device"} == special
+    assert {
+        path for path, reason in reasons.items() if reason == "no file: a pipe, a socket or a device"
+    } == special
     assert f"rejected.csv. Most often: 3 x {reasons['fake/pipe.v2']}; " in str(report)
-    assert reasons.pop("real/nowhere.v2") in ("a link that leads nowhere", "cannot be opened: No such file or directory")
-    assert reader == "table" or reasons.pop("more") == "a link to a folder is not followed; cp -rL makes a copy without links"
+    assert reasons.pop("real/nowhere.v2") in (
+        "a link that leads nowhere",
+        "cannot be opened: No such file or directory",
+    )
+    assert (
+        reader == "table"
+        or reasons.pop("more") == "a link to a folder is not followed; cp -rL makes a copy without links"
+    )
     assert set(reasons) == special and (report.images, report.reader) == (120, reader)
 
 
@@ -213,7 +235,15 @@ def test_files_that_are_not_tried_are_counted(source, tmp_path):
     for path in sorted(source.glob("real/*"))[:28]:
         path.rename(path.with_suffix(".PNG_"))
     write(source / "fake" / ".hidden.png", picture(500))
-    for beside in ("README", "list.txt", "metadata.csv", "real/Thumbs.db", "real/.DS_Store", "fake/._001.png", ".git/a.png"):
+    for beside in (
+        "README",
+        "list.txt",
+        "metadata.csv",
+        "real/Thumbs.db",
+        "real/.DS_Store",
+        "fake/._001.png",
+        ".git/a.png",
+    ):
         write(source / beside, b"no picture")
     told = "29 files not tried (hidden, or no picture's suffix): fake/.hidden.png, real/000.PNG_ and so on."
     for _ in range(2):  # the second finds finished shards
@@ -242,22 +272,37 @@ def table_source(tmp_path: Path, extra: list[str]) -> Path:
 
 
 def test_tables_bring_groups_splits_methods_and_masks(tmp_path, capsys):
-    source = table_source(tmp_path, ["0.png,0,p0,train,here,,", "./1.png,1,p0,train,here,swap,mask1.png"])  # twice the same
+    source = table_source(
+        tmp_path, ["0.png,0,p0,train,here,,", "./1.png,1,p0,train,here,swap,mask1.png"]
+    )  # twice the same
     report = prepare(source, tmp_path / "out", workers=1)
     assert (report.images, report.rejected, report.families) == (60, 0, 30)
-    assert "list.csv: labels read: 0 as real (31), 1 as fake (31). If 1 is real there, write" in capsys.readouterr().err
+    assert (
+        "list.csv: labels read: 0 as real (31), 1 as fake (31). If 1 is real there, write"
+        in capsys.readouterr().err
+    )
     assert "not tried" not in str(report), "a table names what is wanted"
     for row in load_table(tmp_path / "out").to_pylist():
         n = int(row["path"].split(".")[0])
-        assert (row["label"], row["groups"], row["family"], row["source"]) == (n % 2, [f"p{n // 2}"], f"p{n // 2}", "here")
-        assert row["split"] == ("train", "train", "val", "test")[n // 2 % 4] and row["method"] == ("swap" if n % 2 else "")
-        data = (tmp_path / "out" / row["shard"]).read_bytes()[row["mask_offset"] :][: max(row["mask_length"], 0)]
+        assert (row["label"], row["groups"], row["family"], row["source"]) == (
+            n % 2,
+            [f"p{n // 2}"],
+            f"p{n // 2}",
+            "here",
+        )
+        assert row["split"] == ("train", "train", "val", "test")[n // 2 % 4] and row["method"] == (
+            "swap" if n % 2 else ""
+        )
+        data = (tmp_path / "out" / row["shard"]).read_bytes()[row["mask_offset"] :][
+            : max(row["mask_length"], 0)
+        ]
         assert data == ((source / f"mask{n}.png").read_bytes() if n % 2 else b"")
 
 
 def test_contradictions_are_listed_never_guessed(tmp_path):
     source = table_source(
-        tmp_path, ["0.png,1,p0,train,here,,", "copy.png,1,,train,,,", "gone.png,1,,train,,,", "../x.png,0,,,,,"]
+        tmp_path,
+        ["0.png,1,p0,train,here,,", "copy.png,1,,train,,,", "gone.png,1,,train,,,", "../x.png,0,,,,,"],
     )
     (source / "copy.png").write_bytes((source / "2.png").read_bytes())
     write(tmp_path / "x.png", picture(900))
@@ -277,13 +322,18 @@ def test_a_mask_must_fit_its_picture(tmp_path):
     source = table_source(tmp_path, [])
     write(source / "mask1.png", to_bytes(Image.new("L", (9, 9)), "PNG"))
     report = prepare(source, tmp_path / "out", workers=1)
-    assert report.rejected == 1 and "mask1.png: PNG, 9 x 9; needed is PNG, 12 x 10" in listed(tmp_path / "out")["1.png"]
+    assert (
+        report.rejected == 1
+        and "mask1.png: PNG, 9 x 9; needed is PNG, 12 x 10" in listed(tmp_path / "out")["1.png"]
+    )
 
 
 def test_families_across_official_splits_are_refused(tmp_path):
     write(tmp_path / "set" / "swap.png", picture(901))
     source = table_source(tmp_path, ["swap.png,1,p0;p3,train,here,swap,"])  # p0 is of train, p3 of test
-    with pytest.raises(ValueError, match=r"(?s)same group: 1\..* 7.png \(test\), swap.png \(train\).*--allow-leaks"):
+    with pytest.raises(
+        ValueError, match=r"(?s)same group: 1\..* 7.png \(test\), swap.png \(train\).*--allow-leaks"
+    ):
         prepare(source, tmp_path / "out", workers=1)
     report = prepare(source, tmp_path / "out", workers=1, allow_leaks=True)
     assert report.leaks["same group"] == 1 and "LEAK" in str(report)
@@ -299,9 +349,14 @@ def test_a_delivered_copy_joins_its_original_and_is_refused_across_official_spli
     rough.resize((90, 90), Image.LANCZOS).save(source / "b.jpg", quality=50)
     prepare(source, tmp_path / "free", workers=1)
     lines = {line["path"]: line for line in load_table(tmp_path / "free").to_pylist()}
-    assert lines["a.jpg"]["family"] == lines["b.jpg"]["family"] and lines["a.jpg"]["split"] == lines["b.jpg"]["split"]
+    assert (
+        lines["a.jpg"]["family"] == lines["b.jpg"]["family"]
+        and lines["a.jpg"]["split"] == lines["b.jpg"]["split"]
+    )
     table = next(source.glob("*.csv"))
-    table.write_text(table.read_text().replace("a.jpg,0,,,", "a.jpg,0,,train,").replace("b.jpg,1,,,", "b.jpg,1,,test,"))
+    table.write_text(
+        table.read_text().replace("a.jpg,0,,,", "a.jpg,0,,train,").replace("b.jpg,1,,,", "b.jpg,1,,test,")
+    )
     with pytest.raises(ValueError, match=r"(?s)near duplicate: 1\..* b.jpg \(test\), a.jpg \(train\)"):
         prepare(source, tmp_path / "torn", workers=1)
 
@@ -310,8 +365,14 @@ def test_a_delivered_copy_joins_its_original_and_is_refused_across_official_spli
     ("harm", "words"),
     [
         (lambda source: source.rename(source.with_name("x")), "no such folder"),
-        (lambda source: [path.unlink() for path in source.glob("fake/*")], "faces: fake holds no picture. A detector needs"),
-        (lambda source: [path.rename(path.with_suffix(".p_")) for path in source.glob("fake/*")], "60 files not tried .*1.p_"),
+        (
+            lambda source: [path.unlink() for path in source.glob("fake/*")],
+            "faces: fake holds no picture. A detector needs",
+        ),
+        (
+            lambda source: [path.rename(path.with_suffix(".p_")) for path in source.glob("fake/*")],
+            "60 files not tried .*1.p_",
+        ),
         (lambda source: [path.write_bytes(b"x") for path in source.glob("fake/*")], "60 of 120"),
         (lambda source: source.joinpath("real").rename(source / "natural"), "0 real and 60 fake|rejected"),
         (lambda source: [path.unlink() for path in source.glob("*/*")], "fake, real hold no picture"),
@@ -350,8 +411,17 @@ def test_a_full_disk_is_said_before_and_while_writing(source, tmp_path, monkeypa
             prepare(source, tmp_path / "out", workers=1)
     assert error.value.errno == errno.ENOSPC
     path = "real/000.png"
-    row = {"key": "a", "path": path, "mask": None, "label": 0, "source": "", "method": "", "groups": [], "split": "train"}
-    row |= look_at(str(source), path, None)._asdict()
+    row = {
+        "key": "a",
+        "path": path,
+        "mask": None,
+        "label": 0,
+        "source": "",
+        "method": "",
+        "groups": [],
+        "split": "train",
+    }
+    row |= inspect_file(str(source), path, None)._asdict()
 
     def full(handle):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -376,7 +446,9 @@ def test_killed_and_run_again_it_goes_on(source, tmp_path, sign):
     (tmp_path / "run.py").write_text(RUN)
     out = tmp_path / "out"
     environment = {**os.environ, "PYTHONPATH": str(Path(module.__file__).parents[2])}
-    process = subprocess.Popen([sys.executable, tmp_path / "run.py", source, out], env=environment, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / "run.py", source, out], env=environment, stderr=subprocess.DEVNULL
+    )
     while not list(out.glob(sign)) and process.poll() is None:
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
@@ -386,7 +458,9 @@ def test_killed_and_run_again_it_goes_on(source, tmp_path, sign):
         load_table(out)
     time.sleep(0.5)  # its workers end with it
     kept = {path: path.stat().st_mtime_ns for pattern in (sign, "*.tar") for path in out.glob(pattern)}
-    noted = [path for path in kept if path.parent == out and (out / ".prepare" / f"{path.name}.parquet").exists()]
+    noted = [
+        path for path in kept if path.parent == out and (out / ".prepare" / f"{path.name}.parquet").exists()
+    ]
     assert kept and (noted or "look" in sign)
 
     write(source / "real" / "late.png", picture(9999))
@@ -400,7 +474,9 @@ def test_killed_and_run_again_it_goes_on(source, tmp_path, sign):
 
     prepare(source, tmp_path / "whole", workers=2, shard_bytes=80_000)
     assert load_table(out).equals(load_table(tmp_path / "whole"))
-    tars = [{path.name: path.read_bytes() for path in made.glob("*.tar")} for made in (out, tmp_path / "whole")]
+    tars = [
+        {path.name: path.read_bytes() for path in made.glob("*.tar")} for made in (out, tmp_path / "whole")
+    ]
     assert tars[0] == tars[1]
     assert {path.suffix for path in out.iterdir()} == {".tar", ".json", ".parquet", ".csv"}
 
@@ -436,7 +512,11 @@ def test_a_lock_that_its_holder_removes_is_taken_anew(tmp_path, monkeypatch):
         flock(file, how)
 
     monkeypatch.setattr(lock.fcntl, "flock", late)
-    with lock.alone(tmp_path), pytest.raises(ValueError, match=f"pid {os.getpid()}"), lock.alone(tmp_path):
+    with (
+        lock.exclusive(tmp_path),
+        pytest.raises(ValueError, match=f"pid {os.getpid()}"),
+        lock.exclusive(tmp_path),
+    ):
         pass
 
 
@@ -460,7 +540,10 @@ def test_a_misspelt_split_is_told_once(tmp_path):
     (source / "list.csv").write_text(text.replace(",train,", ",trian,"))
     with pytest.raises(ValueError) as error:
         prepare(source, tmp_path / "out", workers=1)
-    assert "Most often: 32 x split 'trian' is none of train, val, test; train may be meant. rejected.csv" in str(error.value)
+    assert (
+        "Most often: 32 x split 'trian' is none of train, val, test; train may be meant. rejected.csv"
+        in str(error.value)
+    )
 
 
 def splits_of(out: Path) -> dict[str, str]:
@@ -473,7 +556,9 @@ def test_a_source_without_val_gives_some_of_its_training_families(source, tmp_pa
             split = splits[int(path.stem) % 4 % len(splits)]
             write(tmp_path / folder / split / path.parent.name / path.name, path.read_bytes())
         report = prepare(tmp_path / folder, tmp_path / f"{folder}-shards", workers=1)
-        assert prepare(tmp_path / folder, tmp_path / f"{folder}-shards").already, "and that is no change of the source"
+        assert prepare(tmp_path / folder, tmp_path / f"{folder}-shards").already, (
+            "and that is no change of the source"
+        )
         return str(report), splits_of(tmp_path / f"{folder}-shards")
 
     said, found = shown("two", "train", "train", "test", "test")
@@ -485,16 +570,27 @@ def test_a_source_without_val_gives_some_of_its_training_families(source, tmp_pa
     assert made_by["splits_from"] == {"train": "source", "val": "train", "test": "source"}
 
     said, found = shown("one", "train")
-    assert set(found.values()) == {"train", "val"} and "test split has 0 real and 0 fake images: the source states none" in said
+    assert (
+        set(found.values()) == {"train", "val"}
+        and "test split has 0 real and 0 fake images: the source states none" in said
+    )
     said, found = shown("three", "train", "val", "test", "test")
     assert all(path.startswith(split) for path, split in found.items()) and "tenth" not in said
 
 
 def test_families_too_few_to_deal_are_told(source, tmp_path):
-    lines = [f"{path.relative_to(tmp_path)},{path.parent.name},g{int(path.stem) % 2}" for path in source.glob("*/*.png")]
+    lines = [
+        f"{path.relative_to(tmp_path)},{path.parent.name},g{int(path.stem) % 2}"
+        for path in source.glob("*/*.png")
+    ]
     (tmp_path / "list.csv").write_text("\n".join(["path,label,group", *lines]))
-    said = str(prepare(tmp_path / "list.csv", tmp_path.with_name(f"{tmp_path.name}-out"), workers=1)).splitlines()
-    assert "The val split has 0 real and 0 fake images: the hash deals whole families 80/10/10, and 2 are few." in said
+    said = str(
+        prepare(tmp_path / "list.csv", tmp_path.with_name(f"{tmp_path.name}-out"), workers=1)
+    ).splitlines()
+    assert (
+        "The val split has 0 real and 0 fake images: the hash deals whole families 80/10/10, and 2 are few."
+        in said
+    )
     assert "column `split`" in said[-1] and len(said) <= 5
 
 
@@ -506,10 +602,15 @@ def test_splits_of_a_small_set_have_both_classes(tmp_path, count):
     assert all(all(of.values()) for of in report.splits.values()), report.splits
     made_by = json.loads((tmp_path / "out" / "index.json").read_text())["made_by"]
     home = {row["family"]: row["split"] for row in load_table(tmp_path / "out").to_pylist()}
-    assert made_by["lent"] and made_by["dealt"] == {"train": sum(hashed_split(name) == "train" for name in home), "hash": count}
+    assert made_by["lent"] and made_by["dealt"] == {
+        "train": sum(hashed_split(name) == "train" for name in home),
+        "hash": count,
+    }
     for one in made_by["lent"]:
         assert home[one["family"]] == one["split"] != hashed_split(one["family"]) == one["home"]
-        assert f"By the hash alone {one['split']} had no {one['label']} image: one family came to it" in str(report)
+        assert f"By the hash alone {one['split']} had no {one['label']} image: one family came to it" in str(
+            report
+        )
     assert prepare(tmp_path / "faces", tmp_path / "out").already
 
 
@@ -520,24 +621,30 @@ def test_a_drawn_val_has_both_classes_and_counts_the_training_families_alone(tmp
     report = prepare(tmp_path / "faces", tmp_path / "out", workers=1)
     assert all(report.splits["val"].values()) and sum(report.splits["test"].values()) == 24
     table = "\n".join(
-        ["path,label,group,split", *(f"{n:03d}.png,{n % 2},g{n // 8},{'test' if n > 7 else 'train'}" for n in range(40))]
+        [
+            "path,label,group,split",
+            *(f"{n:03d}.png,{n % 2},g{n // 8},{'test' if n > 7 else 'train'}" for n in range(40)),
+        ]
     )
     for n in range(40):
         write(tmp_path / "grouped" / f"{n:03d}.png", picture(n))
     (tmp_path / "grouped" / "list.csv").write_text(table)
     said = str(prepare(tmp_path / "grouped", tmp_path / "other", workers=1))
-    assert "val split has 0 real and 0 fake images: the source states none, and its 1 training families give none" in said
+    assert (
+        "val split has 0 real and 0 fake images: the source states none, and its 1 training families give "
+        "none" in said
+    )
 
 
 def test_a_file_that_changes_meanwhile_is_noticed(source, tmp_path, monkeypatch):
-    look = module.look_round
+    look = module.inspect_pass
 
     def then_touch(root, *rest):
         table = look(root, *rest)
         (source / "real" / "000.png").write_bytes(picture(7777))
         return table
 
-    monkeypatch.setattr(module, "look_round", then_touch)
+    monkeypatch.setattr(module, "inspect_pass", then_touch)
     with pytest.raises(ValueError, match=r"real/000.png changed while it was prepared"):
         prepare(source, tmp_path / "out", workers=1)
     monkeypatch.undo()
@@ -551,14 +658,18 @@ def test_what_a_reader_of_ones_own_gets_wrong_is_listed(source, tmp_path, monkey
     (tmp_path / "wrong_reader.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     assert prepare(source, tmp_path / "out", "wrong_reader:rows", workers=1).images == 118
-    assert "label 7" in listed(tmp_path / "out")["fake/001.png"] and "'valid'" in listed(tmp_path / "out")["fake/003.png"]
+    assert (
+        "label 7" in listed(tmp_path / "out")["fake/001.png"]
+        and "'valid'" in listed(tmp_path / "out")["fake/003.png"]
+    )
 
 
 def test_a_link_in_place_of_a_class_is_told(source, tmp_path):
     (source / "fake").rename(tmp_path / "elsewhere")
     (source / "fake").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(
-        ValueError, match=r"60 real and 0 fake pictures, 1 rejected or left out \(1 x a link to a folder is not followed"
+        ValueError,
+        match=r"60 real and 0 fake pictures, 1 rejected or left out \(1 x a link to a folder is not followed",
     ):
         prepare(source, tmp_path / "out", workers=1)
 
@@ -574,14 +685,19 @@ def test_shards_of_others_are_never_overwritten(source, tmp_path):
 
 def test_preparing_needs_no_torch():
     code = "import sys, dfd.prepare.pipeline, dfd.prepare.index; print({'torch', 'lightning', 'rich'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "set()\n"
+    )
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.25])
 def test_ctrl_c_is_answered_in_one_line_and_goes_on(source, tmp_path, pause):
     out, environment = tmp_path / "out", {**os.environ, "PYTHONPATH": str(Path(module.__file__).parents[2])}
     run = [sys.executable, "-m", "dfd.cli", "prepare", source, "--out", out]
-    process = subprocess.Popen(run, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        run, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     while not (out / ".prepare" / "plan.parquet").exists() and process.poll() is None:
         time.sleep(0.001)
     time.sleep(pause)  # meanwhile the fork server starts, and then the workers
@@ -589,7 +705,9 @@ def test_ctrl_c_is_answered_in_one_line_and_goes_on(source, tmp_path, pause):
     said = process.communicate()[1].splitlines()
     if process.returncode == 0:
         pytest.skip("done before the signal came")
-    assert process.returncode == 130 and said[1:] == ["interrupted; the same command goes on from there"], said
+    assert process.returncode == 130 and said[1:] == ["interrupted; the same command goes on from there"], (
+        said
+    )
     assert prepare(source, out, workers=1).images == 120
 
 
@@ -632,7 +750,9 @@ def test_a_slow_piece_of_work_says_how_long_it_takes(monkeypatch, capsys):
 def test_nothing_left_out_is_not_said():
     cut = {"frames": 4, "margin": 1.3, "left_out": 0}
     report = Report(Path("out"), 9, 0, {}, {}, 1, 1, "table", cut=cut)
-    assert "left out" not in str(report) and "not tried" not in str(report) and "4 frames a video" in str(report)
+    assert (
+        "left out" not in str(report) and "not tried" not in str(report) and "4 frames a video" in str(report)
+    )
 
 
 def test_two_sources_at_once_are_refused_in_plain_words(source, tmp_path, capsys):
@@ -641,7 +761,10 @@ def test_two_sources_at_once_are_refused_in_plain_words(source, tmp_path, capsys
 
 
 def test_a_misspelt_column_says_so_and_splits_nothing(source, tmp_path):
-    lines = [f"{path.relative_to(source)},{path.parent.name},p{int(path.stem) % 20}" for path in source.glob("*/*.png")]
+    lines = [
+        f"{path.relative_to(source)},{path.parent.name},p{int(path.stem) % 20}"
+        for path in source.glob("*/*.png")
+    ]
     (source / "list.csv").write_text("\n".join(["path,label,grup", *lines]))
     with pytest.raises(ValueError, match=r"column grup: did you mean group\?"):
         prepare(source, tmp_path / "out", workers=1)

@@ -40,16 +40,28 @@ def facts(found: list[Row | Reject]) -> dict[str, tuple]:
     ],
 )
 def test_class_folders_with_or_without_splits(tmp_path, path, split, label):
-    tree(tmp_path, path, "train/real/other.jpg", "train_fake/other.jpg", "test/fake/another.jpg", "test_real/another.jpg")
+    tree(
+        tmp_path,
+        path,
+        "train/real/other.jpg",
+        "train_fake/other.jpg",
+        "test/fake/another.jpg",
+        "test_real/another.jpg",
+    )
     assert facts(read(tmp_path))[path] == (split, label)
 
 
 def test_one_split_in_the_class_names_divides_nothing(tmp_path):
     tree(tmp_path, "faces/training_real/a.jpg", "faces/training_fake/b.jpg")
-    assert facts(read(tmp_path)) == {"faces/training_real/a.jpg": (None, REAL), "faces/training_fake/b.jpg": (None, FAKE)}
+    assert facts(read(tmp_path)) == {
+        "faces/training_real/a.jpg": (None, REAL),
+        "faces/training_fake/b.jpg": (None, FAKE),
+    }
 
 
-@pytest.mark.parametrize("name", ["really", "surreal", "not_real_or_fake", "real_vs_fake", "realistic", "train", "original"])
+@pytest.mark.parametrize(
+    "name", ["really", "surreal", "not_real_or_fake", "real_vs_fake", "realistic", "train", "original"]
+)
 def test_a_folder_that_is_not_surely_a_class_is_none(name):
     assert label_of(name) is None
 
@@ -73,7 +85,15 @@ def test_what_is_ambiguous_is_listed(tmp_path):
 
 
 LINES = [
-    {"path": "a.png", "label": "real", "groups": "p1", "split": "train", "source": "here", "method": "", "mask": ""},
+    {
+        "path": "a.png",
+        "label": "real",
+        "groups": "p1",
+        "split": "train",
+        "source": "here",
+        "method": "",
+        "mask": "",
+    },
     {
         "path": "b.png",
         "label": "FAKE",
@@ -101,7 +121,9 @@ def csv_text(lines: list[dict]) -> str:
 def test_csv_and_json_lines_say_the_same(tmp_path):
     for name in ("csv", "jsonl"):
         (tmp_path / name).mkdir()
-    (tmp_path / "csv" / "list.csv").write_text("\ufeff" + csv_text(LINES).replace("path,label", " Path ,LABEL", 1))
+    (tmp_path / "csv" / "list.csv").write_text(
+        "\ufeff" + csv_text(LINES).replace("path,label", " Path ,LABEL", 1)
+    )
     as_json = [{name: value or None for name, value in line.items()} for line in LINES]
     as_json[1]["groups"], as_json[2]["label"] = ["p2", "p1"], 0
     (tmp_path / "jsonl" / "list.jsonl").write_text("\n\n".join(json.dumps(line) for line in as_json))
@@ -119,21 +141,29 @@ def test_bad_lines_are_listed_and_the_others_read(tmp_path):
     assert facts(found) == {"a.png": (None, REAL)}
     assert [item.path for item in found[1:]] == ["b.png", "list.csv:4", "list.csv:5", "e.png"]
     (tmp_path / "list.csv").rename(tmp_path / "old")
-    (tmp_path / "list.jsonl").write_text('{"path": "a.png", "label": 1}\nnot json\n[1]\n{"path": "b.png", "label": true}\n')
+    (tmp_path / "list.jsonl").write_text(
+        '{"path": "a.png", "label": 1}\nnot json\n[1]\n{"path": "b.png", "label": true}\n'
+    )
     assert [type(item) for item in read(tmp_path)] == [Row, Reject, Reject, Reject]
 
 
 def test_a_table_without_its_columns_is_an_error(tmp_path):
     (tmp_path / "list.csv").write_text("file,label\na.png,real\n")
-    with pytest.raises(ValueError, match=r"lacks the column path; it has file, label\. Is file meant for path\? It needs"):
+    with pytest.raises(
+        ValueError, match=r"lacks the column path; it has file, label\. Is file meant for path\? It needs"
+    ):
         read(tmp_path / "list.csv", "table")
     (tmp_path / "list.csv").write_text("path,target\na.png,0\n")
-    with pytest.raises(ValueError, match=r"Is target meant for label\? It needs the columns path and label: rename those"):
+    with pytest.raises(
+        ValueError, match=r"Is target meant for label\? It needs the columns path and label: rename those"
+    ):
         recognise(tmp_path)
     with pytest.raises(ValueError, match="found: none"):
         read(tmp_path, "table")
     (tmp_path / "list.csv").write_text("path,label\n\n")
-    with pytest.raises(ValueError, match=r"list\.csv has no line below its header\. Each line names a picture"):
+    with pytest.raises(
+        ValueError, match=r"list\.csv has no line below its header\. Each line names a picture"
+    ):
         read(tmp_path, "table")
     (tmp_path / "list.csv").write_bytes(b"path,label\n" + b"a.png,real\n" * 2000 + b"\xff\xfe.png,fake\n")
     with pytest.raises(ValueError, match="not UTF-8"):
@@ -159,11 +189,20 @@ def test_an_unknown_layout_names_what_was_expected(tmp_path):
     tree(tmp_path, "a/b.jpg")
     with pytest.raises(ValueError) as error:
         recognise(tmp_path)
-    assert all(name in str(error.value) for name in BUILT_IN) and str(tmp_path / "train" / "real") in str(error.value)
+    assert all(name in str(error.value) for name in BUILT_IN) and str(tmp_path / "train" / "real") in str(
+        error.value
+    )
     lines = shortened(f"dfd prepare: {error.value}").splitlines()
-    assert lines[1:] == str(error.value).splitlines()[1:] and len(lines) < 8, "nothing is cut off on the screen"
-    assert lines[1] == f"  class_folders: {tmp_path / 'real'} and {tmp_path / 'fake'}, or {tmp_path / 'train/real'} and so on"
-    assert lines[2].startswith(f"  table: {tmp_path / 'samples.csv'} or .jsonl with the columns path and label")
+    assert lines[1:] == str(error.value).splitlines()[1:] and len(lines) < 8, (
+        "nothing is cut off on the screen"
+    )
+    assert (
+        lines[1]
+        == f"  class_folders: {tmp_path / 'real'} and {tmp_path / 'fake'}, or {tmp_path / 'train/real'} and so on"
+    )
+    assert lines[2].startswith(
+        f"  table: {tmp_path / 'samples.csv'} or .jsonl with the columns path and label"
+    )
 
 
 def test_readers_of_ones_own(tmp_path, monkeypatch):
@@ -181,11 +220,17 @@ def test_readers_of_ones_own(tmp_path, monkeypatch):
     ("body", "words"),
     [
         ("    yield Row('a.png', 1)\n    yield Row('b.png', {}['b'])", "KeyError: 'b' (FILE:5)"),
-        ("    yield Row(json.loads('{'), 1)", "JSONDecodeError: Expecting property name enclosed in double quotes: "),
+        (
+            "    yield Row(json.loads('{'), 1)",
+            "JSONDecodeError: Expecting property name enclosed in double quotes: ",
+        ),
         ("    raise ValueError('no list.txt')", "ValueError: no list.txt (FILE:4)"),
         ("    yield Row(root / 'a.png', 1)", "path is a str"),
         ("    yield Row('a.png', 1, 'anna')", "groups a tuple of str (FILE:4)"),
-        ("    yield 'a.png', 1", "TypeError: it yields ('a.png', 1); needed is a dfd.prepare.readers.Row or Reject (FILE:3)"),
+        (
+            "    yield 'a.png', 1",
+            "TypeError: it yields ('a.png', 1); needed is a dfd.prepare.readers.Row or Reject (FILE:3)",
+        ),
         ("    Row('a.png', 1)", "'NoneType' object is not iterable (FILE:3)"),
         ("    pass\n1 / 0", "cannot be imported: ZeroDivisionError: division by zero (FILE:5)"),
         ("    yield (", "cannot be imported: SyntaxError: '(' was never closed (FILE:4)"),
@@ -196,7 +241,9 @@ def test_what_fails_in_a_reader_of_ones_own_is_told_with_its_line(tmp_path, monk
     file.write_text(f"import json\nfrom dfd.prepare.readers import Row\ndef rows(root):\n{body}\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "failing_reader", raising=False)
-    with pytest.raises(ValueError, match=r"reader 'failing_reader:rows' (failed on|cannot be imported)") as error:
+    with pytest.raises(
+        ValueError, match=r"reader 'failing_reader:rows' (failed on|cannot be imported)"
+    ) as error:
         list(find_reader("failing_reader:rows")(tmp_path))
     assert words.replace("FILE", str(file)) in str(error.value) and str(file) in str(error.value)
 
@@ -209,11 +256,20 @@ def write_table(folder: Path, text: str, name: str = "list.csv") -> Path:
 
 @pytest.mark.parametrize(
     ("column", "meant"),
-    [("grup", "group"), ("gruop", "group"), ("Group_ID", "group"), ("spilt", "split"), ("msak", "mask"), ("methd", "method")],
+    [
+        ("grup", "group"),
+        ("gruop", "group"),
+        ("Group_ID", "group"),
+        ("spilt", "split"),
+        ("msak", "mask"),
+        ("methd", "method"),
+    ],
 )
 def test_a_misspelt_column_stops_the_reading(tmp_path, column, meant):
     table = write_table(tmp_path, f"path,label,{column}\na.png,real,anna\n")
-    with pytest.raises(ValueError, match=rf"list\.csv: column {column.lower()}: did you mean {meant}\? Rename it"):
+    with pytest.raises(
+        ValueError, match=rf"list\.csv: column {column.lower()}: did you mean {meant}\? Rename it"
+    ):
         read(table, "table")
     lines = [{"path": "a.png", "label": 1}, {"path": "b.png", "label": 0, column: "anna"}]
     table = write_table(tmp_path, "\n".join(map(json.dumps, lines)), "list.jsonl")
@@ -223,7 +279,9 @@ def test_a_misspelt_column_stops_the_reading(tmp_path, column, meant):
 
 def test_columns_of_no_use_are_named_in_one_line(tmp_path, capsys):
     told = "columns that are not used: person, original_path, original (it is for videos). Name in a column group what"
-    table = write_table(tmp_path, "path,label,person,,original_path,original\na.png,real,anna,,x,b.png\nb.png,fake,anna,,y,\n")
+    table = write_table(
+        tmp_path, "path,label,person,,original_path,original\na.png,real,anna,,x,b.png\nb.png,fake,anna,,y,\n"
+    )
     assert facts(read(table, "table")) == {"a.png": (None, REAL), "b.png": (None, FAKE)}
     said = capsys.readouterr().err
     assert f"{table}: {told}" in said and said.count("\n") == 1
@@ -259,9 +317,7 @@ def test_group_and_groups_both_count(tmp_path):
 
 
 def test_an_original_that_is_not_there_is_rejected(tmp_path):
-    text = (
-        "path,label,original\n./real/a.mp4,real,real/a.mp4\nb.mp4,fake,./real/a.mp4\nc.mp4,fake,real/aa.mp4\nd.mp4,fake,b.mp4\n"
-    )
+    text = "path,label,original\n./real/a.mp4,real,real/a.mp4\nb.mp4,fake,./real/a.mp4\nc.mp4,fake,real/aa.mp4\nd.mp4,fake,b.mp4\n"
     found = read(write_table(tmp_path, text), "table")
     assert [(row.path, row.original) for row in found if isinstance(row, Row)] == [
         ("./real/a.mp4", None), ("b.mp4", "real/a.mp4"),
@@ -279,7 +335,9 @@ def test_stray_quotes_swallow_no_lines(tmp_path, first, last):
     for number in filter(None, (first, last)):
         lines[number - 1] = f'"{lines[number - 1]}'
     table = write_table(tmp_path, "\n".join(lines) + "\n")
-    with pytest.raises(ValueError, match=rf"list\.csv: a quote opened in line {first} closes in line {last or 80},"):
+    with pytest.raises(
+        ValueError, match=rf"list\.csv: a quote opened in line {first} closes in line {last or 80},"
+    ):
         read(table, "table")
     long = "path,label\n" + '"a.png,real\n' + "b.png,fake\n" * 20_000  # more than csv takes for a cell
     with pytest.raises(ValueError, match="a quote opened in line 2 closes in line"):
@@ -295,24 +353,33 @@ def test_other_delimiters_are_recognised_and_said(tmp_path, capsys, sign, name):
     assert recognise(tmp_path) == "table"
     assert read(tmp_path) == ROWS[:1] + ROWS[2:]
     told, labels = capsys.readouterr().err.splitlines()
-    assert told == f"{table}: its columns are separated by {name}" and "labels read: 0 as real (1), 1 as fake (1)" in labels
+    assert (
+        told == f"{table}: its columns are separated by {name}"
+        and "labels read: 0 as real (1), 1 as fake (1)" in labels
+    )
     table.rename(tmp_path / "list.tsv")
     assert read(tmp_path) == ROWS[:1] + ROWS[2:]
 
 
 def test_the_byte_that_is_not_utf8_is_named(tmp_path):
     good = b"path,label\n" + b"a.png,real\n" * 2000
-    for data, at, line in ((b"path,label,na\xefve\na.png,real,\n", 13, 1), (good + b"\xff.png,fake\n", len(good), 2002)):
+    for data, at, line in (
+        (b"path,label,na\xefve\na.png,real,\n", 13, 1),
+        (good + b"\xff.png,fake\n", len(good), 2002),
+    ):
         (tmp_path / "list.csv").write_bytes(data)
         with pytest.raises(
-            ValueError, match=rf"list\.csv is not UTF-8 \(invalid .* at byte {at}, line {line}\)\. Save it as UTF-8"
+            ValueError,
+            match=rf"list\.csv is not UTF-8 \(invalid .* at byte {at}, line {line}\)\. Save it as UTF-8",
         ):
             read(tmp_path / "list.csv", "table")
     (tmp_path / "list.csv").write_bytes(b"path,label,na\xefve\na.png,real,\n")
     with pytest.raises(ValueError, match=r"table: .*list\.csv is not UTF-8"):
         recognise(tmp_path)
     write_table(tmp_path, "path;lable\na.png;real\n")
-    with pytest.raises(ValueError, match=r"list\.csv lacks the column label; it has path, lable\. Is lable meant for label\?"):
+    with pytest.raises(
+        ValueError, match=r"list\.csv lacks the column label; it has path, lable\. Is lable meant for label\?"
+    ):
         recognise(tmp_path)
 
 

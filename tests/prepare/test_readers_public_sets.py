@@ -11,7 +11,7 @@ import pytest
 
 from dfd.batch import FAKE, REAL
 from dfd.prepare.manifest import make_plan
-from dfd.prepare.readers import BUILT_IN, Face, Reject, Row, find_reader, recognise
+from dfd.prepare.readers import BUILT_IN, FaceBox, Reject, Row, find_reader, recognise
 from dfd.prepare.readers.faceforensics import official_splits, videos
 from dfd.shards.splits import crossing_families, families
 
@@ -154,12 +154,12 @@ DRAWN = {  # by reader: files, the rows that they make, and other folders that m
         [
             Row(
                 "Images/Test-Challenge/b.jpg", REAL, (), "test", "openforensics-challenge",
-                face=Face(1, (1, 2, 30, 40), (90, 60)),
+                face=FaceBox(1, (1, 2, 30, 40), (90, 60)),
             ),
-            Row("Images/Train/a.jpg", REAL, (), "train", "openforensics", face=Face(1, (1, 2, 30, 40), (90, 60))),
+            Row("Images/Train/a.jpg", REAL, (), "train", "openforensics", face=FaceBox(1, (1, 2, 30, 40), (90, 60))),
             Row(
                 "Images/Train/a.jpg", FAKE, (), "train", "openforensics", "openforensics",
-                face=Face(2, (40, 2, 30, 40), (90, 60), ((40, 2, 70, 2, 70, 42),)),
+                face=FaceBox(2, (40, 2, 30, 40), (90, 60), ((40, 2, 70, 2, 70, 42),)),
             ),
         ],
         (),
@@ -191,7 +191,9 @@ def drawn(request, tmp_path) -> Path:
     return draw(tmp_path / "set", DRAWN[request.param][0])
 
 
-every_set = pytest.mark.parametrize(("name", "drawn"), [(name, name) for name in DRAWN], indirect=["drawn"], ids=list(DRAWN))
+every_set = pytest.mark.parametrize(
+    ("name", "drawn"), [(name, name) for name in DRAWN], indirect=["drawn"], ids=list(DRAWN)
+)
 
 
 @every_set
@@ -273,7 +275,14 @@ def test_140k_says_real_with_a_one_and_a_table_is_not_taken_in_by_it(tmp_path):
 
 def test_dagnelies_guesses_no_label_and_no_origin(tmp_path):
     files, rows, _ = DRAWN["dagnelies"]
-    more = ["d.mp4,1,1,UNKNOWN,", "e.mp4,1,1,FAKE,", "f.mp4,1,1,REAL,a.mp4", "gone.mp4,1,1,REAL,", ",1,1,REAL,", "g.mp4,1"]
+    more = [
+        "d.mp4,1,1,UNKNOWN,",
+        "e.mp4,1,1,FAKE,",
+        "f.mp4,1,1,REAL,a.mp4",
+        "gone.mp4,1,1,REAL,",
+        ",1,1,REAL,",
+        "g.mp4,1",
+    ]
     more += ["../../secret.mp4,1,1,REAL,", "h.mp4,1,1,REAL,", "h.mp4,1,1,maybe,"]
     root = draw(tmp_path, files | {f"faces_224/{name}.jpg": "" for name in "defgh"})
     (root / "metadata.csv").write_text(files["metadata.csv"] + "\n".join(more))
@@ -298,7 +307,9 @@ def test_dagnelies_rows_twice_are_one_or_none(tmp_path):
     (root / "metadata.csv").write_text(files["metadata.csv"] + "c.mp4,107,107,REAL,\nb.mp4,185,185,REAL,\n")
     plan, rejects = make_plan(read(root), "here")
     assert sorted(plan["path"].to_pylist()) == ["faces_224/a.jpg", "faces_224/c.jpg"]
-    assert [reject.path for reject in rejects] == ["faces_224/b.jpg"] and "contradict each other: label" in rejects[0].reason
+    assert [reject.path for reject in rejects] == [
+        "faces_224/b.jpg"
+    ] and "contradict each other: label" in rejects[0].reason
 
 
 def test_dagnelies_without_a_column_is_no_such_set(tmp_path):
@@ -385,13 +396,32 @@ def test_faceforensics_videos(tmp_path):
     for method in ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter"):
         for compression in ("raw", "c23", "c40"):
             path = f"manipulated_sequences/{method}/{compression}/videos/071_054.mp4"
-            mask = "manipulated_sequences/Deepfakes/masks/videos/071_054.mp4" if method == "Deepfakes" else None
+            mask = (
+                "manipulated_sequences/Deepfakes/masks/videos/071_054.mp4" if method == "Deepfakes" else None
+            )
             made_of = f"original_sequences/youtube/{compression}/videos/071.mp4"
-            told = Row(path, FAKE, ("ff-054", "ff-071"), "val", f"faceforensics-{compression}", method, mask, original=made_of)
+            told = Row(
+                path,
+                FAKE,
+                ("ff-054", "ff-071"),
+                "val",
+                f"faceforensics-{compression}",
+                method,
+                mask,
+                original=made_of,
+            )
             assert rows[path] == told
     path = "manipulated_sequences/DeepFakeDetection/c23/videos/01_02__outside_talking_still_laughing__YVGY8LOK.mp4"
     made_of = "original_sequences/actors/c23/videos/01__outside_talking_still_laughing.mp4"
-    told = Row(path, FAKE, ("ff-actor-01", "ff-actor-02"), None, "faceforensics-c23", "DeepFakeDetection", original=made_of)
+    told = Row(
+        path,
+        FAKE,
+        ("ff-actor-01", "ff-actor-02"),
+        None,
+        "faceforensics-c23",
+        "DeepFakeDetection",
+        original=made_of,
+    )
     assert rows[path] == told
     path = "original_sequences/actors/c23/videos/01__walking.mp4"
     assert rows[path] == Row(path, REAL, ("ff-actor-01",), None, "faceforensics-c23")
@@ -435,7 +465,11 @@ def test_faceforensics_official_lists(real_data, tmp_path):
     folder = real_data / "faceforensics-splits"
     splits = official_splits(folder)
     assert Counter(splits.values()) == {"train": 720, "val": 140, "test": 140}
-    pairs = [pair for split in ("train", "val", "test") for pair in json.loads((folder / f"{split}.json").read_text())]
+    pairs = [
+        pair
+        for split in ("train", "val", "test")
+        for pair in json.loads((folder / f"{split}.json").read_text())
+    ]
     names = [f"{one}_{other}" for pair in pairs for one, other in (pair, pair[::-1])]
     root = draw(tmp_path, {f"manipulated_sequences/FaceSwap/c23/videos/{name}.mp4": "" for name in names})
     draw(root, {f"original_sequences/youtube/c23/videos/{video}.mp4": "" for video in splits})
@@ -443,7 +477,11 @@ def test_faceforensics_official_lists(real_data, tmp_path):
     found = list(videos(root))
     assert not reasons(found) and len(found) == 2000
     for label in (FAKE, REAL):
-        assert Counter(row.split for row in found if row.label == label) == {"train": 720, "val": 140, "test": 140}
+        assert Counter(row.split for row in found if row.label == label) == {
+            "train": 720,
+            "val": 140,
+            "test": 140,
+        }
     family = families([row.groups for row in found], [row.path for row in found])
     torn = crossing_families(family, [row.split for row in found])
     # the seven YouTube videos whose two sequences the lists part
@@ -460,7 +498,9 @@ def test_faceforensics_official_lists(real_data, tmp_path):
     (root / "splits" / "conversion_dict.json").unlink()
     found = list(videos(root))
     family = families([row.groups for row in found], [row.path for row in found])
-    assert len(set(family)) == 500 and not crossing_families(family, [row.split for row in found]), "without it nothing shows"
+    assert len(set(family)) == 500 and not crossing_families(family, [row.split for row in found]), (
+        "without it nothing shows"
+    )
 
 
 def test_faceforensics_conversion_dict_that_is_none(tmp_path):

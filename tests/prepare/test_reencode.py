@@ -10,8 +10,8 @@ from dfd.batch import FAKE, REAL
 from dfd.cli import main
 from dfd.forensics import jpeg_facts
 from dfd.media.decode import decode
-from dfd.prepare.reencode import Match, matched
-from dfd.shards.samples import Made, write_samples
+from dfd.prepare.reencode import Reencoding, reencode
+from dfd.shards.samples import NewSample, write_samples
 from dfd.shards.table import load_table
 
 
@@ -29,12 +29,23 @@ def root(tmp_path):
     mask[:32] = 255
     stored = cv2.imencode(".png", mask)[1].tobytes()
     samples = [
-        Made(f"f{at}", picture(at, "JPEG", 64, 64), FAKE, ("train", "val")[at % 2], "set", "gan", (f"p{at}",), stored)
+        NewSample(
+            f"f{at}",
+            picture(at, "JPEG", 64, 64),
+            FAKE,
+            ("train", "val")[at % 2],
+            "set",
+            "gan",
+            (f"p{at}",),
+            stored,
+        )
         if at % 3
-        else Made(f"r{at}", picture(at, "PNG", 90, 70), REAL, ("train", "val")[at % 2], "set", "", (f"p{at}",))
+        else NewSample(
+            f"r{at}", picture(at, "PNG", 90, 70), REAL, ("train", "val")[at % 2], "set", "", (f"p{at}",)
+        )
         for at in range(60)
     ]
-    small = Made("small", picture(99, "PNG", 40, 31), REAL, "train", "set", "", ("p99",))
+    small = NewSample("small", picture(99, "PNG", 40, 31), REAL, "train", "set", "", ("p99",))
     write_samples([*samples, small], tmp_path / "set", {"what": "test"})
     return tmp_path / "set"
 
@@ -44,8 +55,14 @@ def test_files_of_both_classes_say_the_same_afterwards(root, tmp_path, capsys):
     assert main(["prepare", str(root), "--out", str(tmp_path / "alike"), "--match", "jpeg=80,size=32"]) == 0
     assert {path.name: path.read_bytes() for path in root.iterdir()} == before
     assert "60 images" in capsys.readouterr().out
-    old, new = ({line["key"]: line for line in load_table(folder).to_pylist()} for folder in (root, tmp_path / "alike"))
-    assert set(old) - set(new) == {"small"} and 'small,"smaller than 32' in (tmp_path / "alike" / "rejected.csv").read_text()
+    old, new = (
+        {line["key"]: line for line in load_table(folder).to_pylist()}
+        for folder in (root, tmp_path / "alike")
+    )
+    assert (
+        set(old) - set(new) == {"small"}
+        and 'small,"smaller than 32' in (tmp_path / "alike" / "rejected.csv").read_text()
+    )
     encodings = set()
     for key, line in new.items():
         for kept in ("label", "split", "source", "method", "groups", "family"):
@@ -53,38 +70,53 @@ def test_files_of_both_classes_say_the_same_afterwards(root, tmp_path, capsys):
         tar = (tmp_path / "alike" / line["shard"]).read_bytes()
         data = tar[line["offset"] :][: line["length"]]
         facts = jpeg_facts(data)
-        encodings.add((line["format"], decode(data).shape, facts.table_id, facts.quality, facts.subsampling, facts.progressive))
+        encodings.add(
+            (
+                line["format"],
+                decode(data).shape,
+                facts.table_id,
+                facts.quality,
+                facts.subsampling,
+                facts.progressive,
+            )
+        )
         assert (line["mask_offset"] >= 0) == (line["label"] == FAKE)
         if line["label"] == FAKE:
             mask = np.asarray(Image.open(io.BytesIO(tar[line["mask_offset"] :][: line["mask_length"]])))
             assert mask.shape == (32, 32) and mask[:16].all() and not mask[16:].any()
     assert len(encodings) == 1 and next(iter(encodings))[3:5] == (80, "4:2:0")
     made_by = json.loads((tmp_path / "alike" / "index.json").read_text())["made_by"]
-    assert (made_by["command"], made_by["jpeg"], made_by["size"], made_by["of"]) == ("match", 80, 32, {"what": "test"})
+    assert (made_by["command"], made_by["jpeg"], made_by["size"], made_by["of"]) == (
+        "match",
+        80,
+        32,
+        {"what": "test"},
+    )
 
 
 def test_the_central_square_is_kept():
     image = np.zeros((40, 60, 3), np.uint8)
     image[:, 10:50, 0] = 255  # the central square is red, what lies beside it black
-    red = decode(Match(95, 20).picture(image))
+    red = decode(Reencoding(95, 20).picture(image))
     assert red.shape == (20, 20, 3) and red[..., 0].min() > 240
 
 
 def test_too_many_small_pictures_stop_it_and_leave_nothing(root, tmp_path):
     words = r"61 of 61 pictures are smaller than size=71 .* smaller size: the smallest side is 31, and up to size=64 no more"
     with pytest.raises(ValueError, match=words):
-        matched(root, tmp_path / "alike", Match(90, 71))
+        reencode(root, tmp_path / "alike", Reencoding(90, 71))
     with pytest.raises(ValueError, match="41 of 61 pictures are smaller than size=70"):
-        matched(root, tmp_path / "alike", Match(90, 70))
+        reencode(root, tmp_path / "alike", Reencoding(90, 70))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
 
 
 @pytest.mark.parametrize(
-    "text", ["", "jpeg=90", "jpeg=90,size=224,more=1", "jpeg=ninety,size=224", "jpeg=101,size=224", "jpeg=90,size=8"]
+    "text",
+    ["", "jpeg=90", "jpeg=90,size=224,more=1", "jpeg=ninety,size=224", "jpeg=101,size=224", "jpeg=90,size=8"],
 )
 def test_what_is_not_understood_says_how_to_write_it(text):
     with pytest.raises(ValueError, match=r"--match jpeg=90,size=224|quality from 1 to 100"):
-        Match.parse(text)
+        Reencoding.parse(text)
 
 
 def test_a_source_that_is_no_shards_or_an_output_in_use_is_refused(root, tmp_path, capsys):

@@ -122,7 +122,9 @@ Cache(sys.argv[1], 30e-6, 2, 2).open(Remote(sys.argv[2], "0.tar", 10_000))
 
 @pytest.mark.parametrize("stopped", [signal.SIGKILL, signal.SIGSTOP])
 def test_another_process_is_waited_for_until_it_is_dead(site, tmp_path, stopped):
-    """kill -9 in mid-file: what it left is removed and its file fetched. A process that only stands still keeps its place."""
+    """kill -9 in mid-file: what it left is removed and its file fetched. A process that only stands still
+    keeps its place.
+    """
     site.folder.joinpath(".faults.json").write_text('{"0.tar": ["slow", 1]}')
     cache = Cache(str(tmp_path / "cache"), gb=30 * KB, timeout=2, patience=2)
     process = subprocess.Popen([sys.executable, "-c", FETCHING, cache.folder, f"{site.url}/0.tar"])
@@ -135,7 +137,9 @@ def test_another_process_is_waited_for_until_it_is_dead(site, tmp_path, stopped)
     if stopped == signal.SIGSTOP:
         assert not cache.fetch_ahead(remote(site, 0), keep=())
         assert cache.fetch_ahead(remote(site, 1), keep=()) and cache.fetch_ahead(remote(site, 2), keep=())
-        assert not cache.fetch_ahead(remote(site, 3), keep={"1.tar", "2.tar"}), "its room is taken, though its file is short"
+        assert not cache.fetch_ahead(remote(site, 3), keep={"1.tar", "2.tar"}), (
+            "its room is taken, though its file is short"
+        )
         process.kill()
     process.wait()
     handle = cache.open(remote(site, 0))
@@ -147,7 +151,9 @@ def test_another_process_is_waited_for_until_it_is_dead(site, tmp_path, stopped)
 def test_a_full_disk_is_said(site, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", disk], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", disk], capture_output=True
+    ).returncode:
         pytest.skip("no mounts here")
     try:
         start = time.monotonic()

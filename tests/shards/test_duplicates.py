@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dfd.augment import corrupt
-from dfd.media.decode import glance
+from dfd.media.decode import image_info_and_luma
 from dfd.shards.duplicates import NEAR, find_leaks, near_pairs, perceptual_hash
 from dfd.synthetic import draw_person
 
@@ -52,7 +52,9 @@ def test_equal_hashes_are_joined_without_all_their_pairs():
 def test_pairs_do_not_depend_on_how_many_are_looked_at_in_one_go(monkeypatch):
     rng = np.random.default_rng(0)
     frames = np.unpackbits(rng.integers(0, 256, (4, 32), dtype=np.uint8), axis=1)
-    hashes = np.packbits(np.concatenate([frames ^ (rng.random(frames.shape) < 0.03) for _ in range(40)]), axis=1)  # four videos
+    hashes = np.packbits(
+        np.concatenate([frames ^ (rng.random(frames.shape) < 0.03) for _ in range(40)]), axis=1
+    )  # four videos
     whole = near_pairs(hashes)
     assert whole.tolist() == all_pairs(hashes).tolist() and len(whole) > 3000
     monkeypatch.setattr("dfd.shards.duplicates._CHUNK", 7)
@@ -63,7 +65,9 @@ def test_no_pictures_have_no_pairs():
     assert near_pairs(np.zeros((0, 32), np.uint8)).shape == (0, 2)
 
 
-@pytest.mark.parametrize("damage", [("jpeg", 60), ("half", None), ("delivery", None), ("blur", 1.0), ("noise", 0.03)])
+@pytest.mark.parametrize(
+    "damage", [("jpeg", 60), ("half", None), ("delivery", None), ("blur", 1.0), ("noise", 0.03)]
+)
 def test_a_delivered_copy_is_near_and_a_stranger_is_not(damage):
     faces = [draw_person(identity, np.random.default_rng(identity), 160).picture for identity in range(6)]
     copies = [corrupt(face, *damage) for face in faces]
@@ -76,7 +80,7 @@ def test_a_copy_of_any_size_is_near(side):
     for identity in range(3):
         face = draw_person(identity, np.random.default_rng(identity), 256).picture
         copies = [cv2.resize(face, (size, size), interpolation=cv2.INTER_AREA) for size in (256, side)]
-        lumas = [glance(simplejpeg.encode_jpeg(copy, 90))[1] for copy in copies]
+        lumas = [image_info_and_luma(simplejpeg.encode_jpeg(copy, 90))[1] for copy in copies]
         one, other = (np.frombuffer(perceptual_hash(luma), np.uint64) for luma in lumas)
         assert np.bitwise_count(one ^ other).sum() <= 10
 
@@ -86,7 +90,9 @@ def table(*rows):
     names = ("path", "split", "sha256", "groups", "phash")
     columns = {name: [row[at] for row in rows] for at, name in enumerate(names)}
     types = [pa.string(), pa.string(), pa.string(), pa.list_(pa.string()), pa.binary(32)]
-    return pa.table([pa.array(columns[name], kind) for name, kind in zip(names, types, strict=True)], names=list(names))
+    return pa.table(
+        [pa.array(columns[name], kind) for name, kind in zip(names, types, strict=True)], names=list(names)
+    )
 
 
 def looks(seed):
@@ -117,7 +123,9 @@ def test_each_kind_of_relation_across_splits_is_named_once():
         ("same group", "c", "d"),
         ("near duplicate", "f", "g"),
     }
-    assert "same bytes: 1, same group: 2, near duplicate: 1" in str(found) and "a (train), b (test)" in str(found)
+    assert "same bytes: 1, same group: 2, near duplicate: 1" in str(found) and "a (train), b (test)" in str(
+        found
+    )
 
 
 def test_nothing_related_says_so():

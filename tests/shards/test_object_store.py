@@ -1,4 +1,6 @@
-"""Shards in buckets of object stores on the loopback address: moto's server for S3, gcp-storage-emulator for Google's."""
+"""Shards in buckets of object stores on the loopback address: moto's server for S3, gcp-storage-emulator for
+Google's.
+"""
 
 import json
 import socket
@@ -72,7 +74,9 @@ def s3(toy, tmp_path_factory):
 
         client = botocore.session.get_session().create_client("s3")
         command = ["moto.server", "-H", "127.0.0.1", "-p", str(port)]
-        with running(command, tmp_path_factory.mktemp("s3") / "log", lambda: client.create_bucket(Bucket="faces")):
+        with running(
+            command, tmp_path_factory.mktemp("s3") / "log", lambda: client.create_bucket(Bucket="faces")
+        ):
             for file in toy.iterdir():
                 client.put_object(Bucket="faces", Key=f"toy/{file.name}", Body=file.read_bytes())
             yield "s3://faces/toy"
@@ -89,7 +93,13 @@ def gs(toy, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**GS, "STORAGE_EMULATOR_HOST": site}.items():
             patch.setenv(name, value)
-        command = ["gcp_storage_emulator", "start", "--host=127.0.0.1", f"--port={site.rpartition(':')[2]}", "--in-memory"]
+        command = [
+            "gcp_storage_emulator",
+            "start",
+            "--host=127.0.0.1",
+            f"--port={site.rpartition(':')[2]}",
+            "--in-memory",
+        ]
         faces = json.dumps({"name": "faces"}).encode()
         made = partial(send, "/storage/v1/b?project=dfd", faces, "application/json")
         with running(command, tmp_path_factory.mktemp("gs") / "log", made):
@@ -131,12 +141,25 @@ FIT = [
 ]  # fmt: skip
 
 
-def test_two_ranks_learn_from_a_bucket_what_they_learn_from_a_folder(bucket, toy, tmp_path, monkeypatch, capfd):
+def test_two_ranks_learn_from_a_bucket_what_they_learn_from_a_folder(
+    bucket, toy, tmp_path, monkeypatch, capfd
+):
     weights = []
     for name, root in (("near", str(toy)), ("far", bucket)):
         environment = {"DFD_CACHE": str(tmp_path / "cache"), "WANDB_MODE": "disabled"}
-        dfd(*FIT, f"--data.roots={root}", "--run_folder", name, cwd=tmp_path, world=2, timeout=300, **environment)
-        weights.append(torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"])
+        dfd(
+            *FIT,
+            f"--data.roots={root}",
+            "--run_folder",
+            name,
+            cwd=tmp_path,
+            world=2,
+            timeout=300,
+            **environment,
+        )
+        weights.append(
+            torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        )
     near, far = weights
     assert near.keys() == far.keys() and all(torch.equal(near[name], far[name]) for name in near)
     monkeypatch.chdir(tmp_path)

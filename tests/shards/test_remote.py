@@ -25,7 +25,7 @@ from dfd.data import ShardDataModule, View
 from dfd.shards import table
 from dfd.shards.cache import Cache
 from dfd.shards.fetch import FetchError
-from dfd.shards.samples import Made, write_samples
+from dfd.shards.samples import NewSample, write_samples
 
 SHARDS, VAL, IMAGES = 12, 5, 10  # of the training split; of val; of each
 VIEW = View(size=32, crops=1, longest=None)
@@ -33,14 +33,22 @@ VIEW = View(size=32, crops=1, longest=None)
 
 def picture(seed: int) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(buffer, "PNG")
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(
+        buffer, "PNG"
+    )
     return buffer.getvalue()
 
 
 def write(folder, wrong=0):
     """Shards of one size, so that a limit can be said in table. `wrong` labels are turned round."""
     made = [
-        Made(f"{split}-{i}", picture(1000 * len(split) + i), (i % 2) ^ (split == "val" and i < wrong), split, "x")
+        NewSample(
+            f"{split}-{i}",
+            picture(1000 * len(split) + i),
+            (i % 2) ^ (split == "val" and i < wrong),
+            split,
+            "x",
+        )
         for split, count in {"train": SHARDS * IMAGES, "val": VAL * IMAGES, "test": 2 * IMAGES}.items()
         for i in range(count)
     ]
@@ -72,7 +80,9 @@ def size(written):
 def make(site, tmp_path):
     def make(root=None, stage="fit", workers=0, gb=1.0, patience=20.0, timeout=10.0, window=3, batch_size=8):
         cache = Cache(str(tmp_path / "cache"), gb, timeout, patience)
-        data = ShardDataModule(root or site.url, VIEW, batch_size, num_workers=workers, window=window, cache=cache)
+        data = ShardDataModule(
+            root or site.url, VIEW, batch_size, num_workers=workers, window=window, cache=cache
+        )
         data.setup(stage)
         return data
 
@@ -104,7 +114,9 @@ def test_order_and_pixels_are_those_of_local_shards(site, make, workers, window)
     assert judged == expected
     assert far.describe(far.rows("val"))["key"].tolist() == near.describe(near.rows("val"))["key"].tolist()
     asked = site.asked()
-    assert {asked[shard["name"]] for shard in table.read_index(site.folder)["shards"] if shard["split"] != "test"} == {1}
+    assert {
+        asked[shard["name"]] for shard in table.read_index(site.folder)["shards"] if shard["split"] != "test"
+    } == {1}
     assert asked["samples.parquet"] == 1
 
 
@@ -171,7 +183,8 @@ def test_what_a_worker_met_is_said_in_a_line(site, make):
 
 def test_a_server_that_is_gone_is_named(site, make):
     with pytest.raises(
-        FetchError, match=r"http://127.0.0.1:9/shards/index.json could not be fetched in .* data.cache.patience"
+        FetchError,
+        match=r"http://127.0.0.1:9/shards/index.json could not be fetched in .* data.cache.patience",
     ):
         make("http://127.0.0.1:9/shards", patience=1)
     with pytest.raises(FetchError, match=r"/elsewhere.json/index.json is not there"):
@@ -217,8 +230,14 @@ def test_the_limit_holds_at_all_times(site, tmp_path, size, room, window):
             held = 0
             for name in sorted(names, key=lambda name: name.endswith(".part")):
                 with suppress(FileNotFoundError):
-                    held += int(name.split(".")[-2]) if name.endswith(".part") else os.stat(cache.path / name).st_size
-            if names == (os.listdir(cache.path) if cache.path.exists() else []):  # else it is no picture of one moment
+                    held += (
+                        int(name.split(".")[-2])
+                        if name.endswith(".part")
+                        else os.stat(cache.path / name).st_size
+                    )
+            if names == (
+                os.listdir(cache.path) if cache.path.exists() else []
+            ):  # else it is no picture of one moment
                 largest, looks = max(largest, held), looks + 1
 
     watcher = threading.Thread(target=look)
@@ -282,7 +301,9 @@ def test_a_run_that_was_killed_leaves_nothing_in_the_way(site, make):
     """kill -9 of rank and workers while they fetch; the next run goes on with what came whole."""
     site.fail(**{f"train_{number:06d}": ("slow", 1) for number in (0, 5, 9)})
     data = make()
-    process = multiprocessing.get_context("fork").Process(target=epoch_in_a_session, args=(site.url, data.cache))
+    process = multiprocessing.get_context("fork").Process(
+        target=epoch_in_a_session, args=(site.url, data.cache)
+    )
     process.start()
     deadline = time.monotonic() + 60
     while not [part for part in data.cache.path.glob("*.tar.*.part") if part.stat().st_size]:
@@ -299,11 +320,14 @@ def test_a_run_that_was_killed_leaves_nothing_in_the_way(site, make):
 
 def test_what_does_not_fit_is_said_beforehand(make, size):
     with pytest.raises(
-        ValueError, match=r"data.cache.gb=\S+ does not hold .* train \S+ GB, val \S+ GB \(two windows of 3 shards\)"
+        ValueError,
+        match=r"data.cache.gb=\S+ does not hold .* train \S+ GB, val \S+ GB \(two windows of 3 shards\)",
     ):
         make(gb=7.9 * size)
     assert make(gb=8.01 * size)
-    with pytest.raises(ValueError, match=r"\(all shards, which are shuffled together\).* a smaller data.window"):
+    with pytest.raises(
+        ValueError, match=r"\(all shards, which are shuffled together\).* a smaller data.window"
+    ):
         make(gb=8.01 * size, window=None)
     with pytest.raises(ValueError, match=r"does not hold .* val \S+ GB. Set data.cache.gb=\S+ or more.$"):
         make(stage="validate", gb=1.5 * size)
@@ -323,9 +347,11 @@ def test_a_table_is_fetched_once_and_a_changed_one_is_noticed(site, make, tmp_pa
 
 def test_a_table_of_other_shards_is_refused(site, make, tmp_path):
     fewer = tmp_path / "fewer"
-    write_samples([Made(f"{i}", picture(i), i % 2, "train", "x") for i in range(9)], fewer, {})
+    write_samples([NewSample(f"{i}", picture(i), i % 2, "train", "x") for i in range(9)], fewer, {})
     shutil.copy(fewer / "samples.parquet", site.folder)
-    with pytest.raises(FetchError, match=r"samples.parquet \(9 images\) and index.json \(190 images\) do not belong together"):
+    with pytest.raises(
+        FetchError, match=r"samples.parquet \(9 images\) and index.json \(190 images\) do not belong together"
+    ):
         make()
     (site.folder / "samples.parquet").write_bytes(b"no table")
     with pytest.raises(FetchError, match=r"samples.parquet cannot be read"):
@@ -333,7 +359,8 @@ def test_a_table_of_other_shards_is_refused(site, make, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"sha256": "../../../etc/passwd"}, {"name": "../train-000000.tar"}, {"bytes": "many"}, {"sha256": None}]
+    "wrong",
+    [{"sha256": "../../../etc/passwd"}, {"name": "../train-000000.tar"}, {"bytes": "many"}, {"sha256": None}],
 )
 def test_an_index_by_a_strangers_hand_names_no_file_of_ours(site, make, wrong):
     index = json.loads((site.folder / "index.json").read_text())
@@ -352,7 +379,9 @@ def test_an_index_that_is_none_is_refused(site, make):
 
 
 def test_a_root_that_cannot_be_one_is_refused(make, monkeypatch):
-    with pytest.raises(ValueError, match=r"remote roots begin with http://, https://, s3://, gs://, not ftp://"):
+    with pytest.raises(
+        ValueError, match=r"remote roots begin with http://, https://, s3://, gs://, not ftp://"
+    ):
         make("ftp://host/shards")
     with pytest.raises(ValueError, match=r"no '\?' or '#'"):
         make("https://host/shards?token=x")
@@ -383,7 +412,9 @@ def test_threads_end_with_their_loader(make):
     for _ in range(3):
         train_epochs(make())
     deadline = time.monotonic() + 5
-    while threading.active_count() > before + 1 and time.monotonic() < deadline:  # fsspec keeps one of its own
+    while (
+        threading.active_count() > before + 1 and time.monotonic() < deadline
+    ):  # fsspec keeps one of its own
         time.sleep(0.05)
     assert threading.active_count() <= before + 1
 

@@ -8,9 +8,20 @@ from hypothesis import strategies as st
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from dfd.shards.splits import SPLITS, assign_splits, crossing_families, draw_val, families, hashed_split, splits_from, with_both_classes
+from dfd.shards.splits import (
+    SPLITS,
+    assign_splits,
+    crossing_families,
+    draw_val,
+    families,
+    hashed_split,
+    splits_from,
+    with_both_classes,
+)
 
-GROUPS = st.lists(st.lists(st.sampled_from([f"p{n}" for n in range(12)]), max_size=3), min_size=1, max_size=25)
+GROUPS = st.lists(
+    st.lists(st.sampled_from([f"p{n}" for n in range(12)]), max_size=3), min_size=1, max_size=25
+)
 OFFICIAL = st.sampled_from([None, None, *SPLITS])
 
 
@@ -53,7 +64,9 @@ def test_the_order_of_rows_changes_nothing(groups, random):
     random.shuffle(order)
     sha256 = digests(len(groups))
     family = families(groups, sha256)
-    assert families([groups[at] for at in order], [sha256[at] for at in order]) == [family[at] for at in order]
+    assert families([groups[at] for at in order], [sha256[at] for at in order]) == [
+        family[at] for at in order
+    ]
 
 
 def test_a_face_swap_joins_its_two_persons():
@@ -70,13 +83,20 @@ def test_copies_without_groups_stay_together():
 @settings(max_examples=20, deadline=None)
 def test_adding_data_moves_nobody(before, more):
     names = digests(before + more)
-    splits = [assign_splits(families([[]] * count, names[:count]), [None] * count) for count in (before, before + more)]
+    splits = [
+        assign_splits(families([[]] * count, names[:count]), [None] * count)
+        for count in (before, before + more)
+    ]
     assert splits[0] == splits[1][:before]
 
 
 def test_hashing_gives_80_10_10():
     share = np.unique([hashed_split(name) for name in digests(20_000)], return_counts=True)
-    assert dict(zip(share[0], np.round(share[1] / 20_000, 2), strict=True)) == {"train": 0.8, "val": 0.1, "test": 0.1}
+    assert dict(zip(share[0], np.round(share[1] / 20_000, 2), strict=True)) == {
+        "train": 0.8,
+        "val": 0.1,
+        "test": 0.1,
+    }
 
 
 @given(GROUPS, st.data())
@@ -143,11 +163,16 @@ def test_lending_gives_classes_and_takes_none(rows):
     before, _ = dealt(family, label, official)
     plain = assign_splits(family, official)
     plain = draw_val(family, plain) if splits_from(official)["val"] == "train" else plain
-    after, lent = with_both_classes(family, label, plain, official)
+    after, moved_families = with_both_classes(family, label, plain, official)
     had, has = ({*zip(split, label, strict=True)} for split in (plain, after))
-    assert before == after and had <= has and len(lent) <= 6 and len({one.family for one in lent}) == len(lent)
+    assert (
+        before == after
+        and had <= has
+        and len(moved_families) <= 6
+        and len({one.family for one in moved_families}) == len(moved_families)
+    )
     assert set(crossing_families(family, after)) == set(crossing_families(family, plain)), "no family is torn"
-    assert {one.family for one in lent} == {
+    assert {one.family for one in moved_families} == {
         name for name, *homes in zip(family, plain, after, strict=True) if len({*homes}) > 1
     }
     for old, new, stated in zip(plain, after, official, strict=True):
@@ -171,18 +196,24 @@ def test_small_sets_have_both_classes_in_each_split_whatever_the_order(label, ra
 @settings(max_examples=20, deadline=None)
 def test_adding_data_moves_few(before, more):
     names = digests(before + more)
-    one, other = (dealt(names[:count], [n % 2 for n in range(count)], [None] * count)[0] for count in (before, before + more))
+    one, other = (
+        dealt(names[:count], [n % 2 for n in range(count)], [None] * count)[0]
+        for count in (before, before + more)
+    )
     assert sum(old != new for old, new in zip(one, other, strict=False)) <= 12
     whole = digests(2000)
-    assert dealt(whole, [n % 2 for n in range(2000)], [None] * 2000) == ([hashed_split(name) for name in whole], [])
+    assert dealt(whole, [n % 2 for n in range(2000)], [None] * 2000) == (
+        [hashed_split(name) for name in whole],
+        [],
+    )
 
 
 def test_a_lacking_class_comes_with_the_nearest_hash():
     names = digests(60)
     label = [0 if hashed_split(name) == "val" else n % 2 for n, name in enumerate(names)]
-    split, lent = dealt(names, label, [None] * 60)
+    split, moved_families = dealt(names, label, [None] * 60)
     draw = {name: int.from_bytes(sha256(name.encode()).digest()[:8], "big") / 2**64 for name in names}
     fakes = [name for name, mine in zip(names, label, strict=True) if mine]
     nearest = min(fakes, key=lambda name: min(abs(draw[name] - 0.8), abs(draw[name] - 0.9)))
-    assert [(one.family, one.split, one.label) for one in lent] == [(nearest, "val", "fake")]
+    assert [(one.family, one.split, one.label) for one in moved_families] == [(nearest, "val", "fake")]
     assert split[names.index(nearest)] == "val"

@@ -11,18 +11,20 @@ import webdataset
 from PIL import Image
 
 from dfd.batch import FAKE, REAL
-from dfd.shards import table
 from dfd.prepare.index import index_root
-from dfd.shards.samples import Made, write_samples
-from dfd.shards.rejects import read_rejects
+from dfd.shards import table
 from dfd.shards.format import SCHEMA
-from dfd.shards.writer import ShardWriter
+from dfd.shards.rejects import read_rejects
+from dfd.shards.samples import NewSample, write_samples
 from dfd.shards.table import load_table
+from dfd.shards.writer import ShardWriter
 
 
 def picture(seed: int, name: str = "PNG", size: int = 20) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (size, size + 1, 3), dtype=np.uint8)).save(buffer, name)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (size, size + 1, 3), dtype=np.uint8)).save(
+        buffer, name
+    )
     return buffer.getvalue()
 
 
@@ -32,12 +34,14 @@ def mask() -> bytes:
     return buffer.getvalue()
 
 
-def made(count: int = 30) -> list[Made]:
+def made(count: int = 30) -> list[NewSample]:
     """Of each class in each split, in three formats; fakes with masks."""
     return [
-        Made(
+        NewSample(
             key=f"a/{n:03d}",
-            image_bytes=picture(n, ("PNG", "JPEG", "WEBP")[n % 5 % 3]),  # behind and before "mask.png" in the alphabet
+            image_bytes=picture(
+                n, ("PNG", "JPEG", "WEBP")[n % 5 % 3]
+            ),  # behind and before "mask.png" in the alphabet
             label=n % 2,
             split=("train", "val", "test")[n % 3],
             source="drawn",
@@ -83,20 +87,34 @@ def test_any_webdataset_pipeline_reads_them(root):
         facts = json.loads(item["json"])
         image = next(item[name] for name in ("png", "jpg", "webp") if name in item)
         assert image == sample.image_bytes and item.get("mask.png") == sample.mask_bytes
-        assert (facts["label"], facts["source"], facts["groups"]) == (sample.label, "drawn", list(sample.groups))
+        assert (facts["label"], facts["source"], facts["groups"]) == (
+            sample.label,
+            "drawn",
+            list(sample.groups),
+        )
         assert set(facts) >= {"method", "width", "height", "format", "sha256"}
 
 
 def test_the_bytes_are_those_that_webdatasets_writer_makes(tmp_path):
     facts, places = {"label": 1, "path": "gesichter/ä.jpg"}, {}
-    keys = ["a/000", "k" * 95, "folder/" * 30 + "long", "ärger", "last"]  # some names take more than a header block
+    keys = [
+        "a/000",
+        "k" * 95,
+        "folder/" * 30 + "long",
+        "ärger",
+        "last",
+    ]  # some names take more than a header block
     writer = ShardWriter(tmp_path / "ours.tar", "train-000000.tar")
     stored = json.dumps(facts, ensure_ascii=False, sort_keys=True).encode()
-    with webdataset.TarWriter(str(tmp_path / "theirs.tar"), encoder=False, user="dfd", group="dfd", mtime=0) as other:
+    with webdataset.TarWriter(
+        str(tmp_path / "theirs.tar"), encoder=False, user="dfd", group="dfd", mtime=0
+    ) as other:
         for size, key in zip((0, 1, 511, 512, 70_000), keys, strict=True):
             image, seal = bytes([7]) * size, mask() if size % 2 else None
             places[key] = (image, seal, writer.add(key, image, "webp", facts, seal))
-            other.write({"__key__": key, "webp": image, "json": stored} | ({"mask.png": seal} if seal else {}))
+            other.write(
+                {"__key__": key, "webp": image, "json": stored} | ({"mask.png": seal} if seal else {})
+            )
     shard = writer.close()
     data = (tmp_path / "ours.tar").read_bytes()
     assert data == (tmp_path / "theirs.tar").read_bytes()
@@ -112,7 +130,11 @@ def test_the_index_adds_up(root):
     assert index["splits"]["val"] == {"real": 5, "fake": 5}
     for shard in index["shards"]:
         data = (root / shard["name"]).read_bytes()
-        assert (len(data), table.hashlib.sha256(data).hexdigest(), shard["images"]) == (shard["bytes"], shard["sha256"], 10)
+        assert (len(data), table.hashlib.sha256(data).hexdigest(), shard["images"]) == (
+            shard["bytes"],
+            shard["sha256"],
+            10,
+        )
 
 
 def test_the_same_samples_give_the_same_bytes(root, tmp_path):
@@ -261,13 +283,21 @@ def test_shards_of_others_get_a_table(tmp_path):
                 [(f"{long}/{n:04d}.cls", str(n % 2).encode())]
                 if number % 2
                 else [
-                    (f"{long}/{n:04d}.json", json.dumps({"label": ("real", "fake")[n % 2], "group": f"g{number}{n}"}).encode())
+                    (
+                        f"{long}/{n:04d}.json",
+                        json.dumps({"label": ("real", "fake")[n % 2], "group": f"g{number}{n}"}).encode(),
+                    )
                 ]
             )
         elsewhere(tmp_path / f"{name}.tar", members)
     report = index_root(tmp_path, workers=2)
     table = load_table(tmp_path)
-    labels = {"cls 0 as real": 12, "cls 1 as fake": 12, "json.label fake as fake": 12, "json.label real as real": 12}
+    labels = {
+        "cls 0 as real": 12,
+        "cls 1 as fake": 12,
+        "json.label fake as fake": 12,
+        "json.label real as real": 12,
+    }
     assert report.labels == labels == json.loads((tmp_path / "index.json").read_text())["made_by"]["labels"]
     assert "Labels read: cls 0 as real (12), cls 1 as fake (12), json.label fake as fake (12)" in str(report)
     assert (report.images, len(table), report.classes) == (48, 48, {"real": 24, "fake": 24})
@@ -282,7 +312,11 @@ def test_shards_of_others_get_a_table(tmp_path):
 
 
 def test_bad_samples_of_others_are_listed(tmp_path):
-    good = [(f"{n}.{name}", data) for n in range(80) for name, data in (("png", picture(n)), ("cls", str(n % 2).encode()))]
+    good = [
+        (f"{n}.{name}", data)
+        for n in range(80)
+        for name, data in (("png", picture(n)), ("cls", str(n % 2).encode()))
+    ]
     bad = [
         ("w.png", picture(201)), ("w.cls", b"7"),
         ("x.png", picture(202)),
@@ -296,7 +330,11 @@ def test_bad_samples_of_others_are_listed(tmp_path):
 
 
 def test_a_missing_label_is_told_with_what_is_there(tmp_path):
-    good = [(f"{n}.{name}", data) for n in range(80) for name, data in (("png", picture(n)), ("cls", str(n % 2).encode()))]
+    good = [
+        (f"{n}.{name}", data)
+        for n in range(80)
+        for name, data in (("png", picture(n)), ("cls", str(n % 2).encode()))
+    ]
     bad = [
         ("w.png", picture(201)), ("w.json", b'{"lable": 1, "source": "x"}'),
         ("x.png", picture(202)), ("x.json", b"{}"),
@@ -319,7 +357,9 @@ def test_tars_that_cannot_be_indexed_are_refused(tmp_path):
     elsewhere(tmp_path / "a.tar.gz", [("a.png", picture(0))], "w:gz")
     with pytest.raises(ValueError, match="gunzip"):
         index_root(tmp_path)
-    members = [item for n in range(20) for item in ((f"{n}.png", picture(n)), (f"{n}.cls", b"1" if n % 2 else b"0"))]
+    members = [
+        item for n in range(20) for item in ((f"{n}.png", picture(n)), (f"{n}.cls", b"1" if n % 2 else b"0"))
+    ]
     elsewhere(tmp_path / "a.tar", members)
     whole = (tmp_path / "a.tar").read_bytes()
     (tmp_path / "a.tar").write_bytes(whole[:20_000])

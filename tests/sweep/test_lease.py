@@ -9,7 +9,7 @@ import time
 import pytest
 
 from dfd.sweep import lease as module
-from dfd.sweep.lease import Lock, Worker
+from dfd.sweep.lease import Lease, Lock
 
 HOLD = """
 import sys, time
@@ -33,7 +33,7 @@ def elsewhere(tmp_path):
 
 def test_the_dead_are_known_at_once_on_one_machine_and_their_lock_is_free(tmp_path, elsewhere):
     process, name = elsewhere
-    with Worker(tmp_path) as mine:
+    with Lease(tmp_path) as mine:
         lock = Lock(tmp_path / "lock", mine)
         assert mine.alive(name) and mine.alive(mine.name) and not lock.try_acquire()
         process.send_signal(signal.SIGSTOP)
@@ -52,7 +52,7 @@ def test_the_dead_are_known_at_once_on_one_machine_and_their_lock_is_free(tmp_pa
 def test_of_another_machine_the_time_of_the_file_tells(tmp_path, monkeypatch):
     now = 1000.0
     monkeypatch.setattr(module.time, "monotonic", lambda: now)
-    with Worker(tmp_path) as mine:
+    with Lease(tmp_path) as mine:
         other = tmp_path / "far-1-abc"
         other.write_text("another kernel")
         os.utime(other, (1, 1))  # a clock that is fifty years behind
@@ -68,7 +68,7 @@ def test_of_another_machine_the_time_of_the_file_tells(tmp_path, monkeypatch):
 
 def test_a_worker_gives_signs_of_life(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "BEAT", 0.05)
-    with Worker(tmp_path) as mine:
+    with Lease(tmp_path) as mine:
         os.utime(tmp_path / mine.name, (1, 1))
         end = time.monotonic() + 30
         while (tmp_path / mine.name).stat().st_mtime < 2:
@@ -81,13 +81,13 @@ def test_a_dead_ones_lock_is_had_at_the_first_try(tmp_path, elsewhere):
     process, name = elsewhere
     process.kill()
     process.wait()
-    with Worker(tmp_path) as mine:
+    with Lease(tmp_path) as mine:
         assert os.readlink(tmp_path / "lock") == name
         assert Lock(tmp_path / "lock", mine).try_acquire()
 
 
 def test_of_all_the_living_one_inherits(tmp_path):
-    with Worker(tmp_path) as first, Worker(tmp_path) as second, Worker(tmp_path) as third:
+    with Lease(tmp_path) as first, Lease(tmp_path) as second, Lease(tmp_path) as third:
         assert second.inherits("dead-1-abc") and second.inherits("dead-1-abc")
         assert not first.inherits("dead-1-abc")
         os.unlink(tmp_path / second.name)  # the heir dies before it has done anything
@@ -96,7 +96,7 @@ def test_of_all_the_living_one_inherits(tmp_path):
 
 
 def test_the_lock_may_be_taken_within_itself_and_is_given_back_once(tmp_path):
-    with Worker(tmp_path) as mine, Worker(tmp_path) as other:
+    with Lease(tmp_path) as mine, Lease(tmp_path) as other:
         lock, others = Lock(tmp_path / "lock", mine), Lock(tmp_path / "lock", other)
         with lock:
             with lock:

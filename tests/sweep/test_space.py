@@ -74,7 +74,10 @@ def test_log_uniform_takes_exponents_of_e():
         ({"metric": {"name": "a", "target": 1}}, "metric: dfd sweep does not know target"),
         ({"parameters": {}}, "parameters: it should hold"),
         ({"parameters": {"x": {"value": 1}}}, "nothing is varied"),
-        ({"parameters": {"x": {"value": None}}}, "parameters.x.value: null would reach the trial as the word None"),
+        (
+            {"parameters": {"x": {"value": None}}},
+            "parameters.x.value: null would reach the trial as the word None",
+        ),
         ({"parameters": {"x": {"values": [1, None]}}}, "parameters.x.values: null"),
         ({"parameters": {"x": {"values": [[1, None]]}}}, "parameters.x.values: null"),
         ({"parameters": {"x": {"values": [{"a": 1}]}}}, "neither a number, a word"),
@@ -86,11 +89,26 @@ def test_log_uniform_takes_exponents_of_e():
         ({"parameters": {"x": {"min": 1, "max": 2.0}}}, "one of min and max is a whole number"),
         ({"parameters": {"x": {"min": 2, "max": 1}}}, "min 2 is not below max 1"),
         ({"parameters": {"x": {"min": "1e-5", "max": 0.1}}}, "YAML takes 1e-5 for a word. Write 1.0e-5."),
-        ({"parameters": {"x": {"min": 0.0, "max": 1.0, "distribution": "log_uniform_values"}}}, "has no logarithm"),
-        ({"parameters": {"x": {"min": 0.0, "max": 1.5, "distribution": "int_uniform"}}}, "needs whole numbers"),
-        ({"parameters": {"x": {"min": 1, "max": 9, "q": 8, "distribution": "q_uniform"}}}, "fewer than two multiples"),
-        ({"parameters": {"x": {"distribution": "normal"}}}, "parameters.x.distribution: dfd sweep does not know 'normal'"),
-        ({"parameters": {"x": {"values": [1, 2], "distribution": "uniform"}}}, "dfd sweep does not know values"),
+        (
+            {"parameters": {"x": {"min": 0.0, "max": 1.0, "distribution": "log_uniform_values"}}},
+            "has no logarithm",
+        ),
+        (
+            {"parameters": {"x": {"min": 0.0, "max": 1.5, "distribution": "int_uniform"}}},
+            "needs whole numbers",
+        ),
+        (
+            {"parameters": {"x": {"min": 1, "max": 9, "q": 8, "distribution": "q_uniform"}}},
+            "fewer than two multiples",
+        ),
+        (
+            {"parameters": {"x": {"distribution": "normal"}}},
+            "parameters.x.distribution: dfd sweep does not know 'normal'",
+        ),
+        (
+            {"parameters": {"x": {"values": [1, 2], "distribution": "uniform"}}},
+            "dfd sweep does not know values",
+        ),
         ({"command": ["dfd", "fit"]}, "it has no ${args}"),
         ({"command": ["dfd", "fit", "--x=${args}"]}, "each a word of its own"),
         ({"command": ["dfd", "${args_json}"]}, "${args_json} is not one of"),
@@ -147,8 +165,18 @@ def test_the_command_is_the_one_that_wandbs_agent_would_run():
     create_args = pytest.importorskip("wandb.sdk.launch.sweeps.utils").create_sweep_command_args
     params = {"lr": 1e-05, "net.deep": True, "betas": "[0.9, 0.99]", "name": "a b"}
     sweep = parse_sweep(told(parameters={"lr": {"min": 0.1, "max": 0.2}, "seed": {"value": 3}}))
-    flags = create_args({"args": {name: {"value": value} for name, value in {"seed": 3, **params}.items()}})["args"]
+    flags = create_args({"args": {name: {"value": value} for name, value in {"seed": 3, **params}.items()}})[
+        "args"
+    ]
     command = sweep.trial_command(params, Path("runs/a/000001"))
-    assert command == ["/usr/bin/env", "dfd", "fit", "--config", "dual_stream", *flags, "--run_folder=runs/a/000001"]
+    assert command == [
+        "/usr/bin/env",
+        "dfd",
+        "fit",
+        "--config",
+        "dual_stream",
+        *flags,
+        "--run_folder=runs/a/000001",
+    ]
     shown = sweep.shown_command({"name": "a b"})
     assert shown == "dfd fit --config dual_stream --seed=3 '--name=a b'"

@@ -1,4 +1,6 @@
-"""What workers that share a study decide together: each trial once, the dead one's again, the same draws for the same seed."""
+"""What workers that share a study decide together: each trial once, the dead one's again, the same draws for
+the same seed.
+"""
 
 import json
 from pathlib import Path
@@ -7,12 +9,15 @@ import pytest
 
 optuna = pytest.importorskip("optuna", reason="Optuna is not installed: pip install 'dfd[sweep]'")
 
-from dfd.sweep.lease import Worker  # noqa: E402
+from dfd.sweep.lease import Lease  # noqa: E402
 from dfd.sweep.schema import parse_sweep  # noqa: E402
 from dfd.sweep.study import DEATHS, JOURNAL, Study, TakenOver  # noqa: E402
 from dfd.sweep.trial import Trial  # noqa: E402
 
-SPACE = {"lr": {"distribution": "log_uniform_values", "min": 1e-5, "max": 0.1}, "width": {"values": [4, 8, 16]}}
+SPACE = {
+    "lr": {"distribution": "log_uniform_values", "min": 1e-5, "max": 0.1},
+    "width": {"values": [4, 8, 16]},
+}
 GRID = {"a": {"values": [1, 2, 3]}, "b": {"values": ["x", "y"]}}
 
 
@@ -35,7 +40,7 @@ def join(tmp_path):
     workers = []
 
     def join(sweep, seed=None):
-        worker = Worker(tmp_path / "workers").__enter__()
+        worker = Lease(tmp_path / "workers").__enter__()
         workers.append(worker)
         return Study(tmp_path, sweep, worker, seed)
 
@@ -60,7 +65,7 @@ def all_of(study, total, value=lambda params: 0.5):
 
 def lone(folder, sweep, seed, total, value=lambda params: 0.5):
     """All trials of a study that one worker has to itself."""
-    with Worker(folder / "workers") as worker:
+    with Lease(folder / "workers") as worker:
         return all_of(Study(folder, sweep, worker, seed), total, value)
 
 
@@ -68,14 +73,18 @@ def test_a_grid_has_each_point_once_whoever_takes_it(join):
     studies = [join(told("grid")) for _ in range(3)]
     claims = [study.claim(6) for study in studies for _ in range(2)]
     assert [studies[0].claim(6)] == [None] and studies[0].unfinished()
-    assert sorted((claim.params["a"], claim.params["b"]) for claim in claims) == [(a, b) for a in (1, 2, 3) for b in "xy"]
+    assert sorted((claim.params["a"], claim.params["b"]) for claim in claims) == [
+        (a, b) for a in (1, 2, 3) for b in "xy"
+    ]
     assert [claim.number for claim in claims] == list(range(6)), "and in the order in which they came"
 
 
 def test_random_trials_hang_on_seed_and_number_alone(join, tmp_path):
     first, second = join(told(), seed=3), join(told())
     mixed = [study.claim(6).params for study in (first, second, second, first, first, second)]
-    alone, other = ([claim.params for claim in lone(tmp_path / str(seed), told(), seed, 6)] for seed in (3, 4))
+    alone, other = (
+        [claim.params for claim in lone(tmp_path / str(seed), told(), seed, 6)] for seed in (3, 4)
+    )
     assert mixed == alone and len({params["lr"] for params in mixed}) == 6 and alone != other
     assert all(1e-5 <= params["lr"] <= 0.1 and params["width"] in (4, 8, 16) for params in mixed)
 
@@ -92,8 +101,13 @@ def test_bayes_looks_at_what_was_found_and_goes_on_where_it_stopped(join, tmp_pa
         return -abs(params["x"] - 0.7)
 
     space = {"x": {"min": 0.0, "max": 1.0}}
-    claims = all_of(join(told("bayes", space), seed=1), 20, value) + all_of(join(told("bayes", space)), 40, value)
-    early, late = (sum(abs(claim.params["x"] - 0.7) for claim in part) / len(part) for part in (claims[:10], claims[-10:]))
+    claims = all_of(join(told("bayes", space), seed=1), 20, value) + all_of(
+        join(told("bayes", space)), 40, value
+    )
+    early, late = (
+        sum(abs(claim.params["x"] - 0.7) for claim in part) / len(part)
+        for part in (claims[:10], claims[-10:])
+    )
     assert late < early / 2
     whole = lone(tmp_path / "alone", told("bayes", space), 1, 40, value)
     assert [claim.params for claim in whole] == [claim.params for claim in claims]
@@ -106,7 +120,12 @@ def test_a_dead_workers_trial_goes_on_once_in_its_folder(join):
     dies(doomed)
     assert second.orphaned()
     again = third.claim(1)
-    assert (again.number, again.params, again.attempt, again.folder) == (claim.number, claim.params, 2, claim.folder)
+    assert (again.number, again.params, again.attempt, again.folder) == (
+        claim.number,
+        claim.params,
+        2,
+        claim.folder,
+    )
     assert second.claim(1) is None and not second.orphaned(), "and once only"
     for lost in (lambda: doomed.report(claim, 1, 0.5), lambda: doomed.finish(claim, "COMPLETE", 0.5)):
         with pytest.raises(TakenOver):
@@ -116,7 +135,9 @@ def test_a_dead_workers_trial_goes_on_once_in_its_folder(join):
     assert second.folder_of(second.best()) == again.folder
 
 
-def test_it_waits_for_the_process_of_a_dead_worker_and_gives_up_its_folder_where_that_will_not_end(join, monkeypatch):
+def test_it_waits_for_the_process_of_a_dead_worker_and_gives_up_its_folder_where_that_will_not_end(
+    join, monkeypatch
+):
     doomed, other = join(told()), join(told())
     claim = doomed.claim(1)
     process = Trial(["sh", "-c", "trap '' TERM; sleep 60 & wait; wait"], claim.folder, "val/auroc")
@@ -189,7 +210,9 @@ def test_another_sweep_or_seed_does_not_join(join):
     with pytest.raises(ValueError, match=r"another sweep: space differ.*--study"):
         join(told(parameters={"lr": SPACE["lr"]}))
     with pytest.raises(ValueError, match="space differ"):
-        join(told(parameters=dict(reversed(SPACE.items()))))  # a grid's trials are numbered in the order of the parameters
+        join(
+            told(parameters=dict(reversed(SPACE.items())))
+        )  # a grid's trials are numbered in the order of the parameters
     with pytest.raises(ValueError, match="a study with --seed 3, not 4"):
         join(told(), seed=4)
 
@@ -213,6 +236,8 @@ def test_what_is_no_journal_is_said(tmp_path, join):
 
 def test_optunas_own_tools_can_read_it(join, tmp_path):
     all_of(join(told()), 3)
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(tmp_path / JOURNAL)))
+    storage = optuna.storages.JournalStorage(
+        optuna.storages.journal.JournalFileBackend(str(tmp_path / JOURNAL))
+    )
     (summary,) = optuna.get_all_study_summaries(storage)
     assert summary.n_trials == 3 and Path(tmp_path / JOURNAL).is_file()

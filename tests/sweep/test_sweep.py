@@ -16,7 +16,7 @@ import yaml
 from real_slurm import submit, wait_for
 
 from dfd.cli import main
-from dfd.sweep.lease import Worker
+from dfd.sweep.lease import Lease
 from dfd.sweep.schema import load_sweep
 from dfd.sweep.study import Study
 
@@ -62,14 +62,21 @@ def here(tmp_path, monkeypatch):
 def write(script=PLANTED, name="plan.yaml", **changes) -> str:
     """A sweep's YAML, whose trials run this script unless `changes` say otherwise."""
     Path("program.sh").write_text(script)
-    told = {"program": "program.sh", "command": ["sh", "${program}", "${args}"], "method": "random", "parameters": SPACE}
+    told = {
+        "program": "program.sh",
+        "command": ["sh", "${program}", "${args}"],
+        "method": "random",
+        "parameters": SPACE,
+    }
     told |= {"metric": {"name": "val/auroc", "goal": "maximize"}, **changes}
     Path(name).write_text(yaml.safe_dump(told, sort_keys=False))
     return name
 
 
 def trials(folder="runs/plan"):
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(f"{folder}/journal.log"))
+    storage = optuna.storages.JournalStorage(
+        optuna.storages.journal.JournalFileBackend(f"{folder}/journal.log")
+    )
     return optuna.load_study(study_name="sweep", storage=storage).get_trials()
 
 
@@ -96,7 +103,9 @@ def test_it_finds_a_planted_optimum(method, capsys):
     said = capsys.readouterr().out
     best = max(trials(), key=lambda trial: trial.value)
     assert best.params["width"] == 16 and abs(best.params["x"] - 0.3) < 0.1, "1 at x=0.3, width=16"
-    assert best.value == pytest.approx(1 - (best.params["x"] - 0.3) ** 2, abs=1e-5), "the best epoch's, not the last one's"
+    assert best.value == pytest.approx(1 - (best.params["x"] - 0.3) ** 2, abs=1e-5), (
+        "the best epoch's, not the last one's"
+    )
     assert f"its command: sh program.sh --x={best.params['x']} --width=16" in said
     assert f"{len(trials())} complete" in said and Path("runs/plan/sweep.html").is_file()
     assert len(trials()) == (12 if method == "grid" else 25)
@@ -110,8 +119,23 @@ def test_it_goes_on_where_it_stopped_and_on_to_more(capsys):
     assert Counter(Path("ledger").read_text().split()[1::2]) == {"begins": 5, "ends": 5}
     assert main(["sweep", plan, "--trials", "5", "--study", "mine", "--seed", "1"]) == 1
     assert "a study with --seed 0" in capsys.readouterr().err
-    assert main(["sweep", write(name="else.yaml", parameters={"x": SPACE["x"]}), "--trials", "5", "--study", "mine"]) == 1
-    assert "mine holds the study of another sweep: space differ. Give another --study." in capsys.readouterr().err
+    assert (
+        main(
+            [
+                "sweep",
+                write(name="else.yaml", parameters={"x": SPACE["x"]}),
+                "--trials",
+                "5",
+                "--study",
+                "mine",
+            ]
+        )
+        == 1
+    )
+    assert (
+        "mine holds the study of another sweep: space differ. Give another --study."
+        in capsys.readouterr().err
+    )
     assert len(trials("mine")) == 5
 
 
@@ -123,9 +147,16 @@ def test_a_worker_needs_no_torch():
 
 
 def test_what_lags_is_stopped(capsys):
-    """With min_iter 2 and eta 3 each that is not the best of the first three, or in the best third later, ends."""
+    """With min_iter 2 and eta 3 each that is not the best of the first three, or in the best third later,
+    ends.
+    """
     grid = {"x": {"values": [0.9, 0.1, 0.2, 0.95, 0.3, 0.99]}}
-    plan = write(LAGGING, method="grid", parameters=grid, early_terminate={"type": "hyperband", "min_iter": 2, "eta": 3})
+    plan = write(
+        LAGGING,
+        method="grid",
+        parameters=grid,
+        early_terminate={"type": "hyperband", "min_iter": 2, "eta": 3},
+    )
     assert main(["sweep", plan]) == 0
     states = [(trial.params["x"], trial.state.name) for trial in trials()]
     assert [x for x, state in states if state == "COMPLETE"] == [0.9, 0.95, 0.99]
@@ -145,11 +176,17 @@ def test_failures_say_why_and_many_end_it(capsys):
     assert "without a finite val/auroc in metrics.csv: there is none" in capsys.readouterr().err
     told = {"metric": {"name": "val/aurok", "goal": "maximize"}}
     assert main(["sweep", write(name="other.yaml", **told), "--trials", "40"]) == 1
-    assert "without a finite val/aurok in metrics.csv: it has the columns epoch, val/auroc" in capsys.readouterr().err
+    assert (
+        "without a finite val/aurok in metrics.csv: it has the columns epoch, val/auroc"
+        in capsys.readouterr().err
+    )
     assert len(trials("runs/other")) == 1, "what one never reports, none does"
     told = {"command": ["nothing-of-that-name", "${args}"]}
     assert main(["sweep", write(name="none.yaml", **told), "--trials", "40"]) == 1
-    assert "nothing-of-that-name: there is no such program" in capsys.readouterr().err and len(trials("runs/none")) == 1
+    assert (
+        "nothing-of-that-name: there is no such program" in capsys.readouterr().err
+        and len(trials("runs/none")) == 1
+    )
 
 
 def test_a_failed_trial_does_not_end_the_others(capsys):
@@ -181,8 +218,14 @@ def test_what_is_wrong_is_said_before_anything_begins(args, words, capsys):
     ("changes", "words"),
     [
         ({"method": "hyperopt"}, "plan.yaml: method: dfd sweep does not know 'hyperopt'"),
-        ({"parameters": {"x": {"distribution": "beta"}}}, "parameters.x.distribution: dfd sweep does not know 'beta'"),
-        ({"parameters": {"x": {"values": [1, None]}}}, "parameters.x.values: null would reach the trial as the word None"),
+        (
+            {"parameters": {"x": {"distribution": "beta"}}},
+            "parameters.x.distribution: dfd sweep does not know 'beta'",
+        ),
+        (
+            {"parameters": {"x": {"values": [1, None]}}},
+            "parameters.x.values: null would reach the trial as the word None",
+        ),
     ],
     ids=["method", "distribution", "null"],
 )
@@ -195,7 +238,10 @@ def test_what_is_wrong_in_the_file_is_said_in_a_line(changes, words, capsys):
 def test_without_optuna_it_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert main(["sweep", write(), "--trials", "1"]) == 1
-    assert "dfd sweep needs Optuna: pip install 'dfd[sweep]'" in capsys.readouterr().err and not Path("runs").exists()
+    assert (
+        "dfd sweep needs Optuna: pip install 'dfd[sweep]'" in capsys.readouterr().err
+        and not Path("runs").exists()
+    )
 
 
 def test_a_study_that_cannot_be_written_is_said(capsys):
@@ -209,7 +255,9 @@ def disk(here):
     """A folder on a file system of four megabytes."""
     folder = here / "disk"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], capture_output=True
+    ).returncode:
         pytest.skip("this user may not mount a file system")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)
@@ -221,7 +269,10 @@ def test_a_full_disk_or_a_read_only_one_ends_it_and_costs_nothing(disk, capsys):
     plan = write(PLANTED + f'\n[ -e freed ] || cat /dev/zero > "{disk}/filler" 2> cat.log || true')
     assert main(["sweep", plan, "--trials", "2", "--study", study]) == 1
     said = capsys.readouterr().err
-    assert f"no space left for {study}. Free some and run the same command again." in said and len(said.splitlines()) == 1
+    assert (
+        f"no space left for {study}. Free some and run the same command again." in said
+        and len(said.splitlines()) == 1
+    )
     (disk / "filler").unlink()
     Path("freed").touch()
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
@@ -251,7 +302,12 @@ def test_sigterm_stops_the_trial_gives_it_back_and_the_same_command_goes_on(monk
     said, _ = worker.communicate(timeout=60)
     assert worker.returncode == 143 and "stopped and given back" in said
     (trial,) = trials()
-    assert trial.state.name == "RUNNING" and trial.user_attrs["run"] == {"worker": "", "attempt": 1, "deaths": 0, "place": 1}
+    assert trial.state.name == "RUNNING" and trial.user_attrs["run"] == {
+        "worker": "",
+        "attempt": 1,
+        "deaths": 0,
+        "place": 1,
+    }
     monkeypatch.setenv("NAP", "0")
     assert main(["sweep", plan, "--trials", "1"]) == 0
     assert trials()[0].state.name == "COMPLETE" and not Path("runs/plan/000000-2").exists()
@@ -286,7 +342,9 @@ def _alive(process: int) -> bool:
 
 @pytest.mark.slow
 def test_eight_workers_of_which_ten_are_killed_lose_nothing(monkeypatch):
-    """400 points of a grid: none is run twice at once, none is stuck, none is lost, and the kills are seen in the journal."""
+    """400 points of a grid: none is run twice at once, none is stuck, none is lost, and the kills are seen in
+    the journal.
+    """
     total = 8 * 50
     monkeypatch.setenv("NAP", "0.2")
     monkeypatch.setenv("LAST", str(total - 9))  # the last ones wait for the last kill
@@ -307,7 +365,9 @@ def test_eight_workers_of_which_ten_are_killed_lose_nothing(monkeypatch):
         at = rng.randrange(8)
         assert workers[at].poll() is None, workers[at].communicate()
         trial = _trial_of(workers[at].pid)
-        if trial and killed[trial] < 2:  # a third death would end the trial: it might be what kills its workers
+        if (
+            trial and killed[trial] < 2
+        ):  # a third death would end the trial: it might be what kills its workers
             workers[at].kill()
             workers[at].communicate()
             workers[at] = starts(*args)
@@ -320,7 +380,9 @@ def test_eight_workers_of_which_ten_are_killed_lose_nothing(monkeypatch):
     assert {trial.state.name for trial in found} == {"COMPLETE"}, Counter(trial.state.name for trial in found)
     assert [trial.params["x"] for trial in found] == values, "each point once"
     deaths = {str(trial.params["x"]): trial.user_attrs["run"]["deaths"] for trial in found}
-    assert 1 <= sum(deaths.values()) <= 10, "a kill costs one trial its worker, or none where that had just ended"
+    assert 1 <= sum(deaths.values()) <= 10, (
+        "a kill costs one trial its worker, or none where that had just ended"
+    )
     ledger = Counter(tuple(line.split()) for line in Path("ledger").read_text().splitlines())
     for x, times in deaths.items():
         assert 1 <= ledger[x, "begins"] <= 1 + times and 1 <= ledger[x, "ends"] <= ledger[x, "begins"]
@@ -347,9 +409,25 @@ def small_fit(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
 
     def write_fit(rates, *options, **changes):
-        told = ["--data.num_images=120", "--data.picture=64", "--data.view.size=32", "--data.view.longest=64", *options]
+        told = [
+            "--data.num_images=120",
+            "--data.picture=64",
+            "--data.view.size=32",
+            "--data.view.longest=64",
+            *options,
+        ]
         space = {"model.optimizer.lr": {"values": rates}, "model.net.backbone.width": {"value": 8}}
-        command = ["${env}", "${program}", "fit", "--config", "small_cnn", "--config", "overlay/smoke", *told, "${args}"]
+        command = [
+            "${env}",
+            "${program}",
+            "fit",
+            "--config",
+            "small_cnn",
+            "--config",
+            "overlay/smoke",
+            *told,
+            "${args}",
+        ]
         write(name="fit.yaml", program="dfd", command=command, method="grid", parameters=space, **changes)
 
     return write_fit
@@ -370,14 +448,22 @@ def test_trainings_of_dfd_are_trials(small_fit):
     for trial, lr in zip(found, (1e-3, 10.0), strict=True):
         folder = Path(f"runs/fit/{trial.number:06d}")
         config = yaml.safe_load((folder / "config.yaml").read_text())
-        assert config["model"]["init_args"]["optimizer"]["init_args"]["lr"] == lr == trial.params["model.optimizer.lr"]
+        assert (
+            config["model"]["init_args"]["optimizer"]["init_args"]["lr"]
+            == lr
+            == trial.params["model.optimizer.lr"]
+        )
         assert config["model"]["init_args"]["net"]["init_args"]["backbone"]["init_args"]["width"] == 8
         with open(folder / "metrics.csv", newline="") as table:
             values = [float(row["val/loss"]) for row in csv.DictReader(table) if row["val/loss"]]
         assert values == list(trial.intermediate_values.values()) and trial.value == min(values)
-    assert "told to stop; saved as" in Path("runs/fit/000001.log").read_text(), "stopped as preemption stops it"
+    assert "told to stop; saved as" in Path("runs/fit/000001.log").read_text(), (
+        "stopped as preemption stops it"
+    )
     page = Path("runs/fit/sweep.html").read_text()
-    assert re.search(r"dfd fit --config small_cnn --config overlay/smoke .*--model\.optimizer\.lr=0\.001", page)
+    assert re.search(
+        r"dfd fit --config small_cnn --config overlay/smoke .*--model\.optimizer\.lr=0\.001", page
+    )
     assert "dfd test" in page and "checkpoints/best.ckpt" in page
 
 
@@ -393,17 +479,21 @@ def test_a_training_whose_worker_is_stopped_or_killed_goes_on_in_its_folder(how,
     assert main(["sweep", "fit.yaml"]) == 0
     (trial,) = trials("runs/fit")
     assert list(trial.intermediate_values) == [1, 2, 3, 4, 5], "no validation is lost, none is counted twice"
-    assert trial.user_attrs["run"]["attempt"] == 2 and trial.user_attrs["run"]["deaths"] == (how == signal.SIGKILL)
+    assert trial.user_attrs["run"]["attempt"] == 2 and trial.user_attrs["run"]["deaths"] == (
+        how == signal.SIGKILL
+    )
     assert {path.name for path in Path("runs/fit").glob("0*")} == {"000000", "000000.log"}
     log = Path("runs/fit/000000.log").read_text()
     assert log.count("epoch 1/5  train/loss") == 1 and trial.value == max(trial.intermediate_values.values())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "sweep").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs" / "sweep").glob("*.yaml")), ids=lambda path: path.stem
+)
 def test_the_shipped_sweeps_name_options_that_dfd_fit_has(path, tmp_path, capsys):
     told = load_sweep(path)
-    with Worker(tmp_path / "workers") as worker:
+    with Lease(tmp_path / "workers") as worker:
         claim = Study(tmp_path, told, worker).claim(1)
     words = told.trial_command(claim.params, claim.folder)
     assert words[:3] == ["/usr/bin/env", "dfd", "fit"] and main([*words[2:], "--print_config"]) == 0
@@ -426,7 +516,9 @@ def test_the_tasks_of_a_slurm_array_join_one_study(tmp_path, slurm, monkeypatch)
     script = str(ROOT / "slurm" / "sweep.sbatch")
     array = submit(environment, "--array=1-2", script, plan, "--study", "shared", cwd=tmp_path)
     until(lambda: Path("ledger").exists())
-    while subprocess.run(["scontrol", "requeue", f"{array}_2"], env=environment, stderr=subprocess.DEVNULL).returncode:
+    while subprocess.run(
+        ["scontrol", "requeue", f"{array}_2"], env=environment, stderr=subprocess.DEVNULL
+    ).returncode:
         time.sleep(0.1)
     logs = "\n".join(path.read_text() for path in tmp_path.glob("slurm-*.log"))
     assert set(wait_for(environment, array).values()) == {"COMPLETED"}, logs

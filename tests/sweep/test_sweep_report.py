@@ -11,7 +11,7 @@ import pytest
 optuna = pytest.importorskip("optuna", reason="Optuna is not installed: pip install 'dfd[sweep]'")
 
 from dfd.sweep.figures import history, importance_bars, parallel_coordinates, short_names  # noqa: E402
-from dfd.sweep.lease import Worker  # noqa: E402
+from dfd.sweep.lease import Lease  # noqa: E402
 from dfd.sweep.report import FEW, write_page  # noqa: E402
 from dfd.sweep.schema import parse_sweep  # noqa: E402
 from dfd.sweep.space import Choice, Range  # noqa: E402
@@ -32,7 +32,7 @@ SWEEP = {
 
 @pytest.fixture
 def study(tmp_path):
-    with Worker(tmp_path / "workers") as worker:
+    with Lease(tmp_path / "workers") as worker:
         yield Study(tmp_path, parse_sweep(SWEEP), worker)
 
 
@@ -67,15 +67,21 @@ def test_the_page_says_what_to_run_again_and_how_far_to_trust_it(study):
     page = write_page(study, 40).read_text()
     read = Words(page)
     assert study.sweep.shown_command(best.params) in read.cells, "the whole command, ready to be copied"
-    assert study.sweep.shown_command(best.params).startswith("dfd fit --config dual_stream --model.optimizer.lr=")
+    assert study.sweep.shown_command(best.params).startswith(
+        "dfd fit --config dual_stream --model.optimizer.lr="
+    )
     assert f"dfd test {study.folder_of(best)}/checkpoints/best.ckpt" in read.cells
-    assert "38 of 40 trials of a random search begun: 35 complete, 1 failed, 1 pruned, 1 running." in read.cells
+    assert (
+        "38 of 40 trials of a random search begun: 35 complete, 1 failed, 1 pruned, 1 running." in read.cells
+    )
     assert any("optimistic: it is the best of 36" in cell for cell in read.cells)
     assert any("Judge on the test split" in cell for cell in read.cells)
     assert "out of <memory>" in read.cells and "36" in read.cells and "script" not in read.tags
     assert page.count('src="data:image/png;base64,') == 3 and 'src="http' not in page
     assert not any("mean little" in cell for cell in read.cells)
-    assert all(base64.b64decode(found).startswith(b"\x89PNG") for found in re.findall(r'base64,([^"]+)', page))
+    assert all(
+        base64.b64decode(found).startswith(b"\x89PNG") for found in re.findall(r'base64,([^"]+)', page)
+    )
 
 
 @pytest.mark.slow
@@ -112,7 +118,9 @@ def test_without_a_complete_trial_the_page_says_why(study):
 
 def test_what_matters_is_found(study, monkeypatch):
     shares = {}
-    monkeypatch.setattr("dfd.sweep.report.importance_bars", lambda found: shares.update(found) or importance_bars(found))
+    monkeypatch.setattr(
+        "dfd.sweep.report.importance_bars", lambda found: shares.update(found) or importance_bars(found)
+    )
     fill(study, 60)
     write_page(study, 60)
     assert max(shares, key=shares.get) == "model.optimizer.lr" and sum(shares.values()) == pytest.approx(1)
@@ -122,20 +130,34 @@ def test_the_history_shows_each_trial_and_the_best_so_far():
     value = np.array([0.5, np.nan, 0.7, 0.9, 0.6])
     (axes,) = history(value, ["COMPLETE", "FAIL", "COMPLETE", "PRUNED", "RUNNING"], "val/auroc", True).axes
     lines = {line.get_label(): line.get_ydata() for line in axes.lines}
-    assert list(lines["complete"]) == [0.5, 0.7] and list(lines["pruned"]) == [0.9] and len(lines["failed"]) == 1
+    assert (
+        list(lines["complete"]) == [0.5, 0.7] and list(lines["pruned"]) == [0.9] and len(lines["failed"]) == 1
+    )
     assert list(lines["best so far"]) == [0.5, 0.5, 0.7, 0.7, 0.7], "of complete trials"
     (axes,) = history(value[:3], ["FAIL", "FAIL", "COMPLETE"], "val/loss", False).axes
     assert list(axes.lines[-1].get_ydata())[2:] == [0.7]
 
 
 def test_parallel_coordinates_lead_through_the_parameters_to_the_value():
-    space = {"lr": Range(1e-4, 1e-2, log=True), "crops": Range(1, 5, step=2), "preset": Choice(("none", "light"))}
+    space = {
+        "lr": Range(1e-4, 1e-2, log=True),
+        "crops": Range(1, 5, step=2),
+        "preset": Choice(("none", "light")),
+    }
     params = [{"lr": 1e-3, "crops": 3, "preset": "light"}, {"lr": 1e-2, "crops": 1, "preset": "none"}]
     (axes,) = parallel_coordinates(space, params, np.array([0.9, 0.8]), "val/auroc", True).axes
     lines = [line.get_ydata() for line in axes.lines if len(line.get_ydata()) == 4]
-    np.testing.assert_allclose(lines, [[1, 0, 0, 0], [0.5, 0.5, 1, 1]], err_msg="the best one above the others")
+    np.testing.assert_allclose(
+        lines, [[1, 0, 0, 0], [0.5, 0.5, 1, 1]], err_msg="the best one above the others"
+    )
     words = {text.get_text() for text in axes.texts}
     assert {"0.0001", "0.001", "0.01", "none", "light", "0.9", "0.8"} <= words
-    (axes,) = parallel_coordinates({"lr": Choice((1e-3, 1.0, 1e-2))}, [{"lr": 1e-2}], np.array([0.5]), "val/loss", False).axes
-    assert {text.get_text(): text.xy[1] for text in axes.texts if text.xy[0] == 0} == {"0.001": 0, "0.01": 0.5, "1.0": 1}
+    (axes,) = parallel_coordinates(
+        {"lr": Choice((1e-3, 1.0, 1e-2))}, [{"lr": 1e-2}], np.array([0.5]), "val/loss", False
+    ).axes
+    assert {text.get_text(): text.xy[1] for text in axes.texts if text.xy[0] == 0} == {
+        "0.001": 0,
+        "0.01": 0.5,
+        "1.0": 1,
+    }
     parallel_coordinates({"one": Choice(("a",))}, [{"one": "a"}], np.array([0.5]), "val/loss", False)

@@ -96,7 +96,10 @@ def test_its_log_tells_whether_one_of_its_processes_lives(begin):
 def test_values_come_as_they_are_written(begin, tmp_path):
     (tmp_path / "run").mkdir()
     os.mkfifo(tmp_path / "run" / "pipe")
-    trial = begin("echo epoch,val/auroc > metrics.csv; for at in 1 2; do echo $at,0.$at >> metrics.csv; read go; done < pipe")
+    trial = begin(
+        "echo epoch,val/auroc > metrics.csv; for at in 1 2; do echo $at,0.$at >> metrics.csv; read go; done "
+        "< pipe"
+    )
     with open(trial.folder / "pipe", "w", buffering=1) as pipe:
         for expected in ([0.1], [0.1, 0.2]):
             until(lambda expected=expected: trial.values() == expected)

@@ -63,7 +63,11 @@ def run_sweep(told: dict, agents: int = 1) -> None:
     "plan",
     [
         {"method": "grid", "parameters": {"net.x": {"values": [0.3, 0.8]}, "width": {"values": [16, 32]}}},
-        {"method": "random", "run_cap": 4, "parameters": {"net.x": {"min": 0.0, "max": 1.0}, "width": {"value": 16}}},
+        {
+            "method": "random",
+            "run_cap": 4,
+            "parameters": {"net.x": {"min": 0.0, "max": 1.0}, "width": {"value": 16}},
+        },
     ],
     ids=lambda plan: plan["method"],
 )
@@ -73,7 +77,9 @@ def test_agents_find_a_planted_optimum(plan, server):
     assert len(server.runs) == 4 and all(len(run["history"]) == 1 for run in server.runs.values())
     best = server.best()["params"]
     assert best["width"] == 16
-    assert best["net.x"] == min((run["params"]["net.x"] for run in server.runs.values()), key=lambda x: abs(x - 0.3))
+    assert best["net.x"] == min(
+        (run["params"]["net.x"] for run in server.runs.values()), key=lambda x: abs(x - 0.3)
+    )
 
 
 def test_the_tasks_of_a_slurm_array_are_agents(server, slurm, tmp_path):
@@ -82,7 +88,9 @@ def test_the_tasks_of_a_slurm_array_are_agents(server, slurm, tmp_path):
     space = {"net.x": {"values": [0.1, 0.3, 0.5]}, "width": {"value": 16}}
     Path("plan.yaml").write_text(yaml.safe_dump(PLAN | {"method": "grid", "parameters": space}))
     make_sweep(Path("plan.yaml"))
-    environment = os.environ | slurm | server.environment | {"AGENT": "tester/dfd/sweep1", "SBATCH_CPUS_PER_TASK": "1"}
+    environment = (
+        os.environ | slurm | server.environment | {"AGENT": "tester/dfd/sweep1", "SBATCH_CPUS_PER_TASK": "1"}
+    )
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{slurm['PATH']}"
     array = submit(environment, "--array=1-2", str(ROOT / "slurm" / "sweep.sbatch"), cwd=tmp_path)
     states = wait_for(environment, array)
@@ -95,18 +103,33 @@ def test_a_training_of_dfd_is_a_run_of_the_sweep(server, tmp_path, monkeypatch):
     small = ["--data.num_images=36", "--data.picture=64", "--data.view.size=32", "--data.view.longest=64"]
     told = {
         "program": "dfd",
-        "command": ["${env}", "${program}", "fit", "--config", "small_cnn", "--config", "overlay/smoke", *small, "${args}"],
+        "command": [
+            "${env}",
+            "${program}",
+            "fit",
+            "--config",
+            "small_cnn",
+            "--config",
+            "overlay/smoke",
+            *small,
+            "${args}",
+        ],
         "method": "grid",
         "metric": {"name": "val/auroc", "goal": "maximize"},
         "parameters": {"model.optimizer.lr": {"values": [5e-4]}, "model.net.backbone.width": {"value": 8}},
     }
     run_sweep(told)
     (run,) = server.runs.values()
-    assert any("val/auroc" in line for line in run["history"]), "what the sweep is to be steered by has arrived"
+    assert any("val/auroc" in line for line in run["history"]), (
+        "what the sweep is to be steered by has arrived"
+    )
     assert json.dumps(run["config"]["model.optimizer.lr"]) == "0.0005"
     (folder,) = Path("runs/small_cnn").iterdir()
     config = yaml.safe_load((folder / "config.yaml").read_text())["model"]["init_args"]
-    assert config["optimizer"]["init_args"]["lr"] == 5e-4 and config["net"]["init_args"]["backbone"]["init_args"]["width"] == 8
+    assert (
+        config["optimizer"]["init_args"]["lr"] == 5e-4
+        and config["net"]["init_args"]["backbone"]["init_args"]["width"] == 8
+    )
 
 
 def test_each_run_of_an_agent_has_a_folder_of_its_own_within_one_slurm_job(monkeypatch):
@@ -116,12 +139,16 @@ def test_each_run_of_an_agent_has_a_folder_of_its_own_within_one_slurm_job(monke
     assert run_id() == ("abc", False)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "sweep").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "configs" / "sweep").glob("*.yaml")), ids=lambda path: path.stem
+)
 def test_wandb_reads_the_shipped_sweeps_as_they_are_meant(path, server):
     make_sweep(path)
     told = yaml.safe_load(path.read_text())
     for name, given in told["parameters"].items():
         if {"min", "max"} <= given.keys():  # the client names the distribution where the file does not
-            kind = given.get("distribution") or ("int_uniform" if isinstance(given["min"], int) else "uniform")
+            kind = given.get("distribution") or (
+                "int_uniform" if isinstance(given["min"], int) else "uniform"
+            )
             assert server.sweep["parameters"][name]["distribution"] == kind
     assert server.sweep["command"] == told["command"]

@@ -34,7 +34,9 @@ def table(root):
 
 @pytest.fixture(scope="module")
 def facts():
-    """What a file tells without a look at its traces, of 300 pictures: (log length, quality, mean colours), and the labels."""
+    """What a file tells without a look at its traces, of 300 pictures: (log length, quality, mean colours),
+    and the labels.
+    """
     rows, labels = [], []
     for number in range(300):
         sample = toy.draw_sample(number, 2400, 64, 0)
@@ -63,7 +65,9 @@ def test_labels_and_methods_are_balanced_in_every_split(table):
         assert rows and all(row["source"] == "toy" for row in rows)
         assert sum(row["label"] == REAL for row in rows) == sum(row["label"] == FAKE for row in rows)
         assert {methods.count(method) for method in METHODS} == {len(rows) // 6}
-        assert all((row["method"] == "") == (row["label"] == REAL) == (row["mask_offset"] < 0) for row in rows)
+        assert all(
+            (row["method"] == "") == (row["label"] == REAL) == (row["mask_offset"] < 0) for row in rows
+        )
     assert sum(row["split"] == "train" for row in table) == 48
 
 
@@ -92,7 +96,9 @@ def test_real_and_fake_share_size_format_subsampling_and_tables(root, table):
             file.seek(row["offset"])
             picture = Image.open(io.BytesIO(file.read(row["length"])))
         sampling = tuple(part[1:3] for part in picture.layer)
-        kinds[row["label"]].add((picture.format, picture.size, picture.mode, sampling, bool(picture.info.get("exif"))))
+        kinds[row["label"]].add(
+            (picture.format, picture.size, picture.mode, sampling, bool(picture.info.get("exif")))
+        )
     assert kinds[REAL] == kinds[FAKE] == {("JPEG", (96, 96), "RGB", ((2, 2), (1, 1), (1, 1)), False)}
 
 
@@ -106,7 +112,9 @@ def test_file_facts_and_colour_do_not_give_the_label_away(facts):
     rows, labels = facts
     family = np.arange(len(labels)) // toy.FAMILY
     model = make_pipeline(StandardScaler(), LogisticRegression())
-    guess = cross_val_predict(model, rows, labels, cv=GroupKFold(5), groups=family, method="predict_proba")[:, 1]
+    guess = cross_val_predict(model, rows, labels, cv=GroupKFold(5), groups=family, method="predict_proba")[
+        :, 1
+    ]
     assert abs(roc_auc_score(labels, guess) - 0.5) < 0.1  # three standard errors at 300 pictures
     for column in rows.T:  # and each fact has one distribution
         assert stats.ks_2samp(column[labels == REAL], column[labels == FAKE]).pvalue > 1e-3
@@ -145,7 +153,11 @@ def test_upsampled_pictures_repeat_with_the_generators_stride():
         level = picture.astype(float).mean(axis=2)
         flat = level - cv2.blur(level, (5, 5))
         signs = np.where(np.add.outer(np.arange(128), np.arange(128)) % 2, 1.0, -1.0)
-        return abs((signs * flat).mean()) + abs((flat[::2] - flat[1::2]).mean()) + abs((flat[:, ::2] - flat[:, 1::2]).mean())
+        return (
+            abs((signs * flat).mean())
+            + abs((flat[::2] - flat[1::2]).mean())
+            + abs((flat[:, ::2] - flat[:, 1::2]).mean())
+        )
 
     before, after = [], []
     for seed in range(12):
@@ -172,7 +184,9 @@ def test_marks_follow_the_pose_of_the_head():
 
 def test_the_camera_keeps_the_colours_whatever_its_mosaic():
     light = np.ones((3, 48, 48), np.float32) * np.array([0.4, 0.2, 0.1], np.float32)[:, None, None]
-    settings = dict(lens=0.5, falloff=0.0, shot=0.0, read=0.0, red=2.0, blue=1.5, sharpen=0.5, contrast=0.0, exposure=0.2)
+    settings = dict(
+        lens=0.5, falloff=0.0, shot=0.0, read=0.0, red=2.0, blue=1.5, sharpen=0.5, contrast=0.0, exposure=0.2
+    )
     for phase in range(len(EDGE_AWARE)):
         for edge_aware in (False, True):
             camera = Camera(**settings, phase=phase, edge_aware=edge_aware)
@@ -198,10 +212,15 @@ def test_two_makers_at_once_do_not_clash(tmp_path):
     target = tmp_path / "both"
     line = f"from dfd.synthetic import make_toy; from pathlib import Path; make_toy(Path({str(target)!r}), 18, 64, 0, 1)"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    makers = [subprocess.Popen([sys.executable, "-c", line], env=env, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    makers = [
+        subprocess.Popen([sys.executable, "-c", line], env=env, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
     said = [maker.communicate()[1] for maker in makers]
     assert [maker.returncode for maker in makers] == [0, 0], said
-    assert sum("drawings, not photographs" in text for text in said) == 1  # one drew and said so, the other waited
+    assert (
+        sum("drawings, not photographs" in text for text in said) == 1
+    )  # one drew and said so, the other waited
     assert len(load_table(target)) == 18
     assert [path.name for path in tmp_path.iterdir() if not path.name.endswith(".lock")] == ["both"]
     assert "drawings" in json.loads((target / "index.json").read_text())["made_by"]["what"]
@@ -222,7 +241,11 @@ def test_drawing_needs_no_torch_and_is_quick():
         "print((time.process_time() - start) / 12)"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    seconds = float(subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True).stdout)
+    seconds = float(
+        subprocess.run(
+            [sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True
+        ).stdout
+    )
     assert seconds < 0.1  # 0.025 on an idle core; 0.05 is a minute for the whole set on two
 
 

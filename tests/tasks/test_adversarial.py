@@ -65,10 +65,14 @@ def test_only_the_mixed_batch_leaves_gradients_and_statistics():
 
 
 def test_it_fits_under_the_trainer():
-    data = DataLoader(batch(16)["image"], batch_size=8, collate_fn=lambda images: {**batch(), "image": torch.stack(images)})
+    data = DataLoader(
+        batch(16)["image"], batch_size=8, collate_fn=lambda images: {**batch(), "image": torch.stack(images)}
+    )
     trained = task(FGSM(4))
     before = {name: value.clone() for name, value in trained.net.named_parameters()}
-    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    quiet = dict.fromkeys(
+        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+    )
     Trainer(max_epochs=1, accelerator="cpu", **quiet).fit(trained, data)
     assert any(not torch.equal(before[name], value) for name, value in trained.net.named_parameters())
     assert all(torch.isfinite(value).all() for value in trained.net.state_dict().values())

@@ -40,7 +40,12 @@ def fit(task, data, folder, **kwargs):
         "enable_model_summary": False,
         "accelerator": "cpu",
     }
-    trainer = Trainer(default_root_dir=folder, use_distributed_sampler=False, num_sanity_val_steps=0, **{**options, **kwargs})
+    trainer = Trainer(
+        default_root_dir=folder,
+        use_distributed_sampler=False,
+        num_sanity_val_steps=0,
+        **{**options, **kwargs},
+    )
     trainer.fit(task, data)
     return trainer
 
@@ -73,10 +78,18 @@ class Trace:
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_the_schedule_really_steps_with_the_optimizer(toy, tmp_path, accumulate):
     trace = Trace()
-    fit(ClassificationTask(tiny(), trace), toy(), tmp_path, accumulate_grad_batches=accumulate, enable_checkpointing=False)
+    fit(
+        ClassificationTask(tiny(), trace),
+        toy(),
+        tmp_path,
+        accumulate_grad_batches=accumulate,
+        enable_checkpointing=False,
+    )
     total = 2 * math.ceil(6 / accumulate)  # 96 training images in batches of 16
     assert len(trace.rates) == total
-    assert trace.rates == pytest.approx([0.1 * cosine_with_warmup(step, total, 0.05) for step in range(total)])
+    assert trace.rates == pytest.approx(
+        [0.1 * cosine_with_warmup(step, total, 0.05) for step in range(total)]
+    )
 
 
 def test_balanced_loss_weighs_both_classes_alike():
@@ -96,10 +109,19 @@ def test_label_smoothing_moves_both_targets():
 def test_one_batch_can_be_learnt_by_heart(toy, tmp_path):
     torch.manual_seed(0)
     task = ClassificationTask(
-        SingleStream(SmallCNN(width=8), dropout=0.0), lambda parameters: torch.optim.AdamW(parameters, lr=1e-2)
+        SingleStream(SmallCNN(width=8), dropout=0.0),
+        lambda parameters: torch.optim.AdamW(parameters, lr=1e-2),
     )
     data = toy(view=View(size=48, crops=1, longest=96, resize=True))
-    trainer = fit(task, data, tmp_path, max_epochs=40, overfit_batches=1, limit_val_batches=0, enable_checkpointing=False)
+    trainer = fit(
+        task,
+        data,
+        tmp_path,
+        max_epochs=40,
+        overfit_batches=1,
+        limit_val_batches=0,
+        enable_checkpointing=False,
+    )
     assert trainer.callback_metrics["train/loss"] < 0.15
 
 
@@ -111,7 +133,14 @@ def test_short_epochs_stay_whole_past_the_end_of_the_data(toy, tmp_path):
             shown.append((trainer.current_epoch, *batch["row"].tolist()))
 
     # 6 batches an epoch, 4 of them shown: the second epoch must not end at the sixth batch
-    fit(ClassificationTask(tiny()), toy(), tmp_path, limit_train_batches=4, enable_checkpointing=False, callbacks=[Watch()])
+    fit(
+        ClassificationTask(tiny()),
+        toy(),
+        tmp_path,
+        limit_train_batches=4,
+        enable_checkpointing=False,
+        callbacks=[Watch()],
+    )
     assert [epoch for epoch, *_ in shown] == [0] * 4 + [1] * 4
     for number in range(2):
         rows = [row for epoch, *batch in shown for row in batch if epoch == number]
@@ -126,20 +155,26 @@ def test_first_loss_is_that_of_a_coin(toy, tmp_path):
 
 def test_a_checkpoint_answers_for_itself(toy, tmp_path):
     task = ClassificationTask(tiny(), ema_decay=0.5)
-    best = ModelCheckpoint(tmp_path, monitor="val/auroc", mode="max", filename="best", auto_insert_metric_name=False)
+    best = ModelCheckpoint(
+        tmp_path, monitor="val/auroc", mode="max", filename="best", auto_insert_metric_name=False
+    )
     trainer = fit(task, toy(), tmp_path, callbacks=[best, ModelCheckpoint(tmp_path, filename="last")])
     net, facts = load_net(tmp_path / "last.ckpt")
     assert facts["view"] == {"size": 48, "crops": 1, "longest": 96, "resize": False, "margin": 1.35}
-    known = {"split": "val", "images": len(task.verdicts), "groups": len(set(task.verdicts.group))}
+    known = {"split": "val", "images": len(task.predictions), "groups": len(set(task.predictions.group))}
     assert facts["calibrated_on"] == known | {"data": "toy drawings, no photographs"}
-    assert facts["thresholds"] == pytest.approx(fit_thresholds(task.verdicts.logit, task.verdicts.label))
-    assert facts["temperature"] == pytest.approx(task.temperature) and facts["selected_on"] == task.selected_on
+    assert facts["thresholds"] == pytest.approx(
+        fit_thresholds(task.predictions.logit, task.predictions.label)
+    )
+    assert (
+        facts["temperature"] == pytest.approx(task.temperature) and facts["selected_on"] == task.selected_on
+    )
     assert "val/auroc" in load_net(tmp_path / "best.ckpt")[1]["selected_on"]
     # the verdicts of validation are those of the stored net: here, the average
     data = trainer.datamodule
     batch = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
     again = net(batch["image"][:, 0]).detach().double().numpy()
-    assert again == pytest.approx(task.verdicts.logit[: len(again)], abs=1e-5)
+    assert again == pytest.approx(task.predictions.logit[: len(again)], abs=1e-5)
     assert any((a != b).any() for a, b in zip(task.net.parameters(), net.parameters(), strict=True))
 
 
@@ -180,5 +215,5 @@ def test_settings_out_of_range_are_refused(wrong):
 def test_metrics_name_each_source_and_method(toy, tmp_path):
     task = ClassificationTask(tiny())
     trainer = fit(task, toy(), tmp_path, max_epochs=1, enable_checkpointing=False)
-    methods = {name for name in np.unique(task.verdicts.method) if name}
+    methods = {name for name in np.unique(task.predictions.method) if name}
     assert len(methods) > 1 and all(f"val/auroc/{method}" in trainer.callback_metrics for method in methods)

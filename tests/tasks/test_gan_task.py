@@ -143,7 +143,9 @@ def test_a_checkpoint_gives_the_average_back_and_is_no_detector(fit, tmp_path, c
     latent = torch.randn(2, LATENT)
     torch.testing.assert_close(net(latent), task.samples(latent))
     assert task.average.training, "left in the mode in which it was"
-    with pytest.raises(ValueError, match=r"holds a generator \(Generator\), where a detector is needed: `dfd generate`"):
+    with pytest.raises(
+        ValueError, match=r"holds a generator \(Generator\), where a detector is needed: `dfd generate`"
+    ):
         load_net(tmp_path / "gan.ckpt")
     (tmp_path / "face.jpg").touch()
     for verb, *rest in (["score", str(tmp_path / "face.jpg")], ["test"], ["validate"]):
@@ -155,7 +157,17 @@ def test_a_checkpoint_gives_the_average_back_and_is_no_detector(fit, tmp_path, c
 @pytest.mark.slow
 def test_two_ranks_train_one_gan(tmp_path):
     small = ["--data.num_images=120", "--data.picture=128", "--data.view.size=64", "--data.view.longest=128"]
-    command = [sys.executable, "-m", "dfd.cli", "fit", "--config", "gan", "--config", "overlay/smoke.yaml", *small]
+    command = [
+        sys.executable,
+        "-m",
+        "dfd.cli",
+        "fit",
+        "--config",
+        "gan",
+        "--config",
+        "overlay/smoke.yaml",
+        *small,
+    ]
     here = {**os.environ, "DFD_CACHE": str(tmp_path / "cache"), "WANDB_MODE": "disabled"}
     done = subprocess.run(
         [*command, "--config", "overlay/ddp.yaml", "--trainer.max_epochs=2", "--run_folder", "two"],

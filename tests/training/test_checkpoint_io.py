@@ -17,7 +17,7 @@ from torch import nn
 import dfd.durable
 import dfd.models.seal
 import dfd.training.checkpoint_io
-from dfd.durable import PART
+from dfd.durable import TEMPORARY
 from dfd.models.seal import previous
 from dfd.training.checkpoint_io import DurableCheckpointIO
 
@@ -55,7 +55,9 @@ def test_the_newest_two_are_kept(last):
 
 
 def cut(last: Path, calls: int) -> bool:
-    """Saves step 2 over step 1 in a process that dies before its call number `calls` to the disk; True if it dies at all."""
+    """Saves step 2 over step 1 in a process that dies before its call number `calls` to the disk; True if it
+    dies at all.
+    """
     if (child := os.fork()) == 0:
         left = [calls]
 
@@ -126,7 +128,7 @@ def test_kills_at_random_moments(last):
         newest = step_of(last)
         assert newest in (saved[-1], saved[-1] + 1)
         assert not previous(last).exists() or step_of(previous(last)) < newest
-        assert len(list(last.parent.glob(f"*{PART}*"))) <= 2
+        assert len(list(last.parent.glob(f"*{TEMPORARY}*"))) <= 2
 
 
 def test_a_damaged_checkpoint_does_not_drive_out_the_one_before_it(last):
@@ -243,7 +245,7 @@ def test_removing_takes_everything_along(last):
     io = DurableCheckpointIO()
     for step in (0, 1):
         io.save_checkpoint(checkpoint(step), last)
-    last.with_name(f"last.ckpt{PART}0000").touch()
+    last.with_name(f"last.ckpt{TEMPORARY}0000").touch()
     other = last.with_name("last-v1.ckpt")
     io.save_checkpoint(checkpoint(5), other)
     io.remove_checkpoint(last)

@@ -32,7 +32,9 @@ LAST = Path("run/checkpoints/last.ckpt")
 
 def save(path: Path, step: int, **more) -> Path:
     path.parent.mkdir(exist_ok=True)
-    save_sealed({"state_dict": {}, "dfd": {}, "global_step": step, "loops": {}, "optimizer_states": [], **more}, path)
+    save_sealed(
+        {"state_dict": {}, "dfd": {}, "global_step": step, "loops": {}, "optimizer_states": [], **more}, path
+    )
     return path
 
 
@@ -56,7 +58,8 @@ def test_the_furthest_whole_checkpoint_is_the_one_to_go_on_from(tmp_path, capsys
     assert resumable(tmp_path) == best
     damage(best)
     with pytest.raises(
-        ValueError, match=r"(?s)no whole checkpoint.*--run_folder.*best\.ckpt is damaged.*previous\.ckpt is incomplete"
+        ValueError,
+        match=r"(?s)no whole checkpoint.*--run_folder.*best\.ckpt is damaged.*previous\.ckpt is incomplete",
     ):
         resumable(tmp_path)
 
@@ -82,7 +85,10 @@ def test_a_named_checkpoint_that_is_damaged_gives_way_to_the_one_before_it(tmp_p
     assert whole(last) == before
     said = capsys.readouterr().err
     assert f"{last} is damaged" in said
-    assert "last-previous.ckpt beside it, which was saved before it. The run goes on from last-previous.ckpt." in said
+    assert (
+        "last-previous.ckpt beside it, which was saved before it. The run goes on from last-previous.ckpt."
+        in said
+    )
     damage(before)
     with pytest.raises(ValueError, match=r"(?s)last\.ckpt is damaged.*last-previous\.ckpt is damaged"):
         whole(last)
@@ -131,19 +137,29 @@ def test_a_run_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before(he
     # judging takes no other file in its place
     assert main(["test", str(LAST)]) == 1
     said = capsys.readouterr().err
-    assert f"dfd test: {LAST} is damaged: its sha256 is " in said and "or use last-previous.ckpt beside it" in said
+    assert (
+        f"dfd test: {LAST} is damaged: its sha256 is " in said
+        and "or use last-previous.ckpt beside it" in said
+    )
     assert len(said.strip().splitlines()) == 1
 
 
 def test_folders_that_are_none_and_unsafe_reading_are_refused_before_training(here, capsys):
     last = "--trainer.callbacks.dirpath"
     for args, words in (
-        ([f"{last}=memory://bucket/run"], "memory://bucket/run: checkpoints are written to a local or mounted folder"),
+        (
+            [f"{last}=memory://bucket/run"],
+            "memory://bucket/run: checkpoints are written to a local or mounted folder",
+        ),
         ([f"{last}=taken/checkpoints"], "cannot be a folder: a file is in the way"),
         (["--weights_only=false"], "weights_only=False would run"),
     ):
         Path("taken").touch()
-        callback = ["--trainer.callbacks=lightning.pytorch.callbacks.ModelCheckpoint"] if "--trainer" in args[0] else []
+        callback = (
+            ["--trainer.callbacks=lightning.pytorch.callbacks.ModelCheckpoint"]
+            if "--trainer" in args[0]
+            else []
+        )
         assert main([*FIT, *callback, *args]) == 1
         assert words in capsys.readouterr().err
         assert not LAST.parent.exists()
@@ -158,7 +174,9 @@ def unfinished(epochs: int = 1, *options: str) -> None:
 def fails(capsys, args: list[str]) -> str:
     capsys.readouterr()
     assert main(args) == 1
-    said = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("Dr")]  # toy faces that are drawn
+    said = [
+        line for line in capsys.readouterr().err.splitlines() if not line.startswith("Dr")
+    ]  # toy faces that are drawn
     assert len(said) == 1
     return said[0]
 
@@ -167,10 +185,16 @@ def test_a_run_does_not_go_on_with_other_data_or_in_another_order(here, capsys):
     unfinished()
     two = [*FIT, "--trainer.max_epochs=2"]
     said = fails(capsys, [*two, "--data.num_images=48"])
-    assert "has other contents" in said and "train-000000.tar" in said and "train anew in another run folder" in said
+    assert (
+        "has other contents" in said
+        and "train-000000.tar" in said
+        and "train anew in another run folder" in said
+    )
     said = fails(capsys, [*two, "--data.batch_size=6", "--data.seed=3", "--trainer.limit_train_batches=1"])
     assert (
-        "data.batch_size is 6, was 8" in said and "data.seed is 3, was 0" in said and "limit_train_batches is 1, was 2" in said
+        "data.batch_size is 6, was 8" in said
+        and "data.seed is 3, was 0" in said
+        and "limit_train_batches is 1, was 2" in said
     )
     saved = LAST.read_bytes()
     said = fails(capsys, [*two, "--data=dfd.data.ShardDataModule", "--data.roots=elsewhere"])
@@ -181,8 +205,22 @@ def test_a_run_does_not_go_on_with_other_data_or_in_another_order(here, capsys):
 
 def test_data_that_moved_are_the_same_data_and_a_changed_table_is_none(here, capsys):
     toy = make_toy(here / "one", num_images=36, size=64)
-    data = ["--data=dfd.data.ShardDataModule", "--data.batch_size=8", "--data.num_workers=0", "--data.view.size=32"]
-    fit = ["fit", "--config", "small_cnn", "--config", "overlay/smoke", *data, "--data.view.longest=64", "--run_folder=run"]
+    data = [
+        "--data=dfd.data.ShardDataModule",
+        "--data.batch_size=8",
+        "--data.num_workers=0",
+        "--data.view.size=32",
+    ]
+    fit = [
+        "fit",
+        "--config",
+        "small_cnn",
+        "--config",
+        "overlay/smoke",
+        *data,
+        "--data.view.longest=64",
+        "--run_folder=run",
+    ]
     assert main([*fit, "--data.roots=one"]) == 0
     Path("run/summary.yaml").unlink()
     toy.rename("two")
@@ -190,7 +228,8 @@ def test_data_that_moved_are_the_same_data_and_a_changed_table_is_none(here, cap
     table = pq.read_table("two/samples.parquet")
     position = table.schema.get_field_index("label")
     pq.write_table(
-        table.set_column(position, "label", pc.subtract(pa.scalar(1, pa.int8()), table["label"])), "two/samples.parquet"
+        table.set_column(position, "label", pc.subtract(pa.scalar(1, pa.int8()), table["label"])),
+        "two/samples.parquet",
     )
     assert "their table is not: labels, splits or order changed" in fails(capsys, more)
     pq.write_table(table, "two/samples.parquet")
@@ -202,13 +241,18 @@ def test_a_run_folder_that_was_moved_goes_on_with_its_own_best(here, how):
     unfinished()
     best = torch.load("run/checkpoints/best.ckpt", weights_only=True)
     state = next(
-        state for state in torch.load(LAST, weights_only=True)["callbacks"].values() if state.get("monitor") == "val/auroc"
+        state
+        for state in torch.load(LAST, weights_only=True)["callbacks"].values()
+        if state.get("monitor") == "val/auroc"
     )
     # as if the first epoch had been as good as can be: nothing later is better
     checkpoint = torch.load(LAST, weights_only=True)
     for each in checkpoint["callbacks"].values():
         if each.get("monitor") == "val/auroc" and "best_k_models" in each:
-            each["best_model_score"], each["best_k_models"] = torch.tensor(2.0), {state["best_model_path"]: torch.tensor(2.0)}
+            each["best_model_score"], each["best_k_models"] = (
+                torch.tensor(2.0),
+                {state["best_model_path"]: torch.tensor(2.0)},
+            )
             each["kth_value"] = torch.tensor(2.0)
     save_sealed(checkpoint, LAST)
     shutil.copytree("run", "other")
@@ -229,7 +273,10 @@ def test_a_run_goes_on_with_its_own_seed(here, capsys):
 
 @pytest.mark.slow
 def test_one_fit_at_a_time_in_a_folder_and_ctrl_c_says_how_to_go_on(here):
-    endless = ["--trainer.callbacks=lightning.pytorch.callbacks.ModelCheckpoint", "--trainer.callbacks.filename=last"]
+    endless = [
+        "--trainer.callbacks=lightning.pytorch.callbacks.ModelCheckpoint",
+        "--trainer.callbacks.filename=last",
+    ]
     command = [sys.executable, "-m", "dfd.cli", *FIT, "--trainer.max_epochs=-1", *endless]
     first = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -237,7 +284,11 @@ def test_one_fit_at_a_time_in_a_folder_and_ctrl_c_says_how_to_go_on(here):
         while not LAST.exists() and time.monotonic() < deadline:
             time.sleep(0.1)
         second = subprocess.run(command, capture_output=True, text=True, timeout=90)
-        assert second.returncode == 1 and f"another dfd fit (pid {first.pid} on " in second.stderr and LAST.exists()
+        assert (
+            second.returncode == 1
+            and f"another dfd fit (pid {first.pid} on " in second.stderr
+            and LAST.exists()
+        )
         first.send_signal(signal.SIGINT)
         said, complaint = first.communicate(timeout=60)
     finally:
@@ -256,17 +307,34 @@ def test_what_the_command_line_says_of_the_optimizer_beats_the_checkpoint_and_is
     assert main([*FIT, "--trainer.max_epochs=2", "--ckpt_path", str(LAST), "--run_folder=same"]) == 0
     assert "other settings" not in capsys.readouterr().out
     same = group_of(Path("same/checkpoints/last.ckpt"))
-    changed = ["--model.optimizer.lr=0.0123", "--model.optimizer.weight_decay=0.5", "--model.label_smoothing=0.1"]
+    changed = [
+        "--model.optimizer.lr=0.0123",
+        "--model.optimizer.weight_decay=0.5",
+        "--model.label_smoothing=0.1",
+    ]
     assert main([*FIT, "--trainer.max_epochs=2", *changed]) == 0
     said = capsys.readouterr().out
     assert "model.optimizer.lr is 0.0123, was 0.001;" in said
-    assert "model.optimizer.weight_decay is 0.5, was 0.05" in said and "model.label_smoothing is 0.1, was 0.0" in said
+    assert (
+        "model.optimizer.weight_decay is 0.5, was 0.05" in said
+        and "model.label_smoothing is 0.1, was 0.0" in said
+    )
     assert "The schedule is rescaled to it." in said
     after = group_of(LAST)
     assert after["weight_decay"] == 0.5 and same["weight_decay"] == before["weight_decay"]
-    assert after["lr"] / 0.0123 == pytest.approx(same["lr"] / 0.001), "the same share of the peak, at the same step"
+    assert after["lr"] / 0.0123 == pytest.approx(same["lr"] / 0.001), (
+        "the same share of the peak, at the same step"
+    )
     said = fails(
-        capsys, [*FIT, "--trainer.max_epochs=3", "--ckpt_path", str(LAST), "--run_folder=sgd", "--model.optimizer=SGD"]
+        capsys,
+        [
+            *FIT,
+            "--trainer.max_epochs=3",
+            "--ckpt_path",
+            str(LAST),
+            "--run_folder=sgd",
+            "--model.optimizer=SGD",
+        ],
     )
     assert "was trained with optimizer torch.optim.AdamW, this run has torch.optim.SGD" in said
 
@@ -276,7 +344,9 @@ def disk(here):
     """A folder on a file system of 48 MB."""
     folder = here / "disk"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", folder], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", folder], capture_output=True
+    ).returncode:
         pytest.skip("this user may not mount a file system")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)
@@ -305,7 +375,10 @@ def read_only(folder: Path) -> Iterator[None]:
 def test_a_full_disk_or_an_unwritable_folder_ends_the_run_and_costs_no_checkpoint(here, disk, ranks):
     """On a real file system, with one process, and with two that must both end."""
     options = ["--config", "overlay/ddp"] if ranks == 2 else []
-    options += ["--model.net.backbone.width=40", "--trainer.limit_train_batches=1.0"]  # a checkpoint of some megabytes
+    options += [
+        "--model.net.backbone.width=40",
+        "--trainer.limit_train_batches=1.0",
+    ]  # a checkpoint of some megabytes
     run = [*FIT[:-1], str(disk / "run"), *options]
 
     def fit(epochs: int, code: int = 0) -> str:
@@ -313,7 +386,9 @@ def test_a_full_disk_or_an_unwritable_folder_ends_the_run_and_costs_no_checkpoin
         if ranks == 1:
             return forked(*command, cwd=here, code=code)
         # the second rank ends by whoever started it: here dfd fit itself
-        done = subprocess.run([sys.executable, "-m", "dfd.cli", *command], capture_output=True, text=True, timeout=500)
+        done = subprocess.run(
+            [sys.executable, "-m", "dfd.cli", *command], capture_output=True, text=True, timeout=500
+        )
         assert done.returncode == code, done.stderr
         return done.stdout + done.stderr
 
@@ -323,7 +398,10 @@ def test_a_full_disk_or_an_unwritable_folder_ends_the_run_and_costs_no_checkpoin
     last.with_name("best.ckpt").unlink()
     steps, before = step_of(last), last.stat()
     for trouble, words in (
-        (full(disk, leave=before.st_size // 2), f"no checkpoint saved: no space left for {last.parent}. Free some"),
+        (
+            full(disk, leave=before.st_size // 2),
+            f"no checkpoint saved: no space left for {last.parent}. Free some",
+        ),
         (read_only(last.parent), f"{last.parent} cannot be written (Read-only file system)"),
     ):
         with trouble:

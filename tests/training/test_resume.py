@@ -1,4 +1,6 @@
-"""Interrupted runs end with the weights, the metrics and the choice of the best epoch of the undisturbed one, to the bit."""
+"""Interrupted runs end with the weights, the metrics and the choice of the best epoch of the undisturbed one,
+to the bit.
+"""
 
 import csv
 import os
@@ -16,7 +18,13 @@ import dfd as dfd_package
 
 pytestmark = pytest.mark.slow
 EPOCHS, STEPS = 2, 5  # of 32 images each: 160 of the toy set's training pictures
-TOY = ["--data.num_images=240", "--data.picture=96", "--data.view.size=64", "--data.view.longest=96", "--data.view.crops=1"]
+TOY = [
+    "--data.num_images=240",
+    "--data.picture=96",
+    "--data.view.size=64",
+    "--data.view.longest=96",
+    "--data.view.crops=1",
+]
 COMMON = [
     "fit", "--config", "dual_stream", *TOY, "--trainer.max_epochs", str(EPOCHS), "--trainer.limit_train_batches", str(STEPS),
     "--trainer.limit_val_batches=1.0", "--trainer.log_every_n_steps=1",
@@ -68,7 +76,14 @@ def fit(here: Path, run: str, *options: str, at: str = "", code: int = 0, world:
 
 def launch(here: Path, run: str, at: str = "") -> subprocess.CompletedProcess:
     """The same as two ranks that `dfd fit` starts itself."""
-    command = [sys.executable, "-m", "dfd.cli", *(part.format(here=here) for part in COMMON), "--run_folder", run]
+    command = [
+        sys.executable,
+        "-m",
+        "dfd.cli",
+        *(part.format(here=here) for part in COMMON),
+        "--run_folder",
+        run,
+    ]
     command += ["--config", "overlay/ddp.yaml"]
     return subprocess.run(
         command, cwd=here, env=os.environ | environment(here, at), capture_output=True, text=True, timeout=300
@@ -77,7 +92,9 @@ def launch(here: Path, run: str, at: str = "") -> subprocess.CompletedProcess:
 
 def environment(here: Path, at: str) -> dict[str, str]:
     path = f"{Path(dfd_package.__file__).parents[1]}:{here}"
-    return {"DFD_CACHE": str(here / "cache"), "WANDB_MODE": "disabled", "PYTHONPATH": path} | ({"AT": at} if at else {})
+    return {"DFD_CACHE": str(here / "cache"), "WANDB_MODE": "disabled", "PYTHONPATH": path} | (
+        {"AT": at} if at else {}
+    )
 
 
 def outcome(run: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, str]], str]:
@@ -86,7 +103,11 @@ def outcome(run: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, str]], s
     best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
     with open(run / "metrics.csv", newline="") as file:
         lines = list(csv.DictReader(file))
-    return last["state_dict"], lines, f"{best['global_step']} {best['dfd']['selected_on']} {best['dfd']['temperature']}"
+    return (
+        last["state_dict"],
+        lines,
+        f"{best['global_step']} {best['dfd']['selected_on']} {best['dfd']['temperature']}",
+    )
 
 
 def assert_same(one: Path, other: Path) -> None:
@@ -104,13 +125,19 @@ def undisturbed(here) -> Path:
     return here / "whole"
 
 
-# the first step, the second, the middle, the last but one, the last of an epoch; the second epoch's first and middle
+# the first step, the second, the middle, the last but one, the last of an epoch; the second epoch's first and
+# middle
 EVERYWHERE = [0, 1, 2, 3, 4, 5, 7]
-SIGNALS = {"SIGTERM": (143, EVERYWHERE), "SIGKILL": (-signal.SIGKILL, EVERYWHERE), "SIGUSR1": (75, [2, 4])}  # as SIGTERM goes
+SIGNALS = {
+    "SIGTERM": (143, EVERYWHERE),
+    "SIGKILL": (-signal.SIGKILL, EVERYWHERE),
+    "SIGUSR1": (75, [2, 4]),
+}  # as SIGTERM goes
 
 
 @pytest.mark.parametrize(
-    ("name", "code", "step"), [(name, code, step) for name, (code, steps) in SIGNALS.items() for step in steps]
+    ("name", "code", "step"),
+    [(name, code, step) for name, (code, steps) in SIGNALS.items() for step in steps],
 )
 def test_a_cut_run_ends_as_the_undisturbed_one(here, undisturbed, name, code, step):
     run = f"{name}-{step}"
@@ -142,10 +169,21 @@ def test_two_ranks_of_which_one_is_told(here, undisturbed_pair, step, name):
 
 
 def test_ranks_may_come_and_go(here, undisturbed):
-    """Eight ranks, then two, then eight, within one epoch and into the next: the order is the single process's."""
+    """Eight ranks, then two, then eight, within one epoch and into the next: the order is the single
+    process's.
+    """
     for world, at, code in ((8, "1 SIGTERM 5", 143), (2, "3 SIGTERM 0", 143), (8, "", 0)):
         (here / "eight" / "interrupted").unlink(missing_ok=True)
-        fit(here, "eight", "--config", "overlay/ddp.yaml", "--data.num_workers=0", at=at, code=code, world=world)
+        fit(
+            here,
+            "eight",
+            "--config",
+            "overlay/ddp.yaml",
+            "--data.num_workers=0",
+            at=at,
+            code=code,
+            world=world,
+        )
     expected = ledger(undisturbed)
     assert (
         ledger(here / "eight") == expected
@@ -158,12 +196,16 @@ def test_ranks_may_come_and_go(here, undisturbed):
 
 def lines(run: Path, rank: int) -> list[tuple[int, int, list[int]]]:
     """(step, ranks, rows) of each step that a rank began."""
-    split = [[int(number) for number in line.split()] for line in (run / f"ledger-{rank}").read_text().splitlines()]
+    split = [
+        [int(number) for number in line.split()] for line in (run / f"ledger-{rank}").read_text().splitlines()
+    ]
     return [(step, world, rows) for step, world, *rows in split]
 
 
 def ledger(run: Path) -> dict[int, list[int]]:
-    """step -> rows of its global batch, in order: ranks take turns. A step that two runs began was cut before it counted."""
+    """step -> rows of its global batch, in order: ranks take turns. A step that two runs began was cut before
+    it counted.
+    """
     parts: dict[int, dict[int, tuple[int, list[int]]]] = {}
     for path in run.glob("ledger-*"):
         rank = int(path.name.split("-")[1])
@@ -172,5 +214,7 @@ def ledger(run: Path) -> dict[int, list[int]]:
     shown = {}
     for step, ranks in parts.items():
         world = max(world for world, _ in ranks.values())
-        shown[step] = [row for turn in zip(*(ranks[rank][1] for rank in range(world)), strict=True) for row in turn]
+        shown[step] = [
+            row for turn in zip(*(ranks[rank][1] for rank in range(world)), strict=True) for row in turn
+        ]
     return shown

@@ -11,16 +11,16 @@ from types import SimpleNamespace
 import pytest
 
 import dfd
-from dfd.signals import REQUEUE, told
+from dfd.signals import REQUEUE, stop_signals
 from dfd.training import wandb_logger
-from dfd.training.metrics_csv import Table
+from dfd.training.metrics_csv import ResumableCSVLogger
 
 
 def test_a_server_that_does_not_answer_costs_a_preempted_run_its_patience_and_no_more(monkeypatch):
     codes = []
     finish = lambda exit_code: codes.append(exit_code) or time.sleep(3)  # noqa: E731  as without a network
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(finish=finish))
-    monkeypatch.setattr(told, "heard", REQUEUE)
+    monkeypatch.setattr(stop_signals, "requested", REQUEUE)
     monkeypatch.setattr(wandb_logger, "PATIENCE", 0.2)
     start = time.monotonic()
     wandb_logger.close(75)
@@ -58,9 +58,13 @@ print("went on")
 @pytest.mark.slow
 def test_a_service_that_slurm_ended_costs_no_run(tmp_path):
     """W&B's own process, ended by SIGTERM as it is with all others of a job."""
-    own = {name: value for name, value in os.environ.items() if "WANDB" not in name}  # not the service of an earlier test
+    own = {
+        name: value for name, value in os.environ.items() if "WANDB" not in name
+    }  # not the service of an earlier test
     environment = {**own, "PYTHONPATH": str(Path(dfd.__file__).parents[1])}
-    done = subprocess.run([sys.executable, "-c", SERVICE_ENDED], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", SERVICE_ENDED], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
     assert (done.returncode, done.stdout) == (0, "went on\n"), done.stderr
 
 
@@ -70,17 +74,19 @@ def lines(folder):
 
 
 def test_the_table_of_a_run_that_goes_on_keeps_what_its_checkpoint_knows_of(tmp_path):
-    first = Table(tmp_path)
+    first = ResumableCSVLogger(tmp_path)
     for step in range(4):
         first.log_metrics({"train/loss": step / 2}, step)
     first.log_metrics({"val/auroc": 0.5}, 3)
     first.log_metrics({"train/loss": 9.0}, 4)  # after the checkpoint; nobody flushed or closed anything
     with (tmp_path / "metrics.csv").open("a") as file:
         file.write("3")  # cut by a kill or a full disk
-    again = Table(tmp_path)
+    again = ResumableCSVLogger(tmp_path)
     again.go_on(4)
     again.log_metrics({"train/loss": 2.0, "train/lr": 1.0}, 4)
-    assert [(line["step"], line["train/loss"], line["val/auroc"], line["train/lr"]) for line in lines(tmp_path)] == [
+    assert [
+        (line["step"], line["train/loss"], line["val/auroc"], line["train/lr"]) for line in lines(tmp_path)
+    ] == [
         ("0", "0.0", "", ""),
         ("1", "0.5", "", ""),
         ("2", "1.0", "", ""),
@@ -91,8 +97,8 @@ def test_the_table_of_a_run_that_goes_on_keeps_what_its_checkpoint_knows_of(tmp_
 
 
 def test_the_table_of_a_run_that_begins_anew_begins_anew(tmp_path):
-    Table(tmp_path).log_metrics({"a": 1.0}, 0)
-    again = Table(tmp_path)
+    ResumableCSVLogger(tmp_path).log_metrics({"a": 1.0}, 0)
+    again = ResumableCSVLogger(tmp_path)
     again.go_on(0)
     again.log_metrics({"b": 1.0}, 0)
     assert lines(tmp_path) == [{"b": "1.0", "step": "0"}]

@@ -1,7 +1,8 @@
 """The round of `dfd prepare` that cuts faces, over all cores or over the tasks of a job array.
 
-A *piece* is what is done at once: videos that share their face boxes, or some pictures. Each leaves its faces as PNG files in
-the state folder and then a note of them; pieces that have their note are not done again, whoever did them.
+A *piece* is what is done at once: videos that share their face boxes, or some pictures. Each leaves its faces
+as PNG files in the state folder and then a note of them; pieces that have their note are not done again,
+whoever did them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,13 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dfd.durable import appearing
+from dfd.durable import atomic_write
 from dfd.media.faces import NO_WEIGHTS, FaceDetector, find_weights
 from dfd.media.files import VIDEO_SUFFIXES
 from dfd.media.video import NO_PYAV
-from dfd.parallel import Workers
+from dfd.parallel import ProcessPool
 from dfd.prepare.cut.cutter import Cut, Line, Missing, cut_picture, cut_videos
-from dfd.prepare.job_array import Part
+from dfd.prepare.job_array import ArrayTask
 from dfd.prepare.manifest import PLAN, key_of
 from dfd.progress import progress
 from dfd.shards.rejects import Reject
@@ -50,35 +51,45 @@ class Cutting:
         return {"frames": str(self.frames), "margin": str(self.margin)}
 
 
-def cutting_of(plan: pa.Table, frames: int | None, margin: float | None, faces: Path | None) -> Cutting | None:
+def cutting_of(
+    plan: pa.Table, frames: int | None, margin: float | None, faces: Path | None
+) -> Cutting | None:
     """How the rows of a plan are to be cut; None where they are pictures to be taken whole.
 
     Raises:
-        ValueError: videos and pictures are mixed; an option is missing, superfluous or out of range; PyAV or YuNet's weights
-            are missing.
+        ValueError: videos and pictures are mixed; an option is missing, superfluous or out of range; PyAV or
+            YuNet's weights are missing.
     """
     paths = pc.utf8_lower(plan["path"])
     is_video = [path.endswith(tuple(VIDEO_SUFFIXES)) for path in paths.to_pylist()]
     videos, boxes = sum(is_video), len(plan) - plan["face"].null_count
     if videos + boxes not in (0, len(plan)) or (videos and boxes):
         raise ValueError(
-            f"the source holds {videos} videos and {len(plan) - videos} pictures. Prepare them apart, by two tables or of "
+            f"the source holds {videos} videos and {len(plan) - videos} pictures. Prepare them apart, by two "
+            "tables or of "
             "two folders; training takes several folders of shards: --data.roots."
         )
     if not videos and frames is not None:
-        raise ValueError("--frames is for videos, and the source has none that its reader knows. Leave it out.")
+        raise ValueError(
+            "--frames is for videos, and the source has none that its reader knows. Leave it out."
+        )
     if not videos + boxes and margin is not None:
-        raise ValueError("--margin is for faces that are cut out, and the source's pictures are taken whole. Leave it out.")
+        raise ValueError(
+            "--margin is for faces that are cut out, and the source's pictures are taken whole. Leave it out."
+        )
     if not videos + boxes:
         return None
     margin = 1.3 if margin is None else margin
     if not 1 <= margin <= 4:
-        raise ValueError(f"--margin {margin:g}: a square of 1 to 4 times the face's longer side. 1.3 is usual.")
+        raise ValueError(
+            f"--margin {margin:g}: a square of 1 to 4 times the face's longer side. 1.3 is usual."
+        )
     if not videos:
         return Cutting(None, margin, None)
     if frames is None or frames < 1:
         raise ValueError(
-            f"the source holds {videos} videos{'' if frames is None else f' and --frames is {frames}'}. Say how many frames "
+            f"the source holds {videos} videos{'' if frames is None else f' and --frames is {frames}'}. Say "
+            "how many frames "
             "of each are to be taken: --frames 16. They are spread evenly over the whole of it."
         )
     _check_pyav()
@@ -121,10 +132,16 @@ def num_pieces(plan: pa.Table) -> int:
     return len(_pieces(plan))
 
 
-def cut_round(root: str, state: Path, plan: pa.Table, cutting: Cutting, crew: Workers, part: Part | None = None) -> None:
+def cut_pass(
+    root: str, state: Path, plan: pa.Table, cutting: Cutting, pool: ProcessPool, part: ArrayTask | None = None
+) -> None:
     """Cuts the pieces that have no note yet, of a part of them or of all."""
     (state / FACES).mkdir(exist_ok=True)
-    mine = [(_note(state, piece), lines) for piece, lines in enumerate(_pieces(plan)) if part is None or part.has(piece)]
+    mine = [
+        (_note(state, piece), lines)
+        for piece, lines in enumerate(_pieces(plan))
+        if part is None or part.has(piece)
+    ]
 
     def tasks() -> Iterator[tuple]:
         for note, lines in mine:
@@ -133,17 +150,19 @@ def cut_round(root: str, state: Path, plan: pa.Table, cutting: Cutting, crew: Wo
 
     with progress(sum(len(lines) for _, lines in mine), "cutting") as advance:
         advance(sum(len(lines) for note, lines in mine if note.is_file()))
-        for count in crew.run(cut_piece, tasks()):
+        for count in pool.run(cut_piece, tasks()):
             advance(count)
 
 
 def cut_piece(task: tuple[str, Path, Path, Cutting, list[dict[str, Any]]]) -> int:
-    """Runs in a worker: writes the faces of some lines of a plan, then a note of them; returns how many lines they were."""
+    """Runs in a worker: writes the faces of some lines of a plan, then a note of them; returns how many lines
+    they were.
+    """
     root, folder, note, cutting, lines = task
     cv2.setNumThreads(1)  # a worker is one process for one core
-    with appearing(note) as part:
+    with atomic_write(note) as temporary:
         made = [_kept(folder, line, one) for line, one in _cut(root, lines, cutting)]
-        pq.write_table(pa.Table.from_pylist(made, _NOTE), part)
+        pq.write_table(pa.Table.from_pylist(made, _NOTE), temporary)
     return len(lines)
 
 
@@ -151,7 +170,14 @@ def _cut(root: str, lines: Sequence[Line], cutting: Cutting) -> Iterator[tuple[L
     usable = []
     for line in lines:
         if ".." in line["path"].split("/") or line["path"].startswith("/"):
-            yield line, Missing(None, "a path with '..' or from the root: faces are cut of files below the source alone", True)
+            yield (
+                line,
+                Missing(
+                    None,
+                    "a path with '..' or from the root: faces are cut of files below the source alone",
+                    True,
+                ),
+            )
         else:
             usable.append(line)
     if cutting.frames:
@@ -197,15 +223,20 @@ def _note(state: Path, piece: int) -> Path:
 
 
 def cut_faces(source: Path, state: Path, plan: pa.Table) -> tuple[pa.Table, list[Reject], list[Reject]]:
-    """The faces as a plan of their own, with paths below the folder of faces; what is wrong with the source; what was left out.
+    """The faces as a plan of their own, with paths below the folder of faces; what is wrong with the source;
+    what was left out.
 
     Raises:
         ValueError: no face was cut.
     """
-    notes = pa.concat_tables(pq.read_table(_note(state, piece), schema=_NOTE) for piece in range(num_pieces(plan)))
+    notes = pa.concat_tables(
+        pq.read_table(_note(state, piece), schema=_NOTE) for piece in range(num_pieces(plan))
+    )
     faces = notes.filter(pc.equal(notes["reason"], "")).select(PLAN.names).sort_by("key")
     missing = notes.filter(pc.not_equal(notes["reason"], "")).select(["path", "reason", "fault"]).to_pylist()
-    faults = [*dict.fromkeys(Reject(line["path"], line["reason"]) for line in missing if line["fault"])]  # once a file
+    faults = [
+        *dict.fromkeys(Reject(line["path"], line["reason"]) for line in missing if line["fault"])
+    ]  # once a file
     if not len(faces):
         first = missing[0]
         raise ValueError(f"{source}: not one face was cut. First {first['path']}: {first['reason']}.")

@@ -38,8 +38,8 @@ class Missing(NamedTuple):
 def cut_picture(root: str, lines: Sequence[Line], margin: float) -> Iterator[tuple[Line, Cut | Missing]]:
     """The faces of one picture, a line each.
 
-    Of a forged face the mask shows all that is forged in the square. A real face into whose square a forged one reaches is left
-    out: its label would be wrong.
+    Of a forged face the mask shows all that is forged in the square. A real face into whose square a forged
+    one reaches is left out: its label would be wrong.
     """
     faces = [json.loads(line["face"]) for line in lines]
     try:
@@ -78,16 +78,17 @@ def cut_videos(
 ) -> Iterator[tuple[Line, Cut | Missing]]:
     """The faces of videos that share their tracks: those of the first, the original.
 
-    Each video is looked at in `num` frames of its own; the forged ones are cut where the original's face is, so that the box
-    tells nothing. Where the original cannot be read, the next one's tracks serve. A video gives one person's faces: a real one
-    the most prominent person's, a forged one the forged person's. Where nothing says who that is, it gives none.
+    Each video is looked at in `num` frames of its own; the forged ones are cut where the original's face is,
+    so that the box tells nothing. Where the original cannot be read, the next one's tracks serve. A video
+    gives one person's faces: a real one the most prominent person's, a forged one the forged person's. Where
+    nothing says who that is, it gives none.
     """
     people: People | None = None
     original: str | None = None
     for line in lines:
         try:
             if people is None:
-                people, squares = _watch(root, line, num, margin, detector)
+                people, squares = _detect_in_videos(root, line, num, margin, detector)
                 original = line["path"] if line["label"] == REAL else None
                 none = f"no face of {MIN_SIDE} pixels in any of the {len(people.numbers)} frames looked at"
             else:
@@ -100,7 +101,9 @@ def cut_videos(
         yield from ((line, one) for one in made)
 
 
-def _watch(root: str, line: Line, num: int, margin: float, detector: FaceDetector) -> tuple[People, list[list[Cut | Missing]]]:
+def _detect_in_videos(
+    root: str, line: Line, num: int, margin: float, detector: FaceDetector
+) -> tuple[People, list[list[Cut | Missing]]]:
     """The people of a video, and of each the squares in the frames looked at."""
     numbers, faces, cuts, frame = [], [], [], np.ones(4)
     for number, image, mask in _frames(root, line, num):
@@ -116,7 +119,10 @@ def _watch(root: str, line: Line, num: int, margin: float, detector: FaceDetecto
             for number, here, at in zip(numbers, cuts, track, strict=True)
         ]
         if not tracks or is_present(sum(isinstance(one, Cut) for one in made), len(numbers)):
-            boxes = [None if at is None else np.array(here[at].box) / frame for here, at in zip(faces, track, strict=True)]
+            boxes = [
+                None if at is None else np.array(here[at].box) / frame
+                for here, at in zip(faces, track, strict=True)
+            ]
             tracks.append(boxes)
             squares.append(made)
     return People(numbers, tracks), squares
@@ -131,12 +137,19 @@ def _squares_by(root: str, line: Line, num: int, margin: float, people: People) 
             if box is None:
                 made.append(Missing(number, "no face found in the original", False))
             else:
-                made.append(_square(number, image, mask, box * ([image.shape[1], image.shape[0]] * 2), margin))
+                made.append(
+                    _square(number, image, mask, box * ([image.shape[1], image.shape[0]] * 2), margin)
+                )
     return squares
 
 
 def _person(
-    root: str, line: Line, num: int, people: People, squares: Sequence[Sequence[Cut | Missing]], original: str | None
+    root: str,
+    line: Line,
+    num: int,
+    people: People,
+    squares: Sequence[Sequence[Cut | Missing]],
+    original: str | None,
 ) -> int | None:
     """Whose faces a video gives; None where it is forged and nothing says of whom."""
     if line["label"] == REAL or len(squares) == 1:
@@ -148,7 +161,9 @@ def _person(
 
 
 def _faces(line: Line, squares: Sequence[Cut | Missing], none: str) -> list[Cut | Missing]:
-    """One person's squares, less those of a forged video that show nothing forged; `none` says why there are no squares."""
+    """One person's squares, less those of a forged video that show nothing forged; `none` says why there are
+    no squares.
+    """
     made: list[Cut | Missing] = []
     for one in squares:
         if isinstance(one, Cut):
@@ -167,7 +182,9 @@ def _frames(root: str, line: Line, num: int) -> Iterator[tuple[int, np.ndarray, 
             yield from ((number, image, None) for number, image in frames_at(video, numbers))
             return
         with open_inside(root, line["mask"]) as masks:
-            for (number, image), (_, mask) in zip(frames_at(video, numbers), frames_at(masks, numbers), strict=True):
+            for (number, image), (_, mask) in zip(
+                frames_at(video, numbers), frames_at(masks, numbers), strict=True
+            ):
                 if mask.shape != image.shape:
                     told = [f"{shape[1]} x {shape[0]}" for shape in (mask.shape, image.shape)]
                     raise Undecodable(f"mask {line['mask']}: {told[0]} pixels, the video has {told[1]}")
@@ -181,7 +198,9 @@ def _square(
     if side < MIN_SIDE:
         return Missing(number, _too_small(side), False)
     square = np.s_[y : y + side, x : x + side]
-    return Cut(number, image[square].copy(), None if mask is None else mask[square].copy())  # else the whole frame is kept
+    return Cut(
+        number, image[square].copy(), None if mask is None else mask[square].copy()
+    )  # else the whole frame is kept
 
 
 def _too_small(side: int) -> str:

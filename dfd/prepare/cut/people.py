@@ -13,7 +13,8 @@ from dfd.prepare.cut.track import box_at
 
 UNTOLD = "two people or more, and nothing says which of them is forged"
 _PRESENT = 0.25  # of the frames looked at: less of it is a passer-by, or what the detector took for a face
-_CELLS = 32  # a side of the grid that faces are compared on: coarse enough for two encodings of the same pixels to agree
+# a side of the grid that faces are compared on: coarse enough for two encodings of the same pixels to agree
+_CELLS = 32
 _UPPER = 90  # percentile over the cells: some methods exchange no more than the mouth
 _CLEAR = 3.0  # how many times as much as the other people the forged one differs from the original
 _LEAST = 4.0  # of 255: less may be the encoder's doing
@@ -23,11 +24,15 @@ class People(NamedTuple):
     """Those who are in a video long enough to matter, the most prominent first."""
 
     numbers: list[int]  # of the frames looked at, ascending
-    tracks: list[list[np.ndarray | None]]  # of each person, boxes (4,) as shares of the frame; None where they are not seen
+    tracks: list[
+        list[np.ndarray | None]
+    ]  # of each person, boxes (4,) as shares of the frame; None where they are not seen
 
 
 def is_present(num_seen: int, num_frames: int) -> bool:
-    """Whether a second person counts, seen in some of the frames looked at: in one alone it may be the detector's error."""
+    """Whether a second person counts, seen in some of the frames looked at: in one alone it may be the
+    detector's error.
+    """
     return num_seen >= max(min(2, num_frames), _PRESENT * num_frames)
 
 
@@ -43,7 +48,9 @@ def forged_person(root: str, path: str, original: str, people: People, num: int)
     """
     differences: list[list[np.ndarray]] = [[] for _ in people.tracks]  # (_CELLS, _CELLS) each
     with open_inside(root, path) as fake, open_inside(root, original) as real:
-        numbers = evenly_spaced(min(count_frames(fake), count_frames(real)), num)  # forged videos may end early
+        numbers = evenly_spaced(
+            min(count_frames(fake), count_frames(real)), num
+        )  # forged videos may end early
         for (number, one), (_, other) in zip(frames_at(fake, numbers), frames_at(real, numbers), strict=True):
             for found, track in zip(differences, people.tracks, strict=True):
                 box = box_at(people.numbers, track, number)

@@ -6,20 +6,23 @@ import numpy as np
 
 from dfd.media.faces import Face
 
-NEAR = 2.0  # how far a face may move between two looked-at frames, which lie up to a second apart, in sides of it
+# how far a face may move between two looked-at frames, which lie up to a second apart, in sides of it
+NEAR = 2.0
 GROWTH = 2.0  # by what factor it may grow or shrink
 
 
 def find_tracks(frames: Sequence[Sequence[Face]]) -> list[list[int | None]]:
     """For each track, which face of each frame belongs to it; None where it has none there.
 
-    Faces are linked, the nearest first, to the track that they continue. The track comes first that fills most pixels over the
-    whole clip: the person whom it is about is large and there all the time.
+    Faces are linked, the nearest first, to the track that they continue. The track comes first that fills
+    most pixels over the whole clip: the person whom it is about is large and there all the time.
     """
     tracks: list[dict[int, int]] = []  # frame -> which face in it
     for at, faces in enumerate(frames):
         ends = [frames[last][track[last]] for track, last in ((track, max(track)) for track in tracks)]
-        pairs = sorted((_distance(end, face), t, f) for t, end in enumerate(ends) for f, face in enumerate(faces))
+        pairs = sorted(
+            (_distance(end, face), t, f) for t, end in enumerate(ends) for f, face in enumerate(faces)
+        )
         taken: set[int] = set()
         grown: set[int] = set()
         for distance, t, f in pairs:
@@ -33,7 +36,8 @@ def find_tracks(frames: Sequence[Sequence[Face]]) -> list[list[int | None]]:
 
 
 def box_at(numbers: Sequence[int], boxes: Sequence[np.ndarray | None], number: int) -> np.ndarray | None:
-    """The box (4,) of a track at frame `number`: between two looked-at frames in proportion, None where the nearer has none.
+    """The box (4,) of a track at frame `number`: between two looked-at frames in proportion, None where the
+    nearer has none.
 
     Args:
         numbers: ascending, of the frames that were looked at.
@@ -43,11 +47,15 @@ def box_at(numbers: Sequence[int], boxes: Sequence[np.ndarray | None], number: i
     if boxes[nearest] is None:
         return None
     known = [(n, box) for n, box in zip(numbers, boxes, strict=True) if box is not None]
-    return np.array([np.interp(number, [n for n, _ in known], [box[side] for _, box in known]) for side in range(4)])
+    return np.array(
+        [np.interp(number, [n for n, _ in known], [box[side] for _, box in known]) for side in range(4)]
+    )
 
 
 def _distance(one: Face, other: Face) -> float:
-    """Between the centres, in sides of the larger; infinite where their sizes differ too much to be one person."""
+    """Between the centres, in sides of the larger; infinite where their sizes differ too much to be one
+    person.
+    """
     if max(one.side, other.side) > GROWTH * min(one.side, other.side):
         return float("inf")
     centres = [np.array(face.box[:2]) + np.array(face.box[2:]) / 2 for face in (one, other)]

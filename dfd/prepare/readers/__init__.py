@@ -1,7 +1,8 @@
 """Readers: one file a layout. A reader is a function `rows(root: Path) -> Iterator[Row | Reject]`.
 
-A new one needs no entry here: `dfd prepare SOURCE --reader my_package.my_module:rows`. The built-in ones are modules of this
-package and are called by their name; each also says what it misses in a folder (`mismatch`), by which layouts are recognised.
+A new one needs no entry here: `dfd prepare SOURCE --reader my_package.my_module:rows`. The built-in ones are
+modules of this package and are called by their name; each also says what it misses in a folder (`mismatch`),
+by which layouts are recognised.
 """
 
 import importlib
@@ -10,10 +11,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import wrap
 
-from dfd.prepare.readers.row import Face, Row
+from dfd.prepare.readers.row import FaceBox, Row
 from dfd.shards.rejects import Reject
 
-__all__ = ["BUILT_IN", "Face", "Reader", "Reject", "Row", "find_reader", "recognise"]
+__all__ = ["BUILT_IN", "FaceBox", "Reader", "Reject", "Row", "find_reader", "recognise"]
 
 Reader = Callable[[Path], Iterator[Row | Reject]]
 BUILT_IN = (  # in the order in which they are tried: the most particular first
@@ -27,7 +28,12 @@ BUILT_IN = (  # in the order in which they are tried: the most particular first
     "table",
     "class_folders",
 )
-_INDENTED = {"initial_indent": "  ", "subsequent_indent": "  ", "break_long_words": False, "break_on_hyphens": False}
+_INDENTED = {
+    "initial_indent": "  ",
+    "subsequent_indent": "  ",
+    "break_long_words": False,
+    "break_on_hyphens": False,
+}
 
 
 def recognise(root: Path) -> str:
@@ -41,11 +47,17 @@ def recognise(root: Path) -> str:
         expected[name] = importlib.import_module(f"{__name__}.{name}").mismatch(root)
         if not expected[name]:
             return name
-    own = {name: expected.pop(name) for name in ("class_folders", "table")}  # a newcomer's; the others are of public sets
+    own = {
+        name: expected.pop(name) for name in ("class_folders", "table")
+    }  # a newcomer's; the others are of public sets
     lines = [
         *(f"  {name}: {path}" for name, path in own.items()),
         "or one of your own, --reader package.module:rows; or a public set:",
-        *wrap("; ".join(f"{name}: {path.replace(f'{root}/', '')}" for name, path in expected.items()), 300, **_INDENTED),
+        *wrap(
+            "; ".join(f"{name}: {path.replace(f'{root}/', '')}" for name, path in expected.items()),
+            300,
+            **_INDENTED,
+        ),
     ]
     raise ValueError("\n".join([f"{root} has none of the layouts that are known. Expected:", *lines]))
 
@@ -56,23 +68,30 @@ def find_reader(name: str, videos: bool = False) -> Reader:
     With `videos`, the videos of a layout that may hold both videos and frames extracted from them.
 
     Raises:
-        ValueError: there is no such reader, or importing it fails; once called, one that is not built in raises it for whatever
-            goes wrong inside.
+        ValueError: there is no such reader, or importing it fails; once called, one that is not built in
+            raises it for whatever goes wrong inside.
     """
     if name in BUILT_IN:
         module = importlib.import_module(f"{__name__}.{name}")
         return module.videos if videos and hasattr(module, "videos") else module.rows
     path, _, function = name.partition(":")
     if not function:
-        raise ValueError(f"reader {name!r} is none of {', '.join(BUILT_IN)}. One of your own is named package.module:function.")
+        raise ValueError(
+            f"reader {name!r} is none of {', '.join(BUILT_IN)}. One of your own is named "
+            "package.module:function."
+        )
     try:
         found = getattr(importlib.import_module(path), function)
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"reader {name!r} cannot be imported: {error}. Is its folder on PYTHONPATH?") from error
+        raise ValueError(
+            f"reader {name!r} cannot be imported: {error}. Is its folder on PYTHONPATH?"
+        ) from error
     except Exception as error:
         raise ValueError(f"reader {name!r} cannot be imported: {_told(error)}.") from error
     if not callable(found):
-        raise ValueError(f"reader {name!r} is no function. It should be `def {function}(root: Path) -> Iterator[Row]`.")
+        raise ValueError(
+            f"reader {name!r} is no function. It should be `def {function}(root: Path) -> Iterator[Row]`."
+        )
     return lambda root: _watched(found, name, root)
 
 
@@ -81,7 +100,9 @@ def _watched(reader: Reader, name: str, root: Path) -> Iterator[Row | Reject]:
     try:
         yield from map(_checked, reader(root))
     except Exception as error:
-        raise ValueError(f"reader {name!r} failed on {root}: {_told(error, reader)}. Mend it there and run again.") from error
+        raise ValueError(
+            f"reader {name!r} failed on {root}: {_told(error, reader)}. Mend it there and run again."
+        ) from error
 
 
 def _checked(item: Row | Reject) -> Row | Reject:
@@ -91,7 +112,9 @@ def _checked(item: Row | Reject) -> Row | Reject:
 
 
 def _told(error: Exception, reader: Reader | None = None) -> str:
-    """What an error is and where: the last line in the reader's file that led to it, or where none did the reader's first."""
+    """What an error is and where: the last line in the reader's file that led to it, or where none did the
+    reader's first.
+    """
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error.msg} ({error.filename}:{error.lineno})"
     frames = traceback.extract_tb(error.__traceback__)
@@ -99,4 +122,6 @@ def _told(error: Exception, reader: Reader | None = None) -> str:
     if code is None:
         return f"{type(error).__name__}: {error} ({frames[-1].filename}:{frames[-1].lineno})"
     lines = [frame.lineno for frame in frames if frame.filename == code.co_filename]
-    return f"{type(error).__name__}: {error} ({code.co_filename}:{lines[-1] if lines else code.co_firstlineno})"
+    return (
+        f"{type(error).__name__}: {error} ({code.co_filename}:{lines[-1] if lines else code.co_firstlineno})"
+    )

@@ -1,15 +1,18 @@
-"""Real and fake face detection (ciplab): portraits, and composites that experts made of them in Photoshop, 600 px.
+"""Real and fake face detection (ciplab): portraits, and composites that experts made of them in Photoshop,
+600 px.
 
     real_and_fake_face/training_real/real_00018.jpg
     real_and_fake_face/training_fake/{easy,mid,hard}_75_1100.jpg
 
-The folder may be given at any of its levels. The set states no splits: "training" is in both names and divides nothing.
+The folder may be given at any of its levels. The set states no splits: "training" is in both names and
+divides nothing.
 
-The method is the difficulty, as its makers felt it. The four digits say which parts were replaced: left eye, right eye, nose,
-mouth. They stay in the path: 960 fakes in 45 rows of a table would be too few in each to measure.
+The method is the difficulty, as its makers felt it. The four digits say which parts were replaced: left eye,
+right eye, nose, mouth. They stay in the path: 960 fakes in 45 rows of a table would be too few in each to
+measure.
 
-No groups. The number counts within a difficulty, and equal numbers are different people. Some fakes were made of a photograph
-that is among the real ones (easy_75_1100 of real_00270), and no name says which.
+No groups. The number counts within a difficulty, and equal numbers are different people. Some fakes were made
+of a photograph that is among the real ones (easy_75_1100 of real_00270), and no name says which.
 """
 
 import posixpath

@@ -1,10 +1,12 @@
 """Folders named after classes, with or without folders named after splits above, below or in the same name.
 
-    train/real/a.jpg   Test/Fake/b.png   training_real/c.jpg   real/d.jpg   Dataset/Validation/Real/e.jpg   0_real/f.png
+    train/real/a.jpg   Test/Fake/b.png   training_real/c.jpg   real/d.jpg   Dataset/Validation/Real/e.jpg
+    0_real/f.png
 
-Videos are rows too; of each, faces are cut. Other folders around or inside them carry no meaning: which person or method a
-sub-folder stands for is the table's to say (reader `table`). What is not named as a picture or a video is passed over. Links to
-folders are listed as rejected, not followed, and so is what is no file at all: pipes, sockets, links that lead nowhere.
+Videos are rows too; of each, faces are cut. Other folders around or inside them carry no meaning: which
+person or method a sub-folder stands for is the table's to say (reader `table`). What is not named as a
+picture or a video is passed over. Links to folders are listed as rejected, not followed, and so is what is no
+file at all: pipes, sockets, links that lead nowhere.
 """
 
 import os
@@ -34,7 +36,8 @@ def mismatch(root: Path) -> str:
 def rows(root: Path) -> Iterator[Row | Reject]:
     """The pictures below each class folder, in the order of their paths.
 
-    A split named only together with a class ("training_real") counts where there are several: alone, it divides nothing.
+    A split named only together with a class ("training_real") counts where there are several: alone, it
+    divides nothing.
 
     Raises:
         ValueError: all folders of a class are empty.
@@ -46,11 +49,16 @@ def rows(root: Path) -> Iterator[Row | Reject]:
         if isinstance(item, Row):
             labels.add(item.label)
         yield item
-    _refuse_empty(root, [folder.relative_to(root).as_posix() for folder in folders if label_of(folder.name) not in labels])
+    _refuse_empty(
+        root,
+        [folder.relative_to(root).as_posix() for folder in folders if label_of(folder.name) not in labels],
+    )
 
 
 def _refuse_empty(root: Path, folders: list[str]) -> None:
-    """Raises ValueError where there is nothing to try in the folders of a class, not even something to reject."""
+    """Raises ValueError where there is nothing to try in the folders of a class, not even something to
+    reject.
+    """
     if not folders or any(True for folder in folders for _ in _walk(root, folder, None, None, False)):
         return
     others = not_tried([path for folder in folders for path in passed_over(root, folder)])
@@ -61,7 +69,9 @@ def _refuse_empty(root: Path, folders: list[str]) -> None:
     )
 
 
-def _walk(root: Path, folder: str, label: int | None, split: str | None, joined_splits: bool) -> Iterator[Row | Reject]:
+def _walk(
+    root: Path, folder: str, label: int | None, split: str | None, joined_splits: bool
+) -> Iterator[Row | Reject]:
     for entry in listed(root / folder):
         path = posixpath.join(folder, entry.name)
         if reason := unusable(entry):
@@ -108,4 +118,8 @@ def _class_folders(root: Path) -> tuple[list[Path], list[Path]]:
 def with_names(found: Iterator[Row | Reject], source: str, fake_method: str) -> Iterator[Row | Reject]:
     """The same rows of a data set whose name and only method are known."""
     for item in found:
-        yield replace(item, source=source, method=fake_method if item.label else "") if isinstance(item, Row) else item
+        yield (
+            replace(item, source=source, method=fake_method if item.label else "")
+            if isinstance(item, Row)
+            else item
+        )

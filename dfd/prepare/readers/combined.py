@@ -2,8 +2,9 @@
 
     combined-real-and-fake-faces/combined-real-vs-fake/{train,valid,test}/{real,fake}/{140k,ciplab}__*.jpg
 
-The folder may be given at any of its levels. Where a file comes from stands before its name. Without that, the name tells where
-it is of a kind that one of the two sets uses; the source of any other is "combined", its method unknown.
+The folder may be given at any of its levels. Where a file comes from stands before its name. Without that,
+the name tells where it is of a kind that one of the two sets uses; the source of any other is "combined", its
+method unknown.
 """
 
 import posixpath
@@ -46,7 +47,10 @@ def _named(row: Row) -> Row | Reject:
         mark, name = "", mark
     told = ciplab.told_by(name) if mark in ("", "ciplab") else None
     if told and told[0] != row.label:
-        return Reject(row.path, f"in a folder of {LABELS[row.label]} ones, and named as ciplab's {LABELS[told[0]]} ones are")
+        return Reject(
+            row.path,
+            f"in a folder of {LABELS[row.label]} ones, and named as ciplab's {LABELS[told[0]]} ones are",
+        )
     if told:
         return replace(row, source="ciplab", method=told[1])
     if mark == "140k" or (not mark and _NAMES_140K[row.label].fullmatch(name)):

@@ -3,8 +3,9 @@
     metadata.csv             videoname,original_width,original_height,label,original
     faces_224/abcdefghij.jpg     abcdefghij.mp4,185,185,FAKE,ozhhaoydlq.mp4
 
-A fake belongs to the group of the video that it was made from, and a real picture to that of its own: so all fakes of a video
-stay with it, whether or not its own face is here. No splits are stated. Labels come from the table alone.
+A fake belongs to the group of the video that it was made from, and a real picture to that of its own: so all
+fakes of a video stay with it, whether or not its own face is here. No splits are stated. Labels come from the
+table alone.
 """
 
 import posixpath
@@ -64,7 +65,11 @@ def _row(line: Mapping[str, Any], at: str) -> Row | Reject:
     if label not in ("REAL", "FAKE"):
         return Reject(path, f"label {label!r} is neither REAL nor FAKE")
     if (label == "FAKE") != bool(original):
-        return Reject(path, f"label {label} {'with' if original else 'without'} an original: a fake has one, a real video none")
+        return Reject(
+            path,
+            f"label {label} {'with' if original else 'without'} an original: a fake has one, a real video "
+            "none",
+        )
     return Row(
         path,
         FAKE if original else REAL,

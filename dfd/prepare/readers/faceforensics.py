@@ -1,21 +1,23 @@
-"""FaceForensics++ and the DeepFakeDetection videos of actors that come with it, in any of its three compressions.
+"""FaceForensics++ and the DeepFakeDetection videos of actors that come with it, in any of its three
+compressions.
 
     original_sequences/{youtube,actors}/{raw,c23,c40}/videos/071.mp4, 01__walking_outside.mp4
     manipulated_sequences/METHOD/{raw,c23,c40}/videos/071_054.mp4, 01_02__walking_outside__YVGY8LOK.mp4
     manipulated_sequences/METHOD/masks/videos/071_054.mp4, or frames of it in masks/images/071_054
     splits/{train,val,test}.json
 
-METHOD is DeepFakeDetection, Deepfakes, Face2Face, FaceShifter, FaceSwap or NeuralTextures. Frames lie where the set's script
-puts them, in `images/071_054/0000.png` beside `videos`. With --frames the videos are read, else the frames where there are any.
-The source is named after the compression: faceforensics-c23.
+METHOD is DeepFakeDetection, Deepfakes, Face2Face, FaceShifter, FaceSwap or NeuralTextures. Frames lie where
+the set's script puts them, in `images/071_054/0000.png` beside `videos`. With --frames the videos are read,
+else the frames where there are any. The source is named after the compression: faceforensics-c23.
 
-A fake carries two identities, the target (071, whose video it is) and the donor (054, whose face it is): groups "ff-071" and
-"ff-054". Actors are "ff-actor-01". The official lists are pairs of ids; they may lie in the folder itself. They say nothing of
-actors, who go by their hash; all who were swapped with one another are one family.
+A fake carries two identities, the target (071, whose video it is) and the donor (054, whose face it is):
+groups "ff-071" and "ff-054". Actors are "ff-actor-01". The official lists are pairs of ids; they may lie in
+the folder itself. They say nothing of actors, who go by their hash; all who were swapped with one another are
+one family.
 
-Where conversion_dict.json lies beside the lists or in the folder, the YouTube video that a sequence was cut from is a group
-too. As published, the lists part seven such videos (605 is in train, 606 in val): `dfd prepare` refuses them then unless it is
-told to follow them with --allow-leaks, as published numbers do.
+Where conversion_dict.json lies beside the lists or in the folder, the YouTube video that a sequence was cut
+from is a group too. As published, the lists part seven such videos (605 is in train, 606 in val): `dfd
+prepare` refuses them then unless it is told to follow them with --allow-leaks, as published numbers do.
 """
 
 import json
@@ -49,14 +51,21 @@ _SWAP = r"(\d{3})_(\d{3})"  # target, donor
 
 def mismatch(root: Path) -> str:
     """What this layout would have that `root` lacks; "" where it fits."""
-    return "" if _has(root, "images") or _has(root, "videos") else str(root / "original_sequences/youtube/c23/videos/000.mp4")
+    return (
+        ""
+        if _has(root, "images") or _has(root, "videos")
+        else str(root / "original_sequences/youtube/c23/videos/000.mp4")
+    )
 
 
 def _has(root: Path, kind: str) -> bool:
     """Whether there is a folder of frames, or a video."""
     folders = (root / folder / kind for folder in _FOLDERS)
     inside = (entry for folder in folders if folder.is_dir() for entry in listed(folder))
-    return any(entry.is_dir(follow_symlinks=False) if kind == "images" else entry.name.endswith(".mp4") for entry in inside)
+    return any(
+        entry.is_dir(follow_symlinks=False) if kind == "images" else entry.name.endswith(".mp4")
+        for entry in inside
+    )
 
 
 def rows(root: Path) -> Iterator[Row | Reject]:
@@ -77,7 +86,8 @@ def rows(root: Path) -> Iterator[Row | Reject]:
 
 
 def videos(root: Path) -> Iterator[Row | Reject]:
-    """One row a video file, with the original that a fake was made of, and with the mask video where there is one.
+    """One row a video file, with the original that a fake was made of, and with the mask video where there is
+    one.
 
     Raises as `rows` does.
     """
@@ -105,25 +115,34 @@ def _original(method: str, name: str) -> str:
 
 
 def official_splits(root: Path) -> dict[str, str]:
-    """The split of each id, of train.json, val.json and test.json in `root` or its folder `splits`; {} where there are none.
+    """The split of each id, of train.json, val.json and test.json in `root` or its folder `splits`; {} where
+    there are none.
 
     Raises:
         ValueError: one of them is missing or is no list of pairs of ids, or an id is in two.
     """
     folder = next(
-        (folder for folder in (root / "splits", root) if any((folder / f"{name}.json").is_file() for name in SPLITS)), None
+        (
+            folder
+            for folder in (root / "splits", root)
+            if any((folder / f"{name}.json").is_file() for name in SPLITS)
+        ),
+        None,
     )
     found: dict[str, str] = {}
     for split in SPLITS if folder else ():
         path = folder / f"{split}.json"
         for video in _ids(path):
             if found.setdefault(video, split) != split:
-                raise ValueError(f"{path}: {video} is also in {found[video]}.json. Take the lists as they were published.")
+                raise ValueError(
+                    f"{path}: {video} is also in {found[video]}.json. Take the lists as they were published."
+                )
     return found
 
 
 def youtube_videos(root: Path) -> dict[str, str]:
-    """The YouTube video that each id was cut from, of conversion_dict.json in `root` or its folder `splits`; {} without one.
+    """The YouTube video that each id was cut from, of conversion_dict.json in `root` or its folder `splits`;
+    {} without one.
 
     Raises:
         ValueError: the file does not map ids to "VIDEO NUMBER".
@@ -131,15 +150,21 @@ def youtube_videos(root: Path) -> dict[str, str]:
     for path in (root / "splits" / _CONVERSION, root / _CONVERSION):
         if path.is_file():
             try:
-                return {video: made.rsplit(maxsplit=1)[0] for video, made in json.loads(path.read_bytes()).items()}
+                return {
+                    video: made.rsplit(maxsplit=1)[0] for video, made in json.loads(path.read_bytes()).items()
+                }
             except (ValueError, AttributeError, IndexError, RecursionError) as error:
-                raise ValueError(f'{path} does not map ids to videos such as {{"605": "VIDEO 0"}}: {error}.') from error
+                raise ValueError(
+                    f'{path} does not map ids to videos such as {{"605": "VIDEO 0"}}: {error}.'
+                ) from error
     return {}
 
 
 def _ids(path: Path) -> list[str]:
     if not path.is_file():
-        raise ValueError(f"{path} is missing beside the other official lists. Add it, or take all three away.")
+        raise ValueError(
+            f"{path} is missing beside the other official lists. Add it, or take all three away."
+        )
     try:
         pairs = json.loads(path.read_bytes())
         return [video for target, donor in pairs for video in (str(target), str(donor))]

@@ -3,9 +3,9 @@
     real_vs_fake/real-vs-fake/{train,valid,test}/{real,fake}/*.jpg
     {train,valid,test}.csv        ,original_path,id,label,label_str,path
 
-The folder may be given at any of its levels. A table is read where it lies in one of these folders. What it says in `label_str`
-(in `label` 1 is real) and by its own name has to agree with the file's folder; a file that no table lists is taken as its
-folder says.
+The folder may be given at any of its levels. A table is read where it lies in one of these folders. What it
+says in `label_str` (in `label` 1 is real) and by its own name has to agree with the file's folder; a file
+that no table lists is taken as its folder says.
 """
 
 import posixpath
@@ -58,13 +58,17 @@ def _tables(root: Path, level: str) -> Iterator[Path]:
 def _read(table: Path, told: dict[str, list[tuple[str, str]]]) -> Iterator[Reject]:
     """Adds what a table says to `told`; yields what cannot be used of it."""
     if missing := missing_columns(table, _NEEDED):
-        yield Reject(table.name, f"has no column {' and '.join(missing)}: it was not compared with the folders")
+        yield Reject(
+            table.name, f"has no column {' and '.join(missing)}: it was not compared with the folders"
+        )
         return
     for at, line in read_lines(table, _NEEDED):
         if isinstance(line, str):
             yield Reject(at, line)
         else:
-            told.setdefault(posixpath.normpath(line["path"]), []).append((table.name, line["label_str"].strip().lower()))
+            told.setdefault(posixpath.normpath(line["path"]), []).append(
+                (table.name, line["label_str"].strip().lower())
+            )
 
 
 def _contradictions(row: Row, told: Iterable[tuple[str, str]]) -> list[str]:

@@ -1,6 +1,8 @@
-"""The lines of a CSV or JSON Lines file by column, each with its number; whatever would lose one in silence stops the reading.
+"""The lines of a CSV or JSON Lines file by column, each with its number; whatever would lose one in silence
+stops the reading.
 
-A CSV's cells are separated by commas, semicolons or tabs, whichever its first line has most of. The text is UTF-8.
+A CSV's cells are separated by commas, semicolons or tabs, whichever its first line has most of. The text is
+UTF-8.
 """
 
 import csv
@@ -18,7 +20,17 @@ SUFFIXES = (".csv", ".tsv", *JSON_SUFFIXES)
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 _MAX_LINE = 1 << 20  # characters of JSON, or of a CSV's first line
 _ALSO_CALLED = {  # what other people's tables call these columns
-    "path": ("file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img", "img_path"),
+    "path": (
+        "file",
+        "filename",
+        "file_name",
+        "filepath",
+        "file_path",
+        "image",
+        "image_path",
+        "img",
+        "img_path",
+    ),
     "label": ("target", "class", "y", "is_fake"),
 }
 _NO_OBJECT = "not an object with path and label"
@@ -34,7 +46,9 @@ def missing_columns(path: Path, needed: Sequence[str]) -> list[str]:
 
 
 def why_unusable(path: Path, needed: Sequence[str]) -> str:
-    """What keeps a file from being read as a table with these columns, as words to follow its name; "" for nothing."""
+    """What keeps a file from being read as a table with these columns, as words to follow its name; "" for
+    nothing.
+    """
     try:
         columns = _columns(path)
     except ValueError as error:
@@ -45,8 +59,10 @@ def why_unusable(path: Path, needed: Sequence[str]) -> str:
     others = [name for name in columns if name not in needed]
     hints = [f"Is {near} meant for {name}? " for name in missing if (near := _meant_for(name, others))]
     return (
-        f"lacks the column {' and '.join(missing)}; it has {', '.join(filter(None, columns)) or 'none that can be read'}. "
-        f"{''.join(hints)}It needs the columns {', '.join(needed[:-1])} and {needed[-1]}: rename those that stand for them."
+        f"lacks the column {' and '.join(missing)}; it has "
+        f"{', '.join(filter(None, columns)) or 'none that can be read'}. "
+        f"{''.join(hints)}It needs the columns {', '.join(needed[:-1])} and {needed[-1]}: rename those that "
+        "stand for them."
     )
 
 
@@ -60,7 +76,8 @@ def read_lines(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Mapping
     """Where each line is ("list.csv:7"), and its values by lower-case column, or what is wrong with it.
 
     Raises:
-        ValueError: a column of `needed` is missing, one comes twice, a cell goes over several lines, or the text is not UTF-8.
+        ValueError: a column of `needed` is missing, one comes twice, a cell goes over several lines, or the
+            text is not UTF-8.
     """
     if why := why_unusable(path, needed):
         raise ValueError(f"{path} {why}")
@@ -79,9 +96,13 @@ def _not_utf8(path: Path) -> ValueError:
     data = path.read_bytes()
     try:
         data.decode()
-    except UnicodeDecodeError as error:  # of the whole: a reading file counts bytes from the block that it reads
+    except (
+        UnicodeDecodeError
+    ) as error:  # of the whole: a reading file counts bytes from the block that it reads
         line = data.count(b"\n", 0, error.start) + 1
-        return ValueError(f"{path} is not UTF-8 ({error.reason} at byte {error.start}, line {line}). Save it as UTF-8.")
+        return ValueError(
+            f"{path} is not UTF-8 ({error.reason} at byte {error.start}, line {line}). Save it as UTF-8."
+        )
     return ValueError(f"{path} changed while it was read. Run the same command again.")
 
 
@@ -121,7 +142,10 @@ def _lines(file: TextIO, path: Path) -> Iterator[tuple[int, Mapping[str, Any] | 
     records = _records(file, path, delimiter)
     columns = [_column(name) for name in next(records)[1]]
     if twice := sorted({name for name in columns if name and columns.count(name) > 1}):
-        raise ValueError(f"{path}: the column {twice[0]} comes twice, and which one counts is not known. Rename one of them.")
+        raise ValueError(
+            f"{path}: the column {twice[0]} comes twice, and which one counts is not known. Rename one of "
+            "them."
+        )
     for number, cells in records:
         if isinstance(cells, str):
             yield number, cells
@@ -132,7 +156,9 @@ def _lines(file: TextIO, path: Path) -> Iterator[tuple[int, Mapping[str, Any] | 
 
 
 def _delimiter(file: TextIO) -> str:
-    """The one that the first line has most of; commas where there are as many of them. The file is back at its start."""
+    """The one that the first line has most of; commas where there are as many of them. The file is back at
+    its start.
+    """
     first = file.readline(_MAX_LINE)
     file.seek(0)
     return max(_DELIMITERS, key=first.count)
@@ -152,7 +178,8 @@ def _records(file: TextIO, path: Path, delimiter: str) -> Iterator[tuple[int, li
         first, number = number + 1, reader.line_num
         if number > first:  # two stray quotes make one cell of all that is between them
             raise ValueError(
-                f"{path}: a quote opened in line {first} closes in line {number}, and all between them would be one cell. "
+                f"{path}: a quote opened in line {first} closes in line {number}, and all between them would "
+                "be one cell. "
                 "Remove the stray quote: a cell may hold no line break."
             )
         if cells:
@@ -172,4 +199,7 @@ def _objects(file: TextIO) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
         except (ValueError, RecursionError) as error:
             yield number, f"not JSON: {error}"
             continue
-        yield number, {_column(name): value for name, value in line.items()} if isinstance(line, dict) else _NO_OBJECT
+        yield (
+            number,
+            {_column(name): value for name, value in line.items()} if isinstance(line, dict) else _NO_OBJECT,
+        )

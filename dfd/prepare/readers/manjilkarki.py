@@ -2,8 +2,9 @@
 
     Dataset/{Train,Validation,Test}/{Real,Fake}/{real,fake}_12.jpg
 
-The folder may be given at any of its levels. All six folders have to be there with files so named: "train/real" alone is
-anybody's. No groups: faces of one photograph have neighbouring numbers, but where one photograph ends no name says.
+The folder may be given at any of its levels. All six folders have to be there with files so named:
+"train/real" alone is anybody's. No groups: faces of one photograph have neighbouring numbers, but where one
+photograph ends no name says.
 """
 
 import posixpath
@@ -17,7 +18,10 @@ from dfd.prepare.readers.walk import holds, level_of, pictures
 from dfd.shards.rejects import Reject
 
 _SPLITS = {"Test": "test", "Train": "train", "Validation": "val"}
-_CLASSES = {"Fake": (FAKE, "openforensics", re.compile(r"fake_\d+\.jpg")), "Real": (REAL, "", re.compile(r"real_\d+\.jpg"))}
+_CLASSES = {
+    "Fake": (FAKE, "openforensics", re.compile(r"fake_\d+\.jpg")),
+    "Real": (REAL, "", re.compile(r"real_\d+\.jpg")),
+}
 
 
 def mismatch(root: Path) -> str:
@@ -46,7 +50,9 @@ def rows(root: Path) -> Iterator[Row | Reject]:
                 elif like.fullmatch(posixpath.basename(path)):
                     yield Row(path, label, split=split, source="manjilkarki", method=method)
                 else:
-                    yield Reject(path, f"not named as the pictures of {name} are, such as {name.lower()}_1.jpg")
+                    yield Reject(
+                        path, f"not named as the pictures of {name} are, such as {name.lower()}_1.jpg"
+                    )
 
 
 def _level(root: Path) -> str:

@@ -1,11 +1,12 @@
-"""OpenForensics (Le et al., ICCV 2021): photographs with several faces each, some of them forged, with boxes and outlines.
+"""OpenForensics (Le et al., ICCV 2021): photographs with several faces each, some of them forged, with boxes
+and outlines.
 
     Images/{Train,Val,Test-Dev,Test-Challenge}/NAME.jpg
     {Train,Val,Test-Dev,Test-Challenge}_poly.json, in COCO's format, beside Images or in a folder above it
 
-One row a face: its box, and of a forged one its outline, of which the mask is drawn. All faces of a photograph are one family.
-Test-Challenge holds degraded photographs and is a source of its own. manjilkarki's set, cut from this one, has a reader of
-its own.
+One row a face: its box, and of a forged one its outline, of which the mask is drawn. All faces of a
+photograph are one family. Test-Challenge holds degraded photographs and is a source of its own. manjilkarki's
+set, cut from this one, has a reader of its own.
 """
 
 import json
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dfd.batch import FAKE, REAL
-from dfd.prepare.readers.row import LABEL_WORDS, Face, Row, words
+from dfd.prepare.readers.row import LABEL_WORDS, FaceBox, Row, words
 from dfd.prepare.readers.walk import pictures
 from dfd.shards.rejects import Reject
 
@@ -38,8 +39,8 @@ def rows(root: Path) -> Iterator[Row | Reject]:
     """One row a face.
 
     Raises:
-        ValueError: a list is not in COCO's format, its categories are not real and fake, or a photograph is in none of the
-            places where it could be.
+        ValueError: a list is not in COCO's format, its categories are not real and fake, or a photograph is
+            in none of the places where it could be.
     """
     for name, (split, source) in _SPLITS.items():
         path = root / f"{name}_poly.json"
@@ -52,7 +53,9 @@ def _read(path: Path) -> Mapping[str, Any]:
         found = json.loads(path.read_bytes())
         return {name: list(found[name]) for name in ("images", "annotations", "categories")}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} is not in COCO's format, with images, annotations and categories: {error!r}.") from error
+        raise ValueError(
+            f"{path} is not in COCO's format, with images, annotations and categories: {error!r}."
+        ) from error
 
 
 def _of(root: Path, name: str, coco: Mapping[str, Any], split: str, source: str) -> Iterator[Row | Reject]:
@@ -71,7 +74,10 @@ def _of(root: Path, name: str, coco: Mapping[str, Any], split: str, source: str)
         number = numbers[image["id"]] = numbers.get(image["id"], 0) + 1
         path = paths[image["id"]]
         if line.get("category_id") not in labels:
-            yield Reject(f"{path}/{number}", f"category {line.get('category_id')!r} is neither the real nor the fake one")
+            yield Reject(
+                f"{path}/{number}",
+                f"category {line.get('category_id')!r} is neither the real nor the fake one",
+            )
             continue
         label = labels[line["category_id"]]
         try:
@@ -101,7 +107,10 @@ def _labels(told: str, categories: list[Mapping[str, Any]]) -> dict[Any, int]:
             labels[category.get("id")] = found[0]
     if sorted(labels.values()) != [REAL, FAKE]:
         names = ", ".join(repr(category.get("name")) for category in categories) or "none"
-        raise ValueError(f"{told}: its categories are {names}; needed are one with the word real and one with the word fake.")
+        raise ValueError(
+            f"{told}: its categories are {names}; needed are one with the word real and one with the word "
+            "fake."
+        )
     return labels
 
 
@@ -112,7 +121,7 @@ def _path(root: Path, name: str, file_name: str) -> str:
     return next((place for place in places if (root / place).is_file()), file_name)
 
 
-def _face(number: int, image: Mapping[str, Any], line: Mapping[str, Any], label: int) -> Face:
+def _face(number: int, image: Mapping[str, Any], line: Mapping[str, Any], label: int) -> FaceBox:
     x, y, width, height = (float(side) for side in line["bbox"])
     if not (width > 0 and height > 0):
         raise ValueError(f"a box of {width:g} x {height:g} pixels")
@@ -122,4 +131,4 @@ def _face(number: int, image: Mapping[str, Any], line: Mapping[str, Any], label:
     polygons = tuple(tuple(float(point) for point in polygon) for polygon in outline) if label == FAKE else ()
     if any(len(polygon) < 6 or len(polygon) % 2 for polygon in polygons):
         raise ValueError("a polygon needs three points or more, x and y of each")
-    return Face(number, (x, y, width, height), (int(image["width"]), int(image["height"])), polygons)
+    return FaceBox(number, (x, y, width, height), (int(image["width"]), int(image["height"])), polygons)

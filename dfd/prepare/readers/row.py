@@ -16,18 +16,22 @@ SPLIT_WORDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Face:
+class FaceBox:
     """One face in a larger picture, to be cut out of it."""
 
     number: int  # of the face in its picture
     box: tuple[float, float, float, float]  # x, y, width, height, in pixels of the upright picture
     size: tuple[int, int]  # width and height that the picture must have for the box to be right
-    forged: tuple[tuple[float, ...], ...] = ()  # polygons x0, y0, x1, y1, ...: all that is forged in the picture
+    forged: tuple[
+        tuple[float, ...], ...
+    ] = ()  # polygons x0, y0, x1, y1, ...: all that is forged in the picture
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One picture of a source, as its layout describes it; or a video, or a face in a picture, which are cut first."""
+    """One picture of a source, as its layout describes it; or a video, or a face in a picture, which are cut
+    first.
+    """
 
     path: str  # relative to the source folder, with "/"
     label: int  # REAL or FAKE
@@ -36,13 +40,17 @@ class Row:
     source: str = ""  # data set; "" takes the source folder's name
     method: str = ""  # how it was forged; "" for real or unknown
     mask: str | None = None  # relative path of a PNG, 255 where forged; of a video, for a video
-    face: Face | None = None  # where in the picture; None takes the whole
+    face: FaceBox | None = None  # where in the picture; None takes the whole
     original: str | None = None  # of a forged video: relative path of the video whose face boxes it is cut by
 
     def __post_init__(self) -> None:
-        """Raises TypeError for slips that would show late or never: a Path, or a single group, whose letters become groups."""
+        """Raises TypeError for slips that would show late or never: a Path, or a single group, whose letters
+        become groups.
+        """
         if not isinstance(self.path, str) or not isinstance(self.groups, (tuple, list)):
-            raise TypeError(f"Row(path={self.path!r}, groups={self.groups!r}): path is a str, groups a tuple of str")
+            raise TypeError(
+                f"Row(path={self.path!r}, groups={self.groups!r}): path is a str, groups a tuple of str"
+            )
 
 
 def words(name: str) -> list[str]:
@@ -54,7 +62,9 @@ def meant(name: str, known: Iterable[str]) -> str:
     """Which of the `known` names a name is that misspelling, or "": grup, gruop, group_id are group."""
     known = list(known)
     near = get_close_matches(name, known, n=1, cutoff=0.8)  # at 0.75 140K's original_path would be original
-    swapped = [word for word in known if sorted(word) == sorted(name)]  # of four letters, two swapped leave 0.75
+    swapped = [
+        word for word in known if sorted(word) == sorted(name)
+    ]  # of four letters, two swapped leave 0.75
     within = [word for word in known if word == "group" and word in words(name)]
     return next(iter([*near, *swapped, *within]), "")
 
@@ -63,14 +73,20 @@ def label_of(name: str) -> int | None:
     """The class that a folder is named after, with a split's word, a number or "images" beside it at most."""
     parts = words(name)
     found = {part for part in parts if part in ("real", "fake")}
-    others = [part for part in parts if part not in found and part not in SPLIT_WORDS and part not in _FILLING]
+    others = [
+        part for part in parts if part not in found and part not in SPLIT_WORDS and part not in _FILLING
+    ]
     return LABEL_WORDS[found.pop()] if len(found) == 1 and not others else None
 
 
 def split_of(name: str) -> str | None:
     """The split that a folder is named after, alone or beside its class ("train_fake")."""
     found = {SPLIT_WORDS[part] for part in words(name) if part in SPLIT_WORDS}
-    others = [part for part in words(name) if part not in SPLIT_WORDS and part not in ("real", "fake") and part not in _FILLING]
+    others = [
+        part
+        for part in words(name)
+        if part not in SPLIT_WORDS and part not in ("real", "fake") and part not in _FILLING
+    ]
     return found.pop() if len(found) == 1 and not others else None
 
 

@@ -4,11 +4,11 @@
     faces/a.png,real,id07,train,ffhq,,
     faces/b.png,fake,id07;id12,train,ffhq,swap,masks/b.png
 
-`path` and `mask` are relative to the file's folder. `label` is real, fake, 0 (real) or 1 (fake). `group` or `groups` are
-identities, several separated by ";" (in JSON Lines a list will do); `split` is train, val or test in the
-usual spellings. A `path` may be a video's, of which faces are cut; `original` then names the video that a forged one was made
-of, whose face boxes it is cut by, and has to be a path of the table too. Other columns are named and not used, unless one looks
-like one of these misspelt.
+`path` and `mask` are relative to the file's folder. `label` is real, fake, 0 (real) or 1 (fake). `group` or
+`groups` are identities, several separated by ";" (in JSON Lines a list will do); `split` is train, val or
+test in the usual spellings. A `path` may be a video's, of which faces are cut; `original` then names the
+video that a forged one was made of, whose face boxes it is cut by, and has to be a path of the table too.
+Other columns are named and not used, unless one looks like one of these misspelt.
 """
 
 import posixpath
@@ -45,14 +45,15 @@ def rows(root: Path) -> Iterator[Row | Reject]:
     """The lines of the one table in `root`, or of `root` itself where it is such a file.
 
     Raises:
-        ValueError: no table, several, a missing or misspelt column, no line below the header, a cell over several lines, or
-            text that is not UTF-8.
+        ValueError: no table, several, a missing or misspelt column, no line below the header, a cell over
+            several lines, or text that is not UTF-8.
     """
     tables = _tables(root)
     if len(tables) != 1:
         found = ", ".join(path.name for path in tables) or "none"
         raise ValueError(
-            f"{root} needs one CSV or JSON Lines file with the columns path and label; found: {found}. Name the file itself."
+            f"{root} needs one CSV or JSON Lines file with the columns path and label; found: {found}. Name "
+            "the file itself."
         )
     return _checked_rows(tables[0])
 
@@ -76,7 +77,9 @@ def _checked_rows(path: Path) -> Iterator[Row | Reject]:
     """
     videos: dict[str, bool] = {}  # those listed, and whether they name an original themselves
     forged: list[Row] = []
-    seen: set[tuple[bool, tuple[str, ...]]] = set()  # columns that were looked at; JSON Lines may have others in each line
+    seen: set[tuple[bool, tuple[str, ...]]] = (
+        set()
+    )  # columns that were looked at; JSON Lines may have others in each line
     unused: dict[str, None] = {}
     numbers: Counter[str] = Counter()  # labels that no word explains
     at = ""
@@ -90,7 +93,11 @@ def _checked_rows(path: Path) -> Iterator[Row | Reject]:
             seen.add(columns)
             unused.update({name: None for name in line if name and name not in _KNOWN})
         item = _row(line, at)
-        if isinstance(item, Row) and (label := _text(line.get("label"))).isdigit() and not _text(line.get("label_str")):
+        if (
+            isinstance(item, Row)
+            and (label := _text(line.get("label"))).isdigit()
+            and not _text(line.get("label_str"))
+        ):
             numbers[f"{label} as {LABELS[item.label]}"] += 1
         if is_video:
             videos[posixpath.normpath(item.path)] = isinstance(item, Row) and item.original is not None
@@ -101,28 +108,37 @@ def _checked_rows(path: Path) -> Iterator[Row | Reject]:
         else:
             yield item
     if not at:
-        raise ValueError(f"{path} has no line below its header. Each line names a picture by its path and its label.")
+        raise ValueError(
+            f"{path} has no line below its header. Each line names a picture by its path and its label."
+        )
     for row in forged:
         reason = _no_original(row.original, videos)
         yield Reject(row.path, reason) if reason else row
     if numbers:
         read = ", ".join(f"{label} ({count})" for label, count in sorted(numbers.items()))
-        print(f"{path}: labels read: {read}. If 1 is real there, write real and fake instead.", file=sys.stderr)
+        print(
+            f"{path}: labels read: {read}. If 1 is real there, write real and fake instead.", file=sys.stderr
+        )
     if unused:
         grouped = any({"group", "groups"} & set(names) for _, names in seen)
-        hint = "" if grouped else " Name in a column group what belongs together, such as a person or a video."
+        hint = (
+            "" if grouped else " Name in a column group what belongs together, such as a person or a video."
+        )
         print(f"{path}: columns that are not used: {printable(', '.join(unused))}.{hint}", file=sys.stderr)
 
 
 def _refuse_misspelt(path: Path, names: Iterable[str], is_video: bool) -> None:
-    """Raises ValueError for a column that is a known one misspelt: passed over, it would tear families or lose splits."""
+    """Raises ValueError for a column that is a known one misspelt: passed over, it would tear families or
+    lose splits.
+    """
     lacking = _KNOWN - set(names) - {"label_str"} - (set() if is_video else {"original"})
     if {"group", "groups"} & set(names):
         lacking -= {"group", "groups"}
     for name in names:
         if name and name not in _KNOWN and (known := meant(name, sorted(lacking))):
             raise ValueError(
-                f"{path}: column {name}: did you mean {known}? Rename it; if it is something else, give it a name less like "
+                f"{path}: column {name}: did you mean {known}? Rename it; if it is something else, give it a "
+                "name less like "
                 f"{known} or take it out."
             )
 
@@ -133,7 +149,8 @@ def _no_original(original: str, videos: Mapping[str, bool]) -> str:
         near = get_close_matches(original, videos, n=1)
         hint = f"; {near[0]} may be meant" if near else ""
         return (
-            f"its original {original!r} is no video of the table{hint}. List it too, or leave original empty and name what "
+            f"its original {original!r} is no video of the table{hint}. List it too, or leave original empty "
+            "and name what "
             "belongs together in group"
         )
     return f"its original {original!r} names an original itself: name that one" if videos[original] else ""
@@ -150,7 +167,10 @@ def _row(line: Mapping[str, Any], at: str) -> Row | Reject:
         return Reject(path, f"label {line.get('label')!r} is none of real, fake, 0 (real), 1 (fake)")
     in_words = _text(line.get("label_str")).lower()  # 140K's tables have one: there 1 is real
     if in_words and LABEL_WORDS.get(in_words) != label:
-        return Reject(path, f"label {line.get('label')!r} and label_str {in_words!r} contradict each other: 1 is fake here")
+        return Reject(
+            path,
+            f"label {line.get('label')!r} and label_str {in_words!r} contradict each other: 1 is fake here",
+        )
     split = _text(line.get("split")).lower()
     if split and split not in SPLIT_WORDS:
         meant = get_close_matches(split, SPLIT_WORDS, n=1)

@@ -11,21 +11,44 @@ from dfd.shards.rejects import Reject
 from dfd.terminal import printable
 
 NOT_FOLLOWED = "a link to a folder is not followed; cp -rL makes a copy without links"
-# tables, notes and what systems leave behind; without a suffix: README and LICENSE, or a picture that class_folders tries
+# tables, notes and what systems leave behind; without a suffix: README and LICENSE, or a picture that
+# class_folders tries
 _BESIDE_PICTURES = frozenset(
-    ("", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".txt", ".md", ".xml", ".yaml", ".yml", ".html", ".pdf", ".db", ".ini")
+    (
+        "",
+        ".csv",
+        ".tsv",
+        ".json",
+        ".jsonl",
+        ".ndjson",
+        ".txt",
+        ".md",
+        ".xml",
+        ".yaml",
+        ".yml",
+        ".html",
+        ".pdf",
+        ".db",
+        ".ini",
+    )
 )
 
 
 def listed(folder: Path) -> list[os.DirEntry]:
     """What a folder holds, by name; hidden things are passed over."""
     with os.scandir(folder) as entries:
-        return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+        return sorted(
+            (entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name
+        )
 
 
 def unusable(entry: os.DirEntry) -> str:
     """Why something is neither a folder nor a file, nor a link to a file; "" where it is."""
-    if entry.is_dir(follow_symlinks=False) or entry.is_file(follow_symlinks=False) or os.path.isfile(entry.path):
+    if (
+        entry.is_dir(follow_symlinks=False)
+        or entry.is_file(follow_symlinks=False)
+        or os.path.isfile(entry.path)
+    ):
         return ""
     if not entry.is_symlink():
         return NO_FILE
@@ -33,7 +56,9 @@ def unusable(entry: os.DirEntry) -> str:
 
 
 def pictures(root: Path, folder: str) -> Iterator[str | Reject]:
-    """Paths, relative to `root`, of the files below one of its folders that are named as pictures, in their order."""
+    """Paths, relative to `root`, of the files below one of its folders that are named as pictures, in their
+    order.
+    """
     if (root / folder).is_symlink():
         yield Reject(folder, NOT_FOLLOWED)
         return
@@ -50,8 +75,8 @@ def pictures(root: Path, folder: str) -> Iterator[str | Reject]:
 def passed_over(root: Path, folder: str = "") -> Iterator[str]:
     """Paths of the files that no reader of folders tries and that may be pictures, in their order.
 
-    These are hidden ones with the suffix of a picture or a video, and others without. Hidden folders are not entered: Git's and
-    the like hold copies. macOS's "._a.jpg" is no picture.
+    These are hidden ones with the suffix of a picture or a video, and others without. Hidden folders are not
+    entered: Git's and the like hold copies. macOS's "._a.jpg" is no picture.
     """
     with os.scandir(root / folder) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
@@ -60,7 +85,12 @@ def passed_over(root: Path, folder: str = "") -> Iterator[str]:
         has_suffix = (suffix := os.path.splitext(entry.name)[1].lower()) in IMAGE_SUFFIXES | VIDEO_SUFFIXES
         if entry.is_dir(follow_symlinks=False):
             yield from () if hidden else passed_over(root, path)
-        elif hidden != has_suffix or suffix in _BESIDE_PICTURES or entry.name.startswith("._") or not entry.is_file():
+        elif (
+            hidden != has_suffix
+            or suffix in _BESIDE_PICTURES
+            or entry.name.startswith("._")
+            or not entry.is_file()
+        ):
             continue
         else:
             yield path
@@ -75,7 +105,8 @@ def not_tried(paths: Sequence[str]) -> str:
 
 
 def level_of(root: Path, way: str, inside: Iterable[str]) -> str | None:
-    """Where below `root` the last folder of `way` lies: whoever names the source may name any folder on the way to it.
+    """Where below `root` the last folder of `way` lies: whoever names the source may name any folder on the
+    way to it.
 
     Args:
         way: folders from the outermost to the one that is wanted.
@@ -85,8 +116,12 @@ def level_of(root: Path, way: str, inside: Iterable[str]) -> str | None:
         "" where `root` itself is that folder, by its name; None where there is none.
     """
     names = way.split("/")
-    levels = ["/".join(names[start:]) for start in range(len(names))] + [""] * (root.resolve().name == names[-1])
-    return next((level for level in levels if any((root / level / folder).is_dir() for folder in inside)), None)
+    levels = ["/".join(names[start:]) for start in range(len(names))] + [""] * (
+        root.resolve().name == names[-1]
+    )
+    return next(
+        (level for level in levels if any((root / level / folder).is_dir() for folder in inside)), None
+    )
 
 
 def holds(folder: Path, like: re.Pattern[str]) -> bool:

@@ -1,0 +1,81 @@
+"""Shard format: plain WebDataset tars of original bytes, with a table of contents beside them.
+
+ROOT/train-000000.tar   <key>.jpg (bytes as found), <key>.json, <key>.mask.png; one split a shard
+ROOT/samples.parquet    one line a sample: SCHEMA
+ROOT/index.json         shards with counts and sha256, totals, what made them; written last: finished
+ROOT/rejected.csv       path, reason
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dfd.batch import LABELS
+
+INDEX, SAMPLES_FILE = "index.json", "samples.parquet"
+EXTENSIONS = {
+    "JPEG": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "bmp", "TIFF": "tif",
+    "GIF": "gif", "AVIF": "avif", "JPEG2000": "jp2", "PPM": "ppm",
+}  # fmt: skip
+SCHEMA = pa.schema(
+    {
+        "key": pa.string(),  # unique, without dots
+        "path": pa.string(),  # as found, relative to the source
+        "shard": pa.dictionary(pa.int32(), pa.string()),  # file name
+        "offset": pa.int64(),  # of the picture's bytes in the tar
+        "length": pa.int64(),
+        "mask_offset": pa.int64(),  # -1 without a mask
+        "mask_length": pa.int64(),
+        "label": pa.int8(),
+        "split": pa.dictionary(pa.int8(), pa.string()),
+        "source": pa.dictionary(pa.int32(), pa.string()),
+        "method": pa.dictionary(pa.int32(), pa.string()),  # "" for real or unknown
+        "groups": pa.list_(pa.string()),
+        "family": pa.string(),
+        "width": pa.int32(),  # upright
+        "height": pa.int32(),
+        "format": pa.dictionary(pa.int8(), pa.string()),
+        "sha256": pa.string(),  # hex
+        "phash": pa.binary(),  # perceptual hash, 32 bytes: near duplicates
+    }
+)
+SHARD_BYTES, SHARD_IMAGES = 64_000_000, 5000
+WRITER = "dfd"  # the owner that a tar names: by it we know our own
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a sample's members lie in their tar, in bytes."""
+
+    offset: int
+    length: int
+    mask_offset: int = -1
+    mask_length: int = 0
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What index.json says of one tar."""
+
+    name: str
+    split: str
+    images: int
+    bytes: int
+    sha256: str
+
+
+def shard_name(split: str, number: int) -> str:
+    return f"{split}-{number:06d}.tar"
+
+
+def member_facts(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a sample's json says, of a line of the table."""
+    names = ("label", "source", "method", "groups", "width", "height", "format", "sha256", "path", "split")
+    return {name: row[name] for name in names}
+
+
+def count_classes(table: pa.Table) -> dict[str, int]:
+    return {name: pc.sum(pc.equal(table["label"], value)).as_py() or 0 for value, name in enumerate(LABELS)}

@@ -51,7 +51,7 @@ def test_this_process_runs_until_it_says_otherwise(here):
 
 def test_a_killed_process_is_not_taken_for_a_running_one(here):
     (here / "run").mkdir()
-    code = "import pathlib, sys; from dfd import runs; run_record.begin(pathlib.Path('run'), ['fit'])"
+    code = "import pathlib, sys; from dfd import run_record; run_record.begin(pathlib.Path('run'), ['fit'])"
     code += "; print(1, flush=True); sys.stdin.read()"
     process = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

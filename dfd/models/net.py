@@ -152,7 +152,7 @@ def _frozen(value: Any) -> Any:
 def _describe(net: nn.Module) -> dict[str, Any]:
     # FSDP2 makes a class of its own of the net's
     cls = next(cls for cls in type(net).__mro__ if not cls.__module__.startswith("torch.distributed."))
-    path = public_path(cls)
+    path = f"{cls.__module__}.{cls.__qualname__}"
     if not isinstance(net, Net):
         raise ValueError(
             f"{path} could not be rebuilt from a checkpoint: it does not record its arguments. Derive it "
@@ -164,6 +164,7 @@ def _describe(net: nn.Module) -> dict[str, Any]:
             "function or a class. "
             "Move it to the top level of a module that can be imported."
         )
+    path = public_path(cls)
     return {
         "class_path": path,
         "init_args": {name: _plain(value, f"{path}({name}=...)") for name, value in net._given.items()},

@@ -43,12 +43,12 @@ def test_only_what_is_done_to_the_pictures_is_named(data):
 
 def test_stages_of_others_have_names_too(data):
     data.corruption = [Transform(), plain, partial(plain)]
-    assert conditions(data, "test")["corruption"].startswith("Stage plain functools.partial(")
+    assert conditions(data, "test")["corruption"].startswith("Transform plain functools.partial(")
 
 
 def test_a_fit_says_what_it_saw(data):
     data.augment, data.mix = [Transform(), Augment("delivery", p=0.75)], MixUp()
-    assert training(data).startswith("train split of a, b, after Stage Augment('delivery', p=0.75) MixUp")
+    assert training(data).startswith("train split of a, b, after Transform Augment('delivery', p=0.75) MixUp")
     data.augment, data.mix = [], None
     data.catalog = data  # known by now: the second root has no training pictures
     data.contents, data.rows = SimpleNamespace(root=np.array([0, 0, 1])), lambda split: np.array([0, 1])

@@ -116,7 +116,7 @@ def test_a_fit_goes_on_counts_and_names_each_once(root, tmp_path, capsys):
     assert found["val-1"][0] == "val" and "damaged JPEG" in found["train-3"][1]
     said = [line for line in capsys.readouterr().err.splitlines() if "cannot be decoded" in line]
     assert len(said) == 3 and "More of them are named there alone" in said[-1]
-    assert len(task.verdicts) == OTHER - 1 and all(
+    assert len(task.predictions) == OTHER - 1 and all(
         torch.isfinite(value).all() for value in task.net.state_dict().values()
     )
     again = module(root)

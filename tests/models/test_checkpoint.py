@@ -280,7 +280,7 @@ def test_load_net_runs_no_code_of_a_file(tmp_path):
 
 
 def test_load_net_refuses_weights_of_another_net(saved):
-    with pytest.raises(ValueError, match=r"do not fit the dfd.models.cnn.SmallCNN.*another shape"):
+    with pytest.raises(ValueError, match=r"do not fit the dfd.models.SmallCNN.*another shape"):
         load_net(saved(SmallCNN(8), dfd={"net": recipe(SmallCNN(10))}))
     with pytest.raises(ValueError, match="missing"):
         load_net(saved(SmallCNN(8), state_dict={}))

@@ -71,13 +71,13 @@ def test_without_a_cache_folder_each_process_reads_for_itself(tmp_path, monkeypa
 READER = """
 import sys
 from pathlib import Path
-from dfd.data import verified
-read = verified._digest
+from dfd.shards import checksum
+read = checksum._digest
 def loud(path):
     print("read", flush=True)
     return read(path)
-verified._digest = loud
-verified.verify(Path(sys.argv[1]), sys.argv[2])
+checksum._digest = loud
+checksum.verify(Path(sys.argv[1]), sys.argv[2])
 """
 
 

@@ -14,9 +14,9 @@ from dfd.sweep.lease import Lease, Lock
 HOLD = """
 import sys, time
 from pathlib import Path
-from dfd.sweep.lease import Lock, Worker
+from dfd.sweep.lease import Lock, Lease
 folder = Path(sys.argv[1])
-with Worker(folder) as worker, Lock(folder / "lock", worker):
+with Lease(folder) as worker, Lock(folder / "lock", worker):
     print(worker.name, flush=True)
     time.sleep(60)
 """
@@ -111,9 +111,9 @@ def test_the_lock_may_be_taken_within_itself_and_is_given_back_once(tmp_path):
 COUNT = """
 import os, sys
 from pathlib import Path
-from dfd.sweep.lease import Lock, Worker
+from dfd.sweep.lease import Lock, Lease
 folder, times = Path(sys.argv[1]), int(sys.argv[2])
-with Worker(folder / "workers") as worker, open(folder / f"took-{os.getpid()}", "w") as took:
+with Lease(folder / "workers") as worker, open(folder / f"took-{os.getpid()}", "w") as took:
     lock = Lock(folder / "lock", worker)
     for _ in range(times):
         with lock:

@@ -186,7 +186,7 @@ def test_a_disk_that_fails_leaves_what_was_there(last, monkeypatch, call):
 
         return full
 
-    monkeypatch.setattr(dfd.callbacks.checkpoint_io, "_link", failing(dfd.training.checkpoint_io._link))
+    monkeypatch.setattr(dfd.training.checkpoint_io, "_link", failing(dfd.training.checkpoint_io._link))
     for name in ("fsync", "replace"):
         monkeypatch.setattr(os, name, failing(getattr(os, name)))
     inner = dfd.models.seal._Hashed.__init__

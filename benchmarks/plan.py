@@ -28,8 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dfd.data import ShardDataModule
-from dfd.data.order import Windows
-from dfd.data.stream import epoch_order
+from dfd.data.order import Windows, epoch_order
 from dfd.shards.cache import Cache
 from dfd.shards.format import INDEX, SAMPLES_FILE, SCHEMA
 
@@ -116,7 +115,7 @@ def order(rows: int, a_shard: int, window: int | None) -> tuple[object, dict]:
     columns = np.arange(rows), (np.arange(rows) // a_shard).astype(np.int32), np.zeros(rows, np.int16)
     before = _resident()
     if window is None:
-        drawn = epoch_order(*columns, [1.0], 0, 0)
+        drawn = epoch_order(columns[0], columns[2], [1.0], 0, 0)
     else:
         drawn = Windows(*columns, [1.0], 0, window)(0)
         drawn[: a_shard * window]

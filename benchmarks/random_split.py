@@ -108,8 +108,7 @@ def judged(
     for number in range(FOLDS):
         test = fold == number
         logit[test] = ask(vectors[~test], label[~test], vectors[test])
-    empty = np.full(len(label), "")
-    return Predictions(np.arange(len(label)), logit, label.astype(np.int64), empty, empty, family)
+    return Predictions.of(np.arange(len(label)), logit, label.astype(np.int64), {"family": family})
 
 
 def main() -> None:

@@ -22,9 +22,9 @@ from rich.table import Table
 from dfd.augment import Corruption
 from dfd.batch import Predictions
 from dfd.data import ShardDataModule, View
+from dfd.detector import load_net
 from dfd.malloc import keep_pages
 from dfd.metrics import detection_metrics, interval, paired
-from dfd.models import load_net
 
 CONDITIONS = {
     "clean": None,
@@ -40,11 +40,11 @@ def load(path: str, cut: str) -> tuple[torch.nn.Module, View, float, float]:
     its own.
     """
     if path.endswith(".ckpt"):
-        net, facts = load_net(path)
+        net, card = load_net(path)
         view, temperature, threshold = (
-            View(**facts["view"]),
-            facts["temperature"],
-            facts["thresholds"]["balanced"],
+            View(**card.view),
+            card.temperature,
+            card.thresholds["balanced"],
         )
     else:
         bare = bare_loop.Bare(None)
@@ -91,10 +91,7 @@ def eval_crops(
     row, label = np.concatenate(rows), np.concatenate(labels)
     data.check_ledger(split, row)
     facts = data.describe(row)
-    return [
-        Predictions(row, np.concatenate(logit), label, facts["source"], facts["method"], facts["group"])
-        for logit in logits
-    ]
+    return [Predictions.of(row, np.concatenate(logit), label, facts) for logit in logits]
 
 
 def main() -> None:
@@ -130,7 +127,7 @@ def main() -> None:
     console = Console(width=160)
     some = next(iter(next(iter(tables.values())).values()))[0]
     console.print(
-        f"{args.root}, {args.split}: {len(some)} images, {len(set(some.group))} groups; means over the seeds"
+        f"{args.root}, {args.split}: {len(some)} images, {some.num_families} groups; means over the seeds"
     )
     figures = Table("AUROC [95% interval]", "seeds", *args.conditions.split(","))
     certainty = Table("accuracy / ECE", "seeds", *args.conditions.split(","))

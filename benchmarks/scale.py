@@ -44,7 +44,8 @@ from rich.table import Table
 from step import SKIP, Clock
 
 from dfd.data import ShardDataModule, View
-from dfd.data.stream import Contents, epoch_order
+from dfd.data.order import epoch_order
+from dfd.data.stream import Contents
 from dfd.shards.format import INDEX, SAMPLES_FILE, SCHEMA
 
 BYTES, PER_SHARD = 30_000, 2_000  # of a picture; pictures in a shard
@@ -148,7 +149,7 @@ def from_columns(num: int) -> dict[str, list[float]]:
         _timed(
             seconds,
             "order",
-            lambda epoch=epoch: epoch_order(row, contents.shard, contents.root, [1.0], 0, epoch),
+            lambda epoch=epoch: epoch_order(row, contents.root, [1.0], 0, epoch),
         )
     return seconds
 

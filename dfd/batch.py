@@ -1,52 +1,70 @@
-"""What travels through the house, and the words for it. No torch at import.
+"""The contract between the rooms: labels, samples, batches, the prediction table, and Protocols of what meets
+in a run.
 
-Shape letters: B images in a batch, N crops of one image, H and W pixels, F features, M rows of a verdict
-table.
+Data modules, tasks and callbacks are strangers to one another: YAML introduces them, and what they may ask of
+each other stands here. No torch at import.
+
+Shape letters: B images in a batch, N crops of one image, H and W pixels, F features, C forensic cues, M rows
+of a prediction table.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 REAL, FAKE = 0, 1
 LABELS = ("real", "fake")
 
 
 class Sample(TypedDict, total=False):
-    """One picture on its way through the stages, before collate."""
+    """One image on its way through the transforms, before collate."""
 
     image: np.ndarray  # (H, W, 3) uint8 RGB; (N, H, W, 3) once evaluation has cut its crops
-    mask: (
-        np.ndarray
-    )  # (H, W) uint8, 255 where a stage forged something, cropped with the image; collate drops it
-    label: int  # REAL or FAKE; a stage of training may turn a real picture into a fake
+    # (H, W) uint8, 255 where a transform forged something, cropped with the image; collate drops it
+    mask: np.ndarray
+    cues: np.ndarray  # (C,) float32: what forensics measured in the file
+    label: int  # REAL or FAKE; a transform of training may turn a real image into a fake
     row: int  # line of the table; everything else is looked up by it
-    fault: str  # why there is no picture: then image is black, and collate leaves the sample out
+    fault: str  # why there is no image: then `image` is black, and collate leaves the sample out
+
+
+class LoadedBatch(TypedDict):
+    """What a loader gives, on the host."""
+
+    image: torch.Tensor  # (B, H, W, 3) or (B, N, H, W, 3) uint8
+    label: torch.Tensor  # (B,) int64
+    row: torch.Tensor  # (B,) int64
+    valid: torch.Tensor  # (B,) bool
+    cues: NotRequired[torch.Tensor]  # (B, C) float32
+    faults: NotRequired[list[tuple[int, str]]]  # row and reason of each sample that was left out
 
 
 class Batch(TypedDict):
     """What a task sees, on its device."""
 
-    image: (
-        torch.Tensor
-    )  # (B, 3, H, W), or (B, N, 3, H, W) where several crops of one image are judged; float32 in [0, 1]
-    label: torch.Tensor  # (B,) int64; float32 in [REAL, FAKE] where training mixes pictures
+    image: torch.Tensor  # (B, 3, H, W), or (B, N, 3, H, W) with several crops of one image; float32 in [0, 1]
+    label: torch.Tensor  # (B,) int64; float32 in [REAL, FAKE] where training mixes images
     row: torch.Tensor  # (B,) int64
+    # (B,) bool; False: a black image in place of a batch that could not be decoded, for no loss
+    valid: torch.Tensor
+    cues: NotRequired[torch.Tensor]  # (B, C) float32, where the data have them and a net takes them
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """The verdict table: one line an image. Metrics, calibration, predictions and intervals are functions of
-    it.
+    """The prediction table: one row an image. Metrics, calibration, CSV and intervals are functions of it.
 
-    `logit` is raw (before temperature); a row with label -1 has no known truth. `group` is the family that
-    keeps related images together (a video, a person); images without one are their own group.
+    `logit` is raw (before temperature); a row with label -1 has no known truth. `family` keeps related images
+    together and is what intervals are drawn over; `clip` is the video that an image was cut from, "" for
+    none. An image of no family is its own.
     """
 
     row: np.ndarray  # (M,) int64
@@ -54,11 +72,83 @@ class Predictions:
     label: np.ndarray  # (M,) int64: REAL, FAKE, or -1 unknown
     source: np.ndarray  # (M,) str
     method: np.ndarray  # (M,) str, "" for real or unknown
-    group: np.ndarray  # (M,) str
+    family: np.ndarray  # (M,) str
+    clip: np.ndarray  # (M,) str
+
+    @classmethod
+    def of(
+        cls, row: np.ndarray, logit: np.ndarray, label: np.ndarray, facts: Mapping[str, np.ndarray]
+    ) -> Predictions:
+        """With what a data module's `describe` says of the rows; what it leaves out is unknown."""
+        unknown = np.full(len(row), "")
+        return cls(
+            row=row,
+            logit=logit,
+            label=label,
+            source=facts.get("source", unknown),
+            method=facts.get("method", unknown),
+            family=facts.get("family", row.astype(str)),
+            clip=facts.get("clip", unknown),
+        )
+
+    @property
+    def num_families(self) -> int:
+        return len(np.unique(self.family))
 
     def __len__(self) -> int:
         return len(self.row)
 
     def where(self, keep: np.ndarray) -> Predictions:
-        """The lines that a boolean mask or an index array (M',) picks."""
+        """The rows that a boolean mask or an index array (M',) picks."""
         return Predictions(*(getattr(self, name)[keep] for name in self.__dataclass_fields__))
+
+
+@runtime_checkable
+class DetectionData(Protocol):
+    """What a task and callbacks ask of a data module, `dfd.data.ShardDataModule` or one of your own."""
+
+    view: Any  # how images are cropped: a dataclass, stored in the checkpoint
+    roots: Sequence[str] | Mapping[str, float]  # where the images come from, by name
+    corruption: Sequence[Any]  # transforms of evaluation
+    val_augment: Sequence[Any]  # transforms of validation
+    augment: Sequence[Any]  # transforms of training
+    mix: Any  # mixes a training batch; None for nothing
+    leaks: Mapping[str, str]  # root -> how often its splits share images, where they do
+
+    @property
+    def title(self) -> str:
+        """What the decisions of a detector rest on, in a few words."""
+
+    def rows(self, split: str) -> np.ndarray:
+        """(R,) int64 rows of a split."""
+
+    def label_counts(self, split: str) -> tuple[int, int]:
+        """Real and fake images of a split."""
+
+    def describe(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """key, path, split, source, method, family and clip of rows, arrays of str."""
+
+    def fingerprints(self, rows: np.ndarray) -> np.ndarray:
+        """(R,) int64 of each image's bytes."""
+
+    def roots_of(self, split: str) -> list[str]:
+        """The roots that have images of a split."""
+
+    def check_ledger(self, split: str, rows: np.ndarray, complete: bool = True) -> None:
+        """Raises unless each row of the split was judged exactly once; at most once if not `complete`."""
+
+
+@runtime_checkable
+class JudgingTask(Protocol):
+    """What callbacks and the command line ask of a task, `dfd.tasks.DetectionTask` or one of your own."""
+
+    net: nn.Module
+    eval_net: nn.Module  # the net that decisions come from: the average where there is one
+    predictions: Predictions | None  # of the last pass
+    chosen_by: Predictions | None  # of the validation whose checkpoint is the best so far
+    temperature: float
+    thresholds: dict[str, float]  # raw logits, by name
+    calibrated_on: dict[str, Any] | None  # split, data, images and families of the calibration
+    selected_on: str  # what the checkpoint was chosen by
+    seen: dict[str, torch.Tensor]  # fingerprints of the images that trained it ("train") and chose it ("val")
+    config: dict[str, Any]  # the command line's task and data, as plain values

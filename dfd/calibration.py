@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 from scipy.special import expit
@@ -17,6 +18,9 @@ from dfd.batch import FAKE, REAL
 
 TEMPERATURES = (0.05, 20.0)  # beyond these the val set says "certain" or "worthless", not how much
 ERROR_RATE = 0.05  # of the thresholds fpr5 and fnr5
+Verdict = Literal["real", "fake", "inconclusive"]
+# before any calibration nothing may be said for certain: every verdict is inconclusive
+UNFITTED = {"balanced": 0.0, "fpr5": math.inf, "fnr5": -math.inf}
 
 
 def fit_temperature(logit: np.ndarray, label: np.ndarray) -> float:
@@ -68,7 +72,7 @@ def fit_thresholds(logit: np.ndarray, label: np.ndarray) -> dict[str, float]:
     """
     real, fake = _classes(logit, label)
     if not (len(real) and len(fake)):
-        return {"balanced": 0.0, "fpr5": math.inf, "fnr5": -math.inf}
+        return dict(UNFITTED)
     if min(len(real), len(fake)) < 1 / ERROR_RATE:
         return {"balanced": _best_balanced(real, fake), "fpr5": math.inf, "fnr5": -math.inf}
     allowed = [
@@ -81,7 +85,7 @@ def fit_thresholds(logit: np.ndarray, label: np.ndarray) -> dict[str, float]:
     }
 
 
-def decide(logit: float, thresholds: Mapping[str, float]) -> str:
+def decide(logit: float, thresholds: Mapping[str, float]) -> Verdict:
     """What may be said of an image: "real", "fake" or "inconclusive".
 
     "fake" above both thresholds fpr5 and fnr5, "real" below both, "inconclusive" between them and on them. A

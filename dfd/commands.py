@@ -219,7 +219,7 @@ def score(
     csv: Path | None = None,
     device: str = "cpu",
     batch_size: int = 32,
-    workers: int | None = None,
+    threads: int | None = None,
     allow: tuple[str, ...] = (),
 ) -> int:
     """Judges every face in files and folders: one line a face, real, fake or inconclusive, or why there is no
@@ -234,13 +234,13 @@ def score(
         csv: Also write a table to this file; - prints it instead of the text.
         device: Where the net runs, as torch names it.
         batch_size: Crops that go through the net at once.
-        workers: Threads that decode and find faces; by default up to four.
+        threads: How many decode and find faces; by default up to four.
         allow: Packages beside dfd whose code the checkpoint may name, such as my_package.
     """
     from dfd.inference import score_files
 
     packages = ("dfd.", *(f"{package.rstrip('.')}." for package in allow))
-    return score_files(checkpoint, paths, whole, faces, json, csv, device, packages, batch_size, workers)
+    return score_files(checkpoint, paths, whole, faces, json, csv, device, packages, batch_size, threads)
 
 
 def sweep(

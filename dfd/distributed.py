@@ -1,12 +1,12 @@
-"""One net on several ranks: the same statistics everywhere, or a share of the weights on each."""
+"""Several ranks: gathering objects, shared BatchNorm statistics, and FSDP2 sharding of weights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from lightning import LightningModule
@@ -14,6 +14,23 @@ if TYPE_CHECKING:
     from torch.distributed.fsdp import FSDPModule
 
 BLOCK = 1_000_000  # weights from which a block is gathered by itself, and not with the rest of its net
+
+
+def gather_objects(mine: Any) -> list[Any]:
+    """What every rank gives, in the order of the ranks; of one process its own. Called on all ranks."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [mine]
+    everyone: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(everyone, mine)
+    return everyone
+
+
+def sum_over_ranks(value: Tensor) -> Tensor:
+    """A copy of the tensor, summed over all ranks. Called on all ranks."""
+    value = value.clone()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(value)
+    return value
 
 
 def share_buffers(task: LightningModule) -> None:

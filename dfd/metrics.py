@@ -1,4 +1,4 @@
-"""How good the verdicts are, and how sure one can be: every number of dfd is a function of one verdict table.
+"""Detection metrics, bootstrap intervals and paired tests: functions of one prediction table.
 
 Images are ranked by their float64 logit, never by a probability that has saturated. Every metric takes one
 weight an image: all ones give the metric itself, and how often each image was drawn gives a bootstrap
@@ -37,7 +37,7 @@ def detection_metrics(
     tpr@fpr1 tpr@fpr5: share of fakes found by the best threshold with at most 1% (5%) false alarms
     ece brier nll: of prob = sigmoid(logit / temperature): calibration error in 15 equal bins of P(fake), mean
         squared error, mean negative log-likelihood in nats
-    num_images num_groups: what the others rest on
+    num_images num_groups: images and families that the others rest on
 
     Precision is undefined where nothing is called fake. Raises ValueError naming the rows when a logit is NaN
     or infinite.
@@ -47,7 +47,7 @@ def detection_metrics(
     metrics = {name: float(metric(tally)[0]) for name, metric in METRICS.items()}
     return metrics | {
         "num_images": float(len(ranked.logit)),
-        "num_groups": float(len(set(ranked.group.tolist()))),
+        "num_groups": float(len(set(ranked.family.tolist()))),
     }
 
 
@@ -102,11 +102,11 @@ def interval(
 ) -> tuple[float, float]:
     """The bootstrap interval (percentiles) of a metric.
 
-    Whole groups are drawn, because images of one family are not independent.
+    Whole families are drawn, because images of one family are not independent.
 
     metric: a key of `detection_metrics`, or any function of a table (slower: it is called `num` times).
     Resamples where the metric is undefined are left out; where they are more than 5%, so is the interval:
-    (nan, nan), as it is for a single group. A score without one error resamples to itself: no width then
+    (nan, nan), as it is for a single family. A score without one error resamples to itself: no width then
     means too few images, not certainty.
     """
     return _percentiles(_resampled([predictions], [metric], num, seed, temperature, threshold)[0, 0], level)
@@ -144,13 +144,13 @@ def paired(
     temperature: float = 1.0,
     threshold: float = 0.0,
 ) -> Difference:
-    """Is detector a better than b on the same images? Both meet the same draws of groups, so the images'
+    """Is detector a better than b on the same images? Both meet the same draws of families, so the images'
     difficulty cancels.
 
     Several tables a side are several training seeds: the mean of their metrics is compared. The interval
     speaks of other images, not of other seeds. p is twice the smaller share of resamples on either side of
     zero, never under 2 / (num + 1). Raises ValueError when the tables do not hold the same rows, labels and
-    groups.
+    families.
     """
     sides = [[side] if isinstance(side, Predictions) else list(side) for side in (a, b)]
     if not all(sides):
@@ -179,10 +179,10 @@ class _Ranked:
         logit = np.asarray(predictions.logit, np.float64)
         known = np.flatnonzero(predictions.label >= 0)
         self.order = order = known[np.argsort(-logit[known], kind="stable")]
-        self.logit, self.fake, self.group = (
+        self.logit, self.fake, self.family = (
             logit[order],
             predictions.label[order] == FAKE,
-            predictions.group[order],
+            predictions.family[order],
         )
         self.called = self.logit > threshold
         self.scaled = self.logit / temperature
@@ -333,16 +333,16 @@ def _resampled(
     temperature: float,
     threshold: float,
 ) -> np.ndarray:
-    """Each metric of each table on the same `num` draws of groups: (metrics, tables, num)."""
+    """Each metric of each table on the same `num` draws of families: (metrics, tables, num)."""
     tables = [table.where(table.label >= 0) for table in tables]
-    _, family = np.unique(tables[0].group, return_inverse=True)
-    if not len(family) or not family.max():  # one group resamples to itself
+    _, family = np.unique(tables[0].family, return_inverse=True)
+    if not len(family) or not family.max():  # one family resamples to itself
         return np.full((len(metrics), len(tables), num), np.nan)
     ranked = [_Ranked(table, temperature, threshold) for table in tables]
     chunks = []
     for draws in _draws(
         int(family.max()) + 1, len(family), num, seed
-    ):  # (R, groups): how often each group was drawn
+    ):  # (R, families): how often each family was drawn
         tallies = [_Tally(table, draws[:, family[table.order]].astype(np.float64)) for table in ranked]
         chunks.append(
             [
@@ -363,13 +363,15 @@ def _of_draws(
     return np.array([metric(table.where(pick)) for pick in picks], np.float64)
 
 
-def _draws(num_groups: int, num_images: int, num: int, seed: int) -> Iterator[np.ndarray]:
+def _draws(num_families: int, num_images: int, num: int, seed: int) -> Iterator[np.ndarray]:
     rng = np.random.default_rng(seed)
     step = max(1, CHUNK // num_images)
     for start in range(0, num, step):
         size = min(step, num - start)
-        picks = rng.integers(num_groups, size=(size, num_groups)) + num_groups * np.arange(size)[:, None]
-        yield np.bincount(picks.ravel(), minlength=size * num_groups).reshape(size, num_groups)
+        picks = (
+            rng.integers(num_families, size=(size, num_families)) + num_families * np.arange(size)[:, None]
+        )
+        yield np.bincount(picks.ravel(), minlength=size * num_families).reshape(size, num_families)
 
 
 def _percentiles(values: np.ndarray, level: float) -> tuple[float, float]:
@@ -388,7 +390,7 @@ def _check_same(first: Predictions, other: Predictions) -> None:
             f"{only[0]} rows only in the "
             f"first and {only[1]} only in the other. Judge both detectors on the same split."
         )
-    for name in ("label", "group"):
+    for name in ("label", "family"):
         if (differ := getattr(first, name) != getattr(other, name)).any():
             raise ValueError(
                 f"Row {first.row[differ][0]} has {name} {getattr(first, name)[differ][0]} in one table and "

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from dfd.cli import main
-from dfd.models import load_net
+from dfd.detector import load_net
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 OVERLAYS = sorted((Path(__file__).parent.parent / "configs" / "overlay").glob("*.yaml"))
@@ -31,9 +31,9 @@ def test_it_runs(config, here, capsys):
     (run,) = (here / "runs" / config.stem).iterdir()
     assert str(run.relative_to(here)) in capsys.readouterr().out
     assert yaml.safe_load((run / "summary.yaml").read_text())["steps"] == 2
-    net, facts = load_net(run / "checkpoints" / "last.ckpt", role=None)
-    assert facts["view"]["size"] == 64
-    assert net.role != "detector" or facts["calibrated_on"]["split"] == "val"
+    net, card = load_net(run / "checkpoints" / "last.ckpt", role=None)
+    assert card.view["size"] == 64
+    assert net.role != "detector" or card.calibrated_on["split"] == "val"
     assert (run / "metrics.csv").is_file() and list(run.glob("wandb/offline-run-*"))
     assert list((run / "plots").glob("*.png")), "each experiment draws something"
 

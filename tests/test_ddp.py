@@ -10,7 +10,7 @@ import pytest
 import torch
 from ranks import dfd
 
-from dfd.models import load_net
+from dfd.detector import load_net
 
 pytestmark = pytest.mark.slow
 SMALL_TOY = ["--data.num_images=120", "--data.picture=128", "--data.view.size=64", "--data.view.longest=128"]
@@ -126,5 +126,5 @@ def test_two_ranks_train_one_net(run):
     done = subprocess.run(command, cwd=run, capture_output=True, text=True, timeout=300, env=dict(os.environ))
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert done.stdout.count("run folder: two") == 2, "said at the start and at the end, by one rank"
-    _, facts = load_net(run / "two/checkpoints/last.ckpt")
-    assert facts["calibrated_on"]["images"] == 4, "two batches of one image (five crops) on each of two ranks"
+    _, card = load_net(run / "two/checkpoints/last.ckpt")
+    assert card.calibrated_on["images"] == 4, "two batches of one image (five crops) on each of two ranks"

@@ -23,7 +23,7 @@ from dfd.metrics import (
 )
 
 
-def table(logit, label, source="a", method=None, group=None) -> Predictions:
+def table(logit, label, source="a", method=None, family=None) -> Predictions:
     label = np.asarray(label)
     size = len(label)
     return Predictions(
@@ -32,7 +32,8 @@ def table(logit, label, source="a", method=None, group=None) -> Predictions:
         label=label,
         source=np.broadcast_to(np.asarray(source, "U8"), size),
         method=np.where(label == FAKE, "swap", "") if method is None else np.asarray(method),
-        group=np.arange(size).astype(str) if group is None else np.asarray(group),
+        family=np.arange(size).astype(str) if family is None else np.asarray(family),
+        clip=np.full(size, ""),
     )
 
 
@@ -176,12 +177,12 @@ def test_families_make_the_interval_wider():
     copies = np.tile(np.arange(100), 9)
     family = Predictions(
         np.arange(900),
-        *(getattr(single, name)[copies] for name in ("logit", "label", "source", "method", "group")),
+        *(getattr(single, name)[copies] for name in ("logit", "label", "source", "method", "family", "clip")),
     )
     assert interval(family, num=300) == pytest.approx(interval(single, num=300), abs=1e-12)
     low, high = interval(table(family.logit, family.label), num=300)
     assert high - low < 0.5 * np.subtract(*interval(family, num=300)[::-1])
-    assert np.isnan(interval(table(single.logit, single.label, group=["x"] * 100), num=20)).all()
+    assert np.isnan(interval(table(single.logit, single.label, family=["x"] * 100), num=20)).all()
 
 
 def test_paired_finds_a_real_difference_and_no_other():

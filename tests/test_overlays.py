@@ -12,7 +12,8 @@ from ranks import dfd
 
 from dfd.cli import main
 from dfd.data import ToyDataModule, View
-from dfd.models import SingleStream, SmallCNN, TimmBackbone, load_net
+from dfd.detector import load_net
+from dfd.models import SingleStream, SmallCNN, TimmBackbone
 from dfd.tasks import ClassificationTask
 from dfd.training.sync_batchnorm import SyncBatchNorm
 

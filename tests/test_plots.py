@@ -81,7 +81,8 @@ def test_a_page_without_both_classes_says_undefined(labels):
     size = len(labels)
     names = np.full(size, "")
     page = curves(
-        Predictions(np.arange(size), np.ones(size), np.array(labels, int), names, names, names), title="none"
+        Predictions(np.arange(size), np.ones(size), np.array(labels, int), names, names, names, names),
+        title="none",
     )
     texts = [
         text.get_text()
@@ -94,7 +95,9 @@ def test_a_page_without_both_classes_says_undefined(labels):
 def test_a_page_is_a_png_with_its_title(tmp_path):
     label, logit = drawn(300)
     names = np.full(300, "")
-    page = curves(Predictions(np.arange(300), logit, label, names, names, names), 1.5, 0.2, "val: 300 images")
+    page = curves(
+        Predictions(np.arange(300), logit, label, names, names, names, names), 1.5, 0.2, "val: 300 images"
+    )
     page.savefig(tmp_path / "page.png")
     assert page.get_suptitle() == "val: 300 images"
     assert (tmp_path / "page.png").stat().st_size > 20_000

@@ -164,8 +164,7 @@ def _verdicts(
         )
         model.fit(facts[~test], label[~test])
         logit[test] = model.predict_proba(facts[test])[:, 1] - 0.5
-    empty = np.full(len(label), "")
-    return Predictions(np.arange(len(label)), logit, label.astype(np.int64), empty, empty, group)
+    return Predictions.of(np.arange(len(label)), logit, label.astype(np.int64), {"family": group})
 
 
 def _indicators(values: np.ndarray) -> np.ndarray:

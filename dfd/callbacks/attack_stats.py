@@ -66,17 +66,15 @@ class AttackStats(Callback):
     ) -> None:
         if self._sums is None:
             return
-        if (
-            batch_idx == 0
-        ):  # rank 0's is as large as any, and a rank that has nothing to judge has an empty one
+        if batch_idx == 0:
+            # rank 0's is as large as any, and a rank that has nothing to judge has an empty one
             held = trainer.strategy.broadcast(len(batch["label"]))
             mine = int(trainer.num_val_batches[0]) if len(batch["label"]) else 0
             total = int(trainer.strategy.reduce(torch.tensor(mine, device=task.device), reduce_op="sum"))
             wanted = -(-self.num_images // held)
             self._batches = {int(index) for index in torch.linspace(0, total - 1, min(wanted, total))}
-        number = (
-            batch_idx * trainer.world_size + trainer.global_rank
-        )  # over all ranks: any number of them attacks the same
+        # over all ranks: any number of them attacks the same
+        number = batch_idx * trainer.world_size + trainer.global_rank
         if number in self._batches:
             self._sums += self._stats(task, batch, number)
 
@@ -89,9 +87,7 @@ class AttackStats(Callback):
         change = (attacked - image).flatten(1)
         linf, l2 = change.abs().amax(1) * 255, change.norm(dim=1)
         stats = torch.stack([torch.ones_like(linf), before, after, before & ~after, linf, l2]).double()
-        return stats[:, batch["row"] >= 0].sum(
-            1
-        )  # without the black picture of a batch that could not be decoded
+        return stats[:, batch["valid"]].sum(1)
 
     def on_validation_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
         if self._sums is None:

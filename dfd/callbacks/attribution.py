@@ -65,7 +65,9 @@ class AttributionGrid(Callback):
             return
         for label, seen in self._seen.items():
             for index in (
-                torch.nonzero(batch["label"] == label).flatten()[: self.num_images // 2 - len(seen)].tolist()
+                torch.nonzero(batch["valid"] & (batch["label"] == label))
+                .flatten()[: self.num_images // 2 - len(seen)]
+                .tolist()
             ):
                 image = batch["image"][index]
                 seen.append(

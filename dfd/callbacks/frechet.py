@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from dfd.batch import REAL, Batch
+from dfd.distributed import gather_objects
 
 FEWEST = 16  # pictures; a mean and a covariance of fewer say nothing
 
@@ -60,14 +61,14 @@ class FrechetDistance(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        real = batch["image"][batch["label"] == REAL]
+        real = batch["image"][batch["valid"] & (batch["label"] == REAL)]
         if len(real) and not trainer.sanity_checking:
             self._seen.append(self._features(real[:, -1] if real.dim() == 5 else real))
 
     def on_validation_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
         if trainer.sanity_checking:
             return
-        real = np.concatenate(_gathered(trainer, self._seen) or [np.empty((0, self.net.num_features))])
+        real = _gathered([np.empty((0, self.net.num_features)), *self._seen])
         if len(real) < FEWEST:
             raise ValueError(
                 f"the validation split showed {len(real)} reals; {self.name} takes {FEWEST} or more. "
@@ -75,7 +76,7 @@ class FrechetDistance(Callback):
             )
         latent = torch.randn(len(real), task.net.latent, generator=torch.Generator().manual_seed(0))
         mine = latent[trainer.global_rank :: trainer.world_size].to(task.device).split(64)
-        fake = np.concatenate(_gathered(trainer, [self._features(task.samples(part)) for part in mine]))
+        fake = _gathered([self._features(task.samples(part)) for part in mine])
         task.log_dict({self.name: frechet_distance(real, fake), "val/frechet_images": float(len(real))})
 
     @torch.inference_mode()
@@ -101,10 +102,6 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(max(0.0, ((a.mean(axis=0) - b.mean(axis=0)) ** 2).sum() + spread - 2 * cross))
 
 
-def _gathered(trainer: Trainer, mine: list[np.ndarray]) -> list[np.ndarray]:
-    """Every rank's, in the order of the ranks."""
-    if trainer.world_size == 1:
-        return mine
-    everyone: list = [None] * trainer.world_size
-    torch.distributed.all_gather_object(everyone, mine)
-    return [part for parts in everyone for part in parts]
+def _gathered(mine: list[np.ndarray]) -> np.ndarray:
+    """The features (N, F) of all ranks, in the order of the ranks."""
+    return np.concatenate([part for parts in gather_objects(mine) for part in parts])

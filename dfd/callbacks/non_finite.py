@@ -16,6 +16,7 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
 from dfd.batch import Batch
+from dfd.distributed import gather_objects
 from dfd.terminal import printable
 
 NOT_FINITE_FILE = "not_finite.csv"
@@ -73,6 +74,7 @@ class FiniteGuard(Callback):
             for before, now in zip(self._before, self._buffers, strict=True):
                 torch._foreach_copy_(before, now)
         self._step.rows.append(batch["row"])
+        self._step.valid.append(batch["valid"])
 
     def on_before_backward(self, trainer: Trainer, task: LightningModule, loss: Tensor) -> None:
         mine = ~torch.isfinite(loss.detach()).all()
@@ -123,11 +125,8 @@ class FiniteGuard(Callback):
             return
         self._in_a_row, self._total = self._in_a_row + 1, self._total + 1
         guilty = what == "gradients" or any(bool(flag) for flag in step.mine)  # gradients are everybody's
-        found = _keys(trainer, torch.cat(step.rows)) if guilty else []
-        everyone = [found]
-        if trainer.world_size > 1:
-            everyone = [[] for _ in range(trainer.world_size)]
-            torch.distributed.all_gather_object(everyone, found)
+        found = _keys(trainer, step) if guilty else []
+        everyone = gather_objects(found)
         path = Path(trainer.default_root_dir) / NOT_FINITE_FILE
         keys = [key for rank in everyone for key in rank]
         if trainer.is_global_zero:
@@ -172,6 +171,7 @@ class _Step:
     """What is known of one optimizer step."""
 
     rows: list[Tensor] = field(default_factory=list)  # (B,) of each of its batches
+    valid: list[Tensor] = field(default_factory=list)  # (B,) bool, likewise
     mine: list[Tensor] = field(default_factory=list)  # whether this rank's loss is bad, for each of them
     loss: list[_Flag] = field(default_factory=list)  # whether any rank's is
     judged: bool = False
@@ -232,9 +232,9 @@ def _drop_gradients(task: LightningModule) -> None:
         weight.grad = None
 
 
-def _keys(trainer: Trainer, rows: Tensor) -> list[str]:
-    rows = rows.cpu().numpy()
-    rows = rows[rows >= 0]  # without the black picture of a batch that could not be decoded
+def _keys(trainer: Trainer, step: _Step) -> list[str]:
+    """The keys of a step's images, without those that could not be decoded."""
+    rows = torch.cat(step.rows)[torch.cat(step.valid)].cpu().numpy()
     return (
         [f"row {row}" for row in rows]
         if trainer.datamodule is None

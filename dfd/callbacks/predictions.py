@@ -93,7 +93,7 @@ def _write(
         "prob": expit(predictions.logit / temperature).tolist(),
         "source": predictions.source,
         "method": predictions.method,
-        "group": predictions.group,
+        "group": predictions.family,
         "split": facts["split"],
         "verdict": words,
     }

@@ -21,15 +21,15 @@ def experiment_of(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any] | No
 
     ValueError where the file does not give them, or names code from outside dfd.
     """
-    from dfd.models.checkpoint import load_net
+    from dfd.detector import load_net
     from dfd.models.net import recipe
 
-    net, facts = load_net(
+    net, card = load_net(
         checkpoint
     )  # refuses what is not ours; built, so that every `pretrained` in it is off
-    average = {"ema_decay": facts.get("ema_decay")}
-    task = facts.get("task") or {"class_path": "dfd.tasks.ClassificationTask", "init_args": average}
-    data = facts.get("data")
+    average = {"ema_decay": card.ema_decay}
+    task = card.task or {"class_path": "dfd.tasks.ClassificationTask", "init_args": average}
+    data = card.data
     # these name classes to import, and belong to training or to another evaluation
     for what, made in (("task", task), ("data", data)):
         if made and not (isinstance(made, dict) and isinstance(made.get("init_args"), dict)):
@@ -38,7 +38,7 @@ def experiment_of(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any] | No
             )
     task, data = _without(task, "net", "optimizer"), data and _without(data, "augment", "corruption")
     task["init_args"]["net"] = recipe(net)
-    view = facts.get("view")
+    view = card.view
     for what, made in (("task", task), ("data", data), ("view", view)):
         if strange := next(foreign(made), None):
             raise ValueError(
@@ -121,15 +121,15 @@ def check_same_net(checkpoint: Path, net: nn.Module) -> None:
     """ValueError with the arguments that differ, unless the checkpoint's weights fit the net that a config
     asks for.
     """
-    from dfd.models.checkpoint import load_net
-    from dfd.models.net import recipe
+    from dfd.detector import load_net
+    from dfd.models.net import difference, recipe, shapes
 
     asked = recipe(net)
-    stored, facts = load_net(
+    stored, card = load_net(
         checkpoint, allow={f"{path.partition('.')[0]}." for path in _class_paths(asked)}, role=None
     )
-    if _shapes(stored) != _shapes(net):
-        differences = "; ".join(_differences(facts["net"], asked)[:4])
+    if difference(shapes(stored), shapes(net)):
+        differences = "; ".join(_differences(card.net, asked)[:4])
         raise ValueError(
             f"{checkpoint} holds another net than the config asks for: {differences}. Use its own config, or "
             "train anew."
@@ -161,10 +161,6 @@ def other_settings(checkpoint: Path, config: dict[str, Any]) -> list[str]:
     others = ("roots", "batch_size", "seed", "window", "num_workers", "folder")
     data = _differences(*(_without(made["data"], *others) for made in (stored, config)), at="data")
     return [*task, *data]
-
-
-def _shapes(net: nn.Module) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(value.shape) for name, value in net.state_dict().items()}
 
 
 def _differences(stored: Any, asked: Any, at: str = "net") -> list[str]:

@@ -1,4 +1,5 @@
-"""Batches from decoding processes to the training process, through memory that is used again and again.
+"""Collate: samples into batches, which loader workers hand to the training process through reused shared
+memory.
 
 torch puts each tensor of a worker into a shared-memory file of its own, made, mapped, filled page by page and
 unmapped for every batch; for small pictures that costs a third of the time of decoding them.
@@ -8,13 +9,13 @@ import itertools
 import mmap
 import weakref
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import get_worker_info
 
-from dfd.batch import Sample
+from dfd.batch import LoadedBatch, Sample
 
 PREFETCH_FACTOR = 2  # batches that a worker may be asked for before one is taken: torch's prefetch_factor
 _STAMP = 64  # bytes before each batch; 64 keep its pixels aligned
@@ -22,47 +23,49 @@ _open: "weakref.WeakValueDictionary[int, SharedMemoryCollate]" = weakref.WeakVal
 _numbers = itertools.count()
 
 
-def collate(samples: Sequence[Sample]) -> dict[str, Any]:
-    """Image (B, H, W, 3) or (B, N, H, W, 3) uint8, label (B,), row (B,): a quarter of float's bytes to the
-    device.
+def collate(samples: Sequence[Sample]) -> LoadedBatch:
+    """The samples of a batch, images as uint8: a quarter of float's bytes to the device.
 
-    Samples with a fault are left out; where there are some, `faults` holds (row, why) of each. Of a batch
-    that has no others one stays, black, with the row -1 and no label: every rank has to do its step. NaN as a
-    label makes that a loss of NaN, as the mean over no picture is, and such a step is skipped.
+    Samples with a fault are left out and named in `faults`. Of a batch that has no others one stays, black
+    and not valid: every rank has to do its step.
     """
     if not samples:  # of a rank that has nothing to judge
         nothing = torch.zeros(0, dtype=torch.int64)
-        return {"image": torch.zeros(0, 1, 1, 3, dtype=torch.uint8), "label": nothing, "row": nothing}
-    pictures, label, row, faults = _split(samples)
-    return _batch(torch.from_numpy(np.stack(pictures)), label, row, faults)
+        image = torch.zeros(0, 1, 1, 3, dtype=torch.uint8)
+        return {"image": image, "label": nothing, "row": nothing, "valid": nothing.bool()}
+    split = _split(samples)
+    return _batch(torch.from_numpy(np.stack(split.images)), split.columns, split.faults)
 
 
-def _split(
-    samples: Sequence[Sample],
-) -> tuple[list[np.ndarray], list[float], list[int], list[tuple[int, str]]]:
-    """Pictures, labels, rows, faults."""
+class _Split(NamedTuple):
+    images: list[np.ndarray]
+    columns: dict[str, Any]  # what a batch holds beside the images, by name
+    faults: list[tuple[int, str]]
+
+
+def _split(samples: Sequence[Sample]) -> _Split:
     faults = [(sample["row"], sample["fault"]) for sample in samples if "fault" in sample]
-    kept = [sample for sample in samples if "fault" not in sample] if faults else samples
-    if not kept:
-        kept = [{**samples[0], "row": -1}]
-    pictures, label, row = ([sample[name] for sample in kept] for name in ("image", "label", "row"))
-    return pictures, label, row, faults
+    good = [sample for sample in samples if "fault" not in sample] if faults else samples
+    kept = good or samples[:1]
+    columns = {name: [sample[name] for sample in kept] for name in ("label", "row")}
+    columns["valid"] = [bool(good)] * len(kept)
+    if "cues" in kept[0]:
+        columns["cues"] = np.stack([sample["cues"] for sample in kept])
+    return _Split([sample["image"] for sample in kept], columns, faults)
 
 
-def _batch(
-    image: torch.Tensor, label: list[float], row: list[int], faults: list[tuple[int, str]]
-) -> dict[str, Any]:
-    batch = {"image": image, "label": torch.tensor(label), "row": torch.tensor(row)}
+def _batch(image: torch.Tensor, columns: dict[str, Any], faults: list[tuple[int, str]]) -> LoadedBatch:
+    batch = {"image": image} | {name: torch.as_tensor(column) for name, column in columns.items()}
     return {**batch, "faults": faults} if faults else batch
 
 
 class SharedMemoryCollate:
-    """The `collate_fn` of a loader with forked, persistent workers and prefetch_factor=AHEAD; gives what
-    `collate` gives.
+    """The `collate_fn` of a loader with forked, persistent workers and prefetch_factor=PREFETCH_FACTOR; gives
+    what `collate` gives.
 
     A worker writes its batches in turn into slots of its own. It is asked for a batch only after the one
-    AHEAD turns before was taken, so AHEAD + 1 slots leave one to spare; each slot bears a number that shows
-    if that should ever fail.
+    PREFETCH_FACTOR turns before was taken, so PREFETCH_FACTOR + 1 slots leave one to spare; each slot bears a
+    number that shows if that should ever fail.
 
     Args:
         num_bytes: of the largest batch of pictures.
@@ -77,16 +80,16 @@ class SharedMemoryCollate:
         self._number = next(_numbers)
         _open[self._number] = self
 
-    def __call__(self, samples: Sequence[Sample]) -> "dict[str, Any] | _Parcel":
+    def __call__(self, samples: Sequence[Sample]) -> "LoadedBatch | _Parcel":
         worker = get_worker_info()
         if worker is None or not samples:
             return collate(samples)
         self._made += 1
         at = self._size * (worker.id * (PREFETCH_FACTOR + 1) + self._made % (PREFETCH_FACTOR + 1))
-        pictures, *rest = _split(samples)
-        shape = (len(pictures), *pictures[0].shape)
+        images, *rest = _split(samples)
+        shape = (len(images), *images[0].shape)
         self._stamp(at)[0] = self._made
-        np.stack(pictures, out=self._pixels(at, shape))
+        np.stack(images, out=self._pixels(at, shape))
         return _Parcel(self._number, self._made, at, shape, *rest)
 
     def take(self, stamp: int, at: int, shape: tuple[int, ...]) -> torch.Tensor:
@@ -116,5 +119,5 @@ class _Parcel:
         return _unpack, self._parts
 
 
-def _unpack(number: int, stamp: int, at: int, shape: tuple[int, ...], *rest: list) -> dict[str, Any]:
+def _unpack(number: int, stamp: int, at: int, shape: tuple[int, ...], *rest: Any) -> LoadedBatch:
     return _batch(_open[number].take(stamp, at, shape), *rest)

@@ -14,13 +14,13 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from dfd.batch import Batch
+from dfd.batch import Batch, LoadedBatch
 from dfd.data.collate import PREFETCH_FACTOR, SharedMemoryCollate, collate
 from dfd.data.ledger import Ledger
-from dfd.data.order import Windows
+from dfd.data.order import Windows, epoch_order
 from dfd.data.prefetch import Schedule, ShardFiles
 from dfd.data.resume import check_same, record
-from dfd.data.stream import EvalSampler, ShardDataset, TrainSampler, Transform, epoch_order
+from dfd.data.stream import EvalSampler, ShardDataset, TrainSampler, Transform
 from dfd.data.undecodable import UndecodableImages
 from dfd.media.crops import View
 from dfd.shards.cache import Cache
@@ -29,8 +29,8 @@ from dfd.shards.remote import bytes_at_once, check_limit
 from dfd.signals import heed_parent_only
 
 JUDGED_AT_ONCE = 128  # crops, at most
-# the list first: a single stage, tried first, would take the list too, and jsonargparse could not write it
-# into config.yaml
+# the list first: a single transform, tried first, would take the list too, and jsonargparse could not write
+# it into config.yaml
 Transforms = list[Transform] | Transform | None
 Mix = Callable[[Batch, np.random.Generator], Batch] | None
 EVAL_PREFETCH = 4  # remote shards that are fetched while an evaluation reads one
@@ -44,12 +44,12 @@ class ShardDataModule(LightningDataModule):
             half of them a second time in an epoch. Weights touch training only.
         view: crop size, and how evaluation cuts a picture.
         batch_size: images of a global batch, over all ranks.
-        augment: training stages on the whole picture, before the crop: `stage(sample, rng) -> sample`, one or
-            several. One that turns real pictures into fakes says by its attribute `fake_share` which share of
-            them.
+        augment: training transforms on the whole image, before the crop: `transform(sample, rng) -> sample`,
+            one or several. One that turns real pictures into fakes says by its attribute `fake_share` which
+            share of them.
         val_augment: the same for validation pictures, drawn once for all epochs and runs. A net that is
             chosen and calibrated on clean pictures alone is too sure of delivered ones.
-        corruption: stages of evaluation, on the picture as found, instead of `val_augment`: judging under
+        corruption: transforms of evaluation, on the picture as found, instead of `val_augment`: judging under
             JPEG and the like.
         mix: mixes the pictures of a rank's training batch, on their device: `mix(batch, rng) -> batch`,
             drawing from the seed and the batch's rows alone. Labels become shares of FAKE.
@@ -79,7 +79,7 @@ class ShardDataModule(LightningDataModule):
     ):
         super().__init__()
         self.cache = cache
-        self.faults = UndecodableImages(max_undecodable, self._facts)
+        self.undecodable = UndecodableImages(max_undecodable, self._facts)
         self.roots: dict[str, float] = (
             dict(roots)
             if isinstance(roots, Mapping)
@@ -121,7 +121,7 @@ class ShardDataModule(LightningDataModule):
         )
         self.mix = mix
         for name in ("val_augment", "corruption"):
-            if forging := [stage for stage in getattr(self, name) if _fake_share(stage)]:
+            if forging := [each for each in getattr(self, name) if _fake_share(each)]:
                 raise ValueError(
                     f"data.{name} has {forging[0]}, which turns real pictures into fakes: for training "
                     "alone. "
@@ -189,6 +189,13 @@ class ShardDataModule(LightningDataModule):
     def _shards_of(self, rows: np.ndarray) -> np.ndarray:
         return np.flatnonzero(np.bincount(self.contents.shard[rows]))
 
+    def roots_of(self, split: str) -> list[str]:
+        """Those with images of the split; all of them before the tables were read."""
+        if self.catalog is None:
+            return list(map(str, self.roots))
+        there = set(self.contents.root[self.rows(split)].tolist())
+        return [str(root) for number, root in enumerate(self.roots) if number in there]
+
     def label_counts(self, split: str) -> tuple[int, int]:
         """Real and fake images of a split; in training as an epoch shows them: roots by weight, a share of
         the real forged.
@@ -196,14 +203,12 @@ class ShardDataModule(LightningDataModule):
         rows = self.rows(split)
         weight = np.array(list(self.roots.values()))[self.contents.root[rows]] if split == "train" else None
         real, fake = np.bincount(self.contents.label[rows], weights=weight, minlength=2)[:2]
-        left = (
-            real * np.prod([1 - _fake_share(stage) for stage in self.augment]) if split == "train" else real
-        )
+        left = real * np.prod([1 - _fake_share(each) for each in self.augment]) if split == "train" else real
         return round(left), round(fake + real - left)
 
     def describe(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """What the table knows of `rows`: key, path, split, source, method, group (the family), as arrays of
-        str.
+        """What the table knows of `rows`: key, path, split, source, method, family and clip, as
+        arrays of str.
         """
         return self.catalog.describe(rows)
 
@@ -215,12 +220,12 @@ class ShardDataModule(LightningDataModule):
         """What a run is trained on, and how much of it could not be decoded: rank 0's counts, as the ceiling
         is a share.
         """
-        return {"data": self._record(), "shown": self.faults.shown, "undecodable": self.faults.lost}
+        return {"data": self._record(), "shown": self.undecodable.shown, "undecodable": self.undecodable.lost}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if self.trainer is not None and self.trainer.state.fn == "fit":  # what is judged may be anything
             check_same(state_dict["data"], self._record())
-        self.faults.shown, self.faults.lost = state_dict["shown"], state_dict["undecodable"]
+        self.undecodable.shown, self.undecodable.lost = state_dict["shown"], state_dict["undecodable"]
 
     def _record(self) -> dict[str, Any]:
         return record(
@@ -256,8 +261,11 @@ class ShardDataModule(LightningDataModule):
             )
         rows = self.rows("train")
         weights = list(self.roots.values())
-        of_rows = rows, self.contents.shard[rows], self.contents.root[rows], weights, self.seed
-        order = partial(epoch_order, *of_rows) if self.window is None else Windows(*of_rows, self.window)
+        shard, root = self.contents.shard[rows], self.contents.root[rows]
+        if self.window is None:
+            order = partial(epoch_order, rows, root, weights, self.seed)
+        else:
+            order = Windows(rows, shard, root, weights, self.seed, self.window)
         num_rows = len(order(0))
         if num_rows < self.batch_size:
             raise ValueError(
@@ -347,32 +355,34 @@ class ShardDataModule(LightningDataModule):
         """
         fitting = self.trainer is not None and self.trainer.state.fn == "fit"
         ledger = Ledger(split, self.rows(split), self._name)
-        ledger.check(rows, self.faults.of_all_ranks(), self.faults.ceiling if fitting else 0.0, complete)
+        ledger.check(
+            rows, self.undecodable.of_all_ranks(), self.undecodable.ceiling if fitting else 0.0, complete
+        )
 
-    def on_before_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        batch = dict(batch)
-        faults = batch.pop("faults", [])
-        if self.trainer is not None and self.trainer.training:
-            self.faults.shown += int((batch["row"] >= 0).sum()) + len(faults)
+    def on_before_batch_transfer(self, batch: LoadedBatch, dataloader_idx: int) -> LoadedBatch:
+        faults = batch.get("faults", [])
+        training = self.trainer is not None and self.trainer.training
+        if training:
+            self.undecodable.shown += int(batch["valid"].sum()) + len(faults)
         if faults:
             self._take(faults)
-        if self.mix is None or not self.trainer.training:
-            return batch
-        # here the rows are at hand; to ask the device for them would be to wait for the step that it is busy
-        # with
-        return {**batch, "rng": np.random.default_rng((self.seed, *batch["row"].tolist()))}
+        if self.mix is not None and training:
+            # here the rows are at hand; to ask the device for them would be to wait for the step before
+            self._mix_rng = np.random.default_rng((self.seed, *batch["row"].tolist()))
+        return {name: value for name, value in batch.items() if name != "faults"}
 
     def _take(self, faults: list[tuple[int, str]]) -> None:
-        self.faults.note(faults, Path(self.trainer.default_root_dir))
+        self.undecodable.note(faults, Path(self.trainer.default_root_dir))
         if self.trainer.training:
             epoch = self.trainer.num_training_batches * self.batch_size // self.trainer.world_size
-            self.faults.count(len(faults), epoch, Path(self.trainer.default_root_dir))
+            self.undecodable.count(len(faults), epoch, Path(self.trainer.default_root_dir))
 
-    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> Batch:
-        image, rng = batch["image"], batch.pop("rng", None)
+    def on_after_batch_transfer(self, batch: LoadedBatch, dataloader_idx: int) -> Batch:
         # channels-last uint8 seen as (B, 3, H, W): the permutation is free, and convolutions like the layout
-        batch = {**batch, "image": image.movedim(-1, -3).float().div_(255)}
-        return batch if rng is None else self.mix(batch, rng)
+        batch = {**batch, "image": batch["image"].movedim(-1, -3).float().div_(255)}
+        if self.mix is None or not self.trainer.training:
+            return batch
+        return self.mix(batch, self._mix_rng)
 
 
 def _same(windows: list[np.ndarray], epoch: int) -> list[np.ndarray]:
@@ -385,9 +395,9 @@ def _as_list(transforms: Transforms) -> list[Callable]:
     return list(transforms) if isinstance(transforms, (list, tuple)) else [transforms]
 
 
-def _fake_share(stage: Transform) -> float:
-    """Share of the real pictures that a stage turns into fakes."""
-    return getattr(stage, "fake_share", 0.0)
+def _fake_share(transform: Transform) -> float:
+    """Share of the real images that a transform turns into fakes."""
+    return getattr(transform, "fake_share", 0.0)
 
 
 def _one_thread(worker: int) -> None:

@@ -113,3 +113,31 @@ class EpochOrder:
             self._drawn = {known: rows for known, rows in self._drawn.items() if known == at - 1}
             self._drawn[at] = self._windows.draw(self._epoch, at, self._shards[at], self._extra)
         return self._drawn[at]
+
+
+def epoch_order(
+    rows: np.ndarray,
+    root: np.ndarray,
+    weights: Sequence[float],
+    seed: int,
+    epoch: int,
+) -> np.ndarray:
+    """The rows that one epoch shows, in order: a pure function of (seed, epoch).
+
+    A root of weight w gives floor(w) whole permutations of itself and a random fraction w - floor(w) of one
+    more.
+
+    Args:
+        rows: (R,) rows of the training split.
+        root: (R,) root of each of `rows`.
+        weights: one weight a root.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    picks = []
+    for index, weight in enumerate(weights):
+        members = np.flatnonzero(root == index)
+        whole = int(weight)
+        picks.append(np.tile(members, whole))
+        # the order of the draw must not depend on how the table was sorted in memory, only on the rows
+        picks.append(rng.permutation(members)[: round((weight - whole) * len(members))])
+    return rows[rng.permutation(np.concatenate(picks))]

@@ -1,4 +1,4 @@
-"""From the table of contents to batches: order(seed, epoch) -> bytes -> decode -> stages -> crops.
+"""Dataset and samplers over shards: order(seed, epoch) -> bytes -> decode -> transforms -> crops.
 
 The order of an epoch is a pure function of (seed, epoch), so any number of ranks and workers shows the same
 samples in the same global batches. The sampler knows the epoch and hands it on with each row; datasets and
@@ -12,7 +12,7 @@ import numpy as np
 from torch.utils.data import Dataset, Sampler
 
 from dfd.batch import Sample
-from dfd.data.order import EpochOrder, Windows
+from dfd.data.order import EpochOrder
 from dfd.data.prefetch import ShardFiles
 from dfd.media.crops import View
 from dfd.media.decode import Undecodable, decode
@@ -22,39 +22,6 @@ from dfd.shards.fetch import Remote
 
 Transform = Callable[[Sample, np.random.Generator], Sample]
 _EMPTY = np.zeros(4, np.uint64)
-
-
-def epoch_order(
-    rows: np.ndarray,
-    shard: np.ndarray,
-    root: np.ndarray,
-    weights: Sequence[float],
-    seed: int,
-    epoch: int,
-    window: int | None = None,
-) -> np.ndarray:
-    """The rows that one epoch shows, in order: a pure function of (seed, epoch).
-
-    A root of weight w gives floor(w) whole permutations of itself and a random fraction w - floor(w) of one
-    more. With a `window`, shards are permuted and cut into windows of so many, and samples are permuted
-    within a window (`Windows`).
-
-    Args:
-        rows: (R,) rows of the training split.
-        shard, root: (R,) shard and root of each of `rows`.
-        weights: one weight a root.
-    """
-    if window is not None:
-        return Windows(rows, shard, root, weights, seed, window)(epoch)[:]
-    rng = np.random.default_rng((seed, epoch))
-    picks = []
-    for index, weight in enumerate(weights):
-        members = np.flatnonzero(root == index)
-        whole = int(weight)
-        picks.append(np.tile(members, whole))
-        # the order of the draw must not depend on how the table was sorted in memory, only on the rows
-        picks.append(rng.permutation(members)[: round((weight - whole) * len(members))])
-    return rows[rng.permutation(np.concatenate(picks))]
 
 
 class TrainSampler(Sampler[list[tuple[int, int]]]):
@@ -123,8 +90,8 @@ class ShardDataset(Dataset[Sample]):
     """Samples by (epoch, row), read at their offset in a shard.
 
     Args:
-        stages: what a picture goes through before it is cropped, drawing from (seed, epoch, row) alone.
-        training: random crops; otherwise `view.judge`.
+        transforms: what an image goes through before it is cropped, drawing from (seed, epoch, row) alone.
+        training: random crops; otherwise `view.eval_crops`.
         name_of: row -> what to call the sample in an error.
         files: opens the shards that are remote, where there are any.
     """
@@ -200,8 +167,8 @@ class ShardDataset(Dataset[Sample]):
             "label": int(self.contents.label[row]),
             "row": row,
         }
-        for stage in self.transforms:
-            sample = stage(sample, rng)
+        for transform in self.transforms:
+            sample = transform(sample, rng)
         if not self.training and sample["label"] != self.contents.label[row]:
             raise ValueError(
                 f"the stages of evaluation, {self.transforms}, changed the label of sample "
@@ -214,7 +181,7 @@ class ShardDataset(Dataset[Sample]):
         """Stands for a picture that cannot be decoded, until `collate` leaves it out."""
         crops = () if self.training else (self.view.num_crops,)
         image = np.zeros((*crops, self.view.size, self.view.size, 3), np.uint8)
-        return {"image": image, "label": float("nan") if self.training else -1, "row": row, "fault": fault}
+        return {"image": image, "label": -1, "row": row, "fault": fault}
 
     def _cropped(self, sample: Sample, rng: np.random.Generator) -> Sample:
         image, mask = sample["image"], sample.get("mask")
@@ -227,7 +194,7 @@ class ShardDataset(Dataset[Sample]):
         if mask is None:
             return sample
         sample["mask"] = np.ascontiguousarray(cut[..., 3])
-        if not sample["mask"].any():  # a crop beside what a stage forged is as real as it was
+        if not sample["mask"].any():  # a crop beside what a transform forged is as real as it was
             sample["label"] = int(self.contents.label[sample["row"]])
         return sample
 

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from dfd.distributed import gather_objects
 from dfd.terminal import printable
 
 UNDECODABLE_FILE = "undecodable.csv"
@@ -59,11 +59,7 @@ class UndecodableImages:
 
     def of_all_ranks(self) -> np.ndarray:
         """Rows that any rank could not decode, in order. Called on all ranks."""
-        everyone = [self.rows]
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            everyone = [set() for _ in range(torch.distributed.get_world_size())]
-            torch.distributed.all_gather_object(everyone, self.rows)
-        return np.array(sorted(set().union(*everyone)), np.int64)
+        return np.array(sorted(set().union(*gather_objects(self.rows))), np.int64)
 
     def count(self, lost: int, epoch: int, folder: Path) -> None:
         """Counts what a training batch has lost, where this rank's epoch has `epoch` samples.

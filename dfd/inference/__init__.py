@@ -1,8 +1,6 @@
-"""Using a trained detector: pictures in, one score a face out. torch is imported when a checkpoint is loaded,
-not before.
-"""
+"""Using a detector on files: scores, exports, generated fakes. torch is imported when a checkpoint is loaded."""
 
-from dfd.inference.predictor import Predictor, Score
+from dfd.inference.predictor import Predictor
 from dfd.inference.score import score_files
 
-__all__ = ["Predictor", "Score", "score_files"]
+__all__ = ["Predictor", "score_files"]

@@ -1,11 +1,12 @@
-"""From a checkpoint, which holds a training, to a file that holds the trained net."""
+"""Export: the trained net of a checkpoint as safetensors, with its card and without its training."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
-from dfd.models.checkpoint import AVERAGE, load_net, read_checkpoint
+from dfd.detector.card import AVERAGE, NET, load_net
 from dfd.models.safetensors_export import SUFFIX, beside, write_export
 from dfd.models.seal import sha256_of
 
@@ -24,19 +25,23 @@ def export(checkpoint: Path, out: Path, allow: Iterable[str] = ("dfd.",)) -> str
     for taken in (out, beside(out)):
         if taken.exists():
             raise ValueError(f"{taken} exists. Choose another name or remove it.")
-    net, facts = load_net(checkpoint, allow=allow, role=None)
-    averaged = any(name.startswith(AVERAGE) for name in read_checkpoint(checkpoint)["state_dict"])
-    facts = {
-        name: value for name, value in facts.items() if name != "seen"
-    }  # which pictures trained it stays at home
-    facts |= {
-        "weights": "moving average" if averaged else "last step",
-        "checkpoint_sha256": sha256_of(checkpoint),
-    }
-    # what is written is one net: a task that judges with it must not wait for an average beside it
-    if "ema_decay" in facts:
-        facts["ema_decay"] = None
-    if (task := facts.get("task")) and "ema_decay" in task["init_args"]:
-        facts["task"] = {**task, "init_args": {**task["init_args"], "ema_decay": None}}
-    write_export(net.state_dict(), facts, out)
-    return f"{type(net).__name__}, {sum(weight.numel() for weight in net.parameters()):,} parameters: {out}, {beside(out)}"
+    net, card = load_net(checkpoint, allow=allow, role=None)
+    task = card.task
+    if task and "ema_decay" in task["init_args"]:
+        # one net is written: a task that judges with it must not look for an average beside it
+        task = {**task, "init_args": {**task["init_args"], "ema_decay": None}}
+    exported = replace(
+        card,
+        weights_in=NET,
+        weights="moving average" if card.weights_in == AVERAGE else card.weights or "last step",
+        checkpoint_sha256=sha256_of(checkpoint),
+        ema_decay=None,
+        task=task,
+        # which pictures trained it stays at home
+        seen={},
+    )
+    plain = exported.to_plain()
+    del plain["seen"]
+    write_export(net.state_dict(), plain, out)
+    parameters = sum(weight.numel() for weight in net.parameters())
+    return f"{type(net).__name__}, {parameters:,} parameters: {out}, {beside(out)}"

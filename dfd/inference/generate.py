@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 import torch
 
 from dfd.batch import FAKE, REAL
+from dfd.detector import load_net
 from dfd.forensics.imitate import JpegStyle
 from dfd.media.decode import decode
-from dfd.models import Generator, load_net
+from dfd.models import Generator
 from dfd.progress import progress
 from dfd.shards.samples import NewSample, write_samples
 from dfd.shards.splits import SPLITS

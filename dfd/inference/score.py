@@ -13,8 +13,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from dfd.detector import Detector, Score
 from dfd.durable import atomic_write
-from dfd.inference.predictor import Predictor, Score
+from dfd.inference.predictor import Predictor
 from dfd.media.files import IMAGE_SUFFIXES
 from dfd.terminal import printable
 
@@ -33,7 +34,7 @@ def score_files(
     device: str = "cpu",
     allow: Iterable[str] = ("dfd.",),
     batch_size: int = 32,
-    workers: int | None = None,
+    threads: int | None = None,
 ) -> int:
     """Judges every face in files and folders, prints one line a face and a closing line.
 
@@ -48,7 +49,7 @@ def score_files(
         device: where the net runs, as torch names it.
         allow: packages whose nets the checkpoint may name.
         batch_size: crops that go through the net at once.
-        workers: threads that decode and find faces; by default up to four.
+        threads: how many decode and find faces; by default up to four.
 
     Returns the exit code: 0 if at least one face got a verdict (inconclusive is one), 1 if none did.
     """
@@ -64,7 +65,7 @@ def score_files(
         seen: Counter[str] = Counter()
         if table:
             table.writerow(COLUMNS)
-        for score in predictor.score_all(files, whole, workers):
+        for score in predictor.score_all(files, whole, threads):
             seen[score.verdict or score.status] += 1
             if table:
                 table.writerow(_cell(value) for value in asdict(score).values())
@@ -72,7 +73,7 @@ def score_files(
                 print(json_format.dumps(asdict(score)))
             elif not machine:
                 print(line(score, colour))
-    print(closing(predictor, len(files), others, seen), file=sys.stderr if machine else sys.stdout)
+    print(closing(predictor.detector, len(files), others, seen), file=sys.stderr if machine else sys.stdout)
     return 0 if seen.keys() & COLOURS.keys() else 1
 
 
@@ -141,7 +142,7 @@ def line(score: Score, colour: bool = False) -> str:
     return "  ".join(parts)
 
 
-def closing(predictor: Predictor, num_files: int, others: int, seen: Counter[str]) -> str:
+def closing(detector: Detector, num_files: int, others: int, seen: Counter[str]) -> str:
     """What was seen in all, and what P(fake) is and is not."""
     verdicts = ", ".join(f"{seen[word]} {word}" for word in COLOURS)
     statuses = ", ".join(f"{count} {word}" for word, count in sorted(seen.items()) if word not in COLOURS)
@@ -152,11 +153,11 @@ def closing(predictor: Predictor, num_files: int, others: int, seen: Counter[str
         counted += (
             f"; {others} other file{'s' * (others != 1)} in the folders not tried (no picture's suffix)"
         )
-    if not predictor.calibrated_on:
+    if not detector.card.calibrated_on:
         return f"{counted}.\nThis checkpoint was never calibrated on a validation set: its logits are no verdicts."
-    low, high = predictor.band
+    low, high = detector.band
     return (
-        f"{counted}.\nP(fake) is calibrated on {predictor.calibrated_on}, and is no proof: on generators, "
+        f"{counted}.\nP(fake) is calibrated on {detector.card.basis}, and is no proof: on generators, "
         "cameras and uploads "
         f"unlike those it can be sure and wrong. From {low:.2f} to {high:.2f} the verdict is inconclusive."
     )

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dfd.models.backbones import TimmBackbone
-    from dfd.models.checkpoint import load_net
     from dfd.models.cnn import SmallCNN
     from dfd.models.detectors import DualStream, SingleStream
     from dfd.models.gan import Discriminator, Generator
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "backbones": ("TimmBackbone",),
-    "checkpoint": ("load_net",),
     "cnn": ("SmallCNN",),
     "detectors": ("DualStream", "SingleStream"),
     "gan": ("Discriminator", "Generator"),
@@ -34,7 +32,6 @@ __all__ = [
     "SmallCNN",
     "TimmBackbone",
     "build",
-    "load_net",
     "recipe",
 ]
 

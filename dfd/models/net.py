@@ -68,10 +68,10 @@ def recipe(net: nn.Module) -> dict[str, Any]:
     made = _describe(net)
     if "_shapes" not in net.__dict__:
         with torch.random.fork_rng(devices=[]):  # saving a checkpoint must not change what is drawn next
-            net.__dict__["_shapes"] = _shapes(build(made, allow=("",)))
-    if difference := _difference(net.__dict__["_shapes"], _shapes(net)):
+            net.__dict__["_shapes"] = shapes(build(made, allow=("",)))
+    if differs := difference(net.__dict__["_shapes"], shapes(net)):
         raise ValueError(
-            f"{type(net).__name__} was changed after it was made ({difference}), so its arguments alone do "
+            f"{type(net).__name__} was changed after it was made ({differs}), so its arguments alone do "
             "not give it back. "
             "Make the change in the __init__ of a subclass of dfd.models.Net."
         )
@@ -201,11 +201,11 @@ def _build_inside(value: Any, allowed: tuple[str, ...]) -> Any:
     return copy.copy(value)
 
 
-def _shapes(net: nn.Module) -> dict[str, tuple[int, ...]]:
+def shapes(net: nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(value.shape) for name, value in net.state_dict().items()}
 
 
-def _difference(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> str:
+def difference(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> str:
     """The first few names on which two sets of weights disagree; empty where they agree."""
     missing = [name for name in wanted if name not in found]
     extra = [name for name in found if name not in wanted]

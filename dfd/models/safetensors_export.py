@@ -23,34 +23,34 @@ from dfd.durable import atomic_write
 from dfd.models.seal import sha256_of
 
 SUFFIX = ".safetensors"
-FACTS, DIGEST = "dfd", "dfd_sha256"  # keys of the header
+CARD, DIGEST = "dfd", "dfd_sha256"  # keys of the header
 
 
-def write_export(weights: dict[str, Tensor], facts: dict[str, Any], path: Path) -> None:
-    """Writes weights and facts, among them the net's recipe as "net", and the JSON beside them.
+def write_export(weights: dict[str, Tensor], card: dict[str, Any], path: Path) -> None:
+    """Writes weights and a card as plain values, and the JSON beside them.
 
     Raises:
         OSError: disk full or unwritable, in words.
-        ValueError: the facts hold what JSON does not.
+        ValueError: the card holds what JSON does not.
     """
     # clones: safetensors takes no two weights that share memory
     weights = {name: value.clone(memory_format=torch.contiguous_format) for name, value in weights.items()}
-    if "thresholds" in facts:  # infinite where never fitted, for which JSON has no word; float() knows "inf"
-        plain = {
-            name: value if math.isfinite(value) else str(value) for name, value in facts["thresholds"].items()
-        }
-        facts = {**facts, "thresholds": plain}
+    # infinite where never fitted, for which JSON has no word; float() knows "inf"
+    thresholds = {
+        name: value if math.isfinite(value) else str(value) for name, value in card["thresholds"].items()
+    }
+    card = {**card, "thresholds": thresholds}
     try:
-        text = json.dumps(facts, allow_nan=False)
+        text = json.dumps(card, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"what the checkpoint knows of its net is more than JSON can hold: {error}."
         ) from error
     with atomic_write(path) as temporary, atomic_write(beside(path)) as page:
         # not save_file, which hides what a full disk says
-        temporary.write_bytes(save(weights, {FACTS: text, DIGEST: _digest(weights, text), "format": "pt"}))
-        facts = {**facts, "sha256": sha256_of(temporary)}
-        page.write_text(f"{json.dumps(facts, indent=2, ensure_ascii=False)}\n", encoding="utf-8")
+        temporary.write_bytes(save(weights, {CARD: text, DIGEST: _digest(weights, text), "format": "pt"}))
+        card = {**card, "sha256": sha256_of(temporary)}
+        page.write_text(f"{json.dumps(card, indent=2, ensure_ascii=False)}\n", encoding="utf-8")
 
 
 def beside(path: Path) -> Path:
@@ -59,7 +59,7 @@ def beside(path: Path) -> Path:
 
 
 def read_export(path: Path) -> dict[str, Any]:
-    """What a checkpoint would hold for judging: "state_dict" of the task, and "dfd", the facts.
+    """What a checkpoint would hold for judging: "state_dict" of the task, and "dfd", the card.
 
     Raises:
         ValueError: not a file that `dfd export` wrote, or a damaged one.
@@ -72,28 +72,24 @@ def read_export(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} is not a whole safetensors file: {error}. Copy it again, or export it anew."
         ) from error
-    if not {FACTS, DIGEST} <= header.keys():
+    if not {CARD, DIGEST} <= header.keys():
         raise ValueError(
             f"{path} holds weights without the net that they belong to: `dfd export` did not write it. "
             "Weights of a timm backbone are named in a config, as its `pretrained`."
         )
-    if (found := _digest(weights, header[FACTS])) != header[DIGEST]:
+    if (found := _digest(weights, header[CARD])) != header[DIGEST]:
         raise ValueError(
             f"{path} is damaged: the sha256 of its contents is {found}, where {header[DIGEST]} was recorded "
             "when it was "
             "written. Copy it again, or export it anew."
         )
-    facts = json.loads(header[FACTS])
-    state = {f"net.{name}": value for name, value in weights.items()}
-    if "thresholds" in facts:  # a task of ours keeps them as buffers too
-        facts["thresholds"] = {name: float(value) for name, value in facts["thresholds"].items()}
-        state["temperature_"] = torch.tensor(facts["temperature"], dtype=torch.float64)
-        state["thresholds_"] = torch.tensor(list(facts["thresholds"].values()), dtype=torch.float64)
-    return {"state_dict": state, "dfd": facts}
+    card = json.loads(header[CARD])
+    prefix = card.setdefault("weights_in", "net.")
+    return {"state_dict": {f"{prefix}{name}": value for name, value in weights.items()}, "dfd": card}
 
 
 def _digest(weights: dict[str, Tensor], text: str) -> str:
-    """sha256 of the facts and of all weights' names, types, shapes and values."""
+    """sha256 of the card and of all weights' names, types, shapes and values."""
     sha256 = hashlib.sha256(text.encode())
     for name in sorted(weights):
         value = weights[name]

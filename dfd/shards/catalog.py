@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from dfd.shards.cache import Cache
 from dfd.shards.duplicates import counted
 from dfd.shards.fetch import Remote
+from dfd.shards.format import clip_of
 from dfd.shards.remote import open_root, shards_of
 from dfd.shards.splits import SPLITS
 
@@ -82,19 +83,12 @@ class Catalog:
         pa.default_memory_pool().release_unused()
 
     def describe(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """key, path, split, source, method, group (the family) of `rows`, as arrays of str."""
+        """key, path, split, source, method, family and clip of `rows`, as arrays of str."""
         lines = self._table.take(np.asarray(rows))
-        names = {
-            "key": "key",
-            "path": "path",
-            "split": "split",
-            "source": "source",
-            "method": "method",
-            "group": "family",
-        }
-        return {
-            name: lines[column].to_numpy(zero_copy_only=False).astype(str) for name, column in names.items()
-        }
+        names = ("key", "path", "split", "source", "method", "family")
+        facts = {name: lines[name].to_numpy(zero_copy_only=False).astype(str) for name in names}
+        clips = [clip_of(path) for path in facts["path"].tolist()]
+        return facts | {"clip": np.array(clips, str)}
 
     def fingerprints(self, rows: np.ndarray) -> np.ndarray:
         """(R,) int64 of the bytes of each picture's file: the head of its SHA-256."""

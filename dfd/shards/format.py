@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dfd.batch import LABELS
+from dfd.media.files import VIDEO_SUFFIXES
 
 INDEX, SAMPLES_FILE = "index.json", "samples.parquet"
 EXTENSIONS = {
@@ -79,3 +80,18 @@ def member_facts(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def count_classes(table: pa.Table) -> dict[str, int]:
     return {name: pc.sum(pc.equal(table["label"], value)).as_py() or 0 for value, name in enumerate(LABELS)}
+
+
+def clip_of(path: str) -> str:
+    """The video that an image was cut from, by the path of the image, which lies below the video's; "" for
+    none.
+
+    Frames that a data set brings as pictures name their video by their folder, as FaceForensics++ has them:
+    `images/071_054/0000.png`.
+    """
+    parts = path.split("/")
+    for end, part in enumerate(parts[:-1], 1):
+        if part.lower().endswith(tuple(VIDEO_SUFFIXES)):
+            return "/".join(parts[:end])
+    in_frames = len(parts) > 2 and parts[-3] == "images" and parts[-1].partition(".")[0].isdigit()
+    return "/".join(parts[:-1]) if in_frames else ""

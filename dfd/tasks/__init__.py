@@ -2,6 +2,7 @@
 
 from dfd.tasks.adversarial import AdversarialTask
 from dfd.tasks.classification import ClassificationTask
+from dfd.tasks.detection import DetectionTask
 from dfd.tasks.gan import GANTask
 
-__all__ = ["AdversarialTask", "ClassificationTask", "GANTask"]
+__all__ = ["AdversarialTask", "ClassificationTask", "DetectionTask", "GANTask"]

@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from dfd import __version__
 from dfd.augment.differentiable import DiffAugment
 from dfd.batch import REAL, Batch
+from dfd.detector.card import AVERAGE, Card
 from dfd.models import Discriminator, Generator, recipe
+from dfd.tasks.detection import plain_view
 from dfd.tasks.optimizer import OptimizerCallable, renew
 
 
@@ -130,7 +131,7 @@ class GANTask(LightningModule):
 
     def _reals(self, batch: Batch) -> Tensor:
         """The batch's real pictures (R, 3, size, size): from fakes a generator of faces has nothing to learn."""
-        real = batch["image"][batch["label"] == REAL]
+        real = batch["image"][batch["valid"] & (batch["label"] == REAL)]
         if not len(real):
             raise ValueError(
                 f"a batch of {len(batch['label'])} pictures holds no real one, and a GAN learns from reals "
@@ -153,32 +154,29 @@ class GANTask(LightningModule):
         )  # within the step: what a callback saves behind it has the same average
 
     def on_validation_epoch_start(self) -> None:
-        self._heard = torch.zeros(2, device=self.device)  # sum and number of the logits so far
+        self._logit_real = torch.zeros(2, device=self.device)  # sum and number of the logits so far
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        real = batch["image"][batch["label"] == REAL].flatten(
+        real = batch["image"][batch["valid"] & (batch["label"] == REAL)].flatten(
             0, 1
         )  # (R, 1, 3, H, W): the whole picture is the only crop
         if len(real):
             logit = self.discriminator(real).logit.float()
-            self._heard += torch.stack([logit.sum(), torch.ones_like(logit).sum()])
+            self._logit_real += torch.stack([logit.sum(), torch.ones_like(logit).sum()])
 
     def on_validation_epoch_end(self) -> None:
         """Logs what the discriminator says of reals it never saw: where train/logit_real leaves that behind,
         it memorises.
         """
-        total, count = self.trainer.strategy.reduce(self._heard, reduce_op="sum").tolist()
+        total, count = self.trainer.strategy.reduce(self._logit_real, reduce_op="sum").tolist()
         if count:
             self.log("val/logit_real", total / count)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        data = self.trainer.datamodule
-        checkpoint["dfd"] = {
-            "version": __version__,
-            "net": recipe(self.net),
-            "view": None if data is None else dict(vars(data.view)),
-            **self.config,
-        }
+        card = Card(
+            net=recipe(self.net), weights_in=AVERAGE, view=plain_view(self.trainer.datamodule), **self.config
+        )
+        checkpoint["dfd"] = card.to_plain()
 
 
 def rising_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:

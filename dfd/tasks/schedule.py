@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lightning import Trainer
 
 
 def cosine_with_warmup(step: int, total: float, warmup: float) -> float:
@@ -15,3 +19,11 @@ def cosine_with_warmup(step: int, total: float, warmup: float) -> float:
     if step < rise:
         return (step + 1) / (rise + 1)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1.0, total - rise))))
+
+
+def total_steps(trainer: Trainer) -> float:
+    """Optimizer steps of the whole run; infinite where the Trainer has no end."""
+    steps = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+    endless = trainer.max_epochs is None or trainer.max_epochs < 0
+    epochs = math.inf if endless else trainer.max_epochs
+    return min(epochs * steps, trainer.max_steps if trainer.max_steps >= 0 else math.inf)

@@ -89,7 +89,7 @@ def test_settings_that_mean_nothing_are_refused(alpha):
 def test_the_loss_of_a_mixed_label_is_the_mixed_loss(smoothing, weight):
     torch.manual_seed(0)
     task = ClassificationTask(SingleStream(SmallCNN(width=8)), label_smoothing=smoothing)
-    task._label_weight = None if weight is None else torch.tensor(weight)
+    task.loss.class_weight = None if weight is None else torch.tensor(weight)
     logit, share = torch.randn(16), torch.rand(16)
     each = [[task.loss(logit[at : at + 1], torch.tensor([label])) for label in (0, 1)] for at in range(16)]
     expected = (

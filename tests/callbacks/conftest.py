@@ -22,6 +22,9 @@ class TinyData(LightningDataModule):
     view = SimpleNamespace(size=SIDE)
     leaks: ClassVar = {}
     roots = ("tiny",)
+    augment = ()
+    mix = None
+    title = "tiny"
     corruption = val_augment = ()
 
     def __init__(self):
@@ -39,6 +42,7 @@ class TinyData(LightningDataModule):
                 "image": image[:, -1] if crops is None else image,
                 "label": torch.from_numpy(label[picks]),
                 "row": torch.tensor(picks) + 100,
+                "valid": torch.ones(len(picks), dtype=torch.bool),
             }
 
         return DataLoader(range(IMAGES), batch_size=6, collate_fn=collate)
@@ -57,6 +61,9 @@ class TinyData(LightningDataModule):
     def fingerprints(self, rows: np.ndarray) -> np.ndarray:
         return rows * 7
 
+    def roots_of(self, split: str) -> list[str]:
+        return list(self.roots)
+
     def label_counts(self, split: str) -> tuple[int, int]:
         return IMAGES // 2, IMAGES // 2
 
@@ -72,7 +79,8 @@ class TinyData(LightningDataModule):
             "split": np.full(len(rows), "test"),
             "source": np.where(at % 2 == 0, "ours", "theirs"),
             "method": np.where(self.label[at] == 0, "", np.where(at % 4 < 2, "swap", "gan")),
-            "group": np.char.add("family", (at // 2).astype(str)),
+            "family": np.char.add("family", (at // 2).astype(str)),
+            "clip": np.full(len(rows), ""),
         }
 
 

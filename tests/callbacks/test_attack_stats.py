@@ -48,7 +48,9 @@ def batches(num=40, crops=None):
     shape = (num, 3, 8, 8) if crops is None else (num, crops, 3, 8, 8)
     image = torch.randint(0, 256, shape, generator=generator).float() / 255
     label = (torch.arange(num) >= num // 2).long()
-    return DataLoader([{"image": image[i], "label": label[i], "row": i} for i in range(num)], batch_size=8)
+    return DataLoader(
+        [{"image": image[i], "label": label[i], "row": i, "valid": True} for i in range(num)], batch_size=8
+    )
 
 
 def fit(task, *callbacks, epochs=1, val=None):
@@ -136,7 +138,9 @@ def test_a_net_that_is_never_right_has_no_success_rate():
     task = Task()
     with torch.no_grad():
         task.net[4].bias += 100
-    real = DataLoader([{"image": torch.rand(3, 8, 8), "label": 0, "row": i} for i in range(4)], batch_size=4)
+    real = DataLoader(
+        [{"image": torch.rand(3, 8, 8), "label": 0, "row": i, "valid": True} for i in range(4)], batch_size=4
+    )
     trainer = Trainer(
         accelerator="cpu", callbacks=[AttackStats(FGSM(1))], logger=False, enable_progress_bar=False
     )

@@ -23,7 +23,10 @@ def plain(sample, rng):
 @pytest.fixture
 def data():
     return SimpleNamespace(
-        roots={"a": 1.0, "b": 2.0}, corruption=[], val_augment=[Augment("delivery", p=0.75)]
+        roots={"a": 1.0, "b": 2.0},
+        corruption=[],
+        val_augment=[Augment("delivery", p=0.75)],
+        roots_of=lambda split: ["a", "b"],
     )
 
 
@@ -50,8 +53,7 @@ def test_a_fit_says_what_it_saw(data):
     data.augment, data.mix = [Transform(), Augment("delivery", p=0.75)], MixUp()
     assert training(data).startswith("train split of a, b, after Transform Augment('delivery', p=0.75) MixUp")
     data.augment, data.mix = [], None
-    data.catalog = data  # known by now: the second root has no training pictures
-    data.contents, data.rows = SimpleNamespace(root=np.array([0, 0, 1])), lambda split: np.array([0, 1])
+    data.roots_of = lambda split: ["a"]  # the second root has no training pictures
     assert training(data) == "train split of a, pictures as found"
 
 
@@ -63,7 +65,9 @@ def test_the_best_value_says_what_it_rests_on():
     label = np.arange(40) % 2
     logit = label + np.random.default_rng(0).normal(size=40)
     names = np.full(40, "")
-    predictions = Predictions(np.arange(40), logit, label, names, names, (np.arange(40) // 2).astype(str))
+    predictions = Predictions(
+        np.arange(40), logit, label, names, names, (np.arange(40) // 2).astype(str), names
+    )
     found = chosen(best(0.81234567), predictions)
     assert found["best val/auroc"] == 0.8123
     assert found["its 95% interval"].startswith("(0.") and found["its 95% interval"].endswith(
@@ -71,7 +75,7 @@ def test_the_best_value_says_what_it_rests_on():
     )
     assert (
         "none: too few families"
-        in chosen(best(0.8), predictions.where(predictions.group == "3"))["its 95% interval"]
+        in chosen(best(0.8), predictions.where(predictions.family == "3"))["its 95% interval"]
     )
     assert chosen(best(0.8), None) == {"best val/auroc": 0.8}  # of a validation before the run was cut
     assert "of one class" in chosen(best(float("-inf")), predictions)["best val/auroc"]

@@ -206,7 +206,13 @@ def test_both_nets_of_a_gan_are_spared(trainer, tmp_path):
     image = torch.rand(3, 4, 3, 64, 64)
     image[1, 0, 0, 0, 0] = float("nan")
     batches = [
-        {"image": each, "label": torch.zeros(4, dtype=torch.int64), "row": torch.arange(4)} for each in image
+        {
+            "image": each,
+            "label": torch.zeros(4, dtype=torch.int64),
+            "row": torch.arange(4),
+            "valid": torch.ones(4, dtype=torch.bool),
+        }
+        for each in image
     ]
     trainer(FiniteGuard(), max_epochs=1).fit(task, DataLoader(batches, batch_size=None))
     assert all(torch.isfinite(value).all() for value in task.state_dict().values())

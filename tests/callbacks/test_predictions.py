@@ -56,7 +56,9 @@ def test_predictions_hold_every_image_once_and_all_digits(tmp_path, trainer, tas
     }
     shown = capsys.readouterr().out
     assert "test: 20 images in 10 groups" in shown and "source theirs" in shown and "method gan" in shown
-    assert "from val, 20 images in 10 groups" in shown and "predictions-test.csv" in shown.replace("\n", "")
+    assert "from val of tiny, 20 images in 10 groups" in shown and "predictions-test.csv" in shown.replace(
+        "\n", ""
+    )
     assert max(map(len, shown.split("\n")[:-2])) <= 80
 
 
@@ -141,7 +143,7 @@ def test_no_error_seen_is_said_of_perfect_scores_alone(logit, said):
     """A score that is the same for all pictures resamples to itself too."""
     same = np.full(20, "")
     table = Predictions(
-        np.arange(20), np.array(logit), np.array([0, 1] * 10), same, same, np.arange(20).astype(str)
+        np.arange(20), np.array(logit), np.array([0, 1] * 10), same, same, np.arange(20).astype(str), same
     )
     task = SimpleNamespace(predictions=table, temperature=1.0, thresholds={"balanced": 0.0})
     with (console := Console(width=80)).capture() as page:

@@ -240,7 +240,7 @@ def test_training_batches_are_mixed_alike_whatever_the_workers(roots, mix):
     mixed = [as_lightning_does(data, batch, training=True) for batch in batches]
     half = len(mixed) // 2
     for one, same, batch in zip(mixed[:half], mixed[half:], batches, strict=False):
-        assert one.keys() == same.keys() == {"image", "label", "row"}
+        assert one.keys() == same.keys() == {"image", "label", "row", "valid"}
         assert all(torch.equal(one[name], same[name]) for name in one)
         assert one["label"].dtype == torch.float32 and torch.equal(one["row"], batch["row"])
     assert any(0 < label < 1 for batch in mixed for label in batch["label"])

@@ -9,7 +9,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from dfd.data.collate import collate
-from dfd.data.stream import Contents, EvalSampler, ShardDataset, TrainSampler, epoch_order
+from dfd.data.order import Windows, epoch_order
+from dfd.data.stream import Contents, EvalSampler, ShardDataset, TrainSampler
 from dfd.media.crops import View
 
 
@@ -17,7 +18,9 @@ def order_of(num_rows: int, weights=(1.0,), window=None, seed=0):
     rows = np.arange(num_rows) * 3 + 1  # rows are not positions
     shard = np.arange(num_rows) // 7
     root = np.arange(num_rows) * len(weights) // num_rows
-    return lambda epoch: epoch_order(rows, shard, root, weights, seed, epoch, window)
+    if window is None:
+        return lambda epoch: epoch_order(rows, root, weights, seed, epoch)
+    return lambda epoch: Windows(rows, shard, root, weights, seed, window)(epoch)[:]
 
 
 @pytest.mark.parametrize("window", [None, 3])
@@ -148,7 +151,7 @@ def test_a_mask_is_cut_with_its_picture(contents, view):
         )
         assert (sample["image"][sample["mask"] == 255] == 255).all() and sample["label"] == 1
         assert sample["image"].flags.c_contiguous and sample["mask"].flags.c_contiguous
-    assert collate([sample]).keys() == {"image", "label", "row"}
+    assert collate([sample]).keys() == {"image", "label", "row", "valid"}
 
 
 def test_a_crop_beside_the_forgery_is_as_real_as_it_was(contents):

@@ -110,7 +110,7 @@ def test_a_fit_goes_on_counts_and_names_each_once(root, tmp_path, capsys):
     data = module(root)
     task, trainer = fit(tmp_path, data)
     assert trainer.global_step == 2 * TRAIN // 4
-    assert (data.faults.shown, data.faults.lost) == (2 * TRAIN, 4)
+    assert (data.undecodable.shown, data.undecodable.lost) == (2 * TRAIN, 4)
     found = table(tmp_path)
     assert found.keys() == {"train-3", "train-10", "val-1"}
     assert found["val-1"][0] == "val" and "damaged JPEG" in found["train-3"][1]
@@ -121,9 +121,9 @@ def test_a_fit_goes_on_counts_and_names_each_once(root, tmp_path, capsys):
     )
     again = module(root)
     again.load_state_dict(data.state_dict())
-    assert (again.faults.shown, again.faults.lost) == (2 * TRAIN, 4)
+    assert (again.undecodable.shown, again.undecodable.lost) == (2 * TRAIN, 4)
     fit(tmp_path, again)
-    assert table(tmp_path) == found and again.faults.lost == 8
+    assert table(tmp_path) == found and again.undecodable.lost == 8
 
 
 def test_above_the_ceiling_it_ends_the_run(root, tmp_path):

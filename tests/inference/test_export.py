@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from dfd.cli import main
 from dfd.commands import export
+from dfd.detector import load_net
 from dfd.inference import Predictor
-from dfd.models import SingleStream, SmallCNN, load_net, recipe
+from dfd.models import SingleStream, SmallCNN, recipe
 
 SMALL = ["--data.num_images=36", "--data.picture=64", "--data.view.size=32", "--data.view.longest=64"]
 FIT = ["fit", "--config", "small_cnn", "--config", "overlay/smoke", *SMALL, "--model.net.backbone.width=8"]
@@ -29,13 +30,13 @@ def test_an_export_answers_as_its_checkpoint_does(checkpoint, tmp_path, capsys):
     out = tmp_path / "new" / "best.safetensors"
     export(checkpoint, out=out)
     assert capsys.readouterr().out == f"SingleStream, 19,301 parameters: {out}, {out}.json\n"
-    net, facts = load_net(checkpoint)
+    net, card = load_net(checkpoint)
     again, same = load_net(out)
     assert type(again) is type(net) and not again.training
     image = torch.rand(3, 3, 64, 64)
     assert torch.equal(again(image), net(image))
     for name in ("net", "view", "temperature", "thresholds", "calibrated_on", "selected_on", "version"):
-        assert same[name] == facts[name], name
+        assert getattr(same, name) == getattr(card, name), name
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     assert Predictor(out).score(pixels, whole=True) == Predictor(checkpoint).score(pixels, whole=True)
 
@@ -75,7 +76,7 @@ def test_of_weights_and_their_average_the_average_is_exported(tmp_path):
 def test_a_net_that_was_never_calibrated_keeps_its_infinite_thresholds(save, tmp_path):
     never = {"balanced": 0.0, "fpr5": math.inf, "fnr5": -math.inf}
     export(save(thresholds=never, calibrated_on=None), out=tmp_path / "new.safetensors")
-    assert load_net(tmp_path / "new.safetensors")[1]["thresholds"] == never
+    assert load_net(tmp_path / "new.safetensors")[1].thresholds == never
 
 
 def test_what_exists_is_not_overwritten(checkpoint, tmp_path):
@@ -122,9 +123,9 @@ def test_a_damaged_export_is_found(checkpoint, tmp_path):
 def test_an_export_may_not_choose_code_either(save, tmp_path, path):
     from dfd.models.safetensors_export import write_export
 
-    net, facts = load_net(save())
-    facts["net"]["class_path"] = path
-    write_export(net.state_dict(), facts, tmp_path / "evil.safetensors")
+    net, card = load_net(save())
+    card.net["class_path"] = path
+    write_export(net.state_dict(), card.to_plain() | {"seen": {}}, tmp_path / "evil.safetensors")
     with pytest.raises(ValueError, match=r"code from outside dfd|not a dfd\.models\.Net"):
         load_net(tmp_path / "evil.safetensors")
 

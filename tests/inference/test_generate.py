@@ -11,10 +11,11 @@ from dfd.audit.pictures import read_one, read_pictures
 from dfd.audit.shortcuts import ask, file_facts
 from dfd.batch import FAKE, REAL
 from dfd.cli import main
+from dfd.detector import load_net
 from dfd.forensics import jpeg_facts
 from dfd.inference.generate import Fakes, generate
 from dfd.media.decode import decode
-from dfd.models import Generator, load_net, recipe
+from dfd.models import Generator, recipe
 from dfd.shards.samples import NewSample, write_samples
 from dfd.shards.table import load_table, read_index
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from dfd.detector import load_net
 from dfd.inference import Predictor
 from dfd.media.crops import View
 from dfd.media.decode import decode
 from dfd.media.faces import Face
-from dfd.models import load_net
 
 SILENT = {"verdict": None, "prob": None, "logit": None, "threshold": None, "calibrated_on": ""}
 
@@ -39,14 +39,14 @@ class Pointer:
 
 def pointing(checkpoint, *boxes):
     predictor = Predictor(checkpoint)
-    predictor.detector = Pointer(*boxes)
+    predictor.detector.faces = Pointer(*boxes)
     return predictor
 
 
 def expected_logit(checkpoint, image):
     """The same by hand: the view's crops through the net one by one, and their mean."""
-    net, facts = load_net(checkpoint)
-    crops = View(**facts["view"]).eval_crops(np.ascontiguousarray(image))
+    net, card = load_net(checkpoint)
+    crops = View(**card.view).eval_crops(np.ascontiguousarray(image))
     with torch.no_grad():
         return np.mean(
             [
@@ -104,7 +104,7 @@ def test_the_band_between_the_thresholds_decides(save, noise, low, high, verdict
     predictor = Predictor(save(thresholds={"balanced": logit, "fnr5": logit + low, "fpr5": logit + high}))
     (score,) = predictor.score(image, whole=True)
     assert score.verdict == verdict
-    low, high = predictor.band
+    low, high = predictor.detector.band
     assert low < high and (score.prob < low, score.prob > high) == (verdict == "real", verdict == "fake")
 
 
@@ -213,7 +213,7 @@ def test_a_crop_that_shows_another_face_says_so(checkpoint, noise):
 
 def test_a_broken_net_answers_nobody(checkpoint, noise):
     predictor = Predictor(checkpoint)
-    torch.nn.init.constant_(predictor.net.head.weight, torch.nan)
+    torch.nn.init.constant_(predictor.detector.net.head.weight, torch.nan)
     with pytest.raises(ValueError, match="weights are broken"):
         predictor.score(noise(100, 100), whole=True)
 
@@ -237,7 +237,7 @@ def test_many_files_are_read_only_as_far_ahead_as_needed(checkpoint, noise, enco
             read.append(file)
             yield file
 
-    scores = Predictor(checkpoint, batch_size=10).score_all(endless(), whole=True, workers=2)
+    scores = Predictor(checkpoint, batch_size=10).score_all(endless(), whole=True, threads=2)
     for _ in range(50):
         next(scores)
     scores.close()
@@ -256,7 +256,7 @@ def test_importing_is_light():
 
 def test_face_pictures_are_taken_whole_and_judged(finding, faces_140k):
     files = faces_140k[:: len(faces_140k) // 40][:40]
-    scores = list(finding.score_all(files, workers=2))
+    scores = list(finding.score_all(files, threads=2))
     ok = {score.path for score in scores if score.status == "ok" and score.crop == (0, 0, 256, 256)}
     assert len(ok) >= 0.95 * len(files)
 
@@ -317,8 +317,8 @@ def test_many_files_at_once_equal_one_by_one(finding, faces_140k, tmp_path, nois
     big.write_bytes(encoded(noise(1500, 2000), "JPEG"))
     files = [faces_140k[0], text, *faces_140k[1:12], big, *faces_140k[12:16]]
     alone = [score for file in files for score in finding.score(file)]
-    for workers in (1, 3):
-        same(list(finding.score_all(files, workers=workers)), alone)
+    for threads in (1, 3):
+        same(list(finding.score_all(files, threads=threads)), alone)
 
 
 @pytest.mark.parametrize("device", ["foo", "cuda:99", "meta"])

@@ -6,7 +6,8 @@ from dataclasses import fields
 
 import pytest
 
-from dfd.inference import Predictor, Score, score_files
+from dfd.detector import Score
+from dfd.inference import Predictor, score_files
 from dfd.inference.score import find_files, line
 
 CLOSING = re.compile(r"(\d+) files?: (\d+) fake, (\d+) real, (\d+) inconclusive")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from dfd.detector import load_net
 from dfd.models import (
     DualStream,
     LogSpectrum,
@@ -16,7 +17,6 @@ from dfd.models import (
     SmallCNN,
     TimmBackbone,
     build,
-    load_net,
     recipe,
 )
 
@@ -168,7 +168,7 @@ def test_a_net_that_could_not_be_rebuilt_is_refused(make, words, monkeypatch):
         ("dfd.models.../../", "cannot be imported"),
         ("dfd..os.system", "cannot be imported"),
         ("dfd.models.checkpoint.os.system", "cannot be imported"),
-        ("dfd.models.checkpoint.load_net", "not a dfd.models.Net"),
+        ("dfd.models.checkpoint.read_checkpoint", "not a dfd.models.Net"),
         ("dfd.models.checkpoint.Path", "not a dfd.models.Net"),
         ("dfd.cli.main", "not a dfd.models.Net"),
         ("dfd.cli.__main__.main", "not a dfd.models.Net"),  # importing it would run dfd
@@ -227,9 +227,9 @@ def test_load_net_gives_the_same_verdicts_and_the_facts(saved):
     net = DualStream(TimmBackbone("test_efficientnet"), SmallCNN(8), fusion="gate")
     image = torch.rand(2, 3, 64, 64)
     net(image)  # statistics move
-    again, facts = load_net(saved(net))
+    again, card = load_net(saved(net))
     assert not any(module.training for module in again.modules())
-    assert facts["temperature"] == 1.5
+    assert card.temperature == 1.5
     assert torch.equal(again(image), net.eval()(image))
 
 

@@ -22,7 +22,12 @@ class Spy:
 def batch(num=8):
     torch.manual_seed(2)
     image = torch.randint(0, 256, (num, 3, 32, 32)).float() / 255
-    return {"image": image, "label": torch.arange(num) % 2, "row": torch.arange(num)}
+    return {
+        "image": image,
+        "label": torch.arange(num) % 2,
+        "row": torch.arange(num),
+        "valid": torch.ones(num, dtype=torch.bool),
+    }
 
 
 def task(attack, **options):

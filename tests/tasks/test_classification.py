@@ -9,7 +9,8 @@ from torch import nn
 
 from dfd.calibration import fit_thresholds
 from dfd.data import ToyDataModule, View
-from dfd.models import Net, SingleStream, SmallCNN, load_net
+from dfd.detector import load_net
+from dfd.models import Net, SingleStream, SmallCNN
 from dfd.tasks import ClassificationTask
 from dfd.tasks.schedule import cosine_with_warmup
 
@@ -94,7 +95,7 @@ def test_the_schedule_really_steps_with_the_optimizer(toy, tmp_path, accumulate)
 
 def test_balanced_loss_weighs_both_classes_alike():
     task = ClassificationTask(tiny(), class_weight="balanced")
-    task._label_weight = torch.tensor([4 / (2 * 1), 4 / (2 * 3)])
+    task.loss.balance(1, 3, torch.device("cpu"))
     logit, label = torch.tensor([0.3, 0.3, 0.3, 0.3]), torch.tensor([0, 1, 1, 1])
     real, fake = nn.functional.softplus(torch.tensor(0.3)), nn.functional.softplus(torch.tensor(-0.3))
     assert task.loss(logit, label) == pytest.approx(float((real + fake) / 2))
@@ -159,17 +160,13 @@ def test_a_checkpoint_answers_for_itself(toy, tmp_path):
         tmp_path, monitor="val/auroc", mode="max", filename="best", auto_insert_metric_name=False
     )
     trainer = fit(task, toy(), tmp_path, callbacks=[best, ModelCheckpoint(tmp_path, filename="last")])
-    net, facts = load_net(tmp_path / "last.ckpt")
-    assert facts["view"] == {"size": 48, "crops": 1, "longest": 96, "resize": False, "margin": 1.35}
-    known = {"split": "val", "images": len(task.predictions), "groups": len(set(task.predictions.group))}
-    assert facts["calibrated_on"] == known | {"data": "toy drawings, no photographs"}
-    assert facts["thresholds"] == pytest.approx(
-        fit_thresholds(task.predictions.logit, task.predictions.label)
-    )
-    assert (
-        facts["temperature"] == pytest.approx(task.temperature) and facts["selected_on"] == task.selected_on
-    )
-    assert "val/auroc" in load_net(tmp_path / "best.ckpt")[1]["selected_on"]
+    net, card = load_net(tmp_path / "last.ckpt")
+    assert card.view == {"size": 48, "crops": 1, "longest": 96, "resize": False, "margin": 1.35}
+    known = {"split": "val", "images": len(task.predictions), "groups": len(set(task.predictions.family))}
+    assert card.calibrated_on == known | {"data": "toy drawings, no photographs"}
+    assert card.thresholds == pytest.approx(fit_thresholds(task.predictions.logit, task.predictions.label))
+    assert card.temperature == pytest.approx(task.temperature) and card.selected_on == task.selected_on
+    assert "val/auroc" in load_net(tmp_path / "best.ckpt")[1].selected_on
     # the verdicts of validation are those of the stored net: here, the average
     data = trainer.datamodule
     batch = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)

@@ -13,7 +13,8 @@ from dfd.batch import FAKE, REAL
 from dfd.callbacks import StepSeed
 from dfd.cli import main
 from dfd.data import View
-from dfd.models import Discriminator, Generator, load_net
+from dfd.detector import load_net
+from dfd.models import Discriminator, Generator
 from dfd.tasks import GANTask
 from dfd.tasks.gan import rising_average
 
@@ -28,7 +29,12 @@ def gan(**options) -> GANTask:
 def batch(num: int = 8, at: int = 0) -> dict:
     dice = torch.Generator().manual_seed(at)
     image = torch.rand(num, 3, 64, 64, generator=dice)
-    return {"image": image, "label": torch.tensor([REAL, FAKE] * (num // 2)), "row": torch.arange(num)}
+    return {
+        "image": image,
+        "label": torch.tensor([REAL, FAKE] * (num // 2)),
+        "row": torch.arange(num),
+        "valid": torch.ones(num, dtype=torch.bool),
+    }
 
 
 class Whole(Dataset):

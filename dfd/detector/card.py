@@ -1,0 +1,137 @@
+"""Card: what a checkpoint says of its net: recipe, crops, calibration, what chose it, and what it was made
+from.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dfd import __version__
+from dfd.calibration import UNFITTED
+
+if TYPE_CHECKING:
+    import torch
+
+    from dfd.models import Net
+
+# where checkpoints of tasks keep a net, and the average of its weights
+NET, AVERAGE = "net.", "average.module."
+
+
+@dataclass
+class Card:
+    """Stored under "dfd" in a checkpoint, and in the header of an export.
+
+    Args:
+        net: class path and arguments, as `dfd.models.recipe` gives them.
+        weights_in: what the names of this net's weights begin with in the checkpoint's state_dict.
+        view: the arguments of the `View` that cut its images; None where a data module of one's own has none.
+        temperature: divides a logit before the sigmoid.
+        thresholds: raw logits by name: balanced, fpr5, fnr5.
+        calibrated_on: split, images, groups (families) and, where known, data of the calibration; None for
+            none.
+        selected_on: what chose this checkpoint among those of its run.
+        seen: fingerprints (R,) int64 of the images that trained it ("train") and chose it ("val").
+        ema_decay: of the average of weights; None where there is none.
+        task: class path and arguments of the task that trained it, where a command line wrote them down.
+        data: the same of its data module.
+        weights: in an export, which of the checkpoint's weights these are.
+        checkpoint_sha256: in an export, of the checkpoint.
+        version: dfd's, when it was written.
+    """
+
+    net: dict[str, Any]
+    weights_in: str = NET
+    view: dict[str, Any] | None = None
+    temperature: float = 1.0
+    thresholds: dict[str, float] = field(default_factory=lambda: dict(UNFITTED))
+    calibrated_on: dict[str, Any] | None = None
+    selected_on: str | None = None
+    seen: dict[str, torch.Tensor] = field(default_factory=dict)
+    ema_decay: float | None = None
+    task: dict[str, Any] | None = None
+    data: dict[str, Any] | None = None
+    weights: str | None = None
+    checkpoint_sha256: str | None = None
+    version: str = __version__
+
+    def to_plain(self) -> dict[str, Any]:
+        """As it is stored; what is not known is left out, `view` and `calibrated_on` aside."""
+        always = ("view", "calibrated_on", "ema_decay")
+        plain = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: value for name, value in plain.items() if value is not None or name in always}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any], state: Iterable[str], where: str) -> Card:
+        """A card as it was stored.
+
+        Args:
+            plain: what `to_plain` gave, by this version of dfd or an earlier one.
+            state: names in the checkpoint's state_dict.
+            where: what to call the file in an error.
+
+        Raises:
+            ValueError: dfd did not write it.
+        """
+        known = {each.name for each in fields(cls)}
+        given = {name: value for name, value in plain.items() if name in known}
+        # before there were cards, an average was known by the names of its weights
+        averaged = any(name.startswith(AVERAGE) for name in state)
+        card = cls(**{"net": {}, "weights_in": AVERAGE if averaged else NET, **given})
+        thresholds = card.thresholds
+        if not (isinstance(thresholds, Mapping) and thresholds.keys() == UNFITTED.keys()):
+            raise ValueError(f"{where} has no thresholds {', '.join(UNFITTED)}: dfd did not write it.")
+        try:
+            # infinite ones are strings in JSON
+            card.thresholds = {name: float(thresholds[name]) for name in UNFITTED}
+            card.temperature = float(card.temperature)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{where} has a calibration that is no number: dfd did not write it.") from error
+        if not card.temperature > 0:
+            raise ValueError(f"{where} has the temperature {card.temperature}: dfd did not write it.")
+        return card
+
+    @property
+    def basis(self) -> str:
+        """What temperature and thresholds rest on, in a few words; "" for nothing."""
+        if not self.calibrated_on:
+            return ""
+        # a task without a data module knows none
+        data = f" of {self.calibrated_on['data']}" if "data" in self.calibrated_on else ""
+        return f"{self.calibrated_on['split']}{data}, {self.calibrated_on['images']} images"
+
+
+def load_net(
+    path: str | os.PathLike[str],
+    map_location: str | torch.device = "cpu",
+    allow: Iterable[str] = ("dfd.",),
+    role: str | None = "detector",
+) -> tuple[Net, Card]:
+    """The net of a checkpoint or an export, ready for use, and its card.
+
+    Averaged weights are taken where the training kept an average. Needs no network and no file but this one.
+
+    Args:
+        path: file that `dfd fit` or `dfd export` wrote.
+        map_location: device of the weights.
+        allow: packages whose code the file may name, beside dfd: ("my_package.",).
+        role: what the net is to be, "detector" or "generator"; None takes any.
+
+    Raises:
+        ValueError: what is wrong with a file that does not give such a net.
+    """
+    from dfd.models.checkpoint import read_checkpoint, rebuild
+
+    checkpoint = read_checkpoint(Path(path))
+    state = checkpoint["state_dict"]
+    card = Card.from_plain(checkpoint["dfd"], state, str(path))
+    weights = {
+        name.removeprefix(card.weights_in): value
+        for name, value in state.items()
+        if name.startswith(card.weights_in)
+    }
+    return rebuild(card.net, weights, path, allow, role).to(map_location).eval(), card

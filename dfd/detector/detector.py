@@ -1,0 +1,284 @@
+"""Detector: images in, decisions out: faces found, cropped as in training, judged, and calibrated."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from scipy.special import expit
+
+from dfd.calibration import Verdict, decide
+from dfd.detector.card import Card, load_net
+from dfd.media.crops import View
+from dfd.media.decode import Undecodable, decode
+from dfd.media.faces import NO_WEIGHTS, Face, FaceDetector, crop_box, find_weights
+
+if TYPE_CHECKING:
+    from dfd.models import Net
+
+Status = Literal["ok", "no_face", "too_small", "no_detector", "unreadable"]
+
+# A face fills a picture as in training if the picture's longer side is at most this times the training margin
+# times the face's. A margin is a median: 140K's pictures are 1.3 to 1.4 faces wide (two versions of YuNet),
+# and 99% of them under 1.61.
+FILLS = 1.25
+
+
+@dataclass(frozen=True)
+class Score:
+    """What is said of one face, or why nothing is said.
+
+    Args:
+        path: the file; "" for pixels.
+        face: number of the face in its picture, from 1, left to right; 0 where none was found or looked for.
+        faces: how many faces the picture has.
+        box: x, y, width, height of the face in the upright picture, in pixels.
+        crop: the part of the picture that was judged, likewise.
+        status: "ok" is a judged face; with the others there is no verdict and `reason` says why.
+        verdict: "real", "fake" or "inconclusive", where the status is "ok".
+        prob: P(fake), sigmoid(logit / temperature); None without a verdict or without a calibration.
+        logit: raw, the mean over the crops that the view takes.
+        threshold: the balanced threshold on the scale of `prob`.
+        inconclusive: from where to where on the scale of `prob` no verdict is given.
+        calibrated_on: where temperature and thresholds come from: split, data and number of images; "" if
+            from nowhere.
+        reason: why there is no verdict, or what to mind about this one.
+    """
+
+    path: str
+    status: Status
+    face: int = 0
+    faces: int = 0
+    box: tuple[float, float, float, float] | None = None
+    crop: tuple[int, int, int, int] | None = None
+    verdict: Verdict | None = None
+    prob: float | None = None
+    logit: float | None = None
+    threshold: float | None = None
+    inconclusive: tuple[float, float] | None = None
+    calibrated_on: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class FaceCrops:
+    """A face on its way to the net: `crops` (N, size, size, 3) uint8, None where nothing can be judged."""
+
+    score: Score
+    crops: np.ndarray | None = None
+
+
+class Detector:
+    """A trained net with its card: from pixels to a decision.
+
+    Args:
+        net: image (B, 3, H, W) in [0, 1] -> logits (B,).
+        card: what is known of the net; it must have a view.
+        faces: finds faces; without one, only whole face crops are judged.
+        device: where the net runs, as torch names it.
+        batch_size: crops that go through the net at once.
+
+    Raises:
+        ValueError: batch_size is below 1.
+    """
+
+    def __init__(
+        self,
+        net: Net,
+        card: Card,
+        faces: FaceDetector | None = None,
+        device: str = "cpu",
+        batch_size: int = 32,
+    ):
+        if batch_size < 1:
+            raise ValueError(
+                f"batch_size={batch_size}: at least one crop must go through the net. Use 32 as a start."
+            )
+        assert card.view, "a detector needs to know how its images were cut"
+        self.net, self.card, self.faces = net.to(device).eval(), card, faces
+        self.view = View(**card.view)
+        self.device, self.batch_size = device, batch_size
+
+    @property
+    def threshold(self) -> float:
+        """The balanced threshold on the scale of P(fake)."""
+        return self.prob(self.card.thresholds["balanced"])
+
+    @property
+    def band(self) -> tuple[float, float]:
+        """P(fake) from where to where the verdict is "inconclusive"."""
+        low, high = sorted(self.prob(self.card.thresholds[name]) for name in ("fpr5", "fnr5"))
+        return low, high
+
+    def prob(self, logit: float) -> float:
+        """P(fake) of a raw logit."""
+        return float(expit(logit / self.card.temperature))
+
+    def logits(self, crops: Sequence[np.ndarray]) -> list[float]:
+        """The mean logit of each stack of crops (N, size, size, 3) uint8 RGB."""
+        if not crops:
+            return []
+        import torch
+
+        images = np.concatenate(crops)
+        logits = []
+        with torch.inference_mode():
+            for start in range(0, len(images), self.batch_size):
+                image = torch.from_numpy(images[start : start + self.batch_size]).to(self.device)
+                logits.append(self.net(image.movedim(-1, -3).float().div_(255)).double().cpu())
+        parts = torch.cat(logits).split([len(stack) for stack in crops])
+        return [float(part.mean()) for part in parts]
+
+    def score(self, picture: str | Path | np.ndarray, whole: bool = False) -> list[Score]:
+        """One score a face of a file, or of pixels (H, W, 3) uint8 RGB; one with a status where there is no
+        face to judge.
+
+        With `whole` the picture is taken as a face crop like those in training, and no face is looked for.
+        """
+        return self.judge(self.crop_faces(picture, whole))
+
+    def crop_faces(self, picture: str | Path | np.ndarray, whole: bool = False) -> list[FaceCrops]:
+        """Everything up to the net, face by face; may run in any thread."""
+        path = "" if isinstance(picture, np.ndarray) else str(picture)
+        try:
+            image = picture if isinstance(picture, np.ndarray) else decode(Path(picture).read_bytes())
+        except Undecodable as error:
+            return [FaceCrops(Score(path, "unreadable", reason=str(error)))]
+        except OSError as error:
+            return [FaceCrops(Score(path, "unreadable", reason=error.strerror or str(error)))]
+        if whole:
+            return [self._crop(Score(path, "ok"), image)]
+        if self.faces is None:
+            reason = f"{NO_WEIGHTS}; or --whole if the files are face crops"
+            return [FaceCrops(Score(path, "no_detector", reason=reason))]
+        faces = self.faces.find(image)
+        if not faces:
+            reason = "no face was found; if the file is a face crop, judge it with --whole"
+            return [FaceCrops(Score(path, "no_face", reason=reason))]
+        filling = [face for face in faces if max(image.shape[:2]) <= FILLS * self.view.margin * face.side]
+        crops = []
+        for number, face in enumerate(faces, 1):
+            score = Score(path, "ok", number, len(faces), face.box)
+            where = None if filling == [face] else crop_box(image.shape, face.box, self.view.margin)
+            crops.append(self._crop(score, image, where, [other for other in faces if other is not face]))
+        return crops
+
+    def _crop(
+        self,
+        score: Score,
+        image: np.ndarray,
+        where: tuple[int, int, int, int] | None = None,
+        others: Iterable[Face] = (),
+    ) -> FaceCrops:
+        """The crops that the net will judge of one face: from the square `where`, or from the whole picture."""
+        x, y, w, h = where = where or (0, 0, image.shape[1], image.shape[0])
+        image = self.view.shrink(image[y : y + h, x : x + w])
+        score = replace(score, crop=where)
+        if min(image.shape[:2]) < self.view.size:  # enlarged or padded pixels are none that the net knows
+            shrunk = f", {image.shape[1]} x {image.shape[0]} when shrunk" if image.shape[1] < w else ""
+            reason = f"{w} x {h} pixels{shrunk}, and the net needs {self.view.size}"
+            return FaceCrops(replace(score, status="too_small", reason=reason))
+        shared = sum(
+            x <= face.box[0] + face.box[2] / 2 < x + w and y <= face.box[1] + face.box[3] / 2 < y + h
+            for face in others
+        )
+        if shared:
+            score = replace(score, reason=f"{shared} other face{'s' * (shared > 1)} in what was judged")
+        return FaceCrops(score, self.view.eval_crops(image))
+
+    def judge(self, faces: Sequence[FaceCrops]) -> list[Score]:
+        """The scores of cropped faces, in their order."""
+        logits = iter(self.logits([face.crops for face in faces if face.crops is not None]))
+        return [face.score if face.crops is None else self.decide(next(logits), face.score) for face in faces]
+
+    def decide(self, logit: float, score: Score) -> Score:
+        """The score of a face, with the decision that its logit gives.
+
+        Raises:
+            ValueError: the logit is NaN or infinite, which is a failure and no verdict.
+        """
+        if not math.isfinite(logit):
+            raise ValueError(
+                f"the net answers {logit} for {score.path or 'these pixels'}: its weights are broken. Train "
+                "it again."
+            )
+        if not self.card.calibrated_on:
+            # the bare sigmoid of a net is no probability, and zero no threshold
+            reason = "the checkpoint was never calibrated on a validation set"
+            return replace(score, logit=logit, verdict="inconclusive", reason=reason)
+        if math.isinf(self.card.thresholds["fpr5"]) and not score.reason:
+            reason = (
+                "the validation set had under 20 real or fake images, so nothing is known of this detector's "
+                "errors"
+            )
+            score = replace(score, reason=reason)
+        return replace(
+            score,
+            logit=logit,
+            prob=self.prob(logit),
+            verdict=decide(logit, self.card.thresholds),
+            threshold=self.threshold,
+            inconclusive=self.band,
+            calibrated_on=self.card.basis,
+        )
+
+
+def load(
+    path: str | os.PathLike[str],
+    faces: str | os.PathLike[str] | None = None,
+    device: str = "cpu",
+    allow: Iterable[str] = ("dfd.",),
+    batch_size: int = 32,
+) -> Detector:
+    """The detector of a file that `dfd fit` or `dfd export` wrote. Nothing else is read, and no network is
+    needed.
+
+    Args:
+        path: a checkpoint (.ckpt) or an export (.safetensors).
+        faces: YuNet's .onnx file; None takes the one of DFD_YUNET or dfd[faces]. Without any, only whole face
+            crops are judged.
+        device: where the net runs, as torch names it.
+        allow: packages whose nets a checkpoint may name, such as ("dfd.", "my_package.").
+        batch_size: crops that go through the net at once.
+
+    Raises:
+        ValueError: what is wrong with the file, the device or the face detector's weights.
+    """
+    # the cheap checks first: loading a net takes seconds
+    check_device(device)
+    weights = find_weights(faces)
+    finder = FaceDetector(weights) if weights else None
+    net, card = load_net(path, map_location=device, allow=allow)
+    if not card.view:
+        raise ValueError(
+            f"{path} does not say how its pictures were cut, so a file cannot be shown to its net as in "
+            "training. Fit with a ShardDataModule, which stores its view, or judge your own tensors with the "
+            "net that dfd.detector.load_net gives."
+        )
+    return Detector(net, card, finder, device, batch_size)
+
+
+def check_device(name: str) -> None:
+    """ValueError unless a tensor can be put there and read again."""
+    import torch
+
+    try:
+        torch.zeros(1, device=name).item()
+    # unknown; not compiled in; not there
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        here = ["cpu"]
+        if torch.accelerator.is_available():
+            kind = torch.accelerator.current_accelerator().type
+            here = [
+                kind,
+                *(f"{kind}:{number}" for number in range(1, torch.accelerator.device_count())),
+                "cpu",
+            ]
+        raise ValueError(
+            f"device={name!r}: torch {torch.__version__} finds no such device here. Use {' or '.join(here)}."
+        ) from error

@@ -1,0 +1,215 @@
+"""Detection task: how a net is judged, calibrated, logged and saved, whatever it is trained on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+
+from dfd.batch import Batch, DetectionData, Predictions
+from dfd.calibration import UNFITTED, fit_temperature, fit_thresholds
+from dfd.detector.card import AVERAGE, NET, Card
+from dfd.distributed import gather, release, share_buffers
+from dfd.metrics import by_method, by_source, detection_metrics, interval, intervals
+from dfd.models import Net, recipe
+from dfd.tasks.prediction_table import PredictionTable
+
+
+class DetectionTask(LightningModule):
+    """Judges every image once, and keeps what makes a checkpoint answer for itself. Subclasses train.
+
+    Temperature and thresholds are fitted on each validation pass of a fit, and stored in the checkpoint's
+    card.
+
+    Args:
+        net: (B, 3, H, W) in [0, 1] -> (B,) logits.
+        channels_last: lay weights and activations out as (B, H, W, C) in memory, which convolutions like.
+    """
+
+    def __init__(self, net: Net, channels_last: bool = True):
+        super().__init__()
+        recipe(net)  # refuses now, not at the first checkpoint, a net that could not be rebuilt
+        self.channels_last = channels_last
+        self.net = net.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+        self.temperature, self.thresholds = 1.0, dict(UNFITTED)
+        self.calibrated_on: dict[str, Any] | None = None
+        self.selected_on = "nothing yet"
+        self.seen: dict[str, Tensor] = {}
+        self.config: dict[str, Any] = {}
+        self.predictions: Predictions | None = None
+        self.chosen_by: Predictions | None = None
+        self.table = PredictionTable()
+        # a task that keeps a moving average of the weights sets both; `average.module` is then the net
+        self.average: nn.Module | None = None
+        self.ema_decay: float | None = None
+
+    @property
+    def eval_net(self) -> nn.Module:
+        """The net that decisions come from: the average where there is one."""
+        return self.net if self.average is None else self.average.module
+
+    def forward(self, image: Tensor, cues: Tensor | None = None) -> Tensor:
+        """Logits (B,) of images (B, 3, H, W), or of (B, N, 3, H, W) as the mean over N crops."""
+        if image.dim() == 4:
+            return self.logits(self.eval_net, image, cues)
+        if cues is not None:
+            cues = cues.repeat_interleave(image.shape[1], dim=0)
+        return self(image.flatten(0, 1), cues).view(image.shape[:2]).mean(1)
+
+    def logits(self, net: nn.Module, image: Tensor, cues: Tensor | None = None) -> Tensor:
+        """Logits (B,) of a net for images (B, 3, H, W), which come channels-last; convolutions follow them."""
+        image = image if self.channels_last else image.contiguous()
+        return net(image) if cues is None else net(image, cues)
+
+    # judging: one path
+
+    def on_validation_epoch_start(self) -> None:
+        if self.trainer.state.fn == "fit":
+            share_buffers(self)
+        gather(self.eval_net)
+
+    def on_test_epoch_start(self) -> None:
+        gather(self.eval_net)
+
+    def on_predict_epoch_start(self) -> None:
+        gather(self.eval_net)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._record(batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        self._record(batch)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> None:
+        self._record(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        self._close("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._close("test")
+
+    def on_predict_epoch_end(self) -> None:
+        self._close("predict")
+
+    def _record(self, batch: Batch) -> None:
+        image, row = batch["image"], batch["row"]
+        logit = self(image, batch.get("cues")) if len(row) else torch.zeros(0, device=row.device)
+        self.table.update(row, logit, batch["label"], batch["valid"])
+
+    def _close(self, stage: str) -> None:
+        """Gathers the prediction table, calibrates on it where it is a fit's validation, and logs the
+        metrics.
+        """
+        release(self.eval_net)
+        self.predictions = self._gather(stage)
+        if self.trainer.sanity_checking or stage == "predict":
+            return
+        if self.trainer.state.fn == "fit":
+            self._calibrate(self.predictions)
+        self._log(stage, self.predictions)
+
+    def _gather(self, stage: str) -> Predictions:
+        """The table of all ranks; raises where the data module knows of images that were not judged once."""
+        row, logit, label = self.table.compute()
+        self.table.reset()
+        trainer, data = self.trainer, self._data
+        if data is None:
+            return Predictions.of(row, logit, label, {})
+        limits = (trainer.limit_val_batches, trainer.limit_test_batches, trainer.limit_predict_batches)
+        # the whole number 1 is one batch
+        whole = all(limit == 1.0 and isinstance(limit, float) for limit in limits)
+        data.check_ledger("val" if stage == "val" else "test", row, whole and not trainer.sanity_checking)
+        return Predictions.of(row, logit, label, data.describe(row))
+
+    def _calibrate(self, predictions: Predictions) -> None:
+        self.temperature = fit_temperature(predictions.logit, predictions.label)
+        self.thresholds = fit_thresholds(predictions.logit, predictions.label)
+        self.calibrated_on = {
+            "split": "val",
+            "images": len(predictions),
+            "groups": predictions.num_families,
+        }
+        if title := getattr(self._data, "title", ""):
+            self.calibrated_on["data"] = title
+
+    def _log(self, stage: str, predictions: Predictions) -> None:
+        temperature, threshold = self.temperature, self.thresholds["balanced"]
+        metrics = detection_metrics(predictions, temperature, threshold)
+        self.log_dict({f"{stage}/{name}": value for name, value in metrics.items()}, prog_bar=False)
+        self.log(f"{stage}/loss", metrics["nll"], prog_bar=False)
+        # thousands of resamples: for what is reported, not for every epoch
+        reported = self.trainer.state.fn != "fit"
+        if reported:
+            for name, (low, high) in intervals(predictions, temperature, threshold).items():
+                self.log_dict({f"{stage}/{name}_low": low, f"{stage}/{name}_high": high})
+        for parts in (by_source(predictions), by_method(predictions)):
+            if len(parts) < 2:
+                continue
+            for name, part in parts.items():
+                self.log(f"{stage}/auroc/{name}", detection_metrics(part)["auroc"])
+                if reported:
+                    low, high = interval(part)
+                    self.log_dict({f"{stage}/auroc_low/{name}": low, f"{stage}/auroc_high/{name}": high})
+
+    # checkpoints
+
+    @property
+    def _data(self) -> DetectionData | None:
+        return self.trainer.datamodule
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.trainer.state.fn == "fit":
+            monitor = self._monitor_at_best()
+            best = f"{monitor} (best epoch so far, split: val)"
+            self.selected_on = best if monitor else "nothing: the last weights"
+            self.chosen_by = self.predictions if monitor else self.chosen_by
+        checkpoint["dfd"] = self.card().to_plain()
+
+    def card(self) -> Card:
+        """What a checkpoint says of the net."""
+        return Card(
+            net=recipe(self.net),
+            weights_in=NET if self.average is None else AVERAGE,
+            view=plain_view(self._data),
+            temperature=self.temperature,
+            thresholds=dict(self.thresholds),
+            calibrated_on=self.calibrated_on,
+            selected_on=self.selected_on,
+            seen=self.seen,
+            ema_decay=self.ema_decay,
+            **self.config,
+        )
+
+    def _monitor_at_best(self) -> str | None:
+        """The metric that chooses a checkpoint, where it has just reached its best."""
+        metrics = self.trainer.callback_metrics
+        for callback in self.trainer.checkpoint_callbacks:
+            monitor, best = getattr(callback, "monitor", None), getattr(callback, "best_model_score", None)
+            if monitor in metrics and best is not None and metrics[monitor] == best:
+                return monitor
+        return None
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "dfd" not in checkpoint:
+            raise ValueError(
+                "this checkpoint was not made by dfd: it lacks the entry that says how to rebuild its net."
+            )
+        state = checkpoint["state_dict"]
+        card = Card.from_plain(checkpoint["dfd"], state, "this checkpoint")
+        self.temperature, self.thresholds = card.temperature, card.thresholds
+        self.calibrated_on, self.seen = card.calibrated_on, card.seen
+        self.selected_on = card.selected_on or self.selected_on
+        # checkpoints of earlier days held the calibration as buffers too
+        for name in ("temperature_", "thresholds_"):
+            state.pop(name, None)
+
+
+def plain_view(data: Any) -> dict[str, Any] | None:
+    """How a data module cuts images, as plain values; None without a data module."""
+    if data is None:
+        return None
+    return asdict(data.view) if hasattr(data.view, "__dataclass_fields__") else dict(vars(data.view))

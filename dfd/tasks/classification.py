@@ -102,6 +102,7 @@ class ClassificationTask(DetectionTask):
         (optimizer,) = self.trainer.optimizers
         renew(optimizer, self.optimizer)
         self._peaks = [group["lr"] for group in optimizer.param_groups]
+        self._restore_train_metrics()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         factor = cosine_with_warmup(self.trainer.global_step, total_steps(self.trainer), self.warmup)
@@ -129,13 +130,16 @@ class ClassificationTask(DetectionTask):
         self.train_metrics.update(logit.float().sigmoid(), label)
 
     def on_train_epoch_start(self) -> None:
+        """Lightning does not call it where a resumed run goes on within an epoch."""
         self.train_metrics.reset()
-        progress = self.trainer.fit_loop.epoch_loop.batch_progress
-        within = progress.current.ready > 0 and not progress.is_last_batch
-        if self._unfinished and within and self.trainer.is_global_zero:
+
+    def _restore_train_metrics(self) -> None:
+        """Those of an epoch that a resumed run goes on with; one rank holds the sums of all."""
+        if self._unfinished and self.trainer.is_global_zero:
             for name, metric in self.train_metrics.items(keep_base=True):
                 for state, value in self._unfinished[name].items():
                     setattr(metric, state, value.to(self.device))
+                # else torchmetrics takes the metric for one that saw nothing
                 metric._update_count = 1
         self._unfinished = {}
 

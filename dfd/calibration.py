@@ -1,5 +1,4 @@
-"""From logits to a statement: a temperature, three thresholds and the band in which a detector should not
-speak.
+"""Calibration: temperature, three thresholds, and the band in which a detector should not decide.
 
 All are fitted on validation images and stored in the checkpoint. NumPy and SciPy only, so that using a
 detector stays light.
@@ -75,9 +74,8 @@ def fit_thresholds(logit: np.ndarray, label: np.ndarray) -> dict[str, float]:
         return dict(UNFITTED)
     if min(len(real), len(fake)) < 1 / ERROR_RATE:
         return {"balanced": _best_balanced(real, fake), "fpr5": math.inf, "fnr5": -math.inf}
-    allowed = [
-        math.floor(ERROR_RATE * len(scores) + 1e-9) for scores in (real, fake)
-    ]  # 1e-9: 0.05 * 20 must give 1
+    # 1e-9: 0.05 * 20 must give 1
+    allowed = [math.floor(ERROR_RATE * len(scores) + 1e-9) for scores in (real, fake)]
     return {
         "balanced": _best_balanced(real, fake),
         "fpr5": float(real[len(real) - 1 - allowed[0]]),

@@ -56,9 +56,8 @@ def shard(net: nn.Module, mesh: DeviceMesh) -> None:
 
     if isinstance(net, FSDPModule):
         return
-    net.to(
-        memory_format=torch.contiguous_format
-    )  # what fully_shard takes; convolutions follow the layout of the pictures
+    # what fully_shard takes; convolutions follow the layout of the pictures
+    net.to(memory_format=torch.contiguous_format)
     for module in reversed(list(net.modules())):  # from the inside out
         blocks = module if isinstance(module, (nn.Sequential, nn.ModuleList)) else ()
         for block in blocks:
@@ -74,9 +73,8 @@ def gather(net: nn.Module) -> None:
     """
     for part in _shards(net):
         part.set_reshard_after_forward(False, recurse=False)
-        with torch.inference_mode(
-            False
-        ):  # Lightning judges within it, and the next training step takes the same memory
+        # Lightning judges within it, and the next training step takes the same memory
+        with torch.inference_mode(False):
             part.unshard()
 
 

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, whatever kills the process that writes them."""
+"""Atomic file writes: a file is there whole or not at all, whatever kills the process that writes it."""
 
 import errno
 import os
@@ -83,9 +83,8 @@ def sync(path: Path) -> None:
     try:
         os.fsync(handle)
     except OSError as error:
-        if (
-            error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir()
-        ):  # some file systems cannot sync a folder
+        # some file systems cannot sync a folder
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP) or not path.is_dir():
             raise
     finally:
         os.close(handle)

@@ -235,9 +235,8 @@ class _Tally:
             return np.full(len(self.total), np.nan)
         hits, alarms = self.curve
         false = alarms / np.maximum(self.reals, 1e-300)[:, None]
-        gap = (
-            false + hits / np.maximum(self.fakes, 1e-300)[:, None] - 1
-        )  # false alarms minus misses: from -1 up to 1
+        # false alarms minus misses: from -1 up to 1
+        gap = false + hits / np.maximum(self.fakes, 1e-300)[:, None] - 1
         after = np.clip((gap >= 0).argmax(axis=1), 1, None)[:, None]
         (gap_0, gap_1), (false_0, false_1) = (
             [np.take_along_axis(values, at, axis=1)[:, 0] for at in (after - 1, after)]
@@ -340,9 +339,8 @@ def _resampled(
         return np.full((len(metrics), len(tables), num), np.nan)
     ranked = [_Ranked(table, temperature, threshold) for table in tables]
     chunks = []
-    for draws in _draws(
-        int(family.max()) + 1, len(family), num, seed
-    ):  # (R, families): how often each family was drawn
+    # (R, families): how often each family was drawn
+    for draws in _draws(int(family.max()) + 1, len(family), num, seed):
         tallies = [_Tally(table, draws[:, family[table.order]].astype(np.float64)) for table in ranked]
         chunks.append(
             [

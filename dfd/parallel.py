@@ -1,4 +1,4 @@
-"""Work over several processes, without holding its tasks or results in memory."""
+"""Process pool: work over several processes, without holding its tasks or results in memory."""
 
 import multiprocessing
 import os
@@ -47,9 +47,8 @@ class ProcessPool:
         self.count = count
         if method == "forkserver":
             resource_tracker.ensure_running()  # when it starts, it unblocks the signal
-            with (
-                _undisturbed()
-            ):  # while the server imports what is prepared, Ctrl-C would get a traceback of it
+            # while the server imports what is prepared, Ctrl-C would get a traceback of it
+            with _undisturbed():
                 forkserver.ensure_running()
         self._pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin)
 
@@ -93,9 +92,8 @@ def _undisturbed() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    handler = signal.signal(
-        signal.SIGINT, lambda number, frame: came.append(number)
-    )  # other threads may take the signal
+    # other threads may take the signal
+    handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # is inherited by what starts
     try:
         yield

@@ -1,4 +1,4 @@
-"""How far a long piece of work is: a bar on a terminal, a plain line now and then in a log."""
+"""Progress of a long piece of work: a bar on a terminal, a plain line now and then in a log."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""What travels with the package beside its code: configs and Slurm scripts."""
+"""Resources of the package beside its code: configs and Slurm scripts."""
 
 from pathlib import Path
 from typing import Literal

@@ -1,4 +1,4 @@
-"""What strangers wrote, before it reaches a terminal: a name may hold commands to it."""
+"""Printable text: names from strangers without control sequences for a terminal."""
 
 
 def printable(text: str, keep: str = "\n\t") -> str:

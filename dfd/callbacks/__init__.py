@@ -1,4 +1,4 @@
-"""What happens beside the training: pictures, predictions, freezing, progress."""
+"""Callbacks that a YAML adds to a run: curves, heat maps, attacks, freezing, preemption, progress."""
 
 from dfd.callbacks.attack_stats import AttackStats
 from dfd.callbacks.attribution import AttributionGrid

@@ -1,4 +1,4 @@
-"""How much of the accuracy survives an attacker, next to the clean metrics of each validation."""
+"""Adversarial robustness of each validation: accuracy before and after an attack."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the net looks at: heat maps of the same few validation pictures, through the training."""
+"""Attribution heat maps of the same few validation images, through the training."""
 
 from __future__ import annotations
 
@@ -70,9 +70,8 @@ class AttributionGrid(Callback):
                 .tolist()
             ):
                 image = batch["image"][index]
-                seen.append(
-                    (image[-1] if image.dim() == 4 else image).cpu().clone()
-                )  # of several crops the central one is last
+                # of several crops the central one is last
+                seen.append((image[-1] if image.dim() == 4 else image).cpu().clone())
 
     def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
         epoch = trainer.current_epoch + 1
@@ -97,9 +96,8 @@ class AttributionGrid(Callback):
             )
             return
         pairs = zip_longest(*([(label, image) for image in seen] for label, seen in self._seen.items()))
-        pictures = [
-            picture for pair in pairs for picture in pair if picture is not None
-        ]  # real and fake by turns
+        # real and fake by turns
+        pictures = [picture for pair in pairs for picture in pair if picture is not None]
         if not pictures:
             rank_zero_warn("AttributionGrid has seen no validation picture, so there is nothing to draw.")
             return

@@ -1,6 +1,4 @@
-"""Conditions of an evaluation in words: roots, split and transforms, so that runs that differ in them differ
-in their text.
-"""
+"""Conditions of an evaluation in words: roots, split and transforms."""
 
 from __future__ import annotations
 

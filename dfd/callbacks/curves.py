@@ -1,4 +1,4 @@
-"""A page of curves after each validation and test."""
+"""ROC, precision and recall, confusion and reliability curves after each validation and test."""
 
 from __future__ import annotations
 

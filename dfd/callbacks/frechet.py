@@ -1,4 +1,4 @@
-"""How far a generator's pictures are from real ones, as a pretrained backbone sees both.
+"""Frechet distance between generated and real images in the features of a pretrained backbone.
 
 The Frechet distance between Gaussians fitted to features is Heusel et al.'s (NeurIPS 2017, 1706.08500).
 Theirs is called FID and rests on one Inception net and 50,000 pictures; this one rests on whichever backbone

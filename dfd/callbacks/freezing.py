@@ -1,4 +1,4 @@
-"""Hold parts of a net still while the rest finds its feet."""
+"""Freezing: parts of a net are held still for the first epochs of a fine-tuning."""
 
 from difflib import get_close_matches
 
@@ -43,9 +43,8 @@ class FreezeThenUnfreeze(Callback):
                 raise ValueError(f"FreezeThenUnfreeze: the task has no module {name!r}. {hint}")
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
-        self._held = [
-            task.get_submodule(name) for name in self.modules
-        ]  # now: strategies replace layers after the setup
+        # now: strategies replace layers after the setup
+        self._held = [task.get_submodule(name) for name in self.modules]
 
     def on_train_batch_start(
         self, trainer: Trainer, task: LightningModule, batch: Batch, batch_idx: int

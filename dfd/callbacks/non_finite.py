@@ -1,6 +1,4 @@
-"""A loss or gradients that are NaN or Inf: one such step would be the end of all weights, of their average
-and of BatchNorm.
-"""
+"""NaN guard: steps whose loss or gradients are NaN or Inf are skipped, counted and named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an evaluation leaves behind: a CSV with a line an image, and a table on the screen."""
+"""Predictions CSV and metrics table of an evaluation: a line an image, and a table on the screen."""
 
 from __future__ import annotations
 
@@ -28,14 +28,8 @@ from dfd.metrics import (
     intervals,
 )
 
-OF_PARTS = (
-    "real",
-    "fake",
-    "groups",
-    "auroc",
-    "95% interval",
-    "balanced_acc",
-)  # as many as 80 columns hold beside the names
+# as many as 80 columns hold beside the names
+OF_PARTS = ("real", "fake", "groups", "auroc", "95% interval", "balanced_acc")
 
 
 class PredictionWriter(Callback):

@@ -1,4 +1,4 @@
-"""How a run is watched: a bar on a terminal, elsewhere a plain line a minute."""
+"""Progress of a run: a bar on a terminal, elsewhere a plain line a minute."""
 
 from __future__ import annotations
 
@@ -26,10 +26,8 @@ class ProgressLines(Callback):
                 f"seconds={seconds} between two lines is negative. Use 60, or 0 for a line a batch."
             )
         self.seconds, self.metric = seconds, metric
-        self._pace, self._whole = (
-            Throughput(),
-            Throughput(),
-        )  # since the last line, and since the epoch's start
+        # since the last line, and since the epoch's start
+        self._pace, self._whole = (Throughput(), Throughput())
         self._start = self._said = 0.0
         self._validated = False
 
@@ -72,9 +70,8 @@ class ProgressLines(Callback):
             pace.validation_ends()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        names = (
-            ("train/loss", "val/loss", self.metric) if self._validated else ("train/loss",)
-        )  # not an older validation's
+        # not an older validation's
+        names = ("train/loss", "val/loss", self.metric) if self._validated else ("train/loss",)
         seen = {name: trainer.callback_metrics[name] for name in names if name in trainer.callback_metrics}
         facts = "".join(f"  {name} {float(value):.4f}" for name, value in seen.items())
         took = time.monotonic() - self._start

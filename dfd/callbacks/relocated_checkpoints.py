@@ -1,4 +1,4 @@
-"""A run folder that was moved or copied goes on with its own best checkpoint."""
+"""Relocated checkpoints: a run folder that was moved or copied keeps its own best checkpoint."""
 
 from pathlib import Path
 from typing import Any

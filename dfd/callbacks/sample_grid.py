@@ -1,4 +1,4 @@
-"""What a generator makes of the same latents, through the training."""
+"""Sample grids of a generator: what it makes of the same latents, through the training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chance that a resumed run repeats."""
+"""Per-step seeding, so that a resumed run draws the same numbers."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""How fast a training goes, how much of that is waiting for pictures, and how long it will still take."""
+"""Throughput: images a second, the loader's share of a step, and the time left."""
 
 from __future__ import annotations
 
@@ -28,9 +28,8 @@ class Throughput:
     def step_ends(self, images: int) -> None:
         """`images` of all ranks."""
         now = time.monotonic()
-        if (
-            self._ended is not None
-        ):  # else the first step of all, or after a validation: where it began to wait is not known
+        # else the first step of all, or after a validation: where it began to wait is not known
+        if self._ended is not None:
             self._waited += self._began - self._ended
             self.seconds += now - self._ended
             self.images, self.steps = self.images + images, self.steps + 1

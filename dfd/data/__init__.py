@@ -1,4 +1,4 @@
-"""From files on disk to batches. Nothing is imported here: preparing needs no torch, training does."""
+"""Training data: from shards to batches. Nothing is imported until it is asked for."""
 
 from typing import TYPE_CHECKING
 

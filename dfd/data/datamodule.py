@@ -1,4 +1,4 @@
-"""Shards, on disk or elsewhere, as Lightning's train, val, test and predict loaders."""
+"""ShardDataModule: shards, on disk or elsewhere, as Lightning's train, val, test and predict loaders."""
 
 from __future__ import annotations
 
@@ -299,9 +299,8 @@ class ShardDataModule(LightningDataModule):
     def _eval_loader(self, split: str) -> DataLoader:
         rank, world = self._ranks()
         rows = self.rows(split)
-        rows = rows[
-            np.argsort(self.contents.shard[rows], kind="stable")
-        ]  # as they lie but for tables put together by hand
+        # as they lie but for tables put together by hand
+        rows = rows[np.argsort(self.contents.shard[rows], kind="stable")]
         # cut alike for any number of ranks; a rank judges without gradients, so that it holds more than in
         # training
         batch_size = max(1, min(self.batch_size, JUDGED_AT_ONCE) // self.view.num_crops)
@@ -332,9 +331,8 @@ class ShardDataModule(LightningDataModule):
             return DataLoader(
                 dataset, batch_sampler=sampler, collate_fn=collate, pin_memory=torch.cuda.is_available()
             )
-        forked = (
-            multiprocessing.get_context().get_start_method() == "fork"
-        )  # the others share no anonymous memory
+        # the others share no anonymous memory
+        forked = multiprocessing.get_context().get_start_method() == "fork"
         largest = batch_size * (1 if training else self.view.num_crops) * self.view.size**2 * 3
         return DataLoader(
             dataset,

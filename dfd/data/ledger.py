@@ -1,4 +1,4 @@
-"""Whether an evaluation judged what it was given: every picture once, or it raises and names one."""
+"""Ledger of an evaluation: every image judged exactly once, or an error that names one."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The order of an epoch a window of shards at a time: no process holds more of it than a window."""
+"""Order of an epoch, a pure function of (seed, epoch): of all rows, or a window of shards at a time."""
 
 from collections.abc import Sequence
 
@@ -33,11 +33,8 @@ class Windows:
             rows, shard, root = rows[by_shard], shard[by_shard], root[by_shard]
         self._rows, self.seed, self.window = rows, seed, window
         first = np.flatnonzero(np.r_[True, shard[1:] != shard[:-1]])
-        self._number, self._begin, self._end = (
-            shard[first],
-            first,
-            np.r_[first[1:], len(rows)],
-        )  # of each shard, (S,)
+        # of each shard, (S,)
+        self._number, self._begin, self._end = (shard[first], first, np.r_[first[1:], len(rows)])
         self._root, self._size = root[first], self._end - first
         self._whole = np.array([int(weight) for weight in weights])
         held = np.bincount(self._root, self._size, minlength=len(weights)).astype(np.int64)
@@ -73,9 +70,8 @@ class Windows:
 
     def draw(self, epoch: int, at: int, shards: np.ndarray, extra: np.ndarray) -> np.ndarray:
         """The rows of window `at`, permuted."""
-        rng = np.random.default_rng(
-            (self.seed, epoch, 1 + at)
-        )  # (seed, epoch, 0) would be (seed, epoch) again
+        # (seed, epoch, 0) would be (seed, epoch) again
+        rng = np.random.default_rng((self.seed, epoch, 1 + at))
         picks = []
         for shard in shards:
             rows = self._rows[self._begin[shard] : self._end[shard]]

@@ -1,6 +1,4 @@
-"""Remote shards as one process reads them: those of its window held open, the next window's fetched while it
-reads.
-"""
+"""Prefetch of remote shards: those of this window are held open, the next window is fetched meanwhile."""
 
 import os
 import queue
@@ -106,9 +104,8 @@ class ShardFiles:
         if self._goals is None:
             self._goals = queue.SimpleQueue()
             threading.Thread(target=_fetch_ahead, args=(self._goals, self.cache), daemon=True).start()
-            weakref.finalize(
-                self, self._goals.put, None
-            ).atexit = False  # the thread must not outlive its loader
+            # the thread must not outlive its loader
+            weakref.finalize(self, self._goals.put, None).atexit = False
         self._goals.put(goals)
 
     def __getstate__(self) -> dict:

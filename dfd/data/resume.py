@@ -1,6 +1,4 @@
-"""What a run was trained on, as its checkpoints remember it: it goes on with the same data in the same order,
-or not.
-"""
+"""Fingerprint of the training data in a checkpoint; a resumed run must match it."""
 
 import hashlib
 from collections.abc import Mapping

@@ -111,9 +111,8 @@ class ShardDataset(Dataset[Sample]):
         self._draws = np.random.Philox()
         self._random = np.random.Generator(self._draws)
         self.files = files
-        self._files: dict[
-            int, int
-        ] = {}  # local shard -> file descriptor; pread shares them safely across forks
+        # local shard -> file descriptor; pread shares them safely across forks
+        self._files: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self.contents)
@@ -185,9 +184,8 @@ class ShardDataset(Dataset[Sample]):
 
     def _cropped(self, sample: Sample, rng: np.random.Generator) -> Sample:
         image, mask = sample["image"], sample.get("mask")
-        pixels = (
-            image if mask is None else np.dstack([image, mask])
-        )  # a fourth channel, so that both are cut alike
+        # a fourth channel, so that both are cut alike
+        pixels = image if mask is None else np.dstack([image, mask])
         cut = self.view.train(pixels, rng) if self.training else self.view.eval_crops(pixels)
         # a copy, so that the next picture is decoded into the same memory, still in the processor's cache
         sample = {**sample, "image": np.ascontiguousarray(cut[..., :3])}

@@ -1,4 +1,4 @@
-"""The embedded default: a data module over the drawings of `dfd.synthetic`."""
+"""ToyDataModule: the embedded default, a data module over the drawings of `dfd.synthetic`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Pictures of finished shards that cannot be decoded any more: counted, named once, and borne up to a
-ceiling.
-"""
+"""Undecodable images of finished shards: counted, logged once, tolerated up to `max_undecodable`."""
 
 from __future__ import annotations
 

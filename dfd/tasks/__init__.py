@@ -1,4 +1,4 @@
-"""Lightning modules: what is trained, on what loss, and how it is judged."""
+"""Tasks: Lightning modules that say what is trained, on what loss, and how it is judged."""
 
 from dfd.tasks.adversarial import AdversarialTask
 from dfd.tasks.classification import ClassificationTask

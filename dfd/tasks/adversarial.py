@@ -1,4 +1,4 @@
-"""Training on what an attacker would make of the pictures: Madry et al., ICLR 2018, mixed with clean ones."""
+"""Adversarial training (Madry et al., ICLR 2018), mixed with clean images."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""A generator of faces and its discriminator, trained against each other on the reals of the training split."""
+"""GAN training: a generator of faces and its discriminator, on the reals of the training split."""
 
 from __future__ import annotations
 
@@ -142,24 +142,21 @@ class GANTask(LightningModule):
 
     def _step(self, loss: Tensor) -> None:
         generator, _ = self.optimizers()  # Lightning's own, whose steps the Trainer counts,
-        _, discriminator = self.optimizers(
-            use_pl_optimizer=False
-        )  # and a bare one: a batch shall be one step, not two
+        # and a bare one: a batch shall be one step, not two
+        _, discriminator = self.optimizers(use_pl_optimizer=False)
         self.manual_backward(loss)
         for optimizer in (generator, discriminator):
             optimizer.step()
             optimizer.zero_grad()
-        self.average.update_parameters(
-            self.net
-        )  # within the step: what a callback saves behind it has the same average
+        # within the step: what a callback saves behind it has the same average
+        self.average.update_parameters(self.net)
 
     def on_validation_epoch_start(self) -> None:
         self._logit_real = torch.zeros(2, device=self.device)  # sum and number of the logits so far
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        real = batch["image"][batch["valid"] & (batch["label"] == REAL)].flatten(
-            0, 1
-        )  # (R, 1, 3, H, W): the whole picture is the only crop
+        # (R, 1, 3, H, W): the whole picture is the only crop
+        real = batch["image"][batch["valid"] & (batch["label"] == REAL)].flatten(0, 1)
         if len(real):
             logit = self.discriminator(real).logit.float()
             self._logit_real += torch.stack([logit.sum(), torch.ones_like(logit).sum()])

@@ -1,4 +1,4 @@
-"""What makes an optimizer, and what it is to be in a run that goes on."""
+"""Optimizer factory type, and re-applying its settings after a resume."""
 
 from collections.abc import Callable, Iterable
 

@@ -28,9 +28,8 @@ def test_the_end_of_a_fit_leaves_one_picture(tmp_path, trainer, task, data, draw
     assert min(Image.open(tmp_path / "plots" / "attribution-epoch002.png").size) > 300
     ((images, captions, maps, columns, title),) = drawn
     assert len(images) == len(captions) == len(maps) == 12 and columns == 6 and "epoch 2" in title
-    first = [
-        torch.from_numpy(images[at]).permute(2, 0, 1) for at in (0, 3, 6, 9)
-    ]  # of the central crops, the classes by turns
+    # of the central crops, the classes by turns
+    first = [torch.from_numpy(images[at]).permute(2, 0, 1) for at in (0, 3, 6, 9)]
     for image, row in zip(first, (0, 10, 1, 11), strict=True):
         assert torch.equal(image, torch.from_numpy(data.image[row, -1]))
     assert [caption.split("\n")[0] for caption in captions[:4]] == [

@@ -74,9 +74,8 @@ def one_rank(roots):
 def test_any_ranks_and_workers_show_the_same_pixels_in_the_same_order(roots, one_rank, world, workers):
     shown = Ranks(roots, world, workers).shown(0, IMAGES // BATCH)
     assert shown == one_rank
-    assert (
-        len(shown) == len({row for row, _ in shown}) == IMAGES // BATCH * BATCH
-    )  # less than one global batch is dropped
+    # less than one global batch is dropped
+    assert len(shown) == len({row for row, _ in shown}) == IMAGES // BATCH * BATCH
 
 
 @pytest.mark.parametrize(("weights", "window"), [((1, 1), None), ((1, 1), 1), ((1.5, 0.25), None)])

@@ -28,7 +28,7 @@ OPTIONS = """Options of all four:
 | `--data FILE_OR_CLASS`, `--data.NAME=VALUE` | The data module, and its arguments. |
 | `--model CLASS`, `--model.NAME=VALUE` | The task, and its arguments; `--model.net.NAME=VALUE` of its net. |
 | `--trainer.NAME=VALUE` | Arguments of Lightning's Trainer: `devices`, `max_epochs`, `precision`, ... |
-| `--data.help=CLASS`, `--model.help=CLASS` | Shows the arguments of a class, such as `dfd.data.ShardDataModule`. |
+| `--data.help=CLASS`, `--model.help=CLASS` | Shows the arguments of a class. |
 | `--run_folder DIR` | Where the run lives; by default `runs/<config>/<id>`. |
 | `--ckpt_path FILE` | Of fit: the checkpoint to go on from. |
 | `--seed_everything N` | Seed of weights and of all that is drawn; 0 by default. |

@@ -4,7 +4,7 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dfd import _torchmetrics, _torchvision
+from dfd import _torchvision
 
 if TYPE_CHECKING:
     from dfd.detector import Detector, load
@@ -15,7 +15,6 @@ __version__ = "0.1.0"
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations asks the network for news at import
 _torchvision.install()  # before lightning, torchmetrics or timm are imported
-_torchmetrics.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,9 @@ from types import FrameType
 from typing import Any
 
 STOP, REQUEUE = 1, 2  # what a signal asks for; the most that any rank heard counts
-ASKS = {signal.SIGTERM: STOP, signal.SIGUSR1: REQUEUE}
+ASKS = {signal.SIGTERM: STOP}
+if hasattr(signal, "SIGUSR1"):  # Windows has none
+    ASKS[signal.SIGUSR1] = REQUEUE
 
 
 class StopSignals:

@@ -13,6 +13,7 @@ import pytest
 import real_slurm
 
 import dfd  # noqa: F401  before anything that imports torchvision
+from dfd.cli.logs import logs_on_stderr
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -21,6 +22,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
+
+
+@pytest.fixture
+def messages_on_stderr() -> Iterator[None]:
+    """What dfd logs, as the command line shows it."""
+    with logs_on_stderr():
+        yield
 
 
 def _real(kind: str) -> Path:

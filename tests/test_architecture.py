@@ -10,7 +10,7 @@ import dfd
 PACKAGE = Path(dfd.__file__).parent
 ROWS = (
     {"batch", "durable", "signals", "terminal", "resources", "malloc", "progress", "parallel", "distributed",
-     "_torchmetrics", "_torchvision"},
+     "locks", "_torchvision"},
     {"media", "run_record"},
     {"forensics", "shards"},
     {"models", "augment", "metrics", "calibration", "plots", "html"},
@@ -43,6 +43,7 @@ LAZY = {
 NO_TORCH = (
     "batch.py",
     "durable.py",
+    "locks.py",
     "malloc.py",
     "parallel.py",
     "progress.py",

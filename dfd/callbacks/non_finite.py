@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import sys
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from dfd.batch import Batch
 from dfd.distributed import gather_objects
 from dfd.terminal import printable
 
+_log = logging.getLogger(__name__)
 NOT_FINITE_FILE = "not_finite.csv"
 
 
@@ -129,14 +130,12 @@ class FiniteGuard(Callback):
         keys = [key for rank in everyone for key in rank]
         if trainer.is_global_zero:
             _append(path, step, what, everyone)
-            print(
-                f"WARNING: step {step.number} is skipped: its {what} "
+            _log.warning(
+                f"step {step.number} is skipped: its {what} "
                 f"{'are' if what == 'gradients' else 'is'} not finite "
                 f"({self._in_a_row} in a row, {self._total} in all). Keys of its batch: "
                 f"{printable(', '.join(keys[:3]))}"
-                f"{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}, in {path}.",
-                file=sys.stderr,
-                flush=True,
+                f"{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}, in {path}."
             )
         for name, count, limit in (
             ("in a row ", self._in_a_row, self.max_in_a_row),

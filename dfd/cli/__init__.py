@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from dfd import __version__
 from dfd.cli.error_messages import UsageError, closest, shortened
+from dfd.cli.extras import how_to_install
+from dfd.cli.logs import logs_on_stderr
 from dfd.signals import stop_signals
 
 if TYPE_CHECKING:
@@ -34,11 +36,13 @@ GOING_ON = ("prepare", "combine", "sweep")  # interrupted and started again, the
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs `dfd ARGV` and returns its exit code: 0 done, 1 the input was at fault, 2 the command line was.
 
-    What is no fault of the input keeps its traceback; DFD_TRACEBACK=1 shows the others' too.
+    A package of an extra that is not installed counts as the input's fault. What is no fault of the input
+    keeps its traceback; DFD_TRACEBACK=1 shows the others' too.
     """
     args = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _lightning(args) if args and args[0] in LIGHTNING_VERBS else _plain(args)
+        with logs_on_stderr():
+            return _lightning(args) if args and args[0] in LIGHTNING_VERBS else _plain(args)
     except SystemExit as leave:  # argparse's and cyclopts' way to end --help and --print_config
         return leave.code if isinstance(leave.code, int) else int(leave.code is not None)
     except KeyboardInterrupt:
@@ -47,11 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             "interrupted; the same command goes on from there" if goes_on else "interrupted", file=sys.stderr
         )
         return 130
-    except (ValueError, OSError) as error:
-        if os.environ.get("DFD_TRACEBACK"):
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        text = how_to_install(error) if isinstance(error, ModuleNotFoundError) else _words(error)
+        if text is None or os.environ.get("DFD_TRACEBACK"):
             raise
         verb = f"dfd {args[0]}" if args and not args[0].startswith("-") else "dfd"
-        print(f"{verb}: {shortened(_words(error))}", file=sys.stderr)
+        print(f"{verb}: {shortened(text)}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
 
 

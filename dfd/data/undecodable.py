@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import sys
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from dfd.distributed import gather_objects
 from dfd.terminal import printable
 
+_log = logging.getLogger(__name__)
 UNDECODABLE_FILE = "undecodable.csv"
 SAID = 3  # lines on the screen, of one process; the table holds all
 
@@ -37,7 +38,7 @@ class UndecodableImages:
         self.rows: set[int] = set()
 
     def note(self, faults: Sequence[tuple[int, str]], folder: Path) -> None:
-        """Names those that are new: in undecodable.csv of `folder`, and the first few on the standard error."""
+        """Names those that are new: in undecodable.csv of `folder`, and the first few in the log."""
         for row, why in faults:
             if row in self.rows:
                 continue
@@ -46,14 +47,8 @@ class UndecodableImages:
             _append(folder / UNDECODABLE_FILE, key, path, split, why)
             if len(self.rows) <= SAID:
                 rest = " More of them are named there alone." if len(self.rows) == SAID else ""
-                told = (
-                    f"WARNING: {key} ({path}) of the {split} split cannot be decoded and is left out: {why}."
-                )
-                print(
-                    printable(f"{told} It is listed in {folder / UNDECODABLE_FILE}.{rest}"),
-                    file=sys.stderr,
-                    flush=True,
-                )
+                told = f"{key} ({path}) of the {split} split cannot be decoded and is left out: {why}."
+                _log.warning(printable(f"{told} It is listed in {folder / UNDECODABLE_FILE}.{rest}"))
 
     def of_all_ranks(self) -> np.ndarray:
         """Rows that any rank could not decode, in order. Called on all ranks."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -110,14 +111,15 @@ def submit(config: str, options: Sequence[str], job: Job, dry_run: bool) -> None
 
     Args:
         options: further ones of dfd fit.
-        dry_run: all but submit; needs no Slurm.
+        dry_run: all but submit; needs no Slurm. Without Lightning the options of dfd fit are not checked.
 
     Raises:
         ValueError: dfd fit would not take the options, its shards are not here, the ranks cannot share the
             global batch, or sbatch refuses the job.
     """
     fit = ["--config", config, *options]
-    batch_size = _batch_size(_experiment(fit), job)
+    checked = find_spec("lightning") is not None or not dry_run
+    batch_size = _batch_size(_experiment(fit), job) if checked else None
     script = filled((shipped("slurm") / "train.sbatch").read_text(), job.settings(), fit)
     print(f"{script.rstrip()}\n")
     print(_summary(job, batch_size))
@@ -134,6 +136,8 @@ def submit(config: str, options: Sequence[str], job: Job, dry_run: bool) -> None
         print(_sbatch(script, "--test-only").stderr.strip().removeprefix("sbatch: "))
     if dry_run:
         print("dry run: nothing is submitted.")
+        if not checked:
+            print("The options of dfd fit are not checked: that needs pip install 'dfd[train]'.")
         return
     if shutil.which("dfd") is None:
         raise ValueError(

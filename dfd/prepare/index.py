@@ -8,8 +8,8 @@ in a tar runs whatever its author likes.
 import hashlib
 import io
 import json
+import logging
 import os
-import sys
 import tarfile
 import time
 from collections import Counter
@@ -38,6 +38,7 @@ from dfd.shards.table import made_by, read_index, remake
 from dfd.shards.writer import write_contents
 from dfd.terminal import printable
 
+_log = logging.getLogger(__name__)
 _MAX_JSON, _MAX_CLS = 1 << 20, 16  # bytes
 _MAX_KEYS = 100  # of a json that are looked at
 _USED = ("label", "group", "groups", "split", "source", "method", "path")
@@ -106,10 +107,8 @@ def index_root(root: Path, workers: int | None = None, allow_leaks: bool = False
             if pc.any(pc.greater(pc.list_value_length(pa.concat_tables(tables)["groups"]), 0)).as_py()
             else _HINT
         )
-        print(
-            f"{root}: keys of the json that are not used: {printable(', '.join(unused)):.300}.{hint}",
-            file=sys.stderr,
-        )
+        keys = printable(", ".join(unused))
+        _log.info("%s: keys of the json that are not used: %.300s.%s", root, keys, hint)
     table = _with_unique_keys(pa.concat_tables(tables)).sort_by(
         [("shard", "ascending"), ("offset", "ascending")]
     )

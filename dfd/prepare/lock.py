@@ -1,11 +1,12 @@
 """One process at a time in a folder."""
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
+
+from dfd.locks import try_flock
 
 LOCK = ".prepare.lock"  # beside the state, which is removed while the lock is held
 
@@ -34,17 +35,18 @@ def _take(path: Path, shared: bool) -> TextIO:
     while True:
         file = open(path, "a+")  # noqa: SIM115  open is what holds the lock; "w" would wipe the holder's number
         try:
-            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            # flock, since the tasks of a job array share the lock
+            free = try_flock(file, shared)
+        except OSError:  # no locks here
+            free = True
+        if not free:
             with file:
                 file.seek(0)
                 holder = file.read() or "unknown"
             raise ValueError(
                 f"another dfd prepare (pid {holder}) is writing {path.parent}; wait for it or choose another "
                 "--out."
-            ) from error
-        except OSError:  # no locks here
-            pass
+            )
         if _is_at(path, file):
             file.truncate(0)
             file.write(str(os.getpid()))

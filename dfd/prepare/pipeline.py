@@ -9,8 +9,8 @@ run out.
 """
 
 import errno
+import logging
 import shutil
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -37,6 +37,8 @@ from dfd.shards.rejects import REJECTED
 from dfd.shards.splits import SPLITS
 from dfd.shards.table import made_by, read_index
 from dfd.shards.writer import write_contents
+
+_log = logging.getLogger(__name__)
 
 
 def prepare(
@@ -88,7 +90,7 @@ def prepare(
     _check_free(out)
     with folder_if_used(out), exclusive(out, shared=part is not None):
         name = reader or recognise(source)
-        print(f"{source}: read as {name}" + ("" if reader else ", recognised by its layout"), file=sys.stderr)
+        _log.info("%s: read as %s%s", source, name, "" if reader else ", recognised by its layout")
         plan, rejects = _read(source, name, frames)
         if not len(plan):
             raise ValueError(f"{source}: no picture found by the reader {name}{_first(rejects)}.")

@@ -4,10 +4,11 @@ A file bears the name of its content, is locked by whoever reads or writes it (f
 process, kill -9 too), and appears under its name only when it is whole. So what can be locked is in nobody's
 use: a temporary file is then what a killed process left, a whole one may be removed for room. Room for a file
 is taken before its first byte comes.
+
+filelock has no such lock: the descriptor that a sample is read from is the lock, shared by all readers, and
+the loader workers inherit it.
 """
 
-import errno
-import fcntl
 import os
 import tempfile
 import time
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dfd.durable import explain_os_error, make_folder, sync
+from dfd.locks import NO_LOCKS, flock, try_flock
 from dfd.shards.fetch import FetchError, Remote, fetch, rng
 
 # temporary files are `<name>.<bytes>.part`: the bytes are room that is taken, however many have come
@@ -114,7 +116,7 @@ class Cache:
             handle = os.open(path, os.O_RDONLY)
         except FileNotFoundError:
             return None
-        fcntl.flock(handle, fcntl.LOCK_SH)
+        flock(handle, shared=True)
         if not _is_at(path, handle):  # removed between our opening and our locking it
             os.close(handle)
             return None
@@ -182,7 +184,7 @@ class Cache:
         if not self._make_room(used + remote.bytes - self.limit, sorted(whole)):
             return "full", None
         handle = os.open(self._part(remote), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try_flock(handle)  # the folder is locked, so nobody else has it
         return "fetching", handle
 
     def _make_room(self, needed: int, whole: list[tuple[bool, int, int, Path]]) -> bool:
@@ -213,10 +215,10 @@ class Cache:
         except OSError as error:
             raise explain_os_error(error, self.path) from error
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            flock(handle)
             yield
         except OSError as error:
-            if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+            if error.errno in NO_LOCKS:
                 raise OSError(
                     error.errno,
                     f"{self.path} lies on a file system without locks. Name a folder on a disk of this "
@@ -234,12 +236,10 @@ def _locked(path: Path) -> int | None:
         handle = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    if try_flock(handle):
         return handle
-    except BlockingIOError:
-        os.close(handle)
-        return None
+    os.close(handle)
+    return None
 
 
 def _is_at(path: Path, handle: int) -> bool:

@@ -1,10 +1,11 @@
 """Shards hold the bytes that their index says: checked at the first use of each, and remembered."""
 
-import fcntl
 import hashlib
 import os
 from contextlib import nullcontext, suppress
 from pathlib import Path
+
+from dfd.locks import flock
 
 _CHUNK = 1 << 20
 
@@ -30,7 +31,7 @@ def verify(shard: Path, sha256: str) -> None:
     with remembered as file:
         if file is not None:
             with suppress(OSError):  # a file system without locks: several read, and find the same
-                fcntl.flock(file, fcntl.LOCK_EX)
+                flock(file)
             if os.fstat(file.fileno()).st_size:
                 return
         found = _digest(shard)

@@ -5,7 +5,7 @@ import json
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,7 @@ def write_contents(
         pq.write_table(table.cast(SCHEMA), temporary, compression="zstd")
     index = {
         "dfd": __version__,
-        "made": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "made_by": dict(made_by),
         "images": len(table),
         "rejected": rejected,

@@ -8,7 +8,6 @@ ask the server.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import random
 import secrets
@@ -18,6 +17,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
+
+from dfd.locks import try_flock
 
 BEAT = 10.0  # seconds between two signs of life
 # without one for so long, a worker on another machine is dead; NFS may keep a file's time back for 60
@@ -43,7 +44,7 @@ class Lease:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._file = open(self.folder / self.name, "x")
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try_flock(self._file)
         except OSError:  # a file system without locks: then it names no machine, and its time has to tell
             pass
         else:
@@ -102,7 +103,8 @@ class Lock:
     not at all.
 
     A living holder is never robbed, however slow it is. A dead one's link is removed by its heir. May be
-    taken within itself.
+    taken within itself. filelock's locks for several machines go by age (its leases), which robs a slow
+    holder, or leave a dead holder on another machine its lock for ever (SoftFileLock).
     """
 
     def __init__(self, path: Path, worker: Lease):
@@ -174,8 +176,4 @@ def held(file: IO) -> bool:
     """Whether a living process has a flock on the open file; OSError where the file system knows no such
     thing.
     """
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    return False
+    return not try_flock(file, shared=True)

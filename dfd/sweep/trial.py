@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import errno
-import fcntl
 import io
 import math
 import os
@@ -18,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dfd.durable import atomic_write
+from dfd.locks import try_flock
 from dfd.sweep.lease import held
 
 METRICS = "metrics.csv"  # in the run folder, where dfd's trainings and Lightning's CSVLogger put it
@@ -130,7 +130,7 @@ class Trial:
         )
         with open(self.log, "ab") as log:
             with suppress(OSError):  # a file system without locks
-                fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                try_flock(log)  # flock, since the trial inherits it
             return subprocess.Popen(
                 [*bound, *self.command],
                 stdin=subprocess.DEVNULL,

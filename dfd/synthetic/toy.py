@@ -8,10 +8,10 @@ processes.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import json
+import logging
 import os
 import pickle
 import signal
@@ -26,11 +26,13 @@ import cv2
 import numpy as np
 
 from dfd.batch import FAKE, REAL
+from dfd.locks import take
 from dfd.synthetic.camera import QUALITIES, encode
 from dfd.synthetic.forgery import METHODS, blended_swap, sit_for_swap, upsampled, warped
 from dfd.synthetic.person import Person
 from dfd.synthetic.portrait import draw_person
 
+_log = logging.getLogger(__name__)
 # of the drawings: raise it when a change here changes a byte, and kept sets of old drawings are not taken for
 # new
 VERSION = 2
@@ -82,14 +84,10 @@ def make_toy(
         if _is_made(root, made_by):  # another rank made it while this one waited
             return root
         start = time.monotonic()
-        print(
-            f"Drawing {num_images} toy faces (drawings, not photographs) into {root}",
-            file=sys.stderr,
-            flush=True,
-        )
+        _log.info("Drawing %d toy faces (drawings, not photographs) into %s", num_images, root)
         samples = (NewSample(**sample) for sample in _draw_all(num_images, size, seed, workers or _cores()))
         write_samples(samples, root, made_by)
-        print(f"Drew them in {time.monotonic() - start:.0f} s: {root}", file=sys.stderr, flush=True)
+        _log.info("Drew them in %.0f s: %s", time.monotonic() - start, root)
     return root
 
 
@@ -201,14 +199,15 @@ def _alone(root: Path) -> Iterator[None]:
     """
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(root.with_name(f".{root.name}.lock"), "w")  # noqa: SIM115  closed below
+        lock = take(root.with_name(f".{root.name}.lock"), wait=True)
     except OSError as error:
         reason = f"{root.parent} cannot be written ({error.strerror}). Set DFD_CACHE to a folder for the toy set that can."
         raise OSError(error.errno, reason) from error
-    with lock:
-        with contextlib.suppress(OSError):
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
         yield
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def _cores() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 from pathlib import Path
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -10,12 +10,14 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from dfd.models.checkpoint import read_checkpoint
 from dfd.models.seal import previous
 
+_log = logging.getLogger(__name__)
+
 
 def resumable(folder: Path) -> Path | None:
     """The checkpoint in a folder that has come furthest, of those that are whole; None where there is none at
     all.
 
-    Damaged ones are named on the standard error. ValueError where no other is left: to begin again would
+    Damaged ones are named in the log. ValueError where no other is left: to begin again would
     overwrite them.
     """
     steps: dict[Path, tuple[int, bool, int]] = {}
@@ -39,7 +41,7 @@ def resumable(folder: Path) -> Path | None:
 
 
 def whole(checkpoint: Path) -> Path:
-    """The checkpoint, or where it is damaged the version before it, which is said on the standard error.
+    """The checkpoint, or where it is damaged the version before it, which is said in the log.
 
     ValueError where neither can be read.
     """
@@ -73,7 +75,7 @@ def steps_of(checkpoint: Path) -> int:
 
 
 def check_whole_window(checkpoint: Path, accumulate: int) -> None:
-    """Says on the standard error where a checkpoint of a fit was saved between the batches whose gradients
+    """Says in the log where a checkpoint of a fit was saved between the batches whose gradients
     make one step.
     """
     if accumulate == 1 or "loops" not in (stored := read_checkpoint(checkpoint)):
@@ -89,4 +91,4 @@ def check_whole_window(checkpoint: Path, accumulate: int) -> None:
 
 @rank_zero_only
 def _warn(text: str) -> None:
-    print(f"WARNING: {text}", file=sys.stderr, flush=True)
+    _log.warning(text)

@@ -4,8 +4,6 @@ requeue.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import re
 import socket
@@ -15,7 +13,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from shutil import rmtree
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from lightning.pytorch import LightningModule, Trainer
@@ -23,7 +21,11 @@ from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
 
 from dfd.durable import TEMPORARY, atomic_write
+from dfd.locks import take
 from dfd.run_record import RECORD
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 SHARED = "DFD_RUN_FOLDER"  # set by rank 0 for the processes that Lightning starts
 SUMMARY = "summary.yaml"  # written last: a folder that holds one is a finished run
@@ -37,7 +39,7 @@ BEFORE_TRAINING = {
     RECORD,
 }  # what a run writes before it has anything to show
 
-_HELD: list[TextIO] = []
+_HELD: dict[Path, FileLock] = {}
 
 
 def run_id() -> tuple[str, bool]:
@@ -107,24 +109,23 @@ def hold(folder: Path) -> None:
     Raises:
         ValueError: another one trains there; says which.
     """
-    lock = open(folder / LOCK, "a+")  # noqa: SIM115  open is what holds the lock
+    path = (folder / LOCK).absolute()
+    if path in _HELD:  # by an earlier fit of this process
+        _HELD.pop(path).release()
     try:
-        fcntl.lockf(
-            lock, fcntl.LOCK_EX | fcntl.LOCK_NB
-        )  # of this process alone: what it forks does not inherit it
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EAGAIN):  # a file system without locks
-            return
-        lock.seek(0)
-        with lock:
-            raise ValueError(
-                f"{folder}: another dfd fit ({lock.read() or 'unknown'}) trains there. Wait for it, or give "
-                "another "
-                "--run_folder."
-            ) from error
-    lock.truncate(0)
-    print(f"pid {os.getpid()} on {socket.gethostname()}", file=lock, end="", flush=True)
-    _HELD.append(lock)
+        lock = take(path)
+    except BlockingIOError as error:
+        holder = ""
+        with suppress(OSError):  # Windows lets nobody read a locked file,
+            holder = path.read_text()
+        raise ValueError(
+            f"{folder}: another dfd fit ({holder or 'unknown'}) trains there. Wait for it, or give another "
+            "--run_folder."
+        ) from error
+    if lock is not None:
+        _HELD[path] = lock
+        with suppress(OSError):  # nor write it
+            path.write_text(f"pid {os.getpid()} on {socket.gethostname()}")
 
 
 class SaveConfig(SaveConfigCallback):

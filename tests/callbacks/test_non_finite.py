@@ -80,6 +80,7 @@ def test_without_the_guard_one_bad_batch_is_the_end(trainer, data):
 
 
 @pytest.mark.parametrize("poison", [{"batches": [1, 5]}, {"gradients": [1, 5]}], ids=str)
+@pytest.mark.usefixtures("messages_on_stderr")
 def test_a_bad_step_leaves_weights_optimizer_and_buffers_as_they_were(
     trainer, data, tmp_path, capsys, poison
 ):

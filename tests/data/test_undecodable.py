@@ -105,6 +105,7 @@ def test_it_is_left_out_of_its_batch_and_nothing_else_moves(root, workers):
     assert sorted(row for row, _ in faults) == lost and all("JPEG" in why for _, why in faults)
 
 
+@pytest.mark.usefixtures("messages_on_stderr")
 def test_a_fit_goes_on_counts_and_names_each_once(root, tmp_path, capsys):
     truncate(root, "train-3", "train-10", "val-1")
     data = module(root)
@@ -136,6 +137,7 @@ def test_above_the_ceiling_it_ends_the_run(root, tmp_path):
     assert len(table(tmp_path)) == 5
 
 
+@pytest.mark.usefixtures("messages_on_stderr")
 def test_a_slice_of_which_nothing_is_left_makes_a_step_that_is_skipped(root, tmp_path, capsys):
     truncate(root, "train-3")
     task, trainer = fit(tmp_path, module(root, batch_size=1), max_epochs=1)

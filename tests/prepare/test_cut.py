@@ -285,6 +285,7 @@ def tree(tmp_path_factory, real_weights) -> Path:
     return root
 
 
+@pytest.mark.usefixtures("messages_on_stderr")
 def test_videos_become_faces(tree, tmp_path, yunet, capsys):
     report = prepare(tree, tmp_path / "out", frames=4, faces=yunet, workers=1)
     assert "read as faceforensics" in capsys.readouterr().err

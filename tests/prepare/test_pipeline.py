@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dfd import locks
 from dfd.batch import FAKE, REAL
 from dfd.cli import main
 from dfd.prepare import lock
@@ -62,6 +63,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.usefixtures("messages_on_stderr")
 def test_pictures_become_shards_and_stay_what_they_are(source, tmp_path, capsys):
     before = contents(source)
     report = prepare(source, tmp_path / "out", workers=2)
@@ -271,6 +273,7 @@ def table_source(tmp_path: Path, extra: list[str]) -> Path:
     return tmp_path / "set"
 
 
+@pytest.mark.usefixtures("messages_on_stderr")
 def test_tables_bring_groups_splits_methods_and_masks(tmp_path, capsys):
     source = table_source(
         tmp_path, ["0.png,0,p0,train,here,,", "./1.png,1,p0,train,here,swap,mask1.png"]
@@ -504,14 +507,14 @@ def test_two_at_once_into_one_folder(source, tmp_path):
 
 def test_a_lock_that_its_holder_removes_is_taken_anew(tmp_path, monkeypatch):
     """Between our opening of the file and our locking it, whoever held it ends, and with it goes the file."""
-    flock = lock.fcntl.flock
+    flock = locks.fcntl.flock
 
     def late(file, how):
         monkeypatch.undo()
         (tmp_path / lock.LOCK).unlink()
         flock(file, how)
 
-    monkeypatch.setattr(lock.fcntl, "flock", late)
+    monkeypatch.setattr(locks.fcntl, "flock", late)
     with (
         lock.exclusive(tmp_path),
         pytest.raises(ValueError, match=f"pid {os.getpid()}"),
@@ -524,7 +527,7 @@ def test_a_file_system_without_locks_keeps_nobody_out(source, tmp_path, monkeypa
     def none(file, how):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
-    monkeypatch.setattr(lock.fcntl, "flock", none)
+    monkeypatch.setattr(locks.fcntl, "flock", none)
     assert prepare(source, tmp_path / "out", workers=1).images == 120
 
 

@@ -277,6 +277,7 @@ def test_a_misspelt_column_stops_the_reading(tmp_path, column, meant):
         read(table, "table")
 
 
+@pytest.mark.usefixtures("messages_on_stderr")
 def test_columns_of_no_use_are_named_in_one_line(tmp_path, capsys):
     told = "columns that are not used: person, original_path, original (it is for videos). Name in a column group what"
     table = write_table(
@@ -293,6 +294,7 @@ def test_columns_of_no_use_are_named_in_one_line(tmp_path, capsys):
         read(write_table(tmp_path, "path,label,group,group\na.png,real,anna,b\n"), "table")
 
 
+@pytest.mark.usefixtures("messages_on_stderr")
 def test_how_numbers_are_read_as_labels_is_said(tmp_path, capsys):
     table = write_table(tmp_path, "path,label\na.png,0\nb.png,1\nc.png,1\nd.png,fake\n")
     read(table, "table")
@@ -347,6 +349,7 @@ def test_stray_quotes_swallow_no_lines(tmp_path, first, last):
 
 
 @pytest.mark.parametrize(("sign", "name"), [(";", "semicolons"), ("\t", "tabs")])
+@pytest.mark.usefixtures("messages_on_stderr")
 def test_other_delimiters_are_recognised_and_said(tmp_path, capsys, sign, name):
     text = csv_text(LINES[:1] + LINES[2:]).replace(",", sign)
     table = write_table(tmp_path, text)

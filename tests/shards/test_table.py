@@ -259,6 +259,7 @@ def test_a_misspelt_key_says_so_and_tears_no_family(tmp_path, name, known):
 
 
 @pytest.mark.parametrize(("more", "hint"), [({}, " Name in the key group what"), ({"group": "g"}, "\n")])
+@pytest.mark.usefixtures("messages_on_stderr")
 def test_keys_of_no_use_are_named_in_one_line(tmp_path, capsys, more, hint):
     members = []
     for label in (0, 1):

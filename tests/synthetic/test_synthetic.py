@@ -196,6 +196,7 @@ def test_the_camera_keeps_the_colours_whatever_its_mosaic():
             assert np.abs(picture[2:-2, 2:-2] - wanted).max() < 1.5
 
 
+@pytest.mark.usefixtures("messages_on_stderr")
 def test_a_finished_set_is_left_alone_and_another_is_not_taken_for_it(root, capsys):
     stamp = (root / "index.json").stat().st_mtime_ns
     start = time.monotonic()
@@ -210,7 +211,10 @@ def test_a_finished_set_is_left_alone_and_another_is_not_taken_for_it(root, caps
 
 def test_two_makers_at_once_do_not_clash(tmp_path):
     target = tmp_path / "both"
-    line = f"from dfd.synthetic import make_toy; from pathlib import Path; make_toy(Path({str(target)!r}), 18, 64, 0, 1)"
+    line = (
+        "import logging; from pathlib import Path; from dfd.synthetic import make_toy; "
+        f"logging.basicConfig(level='INFO'); make_toy(Path({str(target)!r}), 18, 64, 0, 1)"
+    )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     makers = [
         subprocess.Popen([sys.executable, "-c", line], env=env, stderr=subprocess.PIPE, text=True)

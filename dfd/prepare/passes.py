@@ -21,6 +21,7 @@ from dfd.media.files import read_inside
 from dfd.parallel import ProcessPool
 from dfd.prepare.inspect import inspect_file
 from dfd.prepare.job_array import ArrayTask
+from dfd.prepare.masks import black_mask, mark_black_masks
 from dfd.progress import progress
 from dfd.shards.format import EXTENSIONS, SCHEMA, SHARD_IMAGES, Shard, member_facts, shard_name
 from dfd.shards.splits import SPLITS
@@ -109,6 +110,7 @@ def with_shards(table: pa.Table, shard_bytes: int) -> pa.Table:
 
 def write_pass(root: str, out: Path, table: pa.Table, pool: ProcessPool) -> tuple[pa.Table, list[Shard]]:
     """Writes the shards that are not there yet; the table with the place of each row, and the shards."""
+    table = mark_black_masks(table)
     counts = pc.value_counts(table["shard"].combine_chunks()).to_pylist()
     names = sorted(count["values"] for count in counts)
     done = [name for name in names if _is_done(out, name)]
@@ -140,10 +142,8 @@ def write_shard(task: tuple[str, Path, str, list[dict[str, Any]]]) -> int:
         try:
             for row in rows:
                 image = _same_bytes(root, row)
-                mask = read_inside(root, row["mask"]) if row["mask"] else None
-                places.append(
-                    writer.add(row["key"], image, EXTENSIONS[row["format"]], member_facts(row), mask)
-                )
+                extension = EXTENSIONS[row["format"]]
+                places.append(writer.add(row["key"], image, extension, member_facts(row), _mask(root, row)))
             shard = writer.close()
         finally:
             writer.abandon()
@@ -165,6 +165,12 @@ def _same_bytes(root: str, row: dict[str, Any]) -> bytes:
             f"{row['path']} changed while it was prepared. Run the command again when nothing writes there."
         )
     return image
+
+
+def _mask(root: str, row: dict[str, Any]) -> bytes | None:
+    if row["black_mask"]:
+        return black_mask(row["width"], row["height"])
+    return read_inside(root, row["mask"]) if row["mask"] else None
 
 
 def _note(out: Path, name: str) -> Path:

@@ -28,6 +28,7 @@ from dfd.prepare.cut import FACES, Cutting, cut_faces, cut_pass, cutting_of, num
 from dfd.prepare.job_array import ArrayTask, check_tasks, finish_task
 from dfd.prepare.lock import LOCK, exclusive
 from dfd.prepare.manifest import keep_plan, make_plan
+from dfd.prepare.masks import num_unmasked_fakes
 from dfd.prepare.passes import STATE, inspect_pass, inspect_pieces, with_shards, write_pass
 from dfd.prepare.readers import BUILT_IN, Reject, find_reader, recognise
 from dfd.prepare.readers.walk import not_tried, passed_over
@@ -137,7 +138,12 @@ def prepare(
         shutil.rmtree(out / STATE, ignore_errors=True)
     seconds = time.monotonic() - start
     return Report.of(
-        out, read_index(out), misnamed=_misnamed(table), not_tried=_not_tried(source, name), seconds=seconds
+        out,
+        read_index(out),
+        misnamed=_misnamed(table),
+        unmasked_fakes=num_unmasked_fakes(table),
+        not_tried=_not_tried(source, name),
+        seconds=seconds,
     )
 
 

@@ -52,6 +52,7 @@ class Report:
     )  # kinds of relation across official splits, and how often
     not_tried: str = ""  # what the reader passed over: dfd.prepare.readers.walk.not_tried
     misnamed: int = 0  # files whose name claims another format than their bytes have
+    unmasked_fakes: int = 0  # fakes without a mask where others have one
     cut: dict[str, Any] = field(
         default_factory=dict
     )  # frames a video, margin, and how many faces were left out
@@ -100,6 +101,12 @@ class Report:
             lines.append(
                 f"{self.misnamed} files are of another format than their name says; in the shards they have "
                 "the true one."
+            )
+        if self.unmasked_fakes:
+            lines.append(
+                f"{self.unmasked_fakes} fakes have no mask while other pictures have one. They got none, since "
+                'where they are forged is not known; Hugging Face\'s load_dataset("webdataset") may refuse '
+                "such shards, dfd and webdataset read them."
             )
         if any(self.leaks.values()):
             lines.append(

@@ -21,6 +21,7 @@ from dfd.cli import main
 from dfd.prepare import lock
 from dfd.prepare import pipeline as module
 from dfd.prepare.inspect import inspect_file
+from dfd.prepare.masks import black_mask
 from dfd.prepare.passes import write_shard
 from dfd.prepare.pipeline import prepare
 from dfd.prepare.report import Report
@@ -296,10 +297,8 @@ def test_tables_bring_groups_splits_methods_and_masks(tmp_path, capsys):
         assert row["split"] == ("train", "train", "val", "test")[n // 2 % 4] and row["method"] == (
             "swap" if n % 2 else ""
         )
-        data = (tmp_path / "out" / row["shard"]).read_bytes()[row["mask_offset"] :][
-            : max(row["mask_length"], 0)
-        ]
-        assert data == ((source / f"mask{n}.png").read_bytes() if n % 2 else b"")
+        data = (tmp_path / "out" / row["shard"]).read_bytes()[row["mask_offset"] :][: row["mask_length"]]
+        assert data == ((source / f"mask{n}.png").read_bytes() if n % 2 else black_mask(12, 10))
 
 
 def test_contradictions_are_listed_never_guessed(tmp_path):
@@ -418,6 +417,7 @@ def test_a_full_disk_is_said_before_and_while_writing(source, tmp_path, monkeypa
         "key": "a",
         "path": path,
         "mask": None,
+        "black_mask": False,
         "label": 0,
         "source": "",
         "method": "",

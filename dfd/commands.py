@@ -138,13 +138,15 @@ def audit(root: Path, /, *, out: Path | None = None, leaks: bool = False, worker
         workers: Processes that read pictures; by default one a core.
     """
     from dfd.audit import audit, find_leaks
+    from dfd.shards.pattern import parse_root
     from dfd.shards.table import load_table
 
     if leaks:
         found = find_leaks(load_table(root))
         _tell(found)
         return int(found.crossing)
-    _tell(audit(root, out or root.resolve().with_name(f"{root.resolve().name}-audit"), workers))
+    folder = Path(parse_root(root).folder).resolve()
+    _tell(audit(root, out or folder.with_name(f"{folder.name}-audit"), workers))
     return 0
 
 

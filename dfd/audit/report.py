@@ -22,6 +22,7 @@ from dfd.media.decode import decode
 from dfd.parallel import usable_cores
 from dfd.progress import progress
 from dfd.shards.duplicates import Leaks, find_leaks
+from dfd.shards.pattern import parse_root
 from dfd.shards.rejects import REJECTED, read_rejects
 from dfd.shards.splits import SPLITS
 from dfd.shards.table import load_table, read_index
@@ -51,7 +52,7 @@ def audit(root: Path, out: Path, workers: int | None = None) -> Audit:
     """Writes OUT/audit.html, its figures as PNG files beside it, and facts.json with its numbers.
 
     Args:
-        root: folder that `dfd prepare` or `dfd index` made.
+        root: folder that `dfd prepare` or `dfd index` made, or a pattern of some of its shards.
         workers: processes that read pictures; by default one a core.
 
     Raises:
@@ -61,6 +62,7 @@ def audit(root: Path, out: Path, workers: int | None = None) -> Audit:
     if workers is not None and workers < 1:
         raise ValueError(f"workers={workers}: it takes at least one process.")
     table, index = load_table(root), read_index(root)
+    title, root = root, Path(parse_root(root).folder)
     make_folder(out)
     with progress(len(table), "reading pictures") as advance:
         pictures = read_pictures(root, table, workers or usable_cores(), advance)
@@ -90,7 +92,7 @@ def audit(root: Path, out: Path, workers: int | None = None) -> Audit:
     with atomic_write(out / FACTS) as temporary:
         temporary.write_text(json.dumps(_facts(found, index), indent=2, ensure_ascii=False) + "\n")
     with atomic_write(out / PAGE) as temporary:
-        temporary.write_text(html_page(f"Audit of {root}", sections), encoding="utf-8")
+        temporary.write_text(html_page(f"Audit of {title}", sections), encoding="utf-8")
     return found
 
 

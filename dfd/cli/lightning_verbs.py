@@ -22,6 +22,7 @@ from dfd.cli.config_files import config_name, with_paths
 from dfd.cli.error_messages import UsageError
 from dfd.cli.run_cli import RunCLI, end_wandb
 from dfd.malloc import keep_pages
+from dfd.shards.pattern import parse_root
 from dfd.training.run_folder import SHARED
 
 # what Lightning says that a user of dfd cannot or need not act upon
@@ -101,7 +102,7 @@ def _with_checkpoint(verb: str, args: list[str]) -> tuple[Path | None, list[str]
     gone = [
         root
         for root in ([roots] if isinstance(roots, str) else roots)
-        if "://" not in root and not Path(root).exists()
+        if "://" not in root and not Path(parse_root(root).folder).exists()
     ]
     if gone and not any(re.match(r"--data(\.init_args)?(\.roots)?(=|$)", arg) for arg in rest):
         raise ValueError(

@@ -19,6 +19,7 @@ from dfd.forensics.imitate import JpegStyle
 from dfd.media.decode import decode
 from dfd.models import Generator
 from dfd.progress import progress
+from dfd.shards.pattern import parse_root
 from dfd.shards.samples import NewSample, write_samples
 from dfd.shards.splits import SPLITS
 from dfd.shards.table import load_table
@@ -55,7 +56,7 @@ class Fakes:
     def __init__(self, net: Generator, like: Path, split: str = "train", seed: int = 0):
         table = load_table(like)
         reals = table.filter(pc.and_(pc.equal(table["label"], REAL), pc.equal(table["split"], split)))
-        self.net, self.like, self.seed = net, like, seed
+        self.net, self.folder, self.seed = net, Path(parse_root(like).folder), seed
         self.reals = reals.select(["shard", "offset", "length"]).to_pylist()
         if not self.reals:
             raise ValueError(
@@ -105,7 +106,7 @@ class Fakes:
         return np.random.default_rng((self.seed, turn, 1)).permutation(len(self.reals))
 
     def _read(self, at: int) -> bytes:
-        with open(self.like / self.reals[at]["shard"], "rb") as shard:
+        with open(self.folder / self.reals[at]["shard"], "rb") as shard:
             shard.seek(self.reals[at]["offset"])
             return shard.read(self.reals[at]["length"])
 

@@ -198,10 +198,12 @@ def _batch_size(experiment: Mapping[str, Any], job: Job) -> int | None:
     """The global batch size, where the data have one; ValueError where the ranks cannot share it or the data
     are not here.
     """
+    from dfd.shards.pattern import parse_root
+
     data = experiment["data"].get("init_args", {})
     roots = data.get("roots") or []
     for root in [roots] if isinstance(roots, str) else roots:
-        if "://" not in root and not Path(root).exists():
+        if "://" not in root and not Path(parse_root(root).folder).exists():
             hint = "" if Path(root).is_absolute() else " Submit from the folder that the job shall run in."
             raise ValueError(f"data.roots: {root} is not here.{hint}")
     batch_size = data.get("batch_size")

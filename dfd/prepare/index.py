@@ -32,6 +32,7 @@ from dfd.prepare.report import Report
 from dfd.progress import progress
 from dfd.shards.duplicates import perceptual_hash
 from dfd.shards.format import SCHEMA, WRITER, Shard
+from dfd.shards.pattern import parse_root
 from dfd.shards.rejects import Reject
 from dfd.shards.splits import SPLITS
 from dfd.shards.table import made_by, read_index, remake
@@ -65,6 +66,9 @@ class Scan(NamedTuple):
 def index_root(root: Path, workers: int | None = None, allow_leaks: bool = False) -> Report:
     """Reads every shard of `root` once and writes samples.parquet, index.json and rejected.csv beside them.
 
+    Of a pattern (FOLDER/train-{000000..000123}.tar) only its shards are read, and the folder's table is
+    theirs alone.
+
     A split comes from the json, else from the shard's name ("val-0003.tar"), else from the family's hash.
 
     Raises:
@@ -72,7 +76,9 @@ def index_root(root: Path, workers: int | None = None, allow_leaks: bool = False
             that is damaged; samples that `dfd prepare` would refuse as well.
         OSError: unwritable folder or full disk, in words.
     """
-    root, start = Path(root), time.monotonic()
+    start = time.monotonic()
+    folder, names = parse_root(root)
+    root = Path(folder)
     if not root.is_dir():
         raise ValueError(f"{root}: no such folder. Name the folder that holds the .tar shards.")
     if (root / ".prepare").is_dir():
@@ -81,7 +87,12 @@ def index_root(root: Path, workers: int | None = None, allow_leaks: bool = False
             "table itself."
         )
     _refuse_prepared(root)
-    paths = sorted(root.glob("*.tar"))
+    paths = sorted(root.glob("*.tar")) if names is None else [root / name for name in names]
+    if names and (missing := [path for path in paths if not path.is_file()]):
+        raise ValueError(
+            f"{missing[0]} is not there ({len(missing)} of {len(paths)} shards are missing). Correct the "
+            "pattern."
+        )
     if not paths:
         packed = next((path.name for path in root.glob("*.t*gz")), "")
         cure = (

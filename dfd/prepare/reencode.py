@@ -24,6 +24,7 @@ from dfd.prepare.report import MAX_REJECTED, Report
 from dfd.progress import progress
 from dfd.shards.duplicates import perceptual_hash
 from dfd.shards.format import SCHEMA, Shard, member_facts
+from dfd.shards.pattern import parse_root
 from dfd.shards.rejects import Reject, write_rejects
 from dfd.shards.samples import atomic_root
 from dfd.shards.table import load_table, read_index
@@ -121,12 +122,13 @@ def _write_all(
 ) -> tuple[list[dict[str, Any]], list[Reject], list[Shard]]:
     names = pc.unique(table["shard"]).to_pylist()
     rows, rejects, shards = [], [], []
+    folder = Path(parse_root(root).folder)
     with (
         ProcessPool(min(processes, len(names)), __name__) as pool,
         progress(len(table), "matching") as advance,
     ):
         tasks = (
-            (root, part, name, table.filter(pc.equal(table["shard"], name)).to_pylist(), match)
+            (folder, part, name, table.filter(pc.equal(table["shard"], name)).to_pylist(), match)
             for name in names
         )
         for kept, dropped, shard in pool.run(write_reencoded, tasks):

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from dfd.batch import LABELS
 from dfd.media.files import VIDEO_SUFFIXES
+from dfd.shards.splits import SPLITS
 
 INDEX, SAMPLES_FILE = "index.json", "samples.parquet"
 EXTENSIONS = {
@@ -76,6 +77,16 @@ def member_facts(row: Mapping[str, Any]) -> dict[str, Any]:
     """What a sample's json says, of a line of the table."""
     names = ("label", "source", "method", "groups", "width", "height", "format", "sha256", "path", "split")
     return {name: row[name] for name in names}
+
+
+def totals(table: pa.Table) -> dict[str, Any]:
+    """What index.json says of all samples: their number, by class, by split and class, and their families."""
+    return {
+        "images": len(table),
+        "classes": count_classes(table),
+        "splits": {split: count_classes(table.filter(pc.equal(table["split"], split))) for split in SPLITS},
+        "families": len(pc.unique(table["family"])),
+    }
 
 
 def count_classes(table: pa.Table) -> dict[str, int]:

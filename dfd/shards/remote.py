@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from dfd.shards.cache import Cache
 from dfd.shards.fetch import LIBRARIES, FetchError, Remote, is_remote, scheme_of, version
 from dfd.shards.format import INDEX, SAMPLES_FILE, SCHEMA
+from dfd.shards.pattern import index_of_part, parse_root, pick_rows, pick_shards
 from dfd.shards.table import load_table, read_index
 from dfd.shards.validate import check_index, check_lines, check_size
 
@@ -46,7 +47,7 @@ def open_root(root: str, cache: Cache) -> tuple[dict[str, Any], pa.Table]:
     """
     if not is_remote(root):
         return read_index(Path(root)), load_table(Path(root), READ)
-    root = root.rstrip("/")
+    picked, (root, names) = root, parse_root(root.rstrip("/"))
     scheme_of(root)
     for _ in range(_TRIES):
         said = cache.read(f"{root}/{INDEX}", _INDEX_BYTES)
@@ -66,7 +67,10 @@ def open_root(root: str, cache: Cache) -> tuple[dict[str, Any], pa.Table]:
                 "not belong together. "
                 "Upload both once more."
             )
-        return index, table
+        if names is None:
+            return index, table
+        table = pick_rows(table, names)
+        return index_of_part(index, pick_shards(picked, index), table), table
     raise FetchError(
         f"{root} changed {_TRIES} times while its table was read. Run again when its upload is finished."
     )
@@ -111,9 +115,9 @@ def _columns(path: Path, url: str) -> list[str]:
 
 def shards_of(root: str, index: dict[str, Any], names: Sequence[str]) -> list[Path | Remote]:
     """Where the shards of these names lie: files, or what the index says of those at a URL."""
+    root = parse_root(root.rstrip("/")).folder
     if not is_remote(root):
         return [Path(root) / name for name in names]
-    root = root.rstrip("/")
     known = {shard["name"]: shard for shard in index["shards"]}
     web = LIBRARIES[scheme_of(root)] == "aiohttp"
     shards = []

@@ -13,15 +13,28 @@ from dfd.shards.format import (
     SAMPLES_FILE,
     SCHEMA,
 )
+from dfd.shards.pattern import index_of_part, parse_root, pick_rows, pick_shards
 from dfd.shards.validate import check_index, check_lines, check_size
+
+# by which index.json counts
+_COUNTED = ["shard", "offset", "length", "label", "split", "family"]
 
 
 def read_index(root: Path) -> dict[str, Any]:
-    """index.json of finished shards.
+    """index.json of finished shards; of a pattern, as if its shards were all.
 
     Raises:
-        ValueError: `root` is missing, unfinished, or no shards; says which command helps.
+        ValueError: `root` is missing, unfinished, or no shards, or a pattern names a shard that is not there;
+            says which command helps.
     """
+    folder, names = parse_root(root)
+    index = _read_index(Path(folder))
+    if names is None:
+        return index
+    return index_of_part(index, pick_shards(root, index), load_table(root, _COUNTED))
+
+
+def _read_index(root: Path) -> dict[str, Any]:
     if not root.is_dir():
         raise ValueError(f"{root}: no such folder. `dfd prepare SOURCE --out {root}` makes it.")
     try:
@@ -69,22 +82,28 @@ def remake(root: Path) -> str:
             f"dfd prepare {maker['source']} --out ANOTHER --match jpeg={maker['jpeg']},size={maker['size']}"
         )
     if maker.get("command") == "generate":
-        return f"dfd generate {maker['checkpoint']} --like {maker['like']} --seed {maker['seed']} --num NUM --out ANOTHER"
+        return (
+            f"dfd generate {maker['checkpoint']} --like {maker['like']} --seed {maker['seed']} --num NUM "
+            "--out ANOTHER"
+        )
     return f"dfd index {root}"
 
 
 def load_table(root: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """samples.parquet of finished shards, one line a sample, columns as in SCHEMA; all shards are there in
-    their full size.
+    their full size. Of a pattern, the lines of its shards.
 
     Args:
+        root: folder of the shards, or a pattern of some of them.
         columns: the ones to read, shard, offset and length among them; None reads all.
 
     Raises:
         ValueError: what is wrong with `root`, and what to do.
     """
-    root = Path(root)
-    index = read_index(root)
+    picked, (folder, names) = root, parse_root(root)
+    root = Path(folder)
+    index = _read_index(root)
+    shards = pick_shards(picked, index)
     remedy = f"`{remake(root)}` makes it again."
     if not (root / SAMPLES_FILE).is_file():
         raise ValueError(f"{root}: {SAMPLES_FILE} is missing. {remedy}")
@@ -99,7 +118,7 @@ def load_table(root: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise ValueError(f"{root / SAMPLES_FILE} is not as dfd writes it: {error}. {remedy}") from error
     if missing:
         raise ValueError(f"{root / SAMPLES_FILE} lacks the columns {', '.join(missing)}. {remedy}")
-    for shard in index["shards"]:
+    for shard in shards:
         path = root / shard["name"]
         size = path.stat().st_size if path.is_file() else None
         if size != shard["bytes"]:
@@ -112,4 +131,4 @@ def load_table(root: Path, columns: Sequence[str] | None = None) -> pa.Table:
         check_lines(table, index, SCHEMA)
     except ValueError as error:
         raise ValueError(f"{root / SAMPLES_FILE} is not as dfd writes it: {error}. {remedy}") from error
-    return table
+    return table if names is None else pick_rows(table, names)

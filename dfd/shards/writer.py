@@ -15,7 +15,6 @@ from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dfd import __version__
@@ -27,9 +26,8 @@ from dfd.shards.format import (
     WRITER,
     Place,
     Shard,
-    count_classes,
+    totals,
 )
-from dfd.shards.splits import SPLITS
 from dfd.shards.validate import check_words
 
 
@@ -125,15 +123,16 @@ def write_contents(
         sync(root / shard.name)
     with atomic_write(root / SAMPLES_FILE) as temporary:
         pq.write_table(table.cast(SCHEMA), temporary, compression="zstd")
+    counts = totals(table)
     index = {
         "dfd": __version__,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "made_by": dict(made_by),
-        "images": len(table),
+        "images": counts["images"],
         "rejected": rejected,
-        "classes": count_classes(table),
-        "splits": {split: count_classes(table.filter(pc.equal(table["split"], split))) for split in SPLITS},
-        "families": len(pc.unique(table["family"])),
+        "classes": counts["classes"],
+        "splits": counts["splits"],
+        "families": counts["families"],
         "leaks": dict(leaks or {}),  # related pictures in different splits, kept with --allow-leaks
         "shards": [asdict(shard) for shard in sorted(shards, key=lambda shard: shard.name)],
     }

@@ -277,7 +277,7 @@ MUTATOR = """
 import io, resource, sys, time
 import numpy as np
 from PIL import Image
-from dfd.media.decode import Undecodable, decode, probe
+from dfd.media.decode import Undecodable, decode, image_info
 
 count, seed = int(sys.argv[1]), int(sys.argv[2])
 rng = np.random.default_rng(seed)
@@ -317,7 +317,7 @@ for turn in range(count):
     try:
         image = decode(bytes(data))
         assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
-        facts = probe(bytes(data))
+        facts = image_info(bytes(data))
         assert (facts.height, facts.width) == image.shape[:2]
         decoded += 1
     except Undecodable:

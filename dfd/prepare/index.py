@@ -6,7 +6,6 @@ in a tar runs whatever its author likes.
 """
 
 import hashlib
-import io
 import json
 import logging
 import os
@@ -36,6 +35,7 @@ from dfd.shards.pattern import parse_root
 from dfd.shards.rejects import Reject
 from dfd.shards.splits import SPLITS
 from dfd.shards.table import made_by, read_index, remake
+from dfd.shards.tar_reader import plain_members
 from dfd.shards.writer import write_contents
 from dfd.terminal import printable
 
@@ -44,7 +44,7 @@ _MAX_JSON, _MAX_CLS = 1 << 20, 16  # bytes
 _MAX_KEYS = 100  # of a json that are looked at
 _USED = ("label", "group", "groups", "split", "source", "method", "path")
 _WRITTEN = ("sha256", "width", "height", "format")  # by dfd prepare, and found anew
-_MAX_NAME, _MAX_MEMBERS = 1 << 20, 100  # bytes of what a tar says of one member; members of a sample
+_MAX_MEMBERS = 100  # of a sample
 # as SCHEMA, but a split may be unknown still and the family always is
 _PLAIN = {field.name: pa.string() if pa.types.is_dictionary(field.type) else field.type for field in SCHEMA}
 _FOUND = pa.schema([(name, kind) for name, kind in _PLAIN.items() if name != "family"])
@@ -187,45 +187,28 @@ def _refuse_damage(path: Path, key: str, members: Mapping[str, tarfile.TarInfo],
         ) from error
 
 
-class _Bounded(io.FileIO):
-    """A tar that is read header by header: tarfile would take a name of many gigabytes into memory as it
-    takes a short one.
-    """
-
-    def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= _MAX_NAME:
-            raise tarfile.ReadError(f"a header of {size} bytes")
-        return super().read(size)
-
-
 def _samples(path: Path, rejects: list[Reject]) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
     """Neighbouring members with one key: the name up to the first dot after the folders, as WebDataset has
     it.
 
     Links, devices and the like are listed as rejected and not followed.
     """
+
+    def refuse(member: tarfile.TarInfo) -> None:
+        reason = "a link, a device or a sparse file: such are not read"
+        rejects.append(Reject(f"{path.name}:{member.name}", reason))
+
     current, members = "", {}
-    with _Bounded(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
-        for member in tar:
-            tar.members = []  # tarfile would keep every header of the shard
-            if member.isdir():
-                continue
-            if not member.isreg() or member.issparse():
-                rejects.append(
-                    Reject(
-                        f"{path.name}:{member.name}", "a link, a device or a sparse file: such are not read"
-                    )
-                )
-                continue
-            folder, _, name = member.name.rpartition("/")
-            stem, _, extension = name.partition(".")
-            key = f"{folder}/{stem}" if folder else stem
-            if key != current and members:
-                yield current, members
-                members = {}
-            current = key
-            if len(members) <= _MAX_MEMBERS:
-                members[extension.lower()] = member
+    for member in plain_members(path, refuse):
+        folder, _, name = member.name.rpartition("/")
+        stem, _, extension = name.partition(".")
+        key = f"{folder}/{stem}" if folder else stem
+        if key != current and members:
+            yield current, members
+            members = {}
+        current = key
+        if len(members) <= _MAX_MEMBERS:
+            members[extension.lower()] = member
     if members:
         yield current, members
 

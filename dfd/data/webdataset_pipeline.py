@@ -1,0 +1,227 @@
+"""A webdataset pipeline over a root's shards, for notebooks and other programs: `dfd.data.stream_webdataset`.
+
+`dfd fit` reads its shards at the table's offsets (`dfd.data.ShardDataModule`): in any order, and the same one
+at any number of ranks. A pipeline reads them from front to back, and goes into anything that takes one.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dfd.media.decode import decode
+from dfd.media.files import IMAGE_SUFFIXES, MAX_BYTES
+from dfd.shards.cache import Cache
+from dfd.shards.checksum import verify
+from dfd.shards.fetch import Remote
+from dfd.shards.remote import open_root, shards_of
+from dfd.shards.splits import SPLITS
+from dfd.shards.tar_reader import plain_members
+
+if TYPE_CHECKING:
+    from webdataset import FluidWrapper
+
+Form = Literal["bytes", "rgb", "pil"]
+Source = dict[str, Any]  # what webdataset's stages hand on for a shard: url, then stream
+_FACTS = ["key", "path", "split", "source", "method", "family", "label"]  # of the table, in every sample
+
+
+def stream_webdataset(
+    root: str | Path,
+    split: str,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    image: Form = "rgb",
+    masks: bool = False,
+    cache: Cache = Cache(),  # noqa: B008  frozen
+) -> FluidWrapper:
+    """The samples of one split as dictionaries, each once over all ranks and all workers of their loaders.
+
+        for sample in stream_webdataset("shards/mine", "train"):
+            print(sample["key"], sample["label"], sample["image"].shape)
+
+    Whole shards are dealt out, to the ranks and then to the workers of a rank's loader. So ranks hold
+    different numbers of samples, and none where there are fewer shards than ranks: what needs equal numbers
+    (DDP) takes `dfd.data.ShardDataModule`.
+
+    A sample has the keys `image`, `key`, `path`, `split`, `source`, `method`, `family` and `label` (1 is
+    fake), and with `masks` also `mask`. Nothing but pictures and masks is read of a shard.
+
+    The environment variable WDS_SECURE is set to 1 for the whole program: webdataset then refuses `pipe:`
+    URLs and unpickles nothing.
+
+    Args:
+        root: folder that `dfd prepare` or `dfd index` made, its URL (https://, s3://, gs://), or a pattern of
+            some of its shards, such as "shards/train-{000000..000123}.tar".
+        split: train, val or test.
+        rank: of this process, in [0, world).
+        world: processes that share the samples.
+        image: "bytes" as they were prepared; "rgb" (H, W, 3) uint8, upright, as training decodes them; "pil"
+            the same as a PIL image.
+        masks: add `mask`, None where a picture has none: bytes of a PNG, (H, W) uint8 or a PIL image.
+        cache: where shards of remote roots are kept while they are read.
+
+    Raises:
+        ValueError: an argument is out of its range, or `root` holds no finished shards or no sample of the
+            split; while it is read: a shard is not the one that the table was made of, or no plain tar.
+        Undecodable: while it is read: a picture cannot be decoded.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split={split!r} is none of {', '.join(SPLITS)}.")
+    if not 0 <= rank < world:
+        raise ValueError(f"rank={rank} of world={world}: a rank is at least 0 and below the number of ranks.")
+    if image not in ("bytes", "rgb", "pil"):
+        raise ValueError(f"image={image!r} is none of bytes, rgb, pil.")
+    if str(root).startswith("pipe:"):
+        raise ValueError(f"{root}: a root is a folder, a URL or a pattern of shards. Programs are not run.")
+    shards = _open_shards(str(root), split, cache)
+    webdataset = _secure_webdataset()
+    expand = webdataset.filters.pipelinefilter(webdataset.tariterators.tar_file_expander)
+    group = webdataset.filters.pipelinefilter(webdataset.tariterators.group_by_keys)
+    return webdataset.FluidWrapper(webdataset.SimpleShardList(list(shards.places))).compose(
+        partial(_shards_of_rank, rank=rank, world=world),
+        webdataset.split_by_worker,
+        shards.open,
+        expand(select_files=partial(_is_wanted, masks=masks)),
+        group(),
+        partial(_samples, shards=shards, image=image, masks=masks),
+    )
+
+
+def _secure_webdataset() -> Any:
+    # webdataset reads it when it is imported; loader workers that are spawned import it again
+    os.environ["WDS_SECURE"] = "1"
+    import webdataset
+
+    webdataset.utils.enforce_security = True
+    return webdataset
+
+
+@dataclass
+class _Shards:
+    """The shards that hold samples of a split, and the table's lines of those samples."""
+
+    places: dict[str, Path | Remote]  # by file name
+    sha256: dict[str, str]
+    table: pa.Table  # sorted by shard
+    cache: Cache
+    checked: set[str] = field(default_factory=set)
+
+    def open(self, sources: Iterator[Source]) -> Iterator[Source]:
+        """webdataset's stage that opens shards, which are checked first."""
+        for source in sources:
+            name = source["url"]
+            handle = self._open(self.places[name])
+            with os.fdopen(handle, "rb") as stream:
+                if name not in self.checked:
+                    _check_plain(name, handle)
+                    os.lseek(handle, 0, os.SEEK_SET)
+                    self.checked.add(name)
+                yield {**source, "stream": stream}
+
+    def _open(self, place: Path | Remote) -> int:
+        if isinstance(place, Remote):
+            return self.cache.open(place)
+        verify(place, self.sha256[place.name])
+        return os.open(place, os.O_RDONLY)
+
+    def lines(self, name: str) -> dict[str, dict[str, Any]]:
+        """The samples of a shard, by their keys in it."""
+        rows = self.table.filter(pc.equal(self.table["shard"], name)).to_pylist()
+        # where shards counted their samples from 0 each, `dfd index` put the shard's name before the key
+        prefix = f"{Path(name).stem.replace('.', '_')}/"
+        return {row["key"].removeprefix(prefix): row for row in rows} | {row["key"]: row for row in rows}
+
+
+def _open_shards(root: str, split: str, cache: Cache) -> _Shards:
+    index, table = open_root(root, cache)
+    table = table.filter(pc.equal(table["split"], split))
+    if not len(table):
+        held = ", ".join(f"{name} {sum(count.values())}" for name, count in index["splits"].items())
+        raise ValueError(f"{root}: no image in the {split} split ({held}).")
+    names = pc.unique(table["shard"].cast(pa.string())).to_pylist()
+    places = dict(zip(names, shards_of(root, index, names), strict=True))
+    sha256 = {shard["name"]: shard["sha256"] for shard in index["shards"]}
+    return _Shards(places, sha256, table.select([*_FACTS, "shard", "length"]), cache)
+
+
+def _shards_of_rank(sources: Iterator[Source], rank: int, world: int) -> Iterator[Source]:
+    # not webdataset's split_by_node, which takes the rank from the environment
+    return islice(sources, rank, None, world)
+
+
+def _check_plain(name: str, handle: int) -> None:
+    """Raises ValueError for a tar that webdataset's iterator, which has no limits, should not read."""
+
+    def refuse(member: tarfile.TarInfo) -> None:
+        raise ValueError(
+            f"{name}: {member.name!r:.100} is a link, a device or a sparse file: such are not read."
+        )
+
+    try:
+        for member in plain_members(handle, refuse):
+            if member.size > MAX_BYTES:
+                raise ValueError(
+                    f"{name}: {member.name!r:.100} has {member.size} bytes, more than the {MAX_BYTES} that "
+                    "are read."
+                )
+    except tarfile.TarError as error:
+        raise ValueError(f"{name} is no whole tar: {error}. Copy it again.") from error
+
+
+def _is_wanted(name: str, masks: bool) -> bool:
+    return Path(name).suffix.lower() in IMAGE_SUFFIXES and (masks or not name.lower().endswith(".mask.png"))
+
+
+def _samples(
+    found: Iterator[dict[str, Any]], shards: _Shards, image: Form, masks: bool
+) -> Iterator[dict[str, Any]]:
+    """webdataset's samples with what the table says of them; those of other splits are left out."""
+    name, lines, left = "", {}, set()
+    for each in found:
+        if each["__url__"] != name:
+            _check_all_found(name, left)
+            name = each["__url__"]
+            lines = shards.lines(name)
+            left = {line["key"] for line in lines.values()}
+        if (line := lines.get(each["__key__"])) is None:
+            continue
+        pictures = [data for part, data in each.items() if part[:2] != "__" and not part.startswith("mask.")]
+        if [len(data) for data in pictures] != [line["length"]] or line["key"] not in left:
+            raise ValueError(f"{name}: {line['key']} is not what the table says. Make the table again.")
+        left.remove(line["key"])
+        sample = {"image": _in_form(pictures[0], image), **{fact: line[fact] for fact in _FACTS}}
+        if masks:
+            mask = each.get("mask.png")
+            sample["mask"] = None if mask is None else _in_form(mask, image, mask=True)
+        yield sample
+    _check_all_found(name, left)
+
+
+def _check_all_found(name: str, left: set[str]) -> None:
+    if left:
+        raise ValueError(f"{name}: {len(left)} samples of the table are not in it, first {min(left)}.")
+
+
+def _in_form(data: bytes, form: Form, mask: bool = False) -> Any:
+    if form == "bytes":
+        return data
+    pixels = decode(data)
+    if mask:
+        pixels = np.ascontiguousarray(pixels[..., 0])
+    if form == "rgb":
+        return pixels
+    from PIL import Image
+
+    return Image.fromarray(pixels)

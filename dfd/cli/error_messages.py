@@ -177,7 +177,9 @@ def _reason(cause: str, within: str) -> str:
             re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", kind).replace("NoneType", "null") for kind in expected
         ]
         text = f"expected {' or '.join(dict.fromkeys(kinds))}" + (f", got {given[1]!r}." if given else ".")
-        found = _classes_like(given[1]) if given and given[1][:1].isupper() else []
+        # null alone: jsonargparse does not say that a class would do as well
+        may_be_class = given and (given[1][:1].isupper() or kinds == ["null"])
+        found = _classes_like(given[1]) if may_be_class else []
         return text + (f" Did you mean {' or '.join(found)}?" if found else "")
     return cause
 

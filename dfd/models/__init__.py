@@ -1,5 +1,6 @@
-"""Nets in plain torch: usable in a notebook or in ONNX without a Trainer. Imported one by one: timm takes
-half a second.
+"""Nets in plain torch, usable in a notebook or in ONNX without a Trainer.
+
+Each module is imported when one of its names is asked for: timm takes half a second.
 """
 
 from importlib import import_module
@@ -9,27 +10,36 @@ if TYPE_CHECKING:
     from dfd.models.backbones import TimmBackbone
     from dfd.models.cnn import SmallCNN
     from dfd.models.detectors import DualStream, SingleStream
+    from dfd.models.fusion import Concat, Gate
     from dfd.models.gan import Discriminator, Generator
     from dfd.models.net import Net, build, recipe
+    from dfd.models.protocols import Backbone, Fusion, Spectrum
     from dfd.models.spectral import LocalSpectrum, LogSpectrum
 
 _HOMES = {
     "backbones": ("TimmBackbone",),
     "cnn": ("SmallCNN",),
     "detectors": ("DualStream", "SingleStream"),
+    "fusion": ("Concat", "Gate"),
     "gan": ("Discriminator", "Generator"),
     "net": ("Net", "build", "recipe"),
+    "protocols": ("Backbone", "Fusion", "Spectrum"),
     "spectral": ("LocalSpectrum", "LogSpectrum"),
 }
 __all__ = [
+    "Backbone",
+    "Concat",
     "Discriminator",
     "DualStream",
+    "Fusion",
+    "Gate",
     "Generator",
     "LocalSpectrum",
     "LogSpectrum",
     "Net",
     "SingleStream",
     "SmallCNN",
+    "Spectrum",
     "TimmBackbone",
     "build",
     "recipe",

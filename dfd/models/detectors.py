@@ -1,18 +1,26 @@
-"""Detectors: image (B, 3, H, W) in [0, 1] -> logit (B,); above zero means FAKE."""
+"""Detectors, with one stream or two: image (B, 3, H, W) in [0, 1] -> logit (B,); above zero means FAKE.
+
+`forward(image, cues=None)` may also be given the forensic cues of the files, (B, C) float32.
+"""
 
 from __future__ import annotations
-
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from dfd.models.fusion import Concat
 from dfd.models.net import Net
+from dfd.models.protocols import Fusion
 from dfd.models.spectral import LogSpectrum
 
 
 class SingleStream(Net):
-    """A backbone and a linear head."""
+    """A backbone and a linear head. It has no use for forensic cues.
+
+    Args:
+        backbone: a `dfd.models.Backbone`: image (B, 3, H, W) -> features (B, F).
+        dropout: share of the features that are dropped in training.
+    """
 
     def __init__(self, backbone: Net, dropout: float = 0.2):
         super().__init__()
@@ -22,26 +30,32 @@ class SingleStream(Net):
 
     @property
     def cam_layers(self) -> dict[str, nn.Module]:
-        return {"rgb": _cam_layer(self.backbone)}
+        return {"rgb": self.backbone.cam_layers["features"]}
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, cues: Tensor | None = None) -> Tensor:
         return self.head(self.dropout(self.backbone(image))).squeeze(1)  # (B, F) -> (B,)
 
 
 class DualStream(Net):
-    """Pixels and frequencies, each through a net of its own, judged together.
+    """Pixels and frequencies, each through a net of its own, and a head on the features of both.
 
     The idea of two streams is F3-Net's (Qian et al., 2007.09355) and SPSL's (Liu et al., 2103.01856).
-    `spectrum` makes the maps that `fft` reads: `LogSpectrum` of the whole picture by default, or
-    `LocalSpectrum`.
 
-    `fusion`: "concat" gives the head both streams' features. "gate" (Arevalo et al., 1702.01992) brings both
-    to the width of `fft` and mixes them feature by feature in shares that depend on the picture: where
-    delivery has wiped out the frequencies, the net can turn to the pixels.
+    Args:
+        rgb: a `dfd.models.Backbone`: image (B, 3, H, W) -> features (B, F).
+        fft: a `dfd.models.Backbone`: maps of `spectrum` -> features (B, K).
+        spectrum: a `dfd.models.Spectrum`: image -> the maps that `fft` reads. By default `LogSpectrum`, of
+            the whole image.
+        fusion: a `dfd.models.Fusion`: features (B, F) and (B, K), and cues (B, C) where there are any -> one
+            vector (B, D) for the head. By default `Concat`.
+        dropout: share of the fused features that are dropped in training.
+        drop_fft: share of the training images whose `fft` features are dropped, in [0, 1) (ModDrop, Neverova
+            et al., 1501.00102). Frequencies of undamaged images are learnt sooner than their pixels, and a
+            net that leans on them learns less from the pixels, which compression damages less.
 
-    `drop_fft`: share of the training pictures whose `fft` features are dropped, in [0, 1) (ModDrop, Neverova
-    et al., 1501.00102). The frequencies of undamaged pictures are learnt sooner than their pixels, and a net
-    that leans on them learns less from the pixels, which a delivery damages less.
+    Raises:
+        ValueError: `fft` does not take the channels of `spectrum`, `fusion` is none, or `drop_fft` is outside
+            [0, 1).
     """
 
     def __init__(
@@ -49,7 +63,7 @@ class DualStream(Net):
         rgb: Net,
         fft: Net,
         spectrum: Net | None = None,
-        fusion: Literal["concat", "gate"] = "concat",
+        fusion: Net | None = None,
         dropout: float = 0.2,
         drop_fft: float = 0.0,
     ):
@@ -59,57 +73,43 @@ class DualStream(Net):
                 f"drop_fft={drop_fft} is outside [0, 1). Use .5 as a start, or 0 to drop nothing."
             )
         spectrum = LogSpectrum() if spectrum is None else spectrum
-        takes = getattr(fft, "in_channels", spectrum.out_channels)
-        if takes != spectrum.out_channels:
+        if fft.in_channels != spectrum.out_channels:
             raise ValueError(
                 f"{type(spectrum).__name__} gives {spectrum.out_channels} channels, but "
                 f"fft={type(fft).__name__} "
-                f"takes {takes}. Set in_channels={spectrum.out_channels} in fft's init_args."
+                f"takes {fft.in_channels}. Set in_channels={spectrum.out_channels} in fft's init_args."
+            )
+        fusion = Concat() if fusion is None else fusion
+        if not isinstance(fusion, Fusion):
+            raise ValueError(
+                f"fusion={fusion!r} has no connect(num_rgb, num_fft). Use dfd.models.Concat, dfd.models.Gate "
+                "or a subclass of dfd.models.Net with the methods of dfd.models.Fusion."
             )
         self.rgb, self.fft, self.spectrum, self.drop_fft = rgb, fft, spectrum, drop_fft
         self.dropout = nn.Dropout(dropout)
-        if fusion == "concat":
-            self.fusion = _Concat()
-            self.head = _head(rgb.num_features + fft.num_features)
-        elif fusion == "gate":
-            self.fusion = _Gate(rgb.num_features, fft.num_features)
-            self.head = _head(fft.num_features)
-        else:
-            raise ValueError(f"fusion={fusion!r}: DualStream knows 'concat' and 'gate'.")
+        num_fused = fusion.connect(rgb.num_features, fft.num_features)
+        self.fusion = fusion
+        self.head = _head(num_fused)
 
     @property
     def cam_layers(self) -> dict[str, nn.Module]:
-        """Places in the picture: of the fft stream only where its spectrum is taken place by place."""
-        layers = {"rgb": _cam_layer(self.rgb)}
-        return layers | {"fft": _cam_layer(self.fft)} if self.spectrum.spatial else layers
+        """Places in the image: of the fft stream only where its spectrum is taken place by place."""
+        layers = {"rgb": self.rgb.cam_layers["features"]}
+        return layers | {"fft": self.fft.cam_layers["features"]} if self.spectrum.spatial else layers
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, cues: Tensor | None = None) -> Tensor:
         rgb, fft = self.rgb(image), self.fft(self.spectrum(image))  # (B, F), (B, K)
         if self.training and self.drop_fft:
             kept = torch.rand(len(fft), 1, device=fft.device) >= self.drop_fft
             fft = fft * kept / (1 - self.drop_fft)
-        return self.head(self.dropout(self.fusion(rgb, fft))).squeeze(1)  # (B,)
-
-
-class _Concat(nn.Module):
-    def forward(self, rgb: Tensor, fft: Tensor) -> Tensor:
-        return torch.cat([rgb, fft], dim=1)  # (B, F + K)
-
-
-class _Gate(nn.Module):
-    def __init__(self, rgb: int, fft: int):
-        super().__init__()
-        self.narrow = nn.Linear(rgb, fft)
-        self.share = nn.Linear(rgb + fft, fft)
-
-    def forward(self, rgb: Tensor, fft: Tensor) -> Tensor:
-        share = self.share(torch.cat([rgb, fft], dim=1)).sigmoid()  # (B, K) in (0, 1): how much of the pixels
-        return share * self.narrow(rgb) + (1 - share) * fft  # (B, K)
+        fused = self.fusion(rgb, fft) if cues is None else self.fusion(rgb, fft, cues)  # (B, D)
+        return self.head(self.dropout(fused)).squeeze(1)  # (B,)
 
 
 class _Head(nn.Linear):
-    """Logits in the precision of its weights: in the eight bits of an autocast to bfloat16 many pictures
-    would share one.
+    """Linear layer in the precision of its weights.
+
+    In the eight bits of an autocast to bfloat16 many images would share one logit.
     """
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -122,7 +122,3 @@ def _head(num_features: int) -> nn.Linear:
     nn.init.normal_(head.weight, std=0.01)  # starts undecided: first loss .69 instead of timm's 8
     nn.init.zeros_(head.bias)
     return head
-
-
-def _cam_layer(backbone: Net) -> nn.Module:
-    return backbone.cam_layers["features"]

@@ -1,6 +1,4 @@
-"""Net: the base class of all models, which records its class path and arguments so that a checkpoint can
-rebuild it.
-"""
+"""Net, the base class of all models: it records its class path and arguments, for checkpoints to rebuild it."""
 
 from __future__ import annotations
 
@@ -27,27 +25,31 @@ MOVED = {
     "dfd.models.spectral.LogSpectrum": "dfd.models.LogSpectrum",
     "dfd.data.faces.FaceDetector": "dfd.media.FaceDetector",
 }
+# arguments that they hold as words and that are nets now, by class path and name
+WORDS = {
+    ("dfd.models.DualStream", "fusion"): {
+        "concat": {"class_path": "dfd.models.Concat", "init_args": {}},
+        "gate": {"class_path": "dfd.models.Gate", "init_args": {}},
+    },
+}
 
 
 class Net(nn.Module):
-    """A module that remembers its class and the arguments it was called with, so that `recipe` can write them
-    down.
+    """An nn.Module that records the arguments that it was called with, for `recipe`.
 
     Subclass it as you would nn.Module. Arguments may be numbers, strings, None, lists and dicts of them, and
-    other Nets.
+    other Nets. `dfd.models.Backbone`, `Spectrum` and `Fusion` say what the parts of a detector have besides.
     """
 
-    role = "detector"  # of a checkpoint whose net it is: a key of USES
+    role = "detector"  # what a checkpoint of this net is for, "detector" or "generator"
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Net:
-        # Here and not in __init__: subclasses need not cooperate, and a chain of them is seen once, from the
-        # outside.
+        # not in __init__: subclasses need not cooperate, and a chain of them is seen once, from the outside
         self = super().__new__(cls)
         try:
             bound = inspect.signature(cls.__init__).bind(self, *args, **kwargs)
-        except (
-            TypeError
-        ):  # wrong arguments: __init__ is about to say so; none at all: pickle or deepcopy restores __dict__
+        except TypeError:
+            # wrong arguments: __init__ is about to say so; none at all: pickle or deepcopy restores __dict__
             return self
         bound.apply_defaults()  # a checkpoint outlives today's defaults
         given: dict[str, Any] = {}
@@ -59,11 +61,16 @@ class Net(nn.Module):
         self.__dict__["_given"] = {name: _frozen(value) for name, value in given.items()}
         return self
 
+    def __init__(self) -> None:
+        # nn.Module's takes *args and **kwargs, which are no arguments of a net that has none
+        super().__init__()
+
 
 def recipe(net: nn.Module) -> dict[str, Any]:
     """{"class_path", "init_args"}: all that `build` needs to make this net again, in plain values.
 
-    Raises ValueError where the net could not be rebuilt, so ask before training and not after it.
+    Raises:
+        ValueError: the net could not be rebuilt. Ask before training, not after it.
     """
     made = _describe(net)
     if "_shapes" not in net.__dict__:
@@ -79,10 +86,14 @@ def recipe(net: nn.Module) -> dict[str, Any]:
 
 
 def build(recipe: dict[str, Any], allow: Iterable[str] = (OURS,)) -> Net:
-    """A net with fresh weights. Every `pretrained` in the recipe counts as False: nothing is downloaded or
-    looked for.
+    """A net with fresh weights. Every `pretrained` in the recipe counts as False, so nothing is downloaded.
 
-    `allow` names the packages, beside dfd itself, whose code a recipe may import: ("my_package.",).
+    Args:
+        recipe: what `recipe` gave, by this version of dfd or an earlier one.
+        allow: packages beside dfd whose code the recipe may import: ("my_package.",).
+
+    Raises:
+        ValueError: it is no recipe, or names code that is not allowed, missing, or of another version.
     """
     made = recipe if isinstance(recipe, dict) else {}
     path, arguments = made.get("class_path"), made.get("init_args")
@@ -110,7 +121,7 @@ def build(recipe: dict[str, Any], allow: Iterable[str] = (OURS,)) -> Net:
     if not (isinstance(cls, type) and issubclass(cls, Net)):
         raise ValueError(f"{path} is not a dfd.models.Net. A checkpoint may name nets only.")
     arguments = {
-        name: False if name == "pretrained" else _build_inside(value, allowed)
+        name: False if name == "pretrained" else _build_inside(_migrated(path, name, value), allowed)
         for name, value in arguments.items()
     }
     try:
@@ -123,25 +134,19 @@ def build(recipe: dict[str, Any], allow: Iterable[str] = (OURS,)) -> Net:
 
 
 def runs(path: str) -> bool:
-    """Whether a class path leads through a module that does something when it is imported: a program's
-    `__main__`.
-    """
+    """Whether importing a class path would start a program: it leads through a `__main__`."""
     return any(part.startswith("__") for part in path.split("."))
 
 
 def public_path(cls: type) -> str:
-    """The path by which people import a class: from its module's package, where that has it, so that files
-    may move.
-    """
+    """The path by which people import a class: from its module's package, where that has it."""
     package = cls.__module__.rpartition(".")[0]
     public = package and getattr(importlib.import_module(package), cls.__name__, None) is cls
     return f"{package if public else cls.__module__}.{cls.__qualname__}"
 
 
 def _frozen(value: Any) -> Any:
-    """Plain containers are copied, so that what happens to them later does not rewrite history; nets are kept
-    by reference.
-    """
+    """A copy of plain containers, against later changes of the caller's; nets are kept by reference."""
     if isinstance(value, dict):
         return {key: _frozen(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -165,10 +170,8 @@ def _describe(net: nn.Module) -> dict[str, Any]:
             "Move it to the top level of a module that can be imported."
         )
     path = public_path(cls)
-    return {
-        "class_path": path,
-        "init_args": {name: _plain(value, f"{path}({name}=...)") for name, value in net._given.items()},
-    }
+    arguments = {name: _plain(value, f"{path}({name}=...)") for name, value in net._given.items()}
+    return {"class_path": path, "init_args": arguments}
 
 
 def _plain(value: Any, where: str) -> Any:
@@ -189,6 +192,11 @@ def _plain(value: Any, where: str) -> Any:
         f"{where} could not be rebuilt from a checkpoint: it was given a {type(value).__name__}. "
         "Give numbers, strings, None, lists or dicts of them, or nets derived from dfd.models.Net."
     )
+
+
+def _migrated(path: str, name: str, value: Any) -> Any:
+    """An argument as the class at `path` takes it today."""
+    return WORDS.get((path, name), {}).get(value, value) if isinstance(value, str) else value
 
 
 def _build_inside(value: Any, allowed: tuple[str, ...]) -> Any:

@@ -11,6 +11,7 @@ from torch import nn
 from dfd.detector import load_net
 from dfd.models import (
     DualStream,
+    Gate,
     LogSpectrum,
     Net,
     SingleStream,
@@ -224,7 +225,7 @@ def test_a_net_from_elsewhere_loads_when_it_is_allowed(saved, monkeypatch):
 
 def test_load_net_gives_the_same_verdicts_and_the_facts(saved):
     torch.manual_seed(0)
-    net = DualStream(TimmBackbone("test_efficientnet"), SmallCNN(8), fusion="gate")
+    net = DualStream(TimmBackbone("test_efficientnet"), SmallCNN(8), fusion=Gate())
     image = torch.rand(2, 3, 64, 64)
     net(image)  # statistics move
     again, card = load_net(saved(net))

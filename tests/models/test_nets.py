@@ -1,15 +1,21 @@
 """What every backbone and every detector promises."""
 
+import re
+
 import pytest
 import timm
 import torch
 
 from dfd.models import (
+    Backbone,
+    Concat,
     DualStream,
+    Gate,
     LocalSpectrum,
     LogSpectrum,
     SingleStream,
     SmallCNN,
+    Spectrum,
     TimmBackbone,
     build,
     recipe,
@@ -24,7 +30,7 @@ BACKBONES = {
 }
 DETECTORS = {name: lambda make=make: SingleStream(make()) for name, make in BACKBONES.items()} | {
     "dual": lambda: DualStream(TimmBackbone("test_efficientnet"), SmallCNN(8)),
-    "dual_gate": lambda: DualStream(SmallCNN(8), SmallCNN(8, 1), LogSpectrum("luma"), fusion="gate"),
+    "dual_gate": lambda: DualStream(SmallCNN(8), SmallCNN(8, 1), LogSpectrum("luma"), fusion=Gate()),
     "dual_local": lambda: DualStream(TimmBackbone("test_vit"), SmallCNN(8, 64), LocalSpectrum()),
 }
 
@@ -43,6 +49,13 @@ def backbone(request):
 @pytest.mark.parametrize("size", [(64, 64), (96, 64), (160, 160)])
 def test_backbones_pool_features_of_any_size(backbone, size):
     assert backbone(torch.rand(2, 3, *size)).shape == (2, backbone.num_features)
+
+
+def test_backbones_and_spectra_say_what_goes_in_and_out(backbone):
+    assert isinstance(backbone, Backbone) and backbone.in_channels == 3
+    for spectrum in (LogSpectrum(), LogSpectrum("luma"), LocalSpectrum()):
+        assert isinstance(spectrum, Spectrum)
+        assert spectrum(torch.rand(2, 3, 64, 64)).shape[1] == spectrum.out_channels
 
 
 def test_backbones_show_a_map_for_grad_cam(backbone):
@@ -102,10 +115,10 @@ def test_a_detector_judges_each_picture_by_itself(detector):
     torch.testing.assert_close(detector(image)[1:2], detector(image[1:2]), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("fusion", ["concat", "gate"])
+@pytest.mark.parametrize("fusion", [Concat, Gate])
 def test_dropped_fft_features_leave_their_mean_and_nothing_in_use(fusion):
     torch.manual_seed(0)
-    net = DualStream(SmallCNN(width=8), SmallCNN(width=8), fusion=fusion, dropout=0.0, drop_fft=0.25)
+    net = DualStream(SmallCNN(width=8), SmallCNN(width=8), fusion=fusion(), dropout=0.0, drop_fft=0.25)
     seen = []
     net.fusion.register_forward_pre_hook(lambda _, streams: seen.append(streams[1].detach()))
     image = torch.rand(1, 3, 32, 32).expand(400, -1, -1, -1)
@@ -133,8 +146,18 @@ def test_dual_stream_says_which_channels_do_not_fit():
         ValueError, match=r"LocalSpectrum gives 64 channels, but fft=SmallCNN takes 3\. Set in_channels=64"
     ):
         DualStream(SmallCNN(8), SmallCNN(8), LocalSpectrum())
-    with pytest.raises(ValueError, match="fusion='sum'"):
-        DualStream(SmallCNN(8), SmallCNN(8), fusion="sum")
+
+
+@pytest.mark.parametrize("fusion", ["sum", torch.nn.Identity()])
+def test_dual_stream_says_what_a_fusion_is(fusion):
+    with pytest.raises(ValueError, match=rf"fusion={re.escape(repr(fusion))} .*dfd.models.Gate"):
+        DualStream(SmallCNN(8), SmallCNN(8), fusion=fusion)
+
+
+def test_cues_change_nothing_in_a_detector_that_has_no_use_for_them(detector):
+    image, cues = torch.rand(2, 3, 64, 64), torch.rand(2, 5)
+    detector.eval()
+    assert torch.equal(detector(image, cues), detector(image))
 
 
 def test_small_cnn_says_which_widths_it_takes():

@@ -2,6 +2,7 @@
 malice.
 """
 
+from dfd.augment.albumentations import Albumentations
 from dfd.augment.attack import FGSM, PGD, Attack
 from dfd.augment.blend import SelfBlend
 from dfd.augment.corruption import CORRUPTIONS, Corruption, corrupt
@@ -13,6 +14,7 @@ __all__ = [
     "CORRUPTIONS",
     "FGSM",
     "PGD",
+    "Albumentations",
     "Attack",
     "Augment",
     "Corruption",

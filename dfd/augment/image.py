@@ -4,13 +4,13 @@
 and a net that never saw that loses a tenth of its AUC to one upload.
 """
 
-import random
 from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
 import simplejpeg
 
+from dfd.augment.albumentations import apply
 from dfd.batch import Sample
 
 if TYPE_CHECKING:
@@ -89,16 +89,8 @@ class Augment:
         if self.preset == "none":
             return sample
         if self._compose is not None:
-            return self._by_albumentations(sample, rng)
+            return apply(self._compose, sample, rng)
         return self._deliver(sample, rng)
-
-    def _by_albumentations(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        # not set_random_seed(): it gives every transform the same stream, so that flip, blur and colour
-        # always fire together
-        self._compose.set_random_state(rng, random.Random(int(rng.integers(2**32))))
-        pixels = {name: sample[name] for name in ("image", "mask") if name in sample}
-        changed = self._compose(**pixels)
-        return {**sample, **{name: np.ascontiguousarray(changed[name]) for name in pixels}}
 
     def _deliver(self, sample: Sample, rng: np.random.Generator) -> Sample:
         image, mask = sample["image"], sample.get("mask")

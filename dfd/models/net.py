@@ -1,4 +1,4 @@
-"""Net, the base class of all models: it records its class path and arguments, for checkpoints to rebuild it."""
+"""Net, the base class of all models: records class path and arguments, so that checkpoints can rebuild it."""
 
 from __future__ import annotations
 

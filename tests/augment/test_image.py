@@ -12,12 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dfd.augment import CORRUPTIONS, Augment, Corruption, Fingerprint, SelfBlend, corrupt
+from dfd.augment import CORRUPTIONS, Albumentations, Augment, Corruption, Fingerprint, SelfBlend, corrupt
 from dfd.batch import FAKE, REAL
 
 PRESETS = ["none", "light", "strong", "delivery"]
 DAMAGE = [Corruption(name, kind.severities[-1]) for name, kind in CORRUPTIONS.items()]
-STAGES = [Augment(preset) for preset in PRESETS] + DAMAGE + [SelfBlend(), Fingerprint()]
+PIPELINE = [{"name": "Affine", "rotate": [-20, 20]}, {"name": "GaussNoise"}, {"name": "Transpose"}]
+MORE = [SelfBlend(), Fingerprint(), Albumentations(PIPELINE)]
+STAGES = [Augment(preset) for preset in PRESETS] + DAMAGE + MORE
 
 
 def photo(height=160, width=192, seed=0):

@@ -2,9 +2,11 @@ import base64
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import pytest
+from jinja2 import UndefinedError
 from matplotlib.figure import Figure
 
-from dfd.html import Section, html_page, png
+from dfd.html import Section, html_page, png, render
 
 
 class Outline(HTMLParser):
@@ -12,11 +14,12 @@ class Outline(HTMLParser):
 
     def __init__(self, page: str):
         super().__init__()
-        self.open, self.sources, self.words = [], [], []
+        self.open, self.sources, self.words, self.alternatives = [], [], [], []
         self.feed(page)
 
     def handle_starttag(self, tag, attrs):
         self.sources += [value for name, value in attrs if name in ("src", "href")]
+        self.alternatives += [value for name, value in attrs if name == "alt"]
         if tag not in ("meta", "img"):
             self.open.append(tag)
 
@@ -46,6 +49,27 @@ def test_the_page_is_whole_loads_nothing_and_escapes_what_it_shows():
     assert '<p class="bad">' in page and "<script>" not in page
 
 
+def test_no_place_of_a_page_lets_a_name_become_code():
+    evil = """"><script>alert(1)</script><img src=x onerror='alert(2)'>&amp;{{ 7 * 7 }}"""
+    section = Section(
+        evil,
+        [evil],
+        [((evil,), [(evil,)])],
+        [(evil, png(Figure(figsize=(1, 1))))],
+        commands=[(evil, evil)],
+    )
+    page = html_page(evil, [section])
+    outline = Outline(page)
+    assert not outline.open and page.count("<img ") == 1 and page.count("onerror=") == page.count("onerror=&#39;")
+    assert outline.words.count(evil) == 10, "title twice, heading, link, text, command twice, header, cell, caption"
+    assert outline.alternatives == [evil]
+
+
+def test_a_template_without_one_of_its_values_is_a_fault_and_no_gap():
+    with pytest.raises(UndefinedError, match="sections"):
+        render("report.html.j2", title="No sections")
+
+
 def test_columns_of_numbers_stand_below_one_another():
     page = html_page(
         "Numbers",
@@ -63,8 +87,7 @@ def test_figures_may_come_first():
         "One", tables=[(("x",), [("cell",)])], figures=[("a figure", png(Figure(figsize=(4, 1))))]
     )
     parts = ["cell</td>", "<figure>"]
-    assert [section.html().index(part) for part in parts] == sorted(
-        section.html().index(part) for part in parts
-    )
-    first = replace(section, figures_first=True).html()
+    page = html_page("One", [section])
+    assert [page.index(part) for part in parts] == sorted(page.index(part) for part in parts)
+    first = html_page("One", [replace(section, figures_first=True)])
     assert first.index("<figure>") < first.index("cell</td>") and 'style="min-width: 198px"' in first

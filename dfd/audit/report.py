@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from dfd import __version__, plots
-from dfd.audit.pictures import COLORS, Pictures, column, read_one, read_pictures
+from dfd.audit.pictures import COLORS, SIDE, Pictures, column, read_one, read_pictures
 from dfd.audit.shortcuts import FOLDS, MOST, TREES, Shortcut, ask, color_facts, file_facts
 from dfd.batch import FAKE, LABELS, REAL
 from dfd.durable import atomic_write, make_folder
@@ -225,10 +225,12 @@ def _colors(label: np.ndarray, pictures: Pictures) -> Section:
 
 def _spectra(pictures: Pictures) -> Section:
     left = int(len(pictures.encoding) - pictures.counted.sum())
+    if not pictures.counted.any():
+        return Section("Spectra", [f"None: all {left} images are smaller than the {SIDE} px square."])
     text = [
         "Lattices of bright points in the difference are what up-sampling leaves; an even tint is sharpness "
         "or compression."
-        + (f" {left} images are smaller than the 128 px square and are not in it." if left else "")
+        + (f" {left} images are smaller than the {SIDE} px square and are not in it." if left else "")
     ]
     figures = [
         (

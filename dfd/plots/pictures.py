@@ -24,7 +24,8 @@ def image_grid(
     """
     maps = [None] * len(images) if maps is None else maps
     rows = -(-len(images) // columns)
-    figure = Figure(figsize=(1.9 * columns, 2.3 * rows + 0.5), layout="constrained")
+    lines = max((caption.count("\n") + 1 for caption in captions), default=0)
+    figure = Figure(figsize=(1.9 * columns, (1.9 + 0.2 * lines) * rows + 0.5), layout="constrained")
     figure.suptitle(title, fontsize=11)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:

@@ -96,6 +96,14 @@ def test_every_figure_is_on_the_page_and_beside_it(tmp_path, capsys):
     assert "60 images are smaller than the 128 px square" in page
 
 
+@pytest.mark.usefixtures("few_trees")
+def test_images_too_small_for_a_spectrum_give_a_sentence_and_no_black_figure(tmp_path):
+    audit(made(tmp_path / "set"), tmp_path / "out", workers=1)
+    page = (tmp_path / "out" / "audit.html").read_text()
+    assert f"None: all {NUM} images are smaller than the 128 px square." in page
+    assert not list((tmp_path / "out").glob("mean-spectra*"))
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(bool(browser.missing()), reason=browser.missing())
 @pytest.mark.parametrize("width", [1280, 400])

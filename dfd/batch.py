@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 REAL, FAKE = 0, 1
 LABELS = ("real", "fake")
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue: BT.601, as in JPEG
+NUM_BINS = 15  # of P(fake), in the calibration error and in the reliability diagram (Guo et al., 1706.04599)
 
 
 class Sample(TypedDict, total=False):

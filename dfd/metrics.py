@@ -16,10 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit
 
-from dfd.batch import FAKE, REAL, Predictions
+from dfd.batch import FAKE, NUM_BINS, REAL, Predictions
 
 Metric = str | Callable[[Predictions], float]
-NUM_BINS = 15  # of the calibration error, as in Guo et al. 2017
 CHUNK = 1 << 19  # weights held at once while resampling: 4 MiB, which stays in cache
 
 

@@ -9,8 +9,8 @@ import dfd
 
 PACKAGE = Path(dfd.__file__).parent
 ROWS = (
-    {"batch", "durable", "signals", "terminal", "resources", "malloc", "progress", "parallel", "distributed",
-     "locks", "_torchvision"},
+    {"batch", "eval_mode", "durable", "signals", "terminal", "resources", "malloc", "progress", "parallel",
+     "distributed", "locks", "_torchvision"},
     {"media", "run_record"},
     {"forensics", "shards"},
     {"models", "augment", "metrics", "calibration", "plots", "html"},
@@ -43,6 +43,7 @@ LAZY = {
 NO_TORCH = (
     "batch.py",
     "durable.py",
+    "eval_mode.py",
     "locks.py",
     "malloc.py",
     "parallel.py",

@@ -205,7 +205,7 @@ def test_a_checkpoint_from_within_a_window_is_told_apart(here, capsys):
 def test_bfloat16_and_channels_last_leave_weights_and_logits_in_full_precision(here):
     for name, overlays in {
         "full": [],
-        "half": ["--config", "overlay/bf16", "--config", "overlay/channels_last"],
+        "half": ["--config", "overlay/bf16", "--model.channels_last=true"],
     }.items():
         assert main([*FIT, *overlays, "--run_folder", name, "--trainer.limit_val_batches=1.0"]) == 0
     assert {value.dtype for name, value in weights(here / "half").items() if name.endswith("weight")} == {
@@ -233,7 +233,7 @@ def test_bfloat16_and_channels_last_leave_weights_and_logits_in_full_precision(h
 @pytest.mark.slow
 def test_the_layout_is_a_choice(here):
     assert main([*FIT, "--model.channels_last=false", "--run_folder", "contiguous"]) == 0
-    assert main([*FIT, "--config", "overlay/channels_last", "--run_folder", "last"]) == 0
+    assert main([*FIT, "--model.channels_last=true", "--run_folder", "last"]) == 0
     one, other = logits("contiguous"), logits("last")
     torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
     seen = []

@@ -4,15 +4,15 @@ does not grow.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import pyarrow as pa
 
+from dfd.batch import LUMA
 from dfd.forensics import jpeg_facts
+from dfd.forensics.spectrum import log_spectrum
 from dfd.media.decode import decode
 from dfd.parallel import ProcessPool
 
@@ -107,7 +107,7 @@ def _inspect(task: tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray]) -
             image = decode(data)
             part.color.append(_colors(image))
             if min(image.shape[:2]) >= SIDE:
-                part.spectrum[label] += log_spectrum(image)
+                part.spectrum[label] += log_spectrum(image, SIDE)
                 part.counted[label] += 1
     return part
 
@@ -134,27 +134,12 @@ def _colors(image: np.ndarray) -> np.ndarray:
     """COLORS of a picture (H, W, 3), each in [0, 1], from at most 64 x 64 of its pixels or a few more."""
     step = max(1, max(image.shape[:2]) // 64)
     red, green, blue = np.float32(1 / 255) * image[::step, ::step].reshape(-1, 3).T
-    luma = np.sort(0.299 * red + 0.587 * green + 0.114 * blue)
+    luma = np.sort(LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue)
     saturation = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     dark, middle, bright = luma[[round(share * (len(luma) - 1)) for share in (0.05, 0.5, 0.95)]]
     return np.float32(
         [red.mean(), green.mean(), blue.mean(), luma.std(), saturation.mean(), dark, middle, bright]
     )
-
-
-def log_spectrum(image: np.ndarray) -> np.ndarray:
-    """log1p amplitude (SIDE, SIDE // 2 + 1) of the central square's luma in grey levels, under a Hann window."""
-    top, left = ((side - SIDE) // 2 for side in image.shape[:2])
-    luma = cv2.cvtColor(image[top : top + SIDE, left : left + SIDE], cv2.COLOR_RGB2GRAY).astype(np.float32)
-    spectrum = np.fft.rfft2((luma - luma.mean()) * _window())
-    return np.log1p(np.abs(np.fft.fftshift(spectrum, axes=0)))
-
-
-@lru_cache(maxsize=1)
-def _window() -> np.ndarray:
-    """Hann, periodic, of weight 1: (SIDE, SIDE)."""
-    window = np.hanning(SIDE + 1)[:-1]
-    return (np.outer(window, window) / (window**2).sum()).astype(np.float32)
 
 
 def column(encodings: Sequence[Encoding], name: str) -> np.ndarray:

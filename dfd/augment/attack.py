@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dfd.batch import FAKE, REAL
+from dfd.eval_mode import eval_mode
 
 
 class Attack(Protocol):
@@ -157,14 +158,6 @@ def _landed(attacked: Tensor, level: Tensor, eps: float, quantize: bool) -> Tens
 
 @contextmanager
 def _attackable(net: nn.Module) -> Iterator[None]:
-    """Eval mode and gradients, also inside Lightning's validation; at the end every module's mode is as it
-    was.
-    """
-    training = [module for module in net.modules() if module.training]
-    net.eval()
-    try:
-        with torch.inference_mode(False), torch.enable_grad():
-            yield
-    finally:
-        for module in training:
-            module.training = True
+    """Eval mode and gradients, also inside Lightning's validation."""
+    with eval_mode(net), torch.inference_mode(False), torch.enable_grad():
+        yield

@@ -11,13 +11,12 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from dfd.batch import FAKE, REAL, Sample
+from dfd.batch import FAKE, LUMA, REAL, Sample
 
 # The mean of four public face sets: x and y of eyes, nose and corners of the mouth, seen from the picture's
 # centre, in longer sides of the face's box.
 MEAN_FACE = np.array([(-0.163, -0.085), (0.163, -0.085), (0.0, 0.12), (-0.145, 0.265), (0.145, 0.265)])
 RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)  # how much of the source shows inside the outline; the paper's
-LUMA = np.array([0.299, 0.587, 0.114])
 
 
 class FaceFinder(Protocol):
@@ -146,7 +145,7 @@ def _other_colour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     saturation, contrast = rng.uniform((0.7, 0.9), (1.3, 1.1))
     offset = 127.5 * (1 - contrast) + rng.uniform(-25, 25)
     balance = rng.uniform(-20, 20, 3) if rng.random() < 0.3 else np.zeros(3)
-    colours = contrast * (saturation * np.eye(3) + (1 - saturation) * LUMA)
+    colours = contrast * (saturation * np.eye(3) + (1 - saturation) * np.array(LUMA))
     return cv2.transform(image, np.column_stack([colours, offset + balance]))
 
 

@@ -12,17 +12,13 @@ import simplejpeg
 
 from dfd.augment.albumentations import apply
 from dfd.batch import Sample
+from dfd.media.encode import encode_jpeg
 
 if TYPE_CHECKING:
     import albumentations
 
 SHRINK = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
 ENLARGE = (cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4)
-SUBSAMPLING = {
-    "420": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
-    "422": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
-    "444": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
-}
 CHROMA = ("420", "420", "422", "444")  # most encoders halve the chroma both ways
 BLUR = (0.3, 1.5)  # sigma in pixels: from invisible to a slightly soft photo
 DELIVERIES = ("resize", "blur", "jpeg", "resize+jpeg")
@@ -126,11 +122,8 @@ class Augment:
 
 
 def jpeg(image: np.ndarray, quality: int, subsampling: str = "420") -> np.ndarray:
-    """The picture (H, W, 3) uint8 as it looks after JPEG encoding."""
-    # OpenCV and Pillow encode alike; simplejpeg rounds its DCT more coarsely below quality 96, whatever
-    # `fastdct` says, and a net that looks at traces can tell
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, SUBSAMPLING[subsampling]]
-    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    """The image (H, W, 3) uint8 as it looks after JPEG encoding."""
+    data = encode_jpeg(image, quality, subsampling)
     return simplejpeg.decode_jpeg(data, "RGB", fastdct=False, fastupsample=False)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +10,11 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
-from torch import Tensor, nn
+from torch import Tensor
 
 from dfd.batch import FAKE, LABELS, REAL, Batch
 from dfd.callbacks.publish import publish
+from dfd.eval_mode import eval_mode
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -134,14 +134,3 @@ class AttributionGrid(Callback):
                 captions.append(f"{method.replace('_', ' ')}\n{error}")
                 maps.append(attribution.map[index].cpu().numpy())
         return image_grid(images, captions, maps, 2 * (1 + len(found)), title)
-
-
-@contextmanager
-def eval_mode(net: nn.Module) -> Iterator[nn.Module]:
-    """The net in evaluation mode; afterwards every module is in the mode that it was in."""
-    modes = [(module, module.training) for module in net.modules()]
-    try:
-        yield net.eval()
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -7,13 +7,13 @@ their map fails to account for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+from dfd.eval_mode import eval_mode
 
 Method = Literal["gradcam", "integrated_gradients"]
 
@@ -59,18 +59,6 @@ def attribute(
         if explain is _gradcam:
             return Attribution(_gradcam(net, image, layer), None)
         return _integrated_gradients(net, image, steps, batch_size)
-
-
-@contextmanager
-def eval_mode(net: nn.Module) -> Iterator[None]:
-    """Eval mode for a while: no dropout, no statistics gathered."""
-    training = {module: module.training for module in net.modules()}
-    net.eval()
-    try:
-        yield
-    finally:
-        for module, was in training.items():
-            module.training = was
 
 
 def _gradcam(net: nn.Module, image: Tensor, layer: str | None) -> Tensor:

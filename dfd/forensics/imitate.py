@@ -7,14 +7,13 @@ Where fakes are to be told from reals by what they show, nothing around the pict
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from dfd.forensics.jpeg import jpeg_facts
+from dfd.media.jpeg_segments import HEAD, HUFFMAN, METADATA, segments
 
-HUFFMAN, SCAN, METADATA = 0xC4, 0xDA, {*range(0xE0, 0xF0), 0xFE}  # markers of a JPEG's segments; APPn and COM
 _SUBSAMPLING = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2, "gray": 0}  # what Pillow can write, by its number
 _COLORS = np.repeat(np.uint8([[[200, 40, 40], [40, 200, 40], [40, 40, 200]]]), 16, axis=1).repeat(
     32, axis=0
@@ -39,7 +38,7 @@ class JpegStyle:
         facts = jpeg_facts(data)
         if facts is None or facts.subsampling not in _SUBSAMPLING or _turned(data):
             return None
-        metadata = b"".join(whole for marker, whole in _segments(data) if marker in METADATA)
+        metadata = b"".join(whole for marker, whole in segments(data) if marker in METADATA)
         style = cls(facts.tables, facts.subsampling, facts.progressive, False, metadata)
         try:
             style = replace(style, optimized=_huffman(data) != _huffman(style.encode(_COLORS)))
@@ -60,7 +59,7 @@ class JpegStyle:
             progressive=self.progressive, optimize=self.optimized,
         )  # fmt: skip
         data = file.getvalue()
-        own = sum(len(whole) for marker, whole in _segments(data) if marker in METADATA)
+        own = sum(len(whole) for marker, whole in segments(data) if marker in METADATA)
         return data[:2] + self.metadata + data[2 + own :]
 
     def _holds(self) -> bool:
@@ -79,24 +78,9 @@ class JpegStyle:
         )  # grey levels; where an Adobe marker says that these are not YCbCr, colours are off by more
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Marker and whole segment of each, from the start to the first scan."""
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:  # filling
-            at += 1
-            continue
-        if marker == SCAN:
-            return
-        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        yield marker, data[at:end]
-        at = end
-
-
 def _huffman(data: bytes) -> bytes:
     """The Huffman tables before the first scan, however they are packed into segments."""
-    return b"".join(whole[4:] for marker, whole in _segments(data) if marker == HUFFMAN)
+    return b"".join(whole[HEAD:] for marker, whole in segments(data) if marker == HUFFMAN)
 
 
 def _turned(data: bytes) -> bool:

@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 import simplejpeg
 
+from dfd.media.jpeg_segments import EXIF, HEAD, segments
+
 MAX_PIXELS = 64_000_000  # a 50 megapixel photograph passes; a bomb of a few kilobytes costs 200 MB at most
 # Pillow's other plugins start programs (EPS) or read formats that are not pictures as cameras and generators
 # make them
@@ -180,18 +182,9 @@ def _orientation_tag(image) -> int:
 
 def _jpeg_orientation(data: bytes) -> int:
     """EXIF orientation 1 to 8 of a JPEG; 1 where there is none. Reads no further than the first scan."""
-    at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:  # filling
-            at += 1
-            continue
-        if marker in (0xDA, 0xD9):
-            break
-        length = int.from_bytes(data[at + 2 : at + 4], "big")
-        if marker == 0xE1 and data[at + 4 : at + 10] == b"Exif\0\0":
-            return _tiff_orientation(data[at + 10 : at + 2 + length])
-        at += 2 + length
+    for marker, whole in segments(data):
+        if marker == EXIF and whole[HEAD:].startswith(b"Exif\0\0"):
+            return _tiff_orientation(whole[HEAD + 6 :])
     return 1
 
 

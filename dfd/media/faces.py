@@ -193,12 +193,6 @@ def crop_box(shape: Sequence[int], box: Sequence[float], margin: float) -> tuple
     return left, top, side, side
 
 
-def crop(image: np.ndarray, box: Sequence[float], margin: float) -> np.ndarray:
-    """The pixels of `crop_box` in a picture (H, W, 3): a view (side, side, 3) at native resolution."""
-    x, y, w, h = crop_box(image.shape, box, margin)
-    return image[y : y + h, x : x + w]
-
-
 def _area(corners: np.ndarray) -> float:
     """Of a box given as (2, 2) or (4,) x0 y0 x1 y1; zero where it is turned inside out."""
     x0, y0, x1, y1 = np.ravel(corners)

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dfd.batch import LUMA
 from dfd.models.net import Net
 
-LUMA = (0.299, 0.587, 0.114)  # BT.601, as in JPEG
 # log1p of amplitudes in grey levels: the bend of the curve lies where rounding to 8 bits drowns a trace
 LEVELS = 255.0
 

@@ -7,10 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 from scipy.special import expit
 
-from dfd.batch import FAKE, LABELS, Predictions
+from dfd.batch import FAKE, LABELS, NUM_BINS, Predictions
 from dfd.plots.palette import COLORS, INK, PALE
-
-NUM_BINS = 15  # of the reliability diagram, as in the metric `ece`
 
 
 def roc(

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dfd.media.decode import decode, image_info_and_luma
+from dfd.media.encode import encode_jpeg
 from dfd.parallel import ProcessPool, num_processes
 from dfd.prepare.report import MAX_REJECTED, Report
 from dfd.progress import progress
@@ -60,14 +61,7 @@ class Reencoding:
 
     def picture(self, image: np.ndarray) -> bytes:
         """A JPEG of the picture (H, W, 3) uint8 RGB."""
-        options = [
-            cv2.IMWRITE_JPEG_QUALITY,
-            self.jpeg,
-            cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-            cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
-        ]
-        square = self._square(image, cv2.INTER_AREA)
-        return cv2.imencode(".jpg", cv2.cvtColor(square, cv2.COLOR_RGB2BGR), options)[1].tobytes()
+        return encode_jpeg(self._square(image, cv2.INTER_AREA), self.jpeg)
 
     def mask(self, mask: np.ndarray) -> bytes:
         """A PNG of the mask (H, W) uint8."""

@@ -1,6 +1,4 @@
-"""A simulated camera: light -> lens -> mosaic -> noise -> demosaicing -> tone curve -> 8-bit picture, and the
-JPEG encoder.
-"""
+"""A simulated camera: light -> lens -> mosaic -> noise -> demosaicing -> tone curve -> 8-bit picture."""
 
 from __future__ import annotations
 
@@ -92,14 +90,3 @@ def _srgb() -> np.ndarray:
     """(65536,) in [0, 1]: sRGB's curve of 16-bit linear light."""
     light = np.linspace(0, 1, 65536)
     return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055).astype(np.float32)
-
-
-def encode(picture: np.ndarray, quality: int) -> bytes:
-    """JPEG of (H, W, 3) uint8 RGB: standard tables, colour at half resolution (4:2:0)."""
-    options = [
-        cv2.IMWRITE_JPEG_QUALITY,
-        quality,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
-        cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
-    ]
-    return cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), options)[1].tobytes()

@@ -27,7 +27,8 @@ import numpy as np
 
 from dfd.batch import FAKE, REAL
 from dfd.locks import take
-from dfd.synthetic.camera import QUALITIES, encode
+from dfd.media.encode import encode_jpeg
+from dfd.synthetic.camera import QUALITIES
 from dfd.synthetic.forgery import METHODS, blended_swap, sit_for_swap, upsampled, warped
 from dfd.synthetic.person import Person
 from dfd.synthetic.portrait import draw_person
@@ -112,7 +113,7 @@ def draw_sample(number: int, num_images: int, size: int, seed: int) -> dict[str,
         picture, mask = warped(portrait, rng)
     return {
         "key": f"toy-{seed}-{number:06d}",
-        "image_bytes": encode(picture, int(rng.choice(QUALITIES))),
+        "image_bytes": encode_jpeg(picture, int(rng.choice(QUALITIES))),
         "label": label,
         "split": SPLIT.get(family % 10, "train"),
         "source": "toy",

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from dfd.forensics import jpeg_facts
-from dfd.forensics.imitate import JpegStyle, _huffman, _segments
+from dfd.forensics.imitate import JpegStyle, _huffman
+from dfd.media.jpeg_segments import segments
 
 
 def face(side: int = 64, seed: int = 0) -> np.ndarray:
@@ -49,7 +50,7 @@ def test_another_picture_says_what_the_model_says(way):
     model = jpeg(face(seed=1), **WAYS[way])
     made = JpegStyle.of(model).encode(face(seed=2))
     assert jpeg_facts(made) == jpeg_facts(model)
-    kinds = [[marker for marker, _ in _segments(data)] for data in (model, made)]
+    kinds = [[marker for marker, _ in segments(data)] for data in (model, made)]
     assert kinds[0] == kinds[1], "the same segments in the same order"
     with Image.open(io.BytesIO(model)) as one, Image.open(io.BytesIO(made)) as two:
         assert {name: one.info[name] for name in one.info} == {name: two.info[name] for name in two.info}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dfd.media.decode import decode
-from dfd.media.faces import PACKAGE, VARIABLE, FaceDetector, crop, crop_box, find_weights
+from dfd.media.faces import PACKAGE, VARIABLE, FaceDetector, crop_box, find_weights
 
 FACES = "140k-real-and-fake-faces"
 
@@ -188,10 +188,7 @@ def test_truncated_weights_are_refused(tmp_path, real_weights):
     ],
 )
 def test_crop_is_a_square_inside_the_picture(box, margin, expected):
-    image = np.random.default_rng(1).integers(0, 256, (80, 100, 3), np.uint8)
-    x, y, w, h = crop_box(image.shape, box, margin)
-    assert (x, y, w, h) == expected
-    assert np.array_equal(crop(image, box, margin), image[y : y + h, x : x + w])
+    assert crop_box((80, 100, 3), box, margin) == expected
 
 
 def test_any_box_gives_a_square_inside():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ def config_name(config: Path | None) -> str:
 def with_paths(args: list[str]) -> tuple[Path | None, list[str]]:
     """The first config, and the arguments with every config and data file that they name as a path that
     exists.
+
+    A config's keys with a dot, such as `trainer.max_epochs: 8`, become options behind it.
     """
     first, found, args, overlay = None, [], list(args), None
     while args:
@@ -58,11 +61,25 @@ def with_paths(args: list[str]) -> tuple[Path | None, list[str]]:
             raise UsageError(
                 f"--data {value} would undo what --config {overlay} says of the data. Put --data before it."
             )
-        if is_config and isinstance(config.get("data"), dict) and "class_path" not in config["data"]:
+        if is_config and _overlays_data(config):
             overlay = value
         first = first or (path if is_config else None)
         found += [option, str(path)]
+        if is_config:
+            # jsonargparse would forget the file of `trainer: FILE` for a `trainer.max_epochs: 8` beside it
+            found += [f"--{key}={_as_option(value)}" for key, value in config.items() if "." in str(key)]
     return first, found
+
+
+def _overlays_data(config: dict[str, Any]) -> bool:
+    """Whether a config changes the data of another one instead of naming its own."""
+    if isinstance(config.get("data"), dict):
+        return "class_path" not in config["data"]
+    return "data" not in config and any(str(key).startswith("data.") for key in config)
+
+
+def _as_option(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -74,6 +74,10 @@ class Parser(LightningArgumentParser):
             content,
             flags=re.MULTILINE,
         )
+        # keys with a dot, which `with_paths` has made options of, and what is indented below them
+        content = re.sub(
+            r"^\w+\.[\w.]+\+?:.*\n?(?:(?:[ \t#-].*)?\n)*", "", f"{content}\n", flags=re.MULTILINE
+        )
         return super().parse_string(content, path, *args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> None:

@@ -1,0 +1,99 @@
+"""Configs that name files of their own, and what they say over those."""
+
+import pytest
+import yaml
+
+from dfd.cli import main
+
+MODEL = """
+seed_everything: 0
+model:
+  class_path: dfd.tasks.ClassificationTask
+  init_args:
+    net:
+      class_path: dfd.models.SingleStream
+      init_args:
+        backbone: {class_path: dfd.models.SmallCNN, init_args: {width: 8}}
+"""
+
+
+@pytest.fixture
+def resolved(tmp_path, monkeypatch, capsys):
+    """What a config is, on top of MODEL, once all files are read."""
+    monkeypatch.chdir(tmp_path)
+
+    def read(text: str, *options: str) -> dict:
+        (tmp_path / "mine.yaml").write_text(MODEL + text)
+        code = main(["fit", "--config", "mine.yaml", *options, "--print_config"])
+        said = capsys.readouterr()
+        assert code == 0, said.err
+        return yaml.safe_load(said.out)
+
+    return read
+
+
+def callbacks(config) -> list[str]:
+    return [each["class_path"].rpartition(".")[2] for each in config["trainer"]["callbacks"]]
+
+
+SUPERVISED = ["ModelCheckpoint", "ModelCheckpoint", "EarlyStopping", "Curves"]
+
+
+def test_a_trainer_may_be_a_file(resolved):
+    config = resolved("data: data/toy.yaml\ntrainer: trainer/supervised.yaml\n")
+    assert callbacks(config) == SUPERVISED and config["trainer"]["max_epochs"] == 12
+    assert config["data"]["class_path"] == "dfd.data.ToyDataModule"
+
+
+LINES = """
+data: data/toy.yaml
+data.batch_size: 64
+data.augment.preset: strong  # a word
+
+# in between
+data.view: {size: 32,
+  longest: 64}
+trainer: trainer/supervised.yaml
+trainer.max_epochs: 8
+trainer.callbacks+:
+# two more
+- class_path: dfd.callbacks.AttributionGrid
+  init_args:
+    num_images: 4
+- class_path: dfd.callbacks.Compile
+trainer.precision: null
+"""
+
+
+def test_lines_with_a_dot_lie_over_the_file_beside_them(resolved):
+    config = resolved(LINES)
+    assert callbacks(config) == [*SUPERVISED, "AttributionGrid", "Compile"]
+    assert config["trainer"]["callbacks"][4]["init_args"]["num_images"] == 4
+    assert config["trainer"]["max_epochs"] == 8 and config["trainer"]["precision"] is None
+    data = config["data"]["init_args"]
+    assert (data["batch_size"], data["view"]["size"], data["view"]["margin"]) == (64, 32, 1.84)
+    assert data["augment"][0]["init_args"]["preset"] == "strong"
+
+
+def test_later_configs_and_options_lie_over_such_lines(resolved):
+    lines = "data: data/toy.yaml\ntrainer: trainer/supervised.yaml\ntrainer.max_epochs: 8\n"
+    more = "trainer.callbacks+: [{class_path: dfd.callbacks.AttributionGrid}]"
+    config = resolved(lines + more, "--config", "overlay/smoke", "--config", "overlay/compile")
+    assert config["trainer"]["max_epochs"] == 1
+    assert callbacks(config) == [*SUPERVISED, "AttributionGrid", "Compile"]
+    assert resolved(lines + more, "--trainer.max_epochs=3")["trainer"]["max_epochs"] == 3
+
+
+def test_a_line_with_a_dot_that_is_no_option_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(f"{MODEL}data: data/toy.yaml\ntrainer.max_epoch: 8\n")
+    assert main(["fit", "--config", "mine.yaml", "--print_config"]) == 2
+    assert "no option trainer.max_epoch. Did you mean" in capsys.readouterr().err
+
+
+def test_data_that_would_undo_such_lines_are_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "over.yaml").write_text("data.batch_size: 4\n")
+    overlay = ["--config", "small_cnn", "--config", "over.yaml", "--data", "data/toy.yaml"]
+    assert main(["fit", *overlay, "--print_config"]) == 2
+    assert "--data data/toy.yaml would undo what --config over.yaml says" in capsys.readouterr().err

@@ -8,12 +8,12 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-import tomllib
 from pages import DOCS, PAGES, ROOT, anchors, blocks, links, prose, source, typed
 
 import dfd

@@ -51,14 +51,13 @@ NO_TORCH = (
     "resources.py",
     "run_record.py",
     "signals.py",
-    "commands.py",
     "cli/__init__.py",
     "cli/error_messages.py",
     "launch/slurm.py",
     "launch/tune_batch.py",
     *(
         str(path.relative_to(PACKAGE))
-        for room in ("media", "forensics", "shards", "prepare")
+        for room in ("media", "forensics", "shards", "prepare", "commands")
         for path in (PACKAGE / room).rglob("*.py")
     ),
 )

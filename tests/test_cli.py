@@ -1,4 +1,6 @@
 import csv
+import importlib
+import inspect
 import shutil
 import socket
 import subprocess
@@ -10,7 +12,7 @@ import torch
 import yaml
 from PIL import Image
 
-import dfd.commands
+import dfd
 from dfd.cli import LIGHTNING_VERBS, PLAIN_VERBS, main
 from dfd.cli.config_files import config_folder
 
@@ -101,6 +103,24 @@ def test_the_help_of_fit_waits_for_no_more_than_lightning():
     assert done.returncode == 0, done.stderr
 
 
+def test_every_verb_is_listed_once_by_the_module_of_its_area():
+    areas = {"data", "detect", "study", "cluster"}
+    folder = Path(dfd.__file__).with_name("commands")
+    assert {path.stem for path in folder.glob("*.py")} == areas | {"__init__"}
+    listed = []
+    for area in areas:
+        module = importlib.import_module(f"dfd.commands.{area}")
+        public = [name for name, value in vars(module).items() if inspect.isfunction(value)]
+        own = [
+            name
+            for name in public
+            if not name.startswith("_") and vars(module)[name].__module__ == module.__name__
+        ]
+        assert [verb.__name__ for verb in module.VERBS] == own, f"{area}: VERBS in the order of the file"
+        listed += module.VERBS
+    assert sorted(verb.__name__.replace("_", "-") for verb in listed) == sorted(PLAIN_VERBS)
+
+
 def test_nothing_at_all_shows_the_help(capsys):
     assert main([]) == 0
     assert "prepare" in capsys.readouterr().out
@@ -115,6 +135,14 @@ def test_nothing_at_all_shows_the_help(capsys):
         (["score", "x.ckpt", "x.jpg", "--jsn"], ["--jsn", "--json"]),
         (["prepare", "somewhere"], ["--out"]),
         (["prepare", "somewhere", "--out", "x", "--workers", "many"], ["--workers", "many"]),
+        (
+            ["prepare", "somewhere", "--out", "x", "--match", "jpeg=90,size=224"],
+            ["Unknown option", "--match"],
+        ),
+        (["prepare", "somewhere", "--out", "x", "--shard", "3/16"], ["Unknown option", "--shard"]),
+        (["audit", "somewhere", "--leaks"], ["Unknown option", "--leaks"]),
+        (["prepare", "somewhere", "--out", "x", "--taks", "3/16"], ["Did you mean", "--task"]),
+        (["reencod", "somewhere"], ["Did you mean reencode?"]),
     ],
 )
 def test_a_wrong_command_line_ends_with_two(capsys, args, words):
@@ -122,12 +150,12 @@ def test_a_wrong_command_line_ends_with_two(capsys, args, words):
 
 
 def test_faults_of_the_input_lose_their_traceback_and_bugs_keep_it(capsys, monkeypatch):
-    def index(root: Path, /) -> None:
+    def index_root(root: Path, allow_leaks: bool) -> None:
         raise {"input": ValueError("no shards"), "disk": OSError(28, "no space"), "bug": KeyError("ours")}[
             root.name
         ]
 
-    monkeypatch.setattr(dfd.commands, "index", index)
+    monkeypatch.setattr("dfd.prepare.index.index_root", index_root)
     fails(capsys, ["index", "input"], "dfd index: no shards")
     fails(capsys, ["index", "disk"], "dfd index: no space")
     with pytest.raises(KeyError):

@@ -113,12 +113,12 @@ def test_files_and_data_need_no_torch(light, pictures, tmp_path):
     assert "24 images" in dfd("prepare", pictures, "--out", shards)
     assert "Leaks: none" in dfd("audit", shards, "--out", tmp_path / "audit")
     assert (tmp_path / "audit" / "audit.html").stat().st_size > 10_000
-    assert "Leaks: none" in dfd("audit", shards, "--leaks")
+    assert "Leaks: none" in dfd("leaks", shards)
     tars.mkdir()
     for shard in shards.glob("*.tar"):
         shutil.copy(shard, tars)
     assert "24 images" in dfd("index", tars)
-    again = dfd("prepare", shards, "--out", tmp_path / "again", "--match", "jpeg=80,size=64")
+    again = dfd("reencode", shards, "--out", tmp_path / "again", "--jpeg", "80", "--size", "64")
     assert "24 images" in again
     (tmp_path / "runs" / "one").mkdir(parents=True)
     (tmp_path / "runs" / "one" / "run.json").write_text("{}")

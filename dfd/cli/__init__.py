@@ -1,7 +1,7 @@
-"""The `dfd` command and its two front doors.
+"""Entry point of the command `dfd`: its two parsers, LightningCLI and cyclopts, and its exit codes.
 
 `fit validate test predict` go to LightningCLI, which costs seconds of imports; every other verb is a plain
-typed function of `commands.py` behind cyclopts, which answers at once. Nothing heavy may be imported here.
+typed function of `dfd.commands` behind cyclopts, which answers at once. Nothing heavy may be imported here.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dfd import __version__
 from dfd.cli.error_messages import UsageError, closest, shortened
 from dfd.cli.extras import how_to_install
 from dfd.cli.logs import logs_on_stderr
+from dfd.commands import cluster, data, detect, study
 from dfd.signals import stop_signals
 
 if TYPE_CHECKING:
@@ -27,9 +28,12 @@ LIGHTNING_VERBS = {
     "test": "Metrics of a checkpoint on the test split: dfd test CHECKPOINT",
     "predict": "A checkpoint's verdict on every image of the test split, as CSV: dfd predict CHECKPOINT",
 }
-PLAIN_VERBS = (
-    "prepare", "combine", "index", "audit", "generate", "score", "export", "submit", "sweep", "runs", "tune-batch",
-)  # fmt: skip
+COMMANDS = {
+    function.__name__.replace("_", "-"): function
+    for module in (data, detect, study, cluster)
+    for function in module.VERBS
+}
+PLAIN_VERBS = tuple(COMMANDS)
 GOING_ON = ("prepare", "combine", "sweep")  # interrupted and started again, they do what is left
 
 
@@ -46,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as leave:  # argparse's and cyclopts' way to end --help and --print_config
         return leave.code if isinstance(leave.code, int) else int(leave.code is not None)
     except KeyboardInterrupt:
-        goes_on = args and args[0] in GOING_ON and not any(arg.startswith("--match") for arg in args)
+        goes_on = args and args[0] in GOING_ON
         print(
             "interrupted; the same command goes on from there" if goes_on else "interrupted", file=sys.stderr
         )
@@ -128,8 +132,6 @@ def _app() -> App:
     """Our own verbs; those of LightningCLI are here for the help page only, `main` has sent them elsewhere."""
     from cyclopts import App, Group, Parameter
 
-    from dfd import commands
-
     app = App(
         name="dfd",
         version=__version__,
@@ -141,14 +143,12 @@ def _app() -> App:
     training, other = Group.create_ordered("Train and judge"), Group.create_ordered("Data and use")
     for place, (verb, text) in enumerate(LIGHTNING_VERBS.items()):
         app.command(_lightning, name=verb, help=text, group=training, sort_key=place)
-    for place, verb in enumerate(PLAIN_VERBS):
+    for place, (verb, function) in enumerate(COMMANDS.items()):
         # what tune-batch does not know itself, it hands on
         passing = (
             {"default_parameter": Parameter(negative=(), allow_leading_hyphen=True)}
             if verb == "tune-batch"
             else {}
         )
-        app.command(
-            getattr(commands, verb.replace("-", "_")), name=verb, group=other, sort_key=place, **passing
-        )
+        app.command(function, name=verb, group=other, sort_key=place, **passing)
     return app

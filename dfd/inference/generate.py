@@ -67,10 +67,8 @@ class Fakes:
         if apt < FEWEST * len(asked):
             raise ValueError(
                 f"{like}: {len(asked) - apt} of {len(asked)} reals are no JPEGs that can be imitated, so the "
-                "files' format "
-                f"would tell the fakes. Make all alike first, `dfd prepare {like} --match jpeg=90,size=224 "
-                "--out ALIKE`, and "
-                "name ALIKE instead."
+                "files' format would tell the fakes. Make all alike first, "
+                f"`dfd reencode {like} --out ALIKE --jpeg 90 --size 224`, and name ALIKE instead."
             )
 
     def __getitem__(self, index: int) -> bytes:

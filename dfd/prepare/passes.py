@@ -1,6 +1,6 @@
-"""The two rounds of `dfd prepare` that run over all cores: looking at the files, and writing the shards.
+"""Parallel passes of `dfd prepare`: inspecting the files, and writing the shards.
 
-Each round saves its pieces in the state folder as they are done, and does only those that are not there.
+Each pass saves its pieces in the state folder as they are done, and does only those that are not there.
 """
 
 import hashlib
@@ -24,6 +24,7 @@ from dfd.prepare.job_array import ArrayTask
 from dfd.prepare.masks import black_mask, mark_black_masks
 from dfd.progress import progress
 from dfd.shards.format import EXTENSIONS, SCHEMA, SHARD_IMAGES, Shard, member_facts, shard_name
+from dfd.shards.rejects import Reject
 from dfd.shards.splits import SPLITS
 from dfd.shards.writer import ShardWriter
 
@@ -43,30 +44,34 @@ _FILE_INFO = pa.schema(
 
 
 class SourceChanged(ValueError):
-    """A file is not the one that was looked at a moment ago."""
+    """A file is not the one that was inspected a moment ago."""
 
 
 def inspect_pass(root: str, out: Path, plan: pa.Table, pool: ProcessPool) -> pa.Table:
-    """The plan with the facts of each file (_LOOK) beside it."""
-    looks = pa.concat_tables(
-        pq.read_table(file, schema=_FILE_INFO) for file in inspect_pieces(root, out, plan, pool)
-    )
+    """The plan with what inspection found of each file (_FILE_INFO) beside it."""
+    pieces = inspect_pieces(root, out, plan, pool)
+    found = pa.concat_tables(pq.read_table(piece, schema=_FILE_INFO) for piece in pieces)
     return pa.Table.from_arrays(
-        [*plan.columns, *looks.columns], names=[*plan.column_names, *looks.column_names]
+        [*plan.columns, *found.columns], names=[*plan.column_names, *found.column_names]
     )
+
+
+def refused(inspected: pa.Table) -> list[Reject]:
+    """The files that inspection refused, with its reasons."""
+    lines = inspected.filter(pc.not_equal(inspected["reason"], "")).select(["path", "reason"])
+    return [Reject(**line) for line in lines.to_pylist()]
 
 
 def inspect_pieces(
-    root: str, out: Path, plan: pa.Table, pool: ProcessPool, part: ArrayTask | None = None
+    root: str, out: Path, plan: pa.Table, pool: ProcessPool, array_task: ArrayTask | None = None
 ) -> list[Path]:
-    """The files that hold the facts, in the order of the plan; those of a part, or all, are made where they
-    are not there.
+    """The files that hold what inspection found, in the order of the plan; those of an array task, or all,
+    are made where they are not there.
     """
-    chunk = min(
-        max(len(plan) // 64, 256), 4096
-    )  # between two savings: a second's work or so, and enough chunks to share out
+    # between two savings: a second's work or so, and enough chunks to share out
+    chunk = min(max(len(plan) // 64, 256), 4096)
     files = [out / STATE / f"look-{start // chunk:06d}.parquet" for start in range(0, len(plan), chunk)]
-    mine = [number for number in range(len(files)) if part is None or part.has(number)]
+    mine = [number for number in range(len(files)) if array_task is None or array_task.has(number)]
 
     def tasks() -> Iterator[tuple]:
         for number in mine:
@@ -75,7 +80,7 @@ def inspect_pieces(
                 yield root, files[number], lines["path"].to_pylist(), lines["mask"].to_pylist()
 
     sizes = {number: min(chunk, len(plan) - number * chunk) for number in mine}
-    with progress(sum(sizes.values()), "looking") as advance:
+    with progress(sum(sizes.values()), "inspecting") as advance:
         advance(sum(size for number, size in sizes.items() if files[number].is_file()))
         for count in pool.run(inspect_chunk, tasks()):
             advance(count)
@@ -83,12 +88,12 @@ def inspect_pieces(
 
 
 def inspect_chunk(task: tuple[str, Path, list[str], list[str | None]]) -> int:
-    """Runs in a worker: looks at some files, saves what it saw, and returns how many they were."""
+    """Runs in a worker: inspects some files, saves what it found, and returns how many they were."""
     root, file, paths, masks = task
-    looks = [inspect_file(root, path, mask) for path, mask in zip(paths, masks, strict=True)]
+    found = [inspect_file(root, path, mask) for path, mask in zip(paths, masks, strict=True)]
     with atomic_write(file) as temporary:
-        pq.write_table(pa.Table.from_pylist([look._asdict() for look in looks], _FILE_INFO), temporary)
-    return len(looks)
+        pq.write_table(pa.Table.from_pylist([info._asdict() for info in found], _FILE_INFO), temporary)
+    return len(found)
 
 
 def with_shards(table: pa.Table, shard_bytes: int) -> pa.Table:
@@ -134,7 +139,7 @@ def write_pass(root: str, out: Path, table: pa.Table, pool: ProcessPool) -> tupl
 
 
 def write_shard(task: tuple[str, Path, str, list[dict[str, Any]]]) -> int:
-    """Runs in a worker: one tar from the files, then a note of what it holds; returns the number of samples."""
+    """Runs in a worker: one tar from the files, then a note of what it holds; returns how many samples."""
     root, out, name, rows = task
     places = []
     with atomic_write(out / name) as temporary:

@@ -1,9 +1,8 @@
-"""A second set in which nothing but the picture itself differs: every picture of some shards cut, resized and
-encoded alike.
+"""`dfd reencode`: every picture of some shards re-encoded alike, as a second set of shards.
 
 Where real and fake came through different encoders or in different sizes, a detector may learn that instead
-of forgery. The fair comparison trains and judges it on the matched set (Grommelt et al., 2403.17608).
-Re-encoding costs traces, of both alike.
+of forgery. The fair comparison trains and judges it on the second set, in which nothing but the pictures
+differs (Grommelt et al., 2403.17608). Re-encoding costs traces, of both classes alike.
 """
 
 import hashlib
@@ -11,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -21,7 +20,8 @@ import pyarrow.compute as pc
 from dfd.media.decode import decode, image_info_and_luma
 from dfd.media.encode import encode_jpeg
 from dfd.parallel import ProcessPool, num_processes
-from dfd.prepare.report import MAX_REJECTED, Report
+from dfd.prepare.checks import MAX_REJECTED
+from dfd.prepare.report import Report
 from dfd.progress import progress
 from dfd.shards.duplicates import perceptual_hash
 from dfd.shards.format import SCHEMA, Shard, member_facts
@@ -34,30 +34,25 @@ from dfd.shards.writer import ShardWriter, write_contents
 
 @dataclass(frozen=True)
 class Reencoding:
-    """What every picture becomes: the central square, `size` pixels wide, as a JPEG of this quality with
-    4:2:0 chroma.
+    """What every picture becomes: the central square, `size` pixels wide, as a JPEG with 4:2:0 chroma.
+
+    Args:
+        jpeg: quality, 1 to 100.
+        size: pixels, 16 or more.
+
+    Raises:
+        ValueError: one of them is out of its range.
     """
 
     jpeg: int
     size: int
 
-    @classmethod
-    def parse(cls, text: str) -> "Reencoding":
-        """Reads "jpeg=90,size=224".
-
-        Raises:
-            ValueError: another form, a quality outside 1 to 100, or a size under 16.
-        """
-        try:
-            given = dict(part.split("=") for part in text.split(","))
-            match = cls(**{name.strip(): int(value) for name, value in given.items()})
-        except (TypeError, ValueError) as error:
+    def __post_init__(self) -> None:
+        if not 1 <= self.jpeg <= 100 or self.size < 16:
             raise ValueError(
-                f"--match {text!r} is not understood. Write it so: --match jpeg=90,size=224"
-            ) from error
-        if not 1 <= match.jpeg <= 100 or match.size < 16:
-            raise ValueError(f"--match {text!r}: jpeg is a quality from 1 to 100, size is 16 pixels or more.")
-        return match
+                f"--jpeg {self.jpeg} --size {self.size}: jpeg is a quality from 1 to 100, size is 16 pixels "
+                "or more."
+            )
 
     def picture(self, image: np.ndarray) -> bytes:
         """A JPEG of the picture (H, W, 3) uint8 RGB."""
@@ -70,16 +65,31 @@ class Reencoding:
     def _square(self, pixels: np.ndarray, interpolation: int) -> np.ndarray:
         side = min(pixels.shape[:2])
         top, left = ((length - side) // 2 for length in pixels.shape[:2])
-        return cv2.resize(
-            pixels[top : top + side, left : left + side], (self.size, self.size), interpolation=interpolation
-        )
+        square = pixels[top : top + side, left : left + side]
+        return cv2.resize(square, (self.size, self.size), interpolation=interpolation)
 
 
-def reencode(root: Path, out: Path, match: Reencoding, workers: int | None = None) -> Report:
-    """Writes the shards of `root` once more, every picture as `match` says; splits, families and names stay.
+class Reencoded(NamedTuple):
+    """A picture of the second set."""
 
-    Pictures smaller than `match.size` are rejected: enlarged ones could be told from the rest. `out` is whole
-    or not there.
+    row: dict[str, Any]  # its line of the table; the place in the shard is still the old one
+    picture: bytes  # JPEG
+    mask: bytes | None  # PNG
+
+
+class Written(NamedTuple):
+    """What became of the samples of a shard, or of several."""
+
+    rows: list[dict[str, Any]]
+    rejects: list[Reject]
+    shards: list[Shard]
+
+
+def reencode(root: Path, out: Path, reencoding: Reencoding, workers: int | None = None) -> Report:
+    """Writes the shards of `root` once more, every picture re-encoded; splits, families and names stay.
+
+    Pictures smaller than `reencoding.size` are rejected: enlarged ones could be told from the rest. `out` is
+    whole or not there.
 
     Raises:
         ValueError: `root` holds no finished shards, `out` is not empty, or more than 5% of the pictures are
@@ -88,87 +98,83 @@ def reencode(root: Path, out: Path, match: Reencoding, workers: int | None = Non
     """
     processes = num_processes(workers)
     table, index = load_table(root), read_index(root)
-    _check_sizes(root, table, match)
+    _check_sizes(root, table, reencoding)
     with atomic_root(out) as temporary:
-        rows, rejects, shards = _write_all(root, temporary, table, match, processes)
+        rows, rejects, shards = _write_all(root, temporary, table, reencoding, processes)
         write_rejects(temporary, rejects)
-        facts = {"command": "match", "source": str(root.resolve()), **asdict(match), "of": index["made_by"]}
+        made_by = {
+            # what index.json calls such shards
+            "command": "match",
+            "source": str(root.resolve()),
+            **asdict(reencoding),
+            "of": index["made_by"],
+        }
         made = pa.Table.from_pylist(sorted(rows, key=lambda row: (row["shard"], row["offset"])), SCHEMA)
-        write_contents(temporary, made, shards, facts, len(rejects), index.get("leaks"))
+        write_contents(temporary, made, shards, made_by, len(rejects), index.get("leaks"))
     return Report.of(out, read_index(out))
 
 
-def _check_sizes(root: Path, table: pa.Table, match: Reencoding) -> None:
+def _check_sizes(root: Path, table: pa.Table, reencoding: Reencoding) -> None:
     sides = np.sort(pc.min_element_wise(table["width"], table["height"]).to_numpy())
-    small = int(np.searchsorted(sides, match.size))
+    small = int(np.searchsorted(sides, reencoding.size))
     if small > MAX_REJECTED * len(sides):
         raise ValueError(
-            f"{root}: {small} of {len(sides)} pictures are smaller than size={match.size} "
-            f"({MAX_REJECTED:.0%} may be; "
-            "enlarged, they could be told from the rest). Choose a smaller size: the smallest side is "
-            f"{sides[0]}, and up to "
-            f"size={sides[int(MAX_REJECTED * len(sides))]} no more than {MAX_REJECTED:.0%} are left out."
+            f"{root}: {small} of {len(sides)} pictures are smaller than size={reencoding.size} "
+            f"({MAX_REJECTED:.0%} may be; enlarged, they could be told from the rest). Choose a smaller "
+            f"size: the smallest side is {sides[0]}, and up to size={sides[int(MAX_REJECTED * len(sides))]} "
+            f"no more than {MAX_REJECTED:.0%} are left out."
         )
 
 
-def _write_all(
-    root: Path, part: Path, table: pa.Table, match: Reencoding, processes: int
-) -> tuple[list[dict[str, Any]], list[Reject], list[Shard]]:
+def _write_all(root: Path, out: Path, table: pa.Table, reencoding: Reencoding, processes: int) -> Written:
     names = pc.unique(table["shard"]).to_pylist()
-    rows, rejects, shards = [], [], []
     folder = Path(parse_root(root).folder)
+    tasks = (
+        (folder, out, name, table.filter(pc.equal(table["shard"], name)).to_pylist(), reencoding)
+        for name in names
+    )
+    rows, rejects, shards = [], [], []
     with (
         ProcessPool(min(processes, len(names)), __name__) as pool,
-        progress(len(table), "matching") as advance,
+        progress(len(table), "re-encoding") as advance,
     ):
-        tasks = (
-            (folder, part, name, table.filter(pc.equal(table["shard"], name)).to_pylist(), match)
-            for name in names
-        )
-        for kept, dropped, shard in pool.run(write_reencoded, tasks):
-            rows += kept
-            rejects += dropped
-            shards += [shard] if kept else []
-            advance(len(kept) + len(dropped))
-    return rows, rejects, shards
+        for written in pool.run(write_reencoded, tasks):
+            rows += written.rows
+            rejects += written.rejects
+            shards += written.shards
+            advance(len(written.rows) + len(written.rejects))
+    return Written(rows, rejects, shards)
 
 
-def write_reencoded(
-    task: tuple[Path, Path, str, list[dict[str, Any]], Reencoding],
-) -> tuple[list[dict[str, Any]], list[Reject], Shard]:
-    """Runs in a worker: one shard, its pictures matched."""
-    root, part, name, lines, match = task
+def write_reencoded(task: tuple[Path, Path, str, list[dict[str, Any]], Reencoding]) -> Written:
+    """Runs in a worker: one shard, its pictures re-encoded; no file where none of them is left."""
+    folder, out, name, lines, reencoding = task
     rows, rejects = [], []
-    writer = ShardWriter(part / name, name)
+    writer = ShardWriter(out / name, name)
     try:
-        with open(root / name, "rb") as shard:
+        with open(folder / name, "rb") as source:
             for line in lines:
-                if min(line["width"], line["height"]) < match.size:
-                    rejects.append(
-                        Reject(
-                            line["path"],
-                            f"smaller than {match.size} pixels; enlarged, it could be told apart",
-                        )
-                    )
+                if min(line["width"], line["height"]) < reencoding.size:
+                    reason = f"smaller than {reencoding.size} pixels; enlarged, it could be told apart"
+                    rejects.append(Reject(line["path"], reason))
                     continue
-                row, picture, mask = _reencoded(shard.fileno(), line, match)
+                row, picture, mask = _reencoded(source.fileno(), line, reencoding)
                 rows.append(row | asdict(writer.add(row["key"], picture, "jpg", member_facts(row), mask)))
-        written = writer.close()
+        shard = writer.close()
     finally:
         writer.abandon()
     if not rows:
-        (part / name).unlink()
-    return rows, rejects, written
+        (out / name).unlink()
+    return Written(rows, rejects, [shard] if rows else [])
 
 
-def _reencoded(
-    handle: int, line: Mapping[str, Any], match: Reencoding
-) -> tuple[dict[str, Any], bytes, bytes | None]:
-    picture = match.picture(decode(os.pread(handle, line["length"], line["offset"])))
+def _reencoded(handle: int, line: Mapping[str, Any], reencoding: Reencoding) -> Reencoded:
+    picture = reencoding.picture(decode(os.pread(handle, line["length"], line["offset"])))
     mask = None
     if line["mask_offset"] >= 0:
         stored = np.frombuffer(os.pread(handle, line["mask_length"], line["mask_offset"]), np.uint8)
-        mask = match.mask(cv2.imdecode(stored, cv2.IMREAD_GRAYSCALE))
-    facts, luma = image_info_and_luma(picture)
+        mask = reencoding.mask(cv2.imdecode(stored, cv2.IMREAD_GRAYSCALE))
+    info, luma = image_info_and_luma(picture)
     digest = hashlib.sha256(picture).hexdigest()
-    return {**line, **facts._asdict(), "sha256": digest, "phash": perceptual_hash(luma)}, picture, mask
+    row = {**line, **info._asdict(), "sha256": digest, "phash": perceptual_hash(luma)}
+    return Reencoded(row, picture, mask)

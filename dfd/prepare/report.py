@@ -1,20 +1,17 @@
-"""What became of a source: the closing words of `dfd prepare`, the list of what was rejected, and when that
-is too much.
-"""
+"""Report of `dfd prepare` and its like: what the shards hold, and what became of the source."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from dfd.prepare.checks import commonest
 from dfd.shards.duplicates import counted
-from dfd.shards.format import count_classes
-from dfd.shards.rejects import REJECTED, Reject, read_rejects
+from dfd.shards.rejects import REJECTED, read_rejects
 
-MAX_REJECTED = 0.05
 SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "PNG": (".png",), "WEBP": (".webp",), "BMP": (".bmp",),
     "TIFF": (".tif", ".tiff"), "GIF": (".gif",), "AVIF": (".avif",), "JPEG2000": (".jp2",),
@@ -29,53 +26,67 @@ class Report:
     out: Path
     images: int
     rejected: int
-    classes: dict[str, int]  # pictures a class
-    splits: dict[str, dict[str, int]]  # pictures a class and split
+    # pictures a class, and of each split
+    classes: dict[str, int]
+    splits: dict[str, dict[str, int]]
     families: int
     shards: int
     reader: str
-    splits_from: dict[str, str] = field(
-        default_factory=dict
-    )  # "source", "train", "hash" or "": dfd.shards.splits.splits_from
-    hashed_families: dict[str, int] = field(
-        default_factory=dict
-    )  # families that went by their hash: Settled.dealt
-    moved_families: list[dict[str, str]] = field(
-        default_factory=list
-    )  # those that another split needed: dfd.shards.splits.Lent
-    labels: dict[str, int] = field(
-        default_factory=dict
-    )  # how the labels of shards made elsewhere were read, and how often
-    reasons: str = ""  # why files were rejected
-    leaks: dict[str, int] = field(
-        default_factory=dict
-    )  # kinds of relation across official splits, and how often
-    not_tried: str = ""  # what the reader passed over: dfd.prepare.readers.walk.not_tried
-    misnamed: int = 0  # files whose name claims another format than their bytes have
-    unmasked_fakes: int = 0  # fakes without a mask where others have one
-    cut: dict[str, Any] = field(
-        default_factory=dict
-    )  # frames a video, margin, and how many faces were left out
+    # "source", "train", "hash" or "" of each split: `dfd.shards.splits.splits_from`
+    splits_from: dict[str, str] = field(default_factory=dict)
+    # families that went by their hash: `Assigned.hashed_families`
+    hashed_families: dict[str, int] = field(default_factory=dict)
+    # those that another split needed, as index.json lists them: `dfd.shards.splits.MovedFamily`
+    moved_families: list[dict[str, str]] = field(default_factory=list)
+    # how the labels of shards made elsewhere were read, and how often
+    labels: dict[str, int] = field(default_factory=dict)
+    # why files were rejected
+    reasons: str = ""
+    # kinds of relation across official splits, and how often
+    leaks: dict[str, int] = field(default_factory=dict)
+    # what the reader passed over: `Source.not_tried`
+    not_tried: str = ""
+    # files whose name claims another format than their bytes have
+    misnamed: int = 0
+    # fakes without a mask where others have one
+    unmasked_fakes: int = 0
+    # frames a video, margin, and how many faces were left out
+    cut: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
-    already: bool = False  # finished before; nothing was done
+    # finished before; nothing was done
+    already: bool = False
 
     @classmethod
     def of(cls, out: Path, index: Mapping[str, Any], **happened: Any) -> "Report":
+        """What index.json says of finished shards, and what else `happened` when they were made."""
         made_by = index["made_by"]
         return cls(
-            out, index["images"], index["rejected"], index["classes"], index["splits"], index["families"],
-            len(index["shards"]), made_by.get("reader", ""), made_by.get("splits_from", {}), made_by.get("dealt", {}),
-            made_by.get("lent", []), made_by.get("labels", {}),
-            commonest(read_rejects(out).values()), index["leaks"].get("counts", {}),
-            cut=made_by.get("cut", {}), **happened,
-        )  # fmt: skip
+            out=out,
+            images=index["images"],
+            rejected=index["rejected"],
+            classes=index["classes"],
+            splits=index["splits"],
+            families=index["families"],
+            shards=len(index["shards"]),
+            reader=made_by.get("reader", ""),
+            splits_from=made_by.get("splits_from", {}),
+            hashed_families=made_by.get("dealt", {}),
+            moved_families=made_by.get("lent", []),
+            labels=made_by.get("labels", {}),
+            reasons=commonest(read_rejects(out).values()),
+            leaks=index["leaks"].get("counts", {}),
+            cut=made_by.get("cut", {}),
+            **happened,
+        )
 
     def __str__(self) -> str:
         splits = "; ".join(
             f"{split} {count['real']} real + {count['fake']} fake" for split, count in self.splits.items()
         )
-        held = f"{self.images} images in {self.shards} shards ({splits}), {self.families} families, {self.rejected} rejected"
-        lines = [f"{self.out}: {held}"]
+        lines = [
+            f"{self.out}: {self.images} images in {self.shards} shards ({splits}), {self.families} families, "
+            f"{self.rejected} rejected"
+        ]
         if self.already:
             lines.append(
                 "It was finished before and the source is as it was: left as it is. --overwrite makes it "
@@ -90,13 +101,7 @@ class Report:
         if self.not_tried:
             lines.append(f"{self.not_tried}.")
         if self.cut:
-            frames = f"{self.cut['frames']} frames a video, " if self.cut["frames"] else ""
-            left = self.cut["left_out"]
-            why = "no face, too small, a forged one beside a real one, or people of whom nothing says who is forged"
-            lines.append(
-                f"Faces cut out: {frames}squares of {self.cut['margin']:g} times the face, as PNG."
-                + (f" {left} were left out ({why}): {REJECTED} lists each." if left else "")
-            )
+            lines.append(self._about_faces())
         if self.misnamed:
             lines.append(
                 f"{self.misnamed} files are of another format than their name says; in the shards they have "
@@ -114,8 +119,18 @@ class Report:
             )
         return "\n".join([*lines, *self._about_splits()])
 
+    def _about_faces(self) -> str:
+        frames = f"{self.cut['frames']} frames a video, " if self.cut["frames"] else ""
+        cut = f"Faces cut out: {frames}squares of {self.cut['margin']:g} times the face, as PNG."
+        if not self.cut["left_out"]:
+            return cut
+        return (
+            f"{cut} {self.cut['left_out']} were left out (no face, too small, a forged one beside a real one, "
+            f"or people of whom nothing says who is forged): {REJECTED} lists each."
+        )
+
     def _about_splits(self) -> list[str]:
-        """What a reader of the numbers might not expect of the splits, and what to do where one is of no use."""
+        """What is unusual about the splits, and what to do about one that cannot be used."""
         lines = []
         if self.splits_from.get("val") == "train" and any(self.splits["val"].values()):
             lines.append(
@@ -124,8 +139,7 @@ class Report:
             )
         lines += [
             f"By the hash alone {one['split']} had no {one['label']} image: one family came to it from "
-            f"{one['home']}, the "
-            "nearest by its hash."
+            f"{one['home']}, the nearest by its hash."
             for one in self.moved_families
         ]
         lacking = [split for split, count in self.splits.items() if not all(count.values())]
@@ -135,47 +149,25 @@ class Report:
         if lacking:
             lines.append(
                 "`dfd fit` needs both classes in train and val, `dfd test` in test. State the splits in the "
-                "source (folders "
-                "train, val, test or a column `split`), add families, or judge on other shards with "
-                "--data.roots."
+                "source (folders train, val, test or a column `split`), add families, or judge on other "
+                "shards with --data.roots."
             )
         return lines
 
     def _why(self, split: str) -> str:
-        return {
-            "hash": f": the hash deals whole families 80/10/10, and {self.hashed_families.get('hash', self.families)} are few",
-            "train": f": the source states none, and its {self.hashed_families.get('train', 'few')} training families give none to spare",
-            "": ": the source states none",
-        }.get(self.splits_from.get(split, "source"), "")
+        """Why a split may lack a class."""
+        origin = self.splits_from.get(split, "source")
+        if origin == "hash":
+            few = self.hashed_families.get("hash", self.families)
+            return f": the hash deals whole families 80/10/10, and {few} are few"
+        if origin == "train":
+            few = self.hashed_families.get("train", "few")
+            return f": the source states none, and its {few} training families give none to spare"
+        return ": the source states none" if origin == "" else ""
 
 
-def commonest(reasons: Iterable[str]) -> str:
-    """The three reasons that come most often, with their numbers."""
-    return "; ".join(
-        f"{count} x {reason}" for reason, count in Counter(reason[:100] for reason in reasons).most_common(3)
-    )
-
-
-def check_rejects(source: Path, rejects: Sequence[Reject], num_good: int, unit: str = "files") -> None:
-    """Raises ValueError where more than MAX_REJECTED of a source is unusable: then something else is wrong."""
-    share = len(rejects) / max(len(rejects) + num_good, 1)
-    if share > MAX_REJECTED:
-        raise ValueError(
-            f"{source}: {len(rejects)} of {len(rejects) + num_good} {unit} were rejected ({share:.1%}; "
-            f"{MAX_REJECTED:.0%} may "
-            f"be). Most often: {commonest(reject.reason for reject in rejects)}. {REJECTED} in the output "
-            "folder names them "
-            "all: mend them, or take them out of the source."
-        )
-
-
-def check_classes(source: Path, table: pa.Table, rejects: Sequence[Reject]) -> None:
-    """Raises ValueError where a class has no pictures."""
-    count = count_classes(table)
-    if not all(count.values()):
-        why = f" ({commonest(reject.reason for reject in rejects)})" if rejects else ""
-        raise ValueError(
-            f"{source}: {count['real']} real and {count['fake']} fake pictures, {len(rejects)} rejected or "
-            f"left out{why}. A "
-            "detector needs both classes; check the names of the folders or the label column."
-        )
+def num_misnamed(table: pa.Table) -> int:
+    """Files whose name claims another format than their bytes have."""
+    suffixes = (Path(path).suffix.lower() for path in table["path"].to_pylist())
+    pairs = Counter(zip(suffixes, table["format"].to_pylist(), strict=True))
+    return sum(count for (suffix, name), count in pairs.items() if suffix and suffix not in SUFFIXES[name])

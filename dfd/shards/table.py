@@ -78,9 +78,7 @@ def remake(root: Path) -> str:
     if maker.get("command") == "prepare":
         return f"dfd prepare {maker['source']} --out {root} --overwrite"
     if maker.get("command") == "match":
-        return (
-            f"dfd prepare {maker['source']} --out ANOTHER --match jpeg={maker['jpeg']},size={maker['size']}"
-        )
+        return f"dfd reencode {maker['source']} --out ANOTHER --jpeg {maker['jpeg']} --size {maker['size']}"
     if maker.get("command") == "generate":
         return (
             f"dfd generate {maker['checkpoint']} --like {maker['like']} --seed {maker['seed']} --num NUM "

@@ -152,6 +152,24 @@ def test_leaks_that_were_allowed_are_said_to_be(tmp_path):
     assert "scores on this data are too good" in page and "prepared with --allow-leaks" in page
 
 
+def test_leaks_between_splits_end_with_one(tmp_path, capsys):
+    made(tmp_path / "apart")
+    assert main(["leaks", str(tmp_path / "apart")]) == 0
+    assert capsys.readouterr().out.startswith("Leaks: none between splits")
+    # each picture in every split, at another quality
+    twice = [
+        NewSample(f"s{at}", picture(at // 3, 90 - at % 3), 0, SPLITS[at % 3], "drawn", "") for at in range(9)
+    ]
+    write_samples(twice, tmp_path / "together", {"what": "test"})
+    assert main(["leaks", str(tmp_path / "together")]) == 1
+    said = capsys.readouterr().out
+    assert (
+        said.startswith("Leaks: related pictures in different splits: near duplicate: ") and "(val)" in said
+    )
+    assert main(["leaks", str(tmp_path / "gone")]) == 1
+    assert "no such folder" in capsys.readouterr().err
+
+
 def test_families_are_kept_together_by_the_folds():
     """Facts that name the family, not the class: remembered, they would score 1."""
     rng = np.random.default_rng(0)

@@ -188,7 +188,7 @@ def test_reals_that_cannot_be_imitated_are_passed_over_or_refused(gan, tmp_path)
         tmp_path / "all",
         {},
     )
-    with pytest.raises(ValueError, match=r"30 of 30 reals are no JPEGs.*--match jpeg=90"):
+    with pytest.raises(ValueError, match=r"30 of 30 reals are no JPEGs.*dfd reencode .* --jpeg 90"):
         Fakes(net, tmp_path / "all")
 
 

@@ -568,12 +568,12 @@ def test_parts_make_what_one_run_makes(tree, tmp_path, yunet):
     prepare(tree, tmp_path / "whole", **options)
     with pytest.raises(ValueError, match="no part is finished"):
         prepare(tree, tmp_path / "out", merge=True, **options)
-    assert "part 2/2 is finished" in prepare(tree, tmp_path / "out", part=ArrayTask(2, 2), **options)
-    with pytest.raises(ValueError, match="1 of 2 parts are not finished: --shard 1/2"):
+    assert "part 2/2 is finished" in prepare(tree, tmp_path / "out", array_task=ArrayTask(2, 2), **options)
+    with pytest.raises(ValueError, match="1 of 2 parts are not finished: --task 1/2"):
         prepare(tree, tmp_path / "out", merge=True, **options)
     with pytest.raises(ValueError, match="the source or the options changed: frames was 3, is 4"):
-        prepare(tree, tmp_path / "out", part=ArrayTask(1, 2), **{**options, "frames": 4})
-    prepare(tree, tmp_path / "out", part=ArrayTask(1, 2), **options)
+        prepare(tree, tmp_path / "out", array_task=ArrayTask(1, 2), **{**options, "frames": 4})
+    prepare(tree, tmp_path / "out", array_task=ArrayTask(1, 2), **options)
     prepare(tree, tmp_path / "out", merge=True, **options)
     assert load_table(tmp_path / "out").equals(load_table(tmp_path / "whole"))
     for path in (tmp_path / "whole").glob("*.tar"):
@@ -591,7 +591,7 @@ def test_parts_of_pictures(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(path), np.random.default_rng(number).integers(0, 255, (12, 12, 3), dtype=np.uint8))
     for number in (1, 2, 3):
-        prepare(tmp_path / "set", tmp_path / "out", workers=1, part=ArrayTask(number, 3))
+        prepare(tmp_path / "set", tmp_path / "out", workers=1, array_task=ArrayTask(number, 3))
     assert prepare(tmp_path / "set", tmp_path / "out", workers=1, merge=True).images == 40
 
 
@@ -620,7 +620,7 @@ def test_parts_at_the_same_time_and_one_of_them_killed(tree, tmp_path, yunet):
     ]
     tasks = [
         subprocess.Popen(
-            [*run, "--shard", f"{n}/3", "--workers", "1"], env=environment, stderr=subprocess.PIPE, text=True
+            [*run, "--task", f"{n}/3", "--workers", "1"], env=environment, stderr=subprocess.PIPE, text=True
         )
         for n in (1, 2, 3)
     ]
@@ -632,8 +632,8 @@ def test_parts_at_the_same_time_and_one_of_them_killed(tree, tmp_path, yunet):
     assert [task.wait(120) for task in tasks[1:]] == [0, 0], [task.stderr.read() for task in tasks[1:]]
     tasks[0].wait()
     merging = subprocess.run([*run, "--merge"], env=environment, capture_output=True, text=True)
-    assert merging.returncode == 1 and "--shard 1/3" in merging.stderr
-    assert subprocess.run([*run, "--shard", "1/3"], env=environment).returncode == 0
+    assert merging.returncode == 1 and "--task 1/3" in merging.stderr
+    assert subprocess.run([*run, "--task", "1/3"], env=environment).returncode == 0
     assert subprocess.run([*run, "--merge"], env=environment).returncode == 0
     prepare(tree, tmp_path / "whole", frames=8, faces=yunet, workers=1)
     assert load_table(tmp_path / "out").equals(load_table(tmp_path / "whole"))

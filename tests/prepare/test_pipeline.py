@@ -733,7 +733,7 @@ def test_what_failed_leaves_no_empty_folder(source, tmp_path):
 
 def test_finished_shards_are_no_source(source, tmp_path):
     prepare(source, tmp_path / "out", workers=1)
-    with pytest.raises(ValueError, match=r"holds finished shards already: .* Did you mean --match\?"):
+    with pytest.raises(ValueError, match=r"holds finished shards already: .* Did you mean dfd reencode\?"):
         prepare(tmp_path / "out", tmp_path / "again")
     assert not (tmp_path / "again").exists()
 

@@ -52,7 +52,7 @@ def root(tmp_path):
 
 def test_files_of_both_classes_say_the_same_afterwards(root, tmp_path, capsys):
     before = {path.name: path.read_bytes() for path in root.iterdir()}
-    assert main(["prepare", str(root), "--out", str(tmp_path / "alike"), "--match", "jpeg=80,size=32"]) == 0
+    assert main(["reencode", str(root), "--out", str(tmp_path / "alike"), "--jpeg=80", "--size=32"]) == 0
     assert {path.name: path.read_bytes() for path in root.iterdir()} == before
     assert "60 images" in capsys.readouterr().out
     old, new = (
@@ -110,13 +110,26 @@ def test_too_many_small_pictures_stop_it_and_leave_nothing(root, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
 
 
+@pytest.mark.parametrize(("jpeg", "size"), [(0, 224), (101, 224), (90, 8)])
+def test_what_is_out_of_range_says_what_is_needed(jpeg, size):
+    with pytest.raises(
+        ValueError, match=rf"--jpeg {jpeg} --size {size}: .* quality from 1 to 100, .* 16 pixels"
+    ):
+        Reencoding(jpeg, size)
+
+
 @pytest.mark.parametrize(
-    "text",
-    ["", "jpeg=90", "jpeg=90,size=224,more=1", "jpeg=ninety,size=224", "jpeg=101,size=224", "jpeg=90,size=8"],
+    ("options", "says"),
+    [
+        (["--size=224"], "--jpeg requires an argument"),
+        (["--jpeg=90"], "--size requires an argument"),
+        (["--jpeg=ninety", "--size=224"], '"ninety"'),
+        (["--jpeg=90", "--size=224", "--overwrite"], "Unknown option"),
+    ],
 )
-def test_what_is_not_understood_says_how_to_write_it(text):
-    with pytest.raises(ValueError, match=r"--match jpeg=90,size=224|quality from 1 to 100"):
-        Reencoding.parse(text)
+def test_both_quality_and_size_are_needed(root, tmp_path, capsys, options, says):
+    assert main(["reencode", str(root), "--out", str(tmp_path / "x"), *options]) == 2
+    assert says in capsys.readouterr().err and not (tmp_path / "x").exists()
 
 
 def test_a_source_that_is_no_shards_or_an_output_in_use_is_refused(root, tmp_path, capsys):
@@ -124,7 +137,16 @@ def test_a_source_that_is_no_shards_or_an_output_in_use_is_refused(root, tmp_pat
     for arguments, says in (
         ([str(tmp_path / "pictures"), "--out", str(tmp_path / "x")], "no shards here"),
         ([str(root), "--out", str(root)], "not empty"),
-        ([str(root), "--out", str(tmp_path / "x"), "--overwrite"], "takes --out and --workers alone"),
     ):
-        assert main(["prepare", *arguments, "--match", "jpeg=90,size=32"]) == 1
+        assert main(["reencode", *arguments, "--jpeg=90", "--size=32"]) == 1
         assert says in capsys.readouterr().err
+
+
+def test_what_is_damaged_names_the_command_that_makes_it_again(root, tmp_path):
+    alike = tmp_path / "alike"
+    reencode(root, alike, Reencoding(90, 32))
+    (alike / "samples.parquet").unlink()
+    with pytest.raises(
+        ValueError, match=rf"`dfd reencode {root} --out ANOTHER --jpeg 90 --size 32` makes it"
+    ):
+        load_table(alike)

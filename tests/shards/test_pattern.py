@@ -210,7 +210,7 @@ def test_audit_and_leaks_look_at_its_shards_alone(root, tmp_path, capsys):
     assert facts["splits"]["val"] == {"real": 0, "fake": 0}
     assert "18 images in 18 families" in (tmp_path / "shards-audit" / "audit.html").read_text()
     capsys.readouterr()
-    assert main(["audit", pattern, "--leaks"]) == 0
+    assert main(["leaks", pattern]) == 0
     assert "looks of 18 images" in capsys.readouterr().out
 
 

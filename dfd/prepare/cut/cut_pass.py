@@ -1,8 +1,8 @@
-"""The round of `dfd prepare` that cuts faces, over all cores or over the tasks of a job array.
+"""Parallel pass of `dfd prepare` that cuts faces, over all cores or over the tasks of a job array.
 
 A *piece* is what is done at once: videos that share their face boxes, or some pictures. Each leaves its faces
 as PNG files in the state folder and then a note of them; pieces that have their note are not done again,
-whoever did them.
+whichever task did them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import pyarrow as pa
@@ -29,6 +29,7 @@ from dfd.progress import progress
 from dfd.shards.rejects import Reject
 
 FACES = "faces"  # folder inside the state
+MARGIN = 1.3  # of a cut square, where none is asked for
 _PICTURES = 64  # a piece
 _NOTE = pa.schema([*PLAN, pa.field("reason", pa.string()), pa.field("fault", pa.bool_())])
 
@@ -47,8 +48,21 @@ class Cutting:
     margin: float
     weights: str | None
 
+    def facts(self) -> dict[str, Any]:
+        """What index.json says of how the faces were cut."""
+        return {"frames": self.frames, "margin": self.margin}
+
     def settings(self) -> dict[str, str]:
-        return {"frames": str(self.frames), "margin": str(self.margin)}
+        """What an interrupted run and the one that goes on must agree on."""
+        return {name: str(value) for name, value in self.facts().items()}
+
+
+class CutFaces(NamedTuple):
+    """What all pieces together gave."""
+
+    plan: pa.Table  # PLAN, a line a face, with paths below the folder of faces
+    faults: list[Reject]  # files of the source that are at fault
+    left_out: list[Reject]  # no fault of the source
 
 
 def cutting_of(
@@ -79,18 +93,17 @@ def cutting_of(
         )
     if not videos + boxes:
         return None
-    margin = 1.3 if margin is None else margin
+    margin = MARGIN if margin is None else margin
     if not 1 <= margin <= 4:
         raise ValueError(
-            f"--margin {margin:g}: a square of 1 to 4 times the face's longer side. 1.3 is usual."
+            f"--margin {margin:g}: a square of 1 to 4 times the face's longer side. {MARGIN} is usual."
         )
     if not videos:
         return Cutting(None, margin, None)
     if frames is None or frames < 1:
         raise ValueError(
             f"the source holds {videos} videos{'' if frames is None else f' and --frames is {frames}'}. Say "
-            "how many frames "
-            "of each are to be taken: --frames 16. They are spread evenly over the whole of it."
+            "how many frames of each are to be taken: --frames 16. They are spread evenly over the whole of it."
         )
     _check_pyav()
     weights = find_weights(faces)
@@ -133,14 +146,20 @@ def num_pieces(plan: pa.Table) -> int:
 
 
 def cut_pass(
-    root: str, state: Path, plan: pa.Table, cutting: Cutting, pool: ProcessPool, part: ArrayTask | None = None
+    root: str,
+    state: Path,
+    plan: pa.Table,
+    cutting: Cutting,
+    *,
+    pool: ProcessPool,
+    array_task: ArrayTask | None = None,
 ) -> None:
-    """Cuts the pieces that have no note yet, of a part of them or of all."""
+    """Cuts the pieces that have no note yet, those of an array task or all."""
     (state / FACES).mkdir(exist_ok=True)
     mine = [
         (_note(state, piece), lines)
         for piece, lines in enumerate(_pieces(plan))
-        if part is None or part.has(piece)
+        if array_task is None or array_task.has(piece)
     ]
 
     def tasks() -> Iterator[tuple]:
@@ -222,22 +241,21 @@ def _note(state: Path, piece: int) -> Path:
     return state / f"cut-{piece:06d}.parquet"
 
 
-def cut_faces(source: Path, state: Path, plan: pa.Table) -> tuple[pa.Table, list[Reject], list[Reject]]:
-    """The faces as a plan of their own, with paths below the folder of faces; what is wrong with the source;
-    what was left out.
+def cut_faces(source: Path, state: Path, plan: pa.Table) -> CutFaces:
+    """What the pieces of a plan gave, all of which are done.
 
     Raises:
-        ValueError: no face was cut.
+        ValueError: no face was cut; the error names the source.
     """
     notes = pa.concat_tables(
         pq.read_table(_note(state, piece), schema=_NOTE) for piece in range(num_pieces(plan))
     )
     faces = notes.filter(pc.equal(notes["reason"], "")).select(PLAN.names).sort_by("key")
     missing = notes.filter(pc.not_equal(notes["reason"], "")).select(["path", "reason", "fault"]).to_pylist()
-    faults = [
-        *dict.fromkeys(Reject(line["path"], line["reason"]) for line in missing if line["fault"])
-    ]  # once a file
     if not len(faces):
         first = missing[0]
         raise ValueError(f"{source}: not one face was cut. First {first['path']}: {first['reason']}.")
-    return faces, faults, [Reject(line["path"], line["reason"]) for line in missing if not line["fault"]]
+    # of a file that is at fault every line says so: it is rejected once
+    faults = dict.fromkeys(Reject(line["path"], line["reason"]) for line in missing if line["fault"])
+    left_out = [Reject(line["path"], line["reason"]) for line in missing if not line["fault"]]
+    return CutFaces(faces, [*faults], left_out)

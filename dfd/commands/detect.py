@@ -1,0 +1,122 @@
+"""Verbs that use a trained checkpoint: score, export, generate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+
+def score(
+    checkpoint: Path,
+    /,
+    *paths: Path,
+    whole: bool = False,
+    faces: Path | None = None,
+    json: bool = False,
+    csv: Path | None = None,
+    device: str = "cpu",
+    batch_size: int = 32,
+    threads: int | None = None,
+    allow: tuple[str, ...] = (),
+) -> int:
+    """Judges every face in files and folders: one line a face, real, fake or inconclusive, or why there is no
+    verdict.
+
+    Args:
+        checkpoint: File that dfd fit wrote; nothing else is needed, and no network.
+        paths: Pictures, and folders that are walked for pictures.
+        whole: Take each file as a face crop like those in training instead of looking for faces.
+        faces: YuNet's .onnx file; by default the one of DFD_YUNET or of the extra dfd[faces].
+        json: Print JSON Lines, one object a face.
+        csv: Also write a table to this file; - prints it instead of the text.
+        device: Where the net runs, as torch names it.
+        batch_size: Crops that go through the net at once.
+        threads: How many decode and find faces; by default up to four.
+        allow: Packages beside dfd whose code the checkpoint may name, such as my_package.
+    """
+    from dfd.inference import score_files
+
+    return score_files(
+        checkpoint,
+        paths,
+        whole=whole,
+        faces=faces,
+        json=json,
+        csv=csv,
+        device=device,
+        allow=_packages(allow),
+        batch_size=batch_size,
+        threads=threads,
+    )
+
+
+def export(
+    checkpoint: Path,
+    /,
+    *,
+    out: Path,
+    format: Literal["safetensors"] = "safetensors",
+    allow: tuple[str, ...] = (),
+) -> None:
+    """A trained net without its training: weights that any program reads, which judge wherever a checkpoint
+    does.
+
+    Of weights and their moving average, the average. Recipe, view, calibration and where it came from stand
+    in the file's header, and once more in OUT.json.
+
+    Args:
+        checkpoint: File that dfd fit wrote.
+        out: File to write, NAME.safetensors.
+        format: Of the weights.
+        allow: Packages beside dfd whose code the checkpoint may name, such as my_package.
+    """
+    from dfd.inference.export import export
+
+    print(export(checkpoint, out, allow=_packages(allow)))
+
+
+def generate(
+    checkpoint: Path,
+    /,
+    *,
+    num: int,
+    like: Path,
+    out: Path,
+    seed: int = 0,
+    split: str = "train",
+    source: str = "dfd-gan",
+    method: str = "fastgan",
+) -> None:
+    """A trained generator's fakes become shards, to be trained on beside others: --data.roots '{SHARDS: 1,
+    OUT: 0.5}'.
+
+    Each is written as a real of other shards was: its size, quantization tables, chroma and metadata, and
+    nearly its length; dfd audit of both shows nothing but what the pictures show. The same seed gives the
+    same files.
+
+    Args:
+        checkpoint: File that dfd fit --config gan wrote; nothing else is needed, and no network.
+        num: How many fakes.
+        like: Shards whose reals the files are to resemble: those that the generator was trained on, as a
+            rule.
+        out: Folder for the shards.
+        seed: Of latents and everything else that is drawn.
+        split: Where the fakes belong, and whose reals they resemble. A detector should be judged on others:
+            leave it at train.
+        source: What the table calls them, and
+        method: how it says that they were made.
+    """
+    from dfd.inference.generate import generate
+
+    made = generate(
+        checkpoint, out=out, like=like, num=num, seed=seed, split=split, source=source, method=method
+    )
+    print(made)
+
+
+VERBS = (score, export, generate)
+
+
+def _packages(allow: tuple[str, ...]) -> tuple[str, ...]:
+    """Prefixes of the modules whose classes a checkpoint may name: dfd's own, and those of `--allow`."""
+    return ("dfd.", *(f"{package.rstrip('.')}." for package in allow))

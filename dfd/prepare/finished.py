@@ -1,0 +1,43 @@
+"""Finished shards that `dfd prepare` meets in its output: unchanged since, or what changed in the source."""
+
+import shutil
+from pathlib import Path
+
+from dfd.prepare.changes import source_changes
+from dfd.prepare.cut import MARGIN
+from dfd.prepare.passes import STATE
+from dfd.prepare.report import Report
+from dfd.prepare.source import Source
+from dfd.shards.table import read_index
+
+
+def report_finished(
+    path: Path, out: Path, reader: str | None, frames: int | None, margin: float | None
+) -> Report:
+    """What the finished shards in `out` hold, where they are those of the source at `path` as it is now.
+
+    Raises:
+        ValueError: they are of another source or of other options, or the source changed.
+    """
+    index = read_index(out)
+    made = index["made_by"]
+    if made.get("command") != "prepare" or Path(made["source"]).name != path.resolve().name:
+        maker = repr(Path(made["source"]).name) if "source" in made else f"`dfd {made.get('command')}`"
+        raise ValueError(
+            f"{out} holds finished shards of {maker}, not of {path.resolve().name!r}. Choose another --out."
+        )
+    source = Source(path, reader or made["reader"])
+    cut = made.get("cut")
+    plan, rejects = source.plan(videos=bool(cut) and cut["frames"] is not None)
+    if cut and (frames, margin or MARGIN) != (cut["frames"], cut["margin"]):
+        raise ValueError(
+            f"{out} holds finished shards of {cut['frames'] or 'no'} frames a video at margin "
+            f"{cut['margin']:g}. Choose another --out, or --overwrite."
+        )
+    if changes := source_changes(source.root, plan, rejects, out):
+        raise ValueError(
+            f"{out} holds finished shards, and since then {path} changed: {changes}. Nothing was done. "
+            "--overwrite makes the shards again; another --out makes new ones beside them."
+        )
+    shutil.rmtree(out / STATE, ignore_errors=True)
+    return Report.of(out, index, not_tried=source.not_tried(), already=True)

@@ -1,0 +1,121 @@
+"""Output folder of `dfd prepare`: whether it may be written, and the state of an interrupted run in it."""
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dfd.durable import TEMPORARY, explain_os_error
+from dfd.prepare.changes import SOURCES, plan_changes
+from dfd.prepare.cut import FACES
+from dfd.prepare.lock import LOCK
+from dfd.prepare.manifest import keep_plan
+from dfd.prepare.passes import STATE
+from dfd.shards.format import INDEX, SAMPLES_FILE
+from dfd.shards.rejects import REJECTED
+from dfd.shards.splits import SPLITS
+from dfd.shards.table import made_by
+
+
+def check_folders(source: Path, out: Path) -> None:
+    """Raises ValueError where the source is missing, empty or finished shards, or one of the two lies in the
+    other.
+    """
+    if not source.exists():
+        raise ValueError(
+            f"{source}: no such folder. Name the folder that holds the pictures, or a CSV or JSON Lines file "
+            "that lists them."
+        )
+    if source.is_dir() and not any(source.iterdir()):
+        raise ValueError(f"{source} is empty. Name the folder that holds the pictures.")
+    if made_by(source) and (source / SAMPLES_FILE).is_file():
+        raise ValueError(
+            f"{source} holds finished shards already: dfd fit takes them as they are (--data.roots). Did you "
+            "mean dfd reencode? It makes a second set of them, all cut and encoded alike: "
+            f"dfd reencode {source} --out ALIKE --jpeg 90 --size 224."
+        )
+    inner, outer = out.resolve(), (source if source.is_dir() else source.parent).resolve()
+    if inner == outer or (source.is_dir() and outer in inner.parents) or inner in outer.parents:
+        raise ValueError(
+            f"{out} and {source} lie inside one another. Choose an --out beside the source: sources are "
+            "never touched."
+        )
+
+
+def check_free(out: Path) -> None:
+    """Raises ValueError where the folder holds what `dfd prepare` did not write."""
+    if not out.is_dir() or (out / STATE).is_dir() or made_by(out).get("command") == "prepare":
+        return
+    strange = sorted(path.name for path in out.iterdir() if path.name not in (REJECTED, LOCK))
+    if strange:
+        raise ValueError(
+            f"{out} is not empty and holds no shards of `dfd prepare` ({strange[0]} and so on). Choose "
+            "another --out."
+        )
+
+
+def make_way(out: Path, overwrite: bool, tidy: bool) -> None:
+    """Removes finished shards that are to be replaced, and with `tidy` the temporary files of killed runs."""
+    finished = (out / INDEX).is_file()
+    if finished and not overwrite:
+        raise ValueError(
+            f"another dfd prepare has just finished {out}. Run the same command again: it checks what is "
+            "there."
+        )
+    # before anything is removed: it marks the folder as ours, should this process be killed here
+    (out / STATE).mkdir(exist_ok=True)
+    if finished:
+        clear(out)
+    if tidy:
+        for temporary in [*out.glob(f"*{TEMPORARY}*"), *(out / STATE).glob(f"*{TEMPORARY}*")]:
+            temporary.unlink()
+
+
+def store_plan(plan: pa.Table, out: Path, settings: dict[str, str], overwrite: bool) -> None:
+    """Stores the plan, or goes on with the same one that an interrupted run has stored."""
+    path = out / STATE / "plan.parquet"
+    if changes := plan_changes(plan, path, settings):
+        if not overwrite:
+            raise ValueError(
+                f"{out} holds an interrupted `dfd prepare`, and since then the source or the options "
+                f"changed: {changes}. Start again with --overwrite, or choose another --out."
+            )
+        clear(out)
+    keep_plan(plan, path, settings)
+
+
+def clear(out: Path) -> None:
+    """Removes what runs of `dfd prepare` wrote, index.json first: from then on nothing trusts the rest."""
+    shards = [path for split in SPLITS for path in out.glob(f"{split}-*.tar")]
+    shutil.rmtree(out / STATE / FACES, ignore_errors=True)
+    for path in [out / INDEX, out / SAMPLES_FILE, out / SOURCES, *(out / STATE).iterdir(), *shards]:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def forgotten_if_refused(out: Path, forgets: bool) -> Iterator[None]:
+    """With `forgets`, a ValueError removes the state: its source has to be corrected, and then what was seen
+    of it is out of date.
+    """
+    try:
+        yield
+    except ValueError:
+        if forgets:
+            clear(out)
+            shutil.rmtree(out / STATE)
+        raise
+
+
+def check_space(out: Path, table: pa.Table) -> None:
+    """Raises OSError where the disk has no room for the shards that are not there yet."""
+    needed = pc.sum(table["length"]).as_py() + pc.sum(table["mask_length"]).as_py() + 2048 * len(table)
+    present = sum(path.stat().st_size for split in SPLITS for path in out.glob(f"{split}-*.tar"))
+    free = shutil.disk_usage(out).free
+    if needed - present > free:
+        error = OSError(errno.ENOSPC, "")
+        error.strerror = f"{(needed - present) / 1e9:.2f} GB are needed, {free / 1e9:.2f} GB are free"
+        raise explain_os_error(error, out)

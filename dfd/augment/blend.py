@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from dfd.batch import FAKE, LUMA, REAL, Sample
+from dfd.media.crops import DEFAULT_MARGIN
 
 # The mean of four public face sets: x and y of eyes, nose and corners of the mouth, seen from the picture's
 # centre, in longer sides of the face's box.
@@ -44,14 +45,14 @@ class SelfBlend:
         faces: finds faces and their landmarks, such as `dfd.media.faces.FaceDetector`, at ten times the price
             of the blend. Without it, and where it finds none, the face is taken to be where face pictures
             have it.
-        margin: side of the pictures as a multiple of the face box's longer side, as in `View`; unused where
-            `faces` finds one.
+        margin: side of the pictures as a multiple of the face box's longer side; unused where `faces` finds
+            one. None takes that of the data module's view, and without a data module DEFAULT_MARGIN.
     """
 
-    def __init__(self, p: float = 0.5, faces: FaceFinder | None = None, margin: float = 1.35):
+    def __init__(self, p: float = 0.5, faces: FaceFinder | None = None, margin: float | None = None):
         if not 0 <= p <= 1:
             raise ValueError(f"p={p} is not a probability. Use a number from 0 to 1.")
-        if not margin > 0:
+        if margin is not None and not margin > 0:
             raise ValueError(
                 f"margin={margin} is not a multiple of the face's box. Use 1.35, or what the pictures were "
                 "cut by."
@@ -88,7 +89,8 @@ class SelfBlend:
         if self.faces is not None and (found := self.faces.find(image)):
             return np.asarray(max(found, key=lambda face: face.side).landmarks, float)
         height, width = image.shape[:2]
-        side = max(height, width) / self.margin
+        margin = DEFAULT_MARGIN if self.margin is None else self.margin
+        side = max(height, width) / margin
         return (MEAN_FACE + rng.uniform(-0.04, 0.04, 2)) * side + (width / 2, height / 2)
 
 

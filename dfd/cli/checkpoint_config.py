@@ -46,6 +46,10 @@ def experiment_of(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any] | No
                 "choose code to run. "
                 "Name the experiment yourself: --config CONFIG --ckpt_path CHECKPOINT."
             )
+    stated = data and data["init_args"].get("view")
+    if isinstance(stated, dict) and stated.get("margin", 0) is None and view:
+        # the config left the margin to the shards that the net was trained on, not to those it is judged on
+        data["init_args"]["view"] = {**stated, "margin": view.get("margin")}
     return {"model": task} | ({"data": data} if data else {}), view
 
 

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from dfd.batch import Batch, LoadedBatch
 from dfd.data.collate import PREFETCH_FACTOR, SharedMemoryCollate, collate
 from dfd.data.ledger import Ledger
+from dfd.data.margin import resolve_margin, with_margin
 from dfd.data.order import Windows, epoch_order
 from dfd.data.prefetch import Schedule, ShardFiles
 from dfd.data.resume import check_same, record
@@ -42,11 +43,12 @@ class ShardDataModule(LightningDataModule):
         roots: folders that `dfd prepare` made, or their URLs (s3://, gs://, https://): one, several, or a
             mapping from folder to weight. A root of weight 1.5 shows each of its training samples once and
             half of them a second time in an epoch. Weights touch training only.
-        view: crop size, and how evaluation cuts a picture.
+        view: crop size, and how evaluation cuts a picture. Its margin, where it states none, is the one that
+            the roots record, and then theirs must agree.
         batch_size: images of a global batch, over all ranks.
         augment: training transforms on the whole image, before the crop: `transform(sample, rng) -> sample`,
             one or several. One that turns real pictures into fakes says by its attribute `fake_share` which
-            share of them.
+            share of them. One whose attribute `margin` is None is given the view's.
         val_augment: the same for validation pictures, drawn once for all epochs and runs. A net that is
             chosen and calibrated on clean pictures alone is too sure of delivered ones.
         corruption: transforms of evaluation, on the picture as found, instead of `val_augment`: judging under
@@ -132,6 +134,9 @@ class ShardDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         if self.catalog is None:
             self.catalog = Catalog(self.roots, self.cache)
+        self.view = resolve_margin(self.view, self.catalog.margins, training=stage == "fit")
+        for name in ("augment", "val_augment", "corruption"):
+            setattr(self, name, [with_margin(each, self.view.margin) for each in getattr(self, name)])
         splits = {"fit": ["train", "val"], "validate": ["val"], "test": ["test"], "predict": ["test"]}[stage]
         for split in splits:
             counts = self.label_counts(split)

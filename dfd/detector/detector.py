@@ -101,7 +101,8 @@ class Detector:
             )
         assert card.view, "a detector needs to know how its images were cut"
         self.net, self.card, self.faces = net.to(device).eval(), card, faces
-        self.view = View(**card.view)
+        # a data module of one's own may have stored a view that states no margin
+        self.view = View(**card.view).resolved()
         self.device, self.batch_size = device, batch_size
 
     @property

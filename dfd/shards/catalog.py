@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from dfd.shards.cache import Cache
 from dfd.shards.duplicates import counted
 from dfd.shards.fetch import Remote
-from dfd.shards.format import clip_of
+from dfd.shards.format import clip_of, recorded_margin
 from dfd.shards.remote import open_root, shards_of
 from dfd.shards.splits import SPLITS
 
@@ -53,6 +53,8 @@ class Catalog:
         self.leaks: dict[
             str, str
         ] = {}  # of each root that was prepared with --allow-leaks: how often splits share pictures
+        # of each root whose pictures `dfd prepare` cut out of larger ones: side, as a multiple of the face's
+        self.margins: dict[str, float] = {}
         self.digests: list[dict[str, str]] = []  # of each root: shard -> sha256
         tables, shards, columns, digests = [], [], [], []
         for number, root in enumerate(roots):
@@ -60,6 +62,8 @@ class Catalog:
             self.digests.append({shard["name"]: shard["sha256"] for shard in index["shards"]})
             if known := counted(index.get("leaks", {}).get("counts", {})):
                 self.leaks[root] = known
+            if (margin := recorded_margin(index)) is not None:
+                self.margins[root] = margin
             names = table["shard"].unify_dictionaries().combine_chunks()
             columns.append(
                 {

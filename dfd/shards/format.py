@@ -89,6 +89,19 @@ def totals(table: pa.Table) -> dict[str, Any]:
     }
 
 
+def recorded_margin(index: Mapping[str, Any]) -> float | None:
+    """Side of the pictures as a multiple of the longer side of the face's box in them, by index.json.
+
+    `dfd prepare` records it of faces that it cut, and a re-encoded set has it from those; None for others.
+    """
+    maker = index.get("made_by")
+    while isinstance(maker, Mapping):
+        if isinstance(maker.get("cut"), Mapping):
+            return maker["cut"].get("margin")
+        maker = maker.get("of")
+    return None
+
+
 def count_classes(table: pa.Table) -> dict[str, int]:
     return {name: pc.sum(pc.equal(table["label"], value)).as_py() or 0 for value, name in enumerate(LABELS)}
 

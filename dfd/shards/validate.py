@@ -5,6 +5,7 @@ Shards come from strangers too. A table that could name any file would have dfd 
 meant to show, and one that claims more lines than its tars can hold would fill the memory.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dfd.media.files import MAX_BYTES
+from dfd.shards.format import recorded_margin
 from dfd.shards.splits import SPLITS
 
 _NAME = re.compile(r"(?!\.)[\w.+@=, -]{1,200}\.tar")  # a file of the folder itself
@@ -42,6 +44,9 @@ def check_index(index: Any) -> None:
     names = [shard["name"] for shard in index["shards"]]
     if len(set(names)) < len(names):
         raise ValueError("a shard is listed twice")
+    margin = recorded_margin(index)
+    if margin is not None and (type(margin) not in (int, float) or not 0 < margin < math.inf):
+        raise ValueError(f"faces cut at a margin of {margin!r:.80}")
 
 
 def check_size(path: Path, index: Mapping[str, Any]) -> None:

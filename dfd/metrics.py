@@ -17,6 +17,7 @@ import numpy as np
 from scipy.special import expit
 
 from dfd.batch import FAKE, NUM_BINS, REAL, Predictions
+from dfd.run_record import NOT_FINITE, RunFailure
 
 Metric = str | Callable[[Predictions], float]
 CHUNK = 1 << 19  # weights held at once while resampling: 4 MiB, which stays in cache
@@ -57,9 +58,10 @@ def check_finite(predictions: Predictions) -> None:
     rows = predictions.row[~np.isfinite(predictions.logit)]
     if len(rows):
         named = ", ".join(map(str, rows[:8].tolist())) + ("..." if len(rows) > 8 else "")
-        raise ValueError(
+        raise RunFailure(
             f"{len(rows)} of {len(predictions)} logits are NaN or infinite, in rows {named}. Look at these "
-            "images, or at the loss."
+            "images, or at the loss.",
+            NOT_FINITE,
         )
 
 

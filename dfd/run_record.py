@@ -1,4 +1,4 @@
-"""What became of the runs in a folder: the record that a run keeps of itself, and the engine of `dfd runs`."""
+"""Names of a run's files, the record that it keeps of itself in run.json, and the engine of `dfd runs`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,82 @@ from typing import Any, get_args, get_origin, get_type_hints
 from dfd.durable import TEMPORARY
 
 RECORD = "run.json"
+UNDECODABLE_FILE = "undecodable.csv"
+# why a run failed, for programs: `reason_code` of its record, where the sentence alone would have to be parsed
+OUT_OF_MEMORY, BATCH_NOT_DIVISIBLE, NOT_FINITE = "out_of_memory", "batch_not_divisible", "not_finite"
+LOADER_KILLED, RANK_LOST, INTERRUPTED = "loader_killed", "rank_lost", "interrupted"
 # seconds without a word after which a run on another machine counts as dead; it writes every minute
 SILENCE = 900.0
+
+
+class RunFolder:
+    """Paths of a run's files, whether they are there or not."""
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path)
+
+    @property
+    def record(self) -> Path:
+        """State, reason and progress: `Record`."""
+        return self.path / RECORD
+
+    @property
+    def config(self) -> Path:
+        """The resolved config, from which the run can be started again."""
+        return self.path / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """A line for each step or epoch that was logged."""
+        return self.path / "metrics.csv"
+
+    @property
+    def summary(self) -> Path:
+        """Written last: a folder that holds one is a finished run."""
+        return self.path / "summary.yaml"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        return self.checkpoints / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def plots(self) -> Path:
+        return self.path / "plots"
+
+    @property
+    def undecodable(self) -> Path:
+        """Pictures that could not be decoded and were left out."""
+        return self.path / UNDECODABLE_FILE
+
+    @property
+    def not_finite(self) -> Path:
+        """Steps that were skipped, since loss or gradients were NaN or Inf."""
+        return self.path / "not_finite.csv"
+
+    @property
+    def wandb(self) -> Path:
+        """W&B's own folder: a folder in it for each time that the run was started."""
+        return self.path / "wandb"
+
+    def predictions(self, stage: str) -> Path:
+        """The prediction table of a stage: val, test or predict."""
+        return self.path / f"predictions-{stage}.csv"
+
+
+class RunFailure(ValueError):
+    """A fault that ends a run, with a code by which other programs know it: see `Record.reason_code`."""
+
+    def __init__(self, text: str, reason_code: str = ""):
+        super().__init__(text)
+        self.reason_code = reason_code
 
 
 @dataclass(frozen=True)
@@ -34,8 +108,9 @@ class Record:
     process: str  # tells this process from a later one of the same number
     started: float
     heard: float
-    reason: str = ""
-    ranks: int = 1
+    reason: str = ""  # for people
+    reason_code: str = ""  # for programs, "" for a reason that has none: OUT_OF_MEMORY and the others above
+    ranks: int | None = None  # None: it failed before that was known
     epoch: int = 0  # finished ones
     epochs: int | None = None  # None: no end
     step: int = 0
@@ -82,32 +157,28 @@ def note(folder: Path, **changes: Any) -> None:
         _write(folder, replace(record, heard=time.time(), **changes))
 
 
-def end(folder: Path, state: str, reason: str = "") -> None:
-    """The last word on a run: the first of several ranks has it."""
+def end(folder: Path, state: str, reason: str = "", **changes: Any) -> None:
+    """How a run ended; of several ranks the first that calls this is heard."""
     record = read(folder)
     if record is not None and record.state == "running":
-        note(folder, state=state, reason=" ".join(reason.split())[:400])
+        note(folder, state=state, reason=" ".join(reason.split())[:400], **changes)
 
 
 def read(folder: Path) -> Record | None:
     try:
-        record = Record(**json.loads((folder / RECORD).read_text()))
-        types = get_type_hints(Record)
-        return (
-            record
-            if all(_is(getattr(record, field.name), types[field.name]) for field in fields(record))
-            else None
-        )
+        record = Record(**json.loads(RunFolder(folder).record.read_text()))
     except (OSError, ValueError, TypeError):  # none, or no record of ours
         return None
+    types = get_type_hints(Record)
+    whole = all(_is(getattr(record, field.name), types[field.name]) for field in fields(record))
+    return record if whole else None
 
 
 def _is(value: Any, wanted: Any) -> bool:
-    kinds = (
-        tuple(get_origin(kind) or kind for kind in get_args(wanted) or (wanted,))
-        if get_origin(wanted) is not list
-        else (list,)
-    )
+    """Whether a value out of a JSON file has the type of its field."""
+    if get_origin(wanted) is list:
+        return isinstance(value, list)
+    kinds = get_args(wanted) or (wanted,)
     return isinstance(value, (*kinds, int) if float in kinds else kinds)
 
 
@@ -115,7 +186,7 @@ def _write(folder: Path, record: Record) -> None:
     part = folder / f"{RECORD}{TEMPORARY}{secrets.token_hex(4)}"
     with suppress(OSError):  # such as a folder that another rank has just discarded: it is not made again
         part.write_text(json.dumps(asdict(record), indent=1) + "\n")
-        os.replace(part, folder / RECORD)
+        os.replace(part, RunFolder(folder).record)
 
 
 def _process(pid: int) -> str:

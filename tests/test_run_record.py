@@ -49,6 +49,19 @@ def test_this_process_runs_until_it_says_otherwise(here):
     assert (record.state, record.reason, record.epoch, record.best) == ("running", "", 3, 0.75), "it goes on"
 
 
+def test_the_code_of_a_reason_stands_beside_it_until_the_run_goes_on(here):
+    write(here / "run")
+    run_record.end(here / "run", "failed", "no room", reason_code=run_record.OUT_OF_MEMORY, ranks=4)
+    record = run_record.read(here / "run")
+    assert (record.reason, record.reason_code, record.ranks) == ("no room", "out_of_memory", 4)
+    run_record.begin(here / "run", ["fit"])
+    assert run_record.read(here / "run").reason_code == ""
+    old = json.loads((here / "run/run.json").read_text())
+    del old["reason_code"]  # of a run that was begun before there were codes
+    (here / "run/run.json").write_text(json.dumps(old))
+    assert run_record.read(here / "run").reason_code == ""
+
+
 def test_a_killed_process_is_not_taken_for_a_running_one(here):
     (here / "run").mkdir()
     code = "import pathlib, sys; from dfd import run_record; run_record.begin(pathlib.Path('run'), ['fit'])"
@@ -192,6 +205,11 @@ def test_real_runs_in_each_state(here, tmp_path, monkeypatch, capsys):
     }  # fmt: skip
     assert states["hang"][1].startswith("killed: its process is gone")
     assert states["nan"][1].startswith("1 steps in a row were not finite")
+    assert run_record.read(here / "runs/nan").reason_code == run_record.NOT_FINITE
+    files = run_record.RunFolder(here / "runs/done")
+    for path in (files.record, files.config, files.metrics, files.summary, files.best, files.last, files.plots):
+        assert path.exists(), path
+    assert run_record.RunFolder(here / "runs/nan").not_finite.exists()
     done = run_record.read(here / "runs/done")
     assert (
         (done.epoch, done.epochs, done.step) == (2, 2, 24)

@@ -15,10 +15,10 @@ from torch.optim import Optimizer
 
 from dfd.batch import Batch
 from dfd.distributed import gather_objects
+from dfd.run_record import NOT_FINITE, RunFailure, RunFolder
 from dfd.terminal import printable
 
 _log = logging.getLogger(__name__)
-NOT_FINITE_FILE = "not_finite.csv"
 
 
 class FiniteGuard(Callback):
@@ -126,7 +126,7 @@ class FiniteGuard(Callback):
         guilty = what == "gradients" or any(bool(flag) for flag in step.mine)  # gradients are everybody's
         found = _keys(trainer, step) if guilty else []
         everyone = gather_objects(found)
-        path = Path(trainer.default_root_dir) / NOT_FINITE_FILE
+        path = RunFolder(trainer.default_root_dir).not_finite
         keys = [key for rank in everyone for key in rank]
         if trainer.is_global_zero:
             _append(path, step, what, everyone)
@@ -142,14 +142,15 @@ class FiniteGuard(Callback):
             ("", self._total, self.max_total),
         ):
             if count > limit:
-                raise ValueError(
+                raise RunFailure(
                     f"{count} steps {name}were not finite (NaN or Inf), the last one step {step.number}, "
                     "whose batch holds "
                     f"{', '.join(keys[:3])}; all keys are in {path}. The weights are as they were before. "
                     "Look at those "
                     "pictures; lower --model.optimizer.lr, or set --trainer.gradient_clip_val=1. The same "
                     "command goes on "
-                    "from the last checkpoint."
+                    "from the last checkpoint.",
+                    NOT_FINITE,
                 )
 
     def on_train_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:

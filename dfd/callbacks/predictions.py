@@ -27,6 +27,7 @@ from dfd.metrics import (
     interval,
     intervals,
 )
+from dfd.run_record import RunFolder
 
 # as many as 80 columns hold beside the names
 OF_PARTS = ("real", "fake", "groups", "auroc", "95% interval", "balanced_acc")
@@ -54,7 +55,7 @@ class PredictionWriter(Callback):
     def _leave(self, trainer: Trainer, task: LightningModule, stage: str) -> None:
         if not trainer.is_global_zero:
             return
-        path = Path(trainer.default_root_dir) / f"predictions-{stage}.csv"
+        path = RunFolder(trainer.default_root_dir).predictions(stage)
         check_finite(task.predictions)
         words = [decide(logit, task.thresholds) for logit in task.predictions.logit.tolist()]
         facts = trainer.datamodule.describe(task.predictions.row)

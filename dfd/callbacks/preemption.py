@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 
+from dfd.run_record import RunFolder
 from dfd.signals import REQUEUE, stop_signals
 
 MAX_RESTARTS = "DFD_MAX_RESTARTS"
@@ -94,7 +95,7 @@ class Preemption(Callback):
         asked = self._asked()
         if not asked:
             return
-        path = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        path = RunFolder(trainer.default_root_dir).last
         trainer.save_checkpoint(path)
         # this step's, which would be logged after this hook
         trainer._logger_connector.update_train_step_metrics()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lightning import Trainer
 
 from dfd.durable import atomic_write
+from dfd.run_record import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def publish(trainer: Trainer, figure: Figure, name: str) -> Path:
     """Writes `figure` to plots/<name>.png of the run folder, over an earlier one, and logs it. For rank 0."""
-    path = Path(trainer.default_root_dir) / "plots" / f"{name}.png"
+    path = RunFolder(trainer.default_root_dir).plots / f"{name}.png"
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
     for logger in trainer.loggers:

@@ -22,6 +22,7 @@ from dfd.cli.config_files import config_name, with_paths
 from dfd.cli.error_messages import UsageError
 from dfd.cli.run_cli import RunCLI, end_wandb
 from dfd.malloc import keep_pages
+from dfd.run_record import RunFolder
 from dfd.shards.pattern import parse_root
 from dfd.training.run_folder import SHARED
 
@@ -120,8 +121,9 @@ def _with_checkpoint(verb: str, args: list[str]) -> tuple[Path | None, list[str]
 
 def _beside(checkpoint: Path, verb: str) -> Path | None:
     """Next to the run that made the checkpoint, if that one lies below the current folder."""
-    run = checkpoint.absolute().parent.parent
-    known = checkpoint.absolute().parent.name == "checkpoints" and run.parent.is_relative_to(Path.cwd())
+    folder = checkpoint.absolute().parent
+    run = folder.parent
+    known = folder == RunFolder(run).checkpoints and run.parent.is_relative_to(Path.cwd())
     return run.with_name(f"{run.name}-{verb}") if known else None
 
 

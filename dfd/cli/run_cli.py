@@ -30,6 +30,7 @@ from dfd.cli.checkpoint_config import (
 from dfd.cli.parser import USAGE, Maker, Parser
 from dfd.cli.runtime_errors import explain_failure
 from dfd.durable import make_folder
+from dfd.run_record import INTERRUPTED, RunFolder
 from dfd.training.checkpoint_io import DurableCheckpointIO, local, refuse_code
 from dfd.training.metrics_csv import ResumableCSVLogger
 from dfd.training.resume import check_whole_window, resumable, steps_of, whole
@@ -121,11 +122,16 @@ class RunCLI(LightningCLI):
         if isinstance(error, (Preempted, SIGTERMException)):
             run_record.end(self.folder, "preempted", str(error) or "told to stop")
         elif interrupted or isinstance(error, KeyboardInterrupt):
-            run_record.end(self.folder, "failed", "interrupted from the keyboard")
-            if (record := run_record.read(self.folder)) and any((self.folder / "checkpoints").glob("*.ckpt")):
+            run_record.end(self.folder, "failed", "interrupted from the keyboard", reason_code=INTERRUPTED)
+            if (record := run_record.read(self.folder)) and any(
+                RunFolder(self.folder).checkpoints.glob("*.ckpt")
+            ):
                 self._say(f"from the last checkpoint it goes on by: {run_record.again(self.folder, record)}")
         elif not isinstance(error, SystemExit):  # of a rank that leaves the word to another
-            run_record.end(self.folder, "failed", str(error) or type(error).__name__)
+            facts = {"reason_code": getattr(error, "reason_code", "")}
+            if self.trainer is not None:
+                facts["ranks"] = self.trainer.world_size
+            run_record.end(self.folder, "failed", str(error) or type(error).__name__, **facts)
 
     def _said_by_another_rank(self) -> bool:
         several = self.trainer is not None and self.trainer.world_size > 1
@@ -189,7 +195,11 @@ class RunCLI(LightningCLI):
             hold(self.folder)
             run_record.begin(self.folder, self.typed)
         # an unfinished run: of a finished one it is refused
-        if self.verb == "fit" and not config.ckpt_path and (last := resumable(self.folder / "checkpoints")):
+        if (
+            self.verb == "fit"
+            and not config.ckpt_path
+            and (last := resumable(RunFolder(self.folder).checkpoints))
+        ):
             config.ckpt_path = str(
                 last
             )  # even its end: a job that was cut after its last epoch lacks no more than the summary
@@ -211,7 +221,7 @@ class RunCLI(LightningCLI):
         trainer = super().instantiate_trainer(**kwargs)
         for callback in trainer.checkpoint_callbacks:
             if getattr(callback, "dirpath", "elsewhere") is None:
-                callback.dirpath = str(self.folder / "checkpoints")
+                callback.dirpath = str(RunFolder(self.folder).checkpoints)
             if self.verb == "fit" and trainer.is_global_zero and getattr(callback, "dirpath", None):
                 make_folder(local(callback.dirpath))  # said now, not after an epoch
         if (
@@ -336,16 +346,15 @@ class RunCLI(LightningCLI):
     after_validate = after_test = after_predict = _after_judging
 
     def _pages(self) -> dict[str, str]:
+        files = RunFolder(self.folder)
         pages = {
-            "table": "metrics.csv",
-            "predictions": f"predictions-{'val' if self.verb == 'validate' else self.verb}.csv",
-            "plots": "plots",
-            "pictures left out": "undecodable.csv",
-            "steps skipped": "not_finite.csv",
+            "table": files.metrics,
+            "predictions": files.predictions("val" if self.verb == "validate" else self.verb),
+            "plots": files.plots,
+            "pictures left out": files.undecodable,
+            "steps skipped": files.not_finite,
         }
-        return {
-            what: _shown(self.folder / page) for what, page in pages.items() if (self.folder / page).exists()
-        }
+        return {what: _shown(page) for what, page in pages.items() if page.exists()}
 
     @rank_zero_only
     def _say(self, text: str) -> None:

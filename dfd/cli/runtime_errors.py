@@ -1,6 +1,4 @@
-"""What a machine does to a run (no memory left, a loading process or a rank killed), in a sentence that says
-what to do.
-"""
+"""Out of memory, a killed loading process, a killed rank: errors of a run that say what to do next."""
 
 from __future__ import annotations
 
@@ -9,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-from dfd.launch.tune_batch import NO_MEMORY
+from dfd.run_record import LOADER_KILLED, OUT_OF_MEMORY, RANK_LOST, RunFailure
 
 _NO_MEMORY = re.compile(
     r"out of memory|can't allocate memory|cannot allocate memory|unable to allocate|bad_?alloc|MemoryError",
@@ -21,7 +19,7 @@ _WORKER = re.compile(
 _PEER = re.compile(r"by peer|Broken pipe|remote process|ncclRemoteError|heartbeat timeout", re.IGNORECASE)
 
 
-def explain_failure(error: BaseException, trainer: Trainer | None, data: Any) -> Exception | None:
+def explain_failure(error: BaseException, trainer: Trainer | None, data: Any) -> RunFailure | None:
     """What such an error means, or None where it is of another kind.
 
     Args:
@@ -32,30 +30,30 @@ def explain_failure(error: BaseException, trainer: Trainer | None, data: Any) ->
     if found := _WORKER.search(text):
         workers = getattr(data, "num_workers", 0)
         how = f"was killed ({found[2].strip()})" if found[2] else "ended without a word"
-        return ValueError(
+        return RunFailure(
             f"a loading process (pid {found[1].strip()}) {how}: mostly the system's memory is at its end, or "
-            "what the job or "
-            "the container may have of it, or /dev/shm is full. Use fewer than "
-            f"--data.num_workers={workers}, or 0, or ask for "
-            "more memory. The same command goes on from the last checkpoint."
+            "what the job or the container may have of it, or /dev/shm is full. Use fewer than "
+            f"--data.num_workers={workers}, or 0, or ask for more memory. The same command goes on from the "
+            "last checkpoint.",
+            LOADER_KILLED,
         )
     if isinstance(error, MemoryError) or (
         isinstance(error, (RuntimeError, OSError)) and _NO_MEMORY.search(text)
     ):
         if "DataLoader worker" in text:
             workers = getattr(data, "num_workers", 0)
-            return ValueError(
-                f"{NO_MEMORY} of the machine, in a loading process. Use fewer than "
-                f"--data.num_workers={workers}, or a smaller "
-                "--data.batch_size, or ask for more memory. The same command goes on from the last "
-                "checkpoint."
+            return RunFailure(
+                "out of memory of the machine, in a loading process. Use fewer than "
+                f"--data.num_workers={workers}, or a smaller --data.batch_size, or ask for more memory. "
+                "The same command goes on from the last checkpoint.",
+                OUT_OF_MEMORY,
             )
-        return ValueError(f"{NO_MEMORY}: {_smaller(trainer, data, ranks)}")
+        return RunFailure(f"out of memory: {_smaller(trainer, data, ranks)}", OUT_OF_MEMORY)
     if ranks > 1 and isinstance(error, RuntimeError) and _PEER.search(text):
-        return ValueError(
+        return RunFailure(
             f"another of the {ranks} ranks has ended without a word: it was killed, as for want of memory, "
-            "or its machine "
-            "failed. The same command goes on from the last checkpoint."
+            "or its machine failed. The same command goes on from the last checkpoint.",
+            RANK_LOST,
         )
     return None
 
@@ -68,7 +66,10 @@ def _smaller(trainer: Trainer | None, data: Any, ranks: int) -> str:
     smaller = batch // 2 // ranks * ranks
     on = f" on {ranks} ranks" if ranks > 1 else ""
     if not smaller:
-        return f"data.batch_size={batch}{on} cannot be smaller. Use a smaller --data.view.size or net, or ask for more memory."
+        return (
+            f"data.batch_size={batch}{on} cannot be smaller. Use a smaller --data.view.size or net, or ask "
+            "for more memory."
+        )
     options = f"--data.batch_size={smaller}"
     if trainer.state.fn != "fit":
         return f"data.batch_size={batch}{on} does not fit. Use {options}, which changes no number."
@@ -77,6 +78,5 @@ def _smaller(trainer: Trainer | None, data: Any, ranks: int) -> str:
         options += f" --trainer.accumulate_grad_batches={trainer.accumulate_grad_batches * batch // smaller}"
     return (
         f"data.batch_size={batch}{on} does not fit. Use {options}, as many pictures a step, or find the "
-        "largest that fits: "
-        "dfd tune-batch CONFIG."
+        "largest that fits: dfd tune-batch CONFIG."
     )

@@ -24,6 +24,7 @@ from dfd.data.resume import check_same, record
 from dfd.data.stream import EvalSampler, ShardDataset, TrainSampler, Transform
 from dfd.data.undecodable import UndecodableImages
 from dfd.media.crops import View
+from dfd.run_record import BATCH_NOT_DIVISIBLE, RunFailure
 from dfd.shards.cache import Cache
 from dfd.shards.catalog import Catalog, Contents
 from dfd.shards.remote import bytes_at_once, check_limit
@@ -260,9 +261,10 @@ class ShardDataModule(LightningDataModule):
         rank, world = self._ranks()
         if self.batch_size % world:
             below, above = self.batch_size // world * world, -(-self.batch_size // world) * world
-            raise ValueError(
+            raise RunFailure(
                 f"data.batch_size={self.batch_size} is global and does not divide by {world} ranks. "
-                f"Use {below or above} or {above}."
+                f"Use {below or above} or {above}.",
+                BATCH_NOT_DIVISIBLE,
             )
         rows = self.rows("train")
         weights = list(self.roots.values())

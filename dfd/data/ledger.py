@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dfd.data.undecodable import UNDECODABLE_FILE
+from dfd.run_record import UNDECODABLE_FILE
 
 
 class Ledger:

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from dfd.distributed import gather_objects
+from dfd.run_record import UNDECODABLE_FILE
 from dfd.terminal import printable
 
 _log = logging.getLogger(__name__)
-UNDECODABLE_FILE = "undecodable.csv"
 SAID = 3  # lines on the screen, of one process; the table holds all
 
 

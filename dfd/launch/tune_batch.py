@@ -1,7 +1,7 @@
-"""The largest global batch that fits into memory, by trying: the engine of `dfd tune-batch`.
+"""The largest global batch that fits into memory, found by trying: the engine of `dfd tune-batch`.
 
-Each try is a short `dfd fit` in a process of its own: what an allocator or a GPU has kept of one must not
-spoil the next, and a system without memory kills.
+Each attempt is a short `dfd fit` in a process of its own: what an allocator or a GPU has kept of one must not
+spoil the next, and a system without memory kills. How it ended is read from its run.json.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 
 from dfd import run_record
 
-NO_MEMORY = "out of memory"  # what `dfd fit` says of a batch that does not fit
+NO_MEMORY = "out of memory"
 SHORT = (  # three steps, so that the optimizer has made its state; a batch of validation; nothing is kept
     "--trainer.max_epochs=1",
     "--trainer.limit_train_batches=3",
@@ -33,10 +33,12 @@ SHORT = (  # three steps, so that the optimizer has made its state; a batch of v
 
 @dataclass(frozen=True)
 class Outcome:
+    """How an attempt ended."""
+
     fits: bool
-    why: str  # not: "" where it fits
+    why: str  # it does not fit; "" where it does
     memory: bool  # whether memory is why
-    ranks: int | None  # where the try came far enough to know
+    ranks: int | None  # None: it ended before that was known
     images_per_second: float | None
 
 
@@ -75,7 +77,7 @@ def tune_batch(
             f"{given}: the batch is what is looked for. Leave it out, or say where to begin: --start 64."
         )
     attempt = attempt or _attempt
-    fits, fails, ranks, why, batch = 0, most + 1, 1, "", start
+    fits, fails, ranks, why, tight, batch = 0, most + 1, 1, "", False, start
     while True:
         outcome = attempt(options, batch)
         if outcome.ranks and outcome.ranks != ranks:
@@ -89,7 +91,7 @@ def tune_batch(
         if outcome.fits:
             fits = batch
         else:
-            fails, why = batch, outcome.why
+            fails, why, tight = batch, outcome.why, outcome.memory
             if not outcome.memory:  # more pictures than there are, for example: no matter of memory
                 break
         if fails <= ranks:
@@ -104,7 +106,6 @@ def tune_batch(
         batch = max(ranks, min(batch, most) // ranks * ranks)
         if batch in (fits, fails):
             break
-    tight = fails <= most and NO_MEMORY in why
     advised = max(ranks, int(fits * (1 - margin)) // ranks * ranks) if tight else fits
     lines = [
         f"largest batch that fits: {fits}"
@@ -120,33 +121,27 @@ def _attempt(options: Sequence[str], batch: int) -> Outcome:
     environment = {name: value for name, value in os.environ.items() if name != "DFD_RUN_FOLDER"}
     with TemporaryDirectory(prefix="dfd-tune-") as scratch:
         folder = Path(scratch) / "run"
+        folder.mkdir()
         command = [sys.executable, "-m", "dfd.cli", "fit", *options, *SHORT]
         command += [f"--data.batch_size={batch}", "--run_folder", str(folder)]
-        done = subprocess.run(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
+        # a run that fails before its first step removes its folder, unless somebody else's file lies there
+        with open(folder / "stderr.txt", "w+", encoding="utf-8", errors="replace") as said:
+            done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=said)
+            said.seek(0)
+            lines = [line for line in said if line.strip()]
         record = run_record.read(folder)
-    ranks = record.ranks if record else None
     if done.returncode == 0:
-        return Outcome(True, "", False, ranks, record.images_per_second if record else None)
-    if undivided := re.search(r"does not divide by (\d+) ranks", done.stderr):
-        return Outcome(False, undivided[0], False, int(undivided[1]), None)
-    if NO_MEMORY in done.stderr:
-        return Outcome(False, NO_MEMORY, True, ranks, None)
-    killed = done.returncode < 0 or done.returncode in (134, 137, 139)
-    if (
-        killed and "dfd fit: " not in done.stderr
-    ):  # by the system, or by a library that did not ask what it got
-        return Outcome(
-            False,
-            f"{NO_MEMORY} (its process was ended by signal {abs(done.returncode) % 128})",
-            True,
-            ranks,
-            None,
-        )
-    last = next(
-        (line for line in reversed(done.stderr.splitlines()) if line.strip()), f"exit code {done.returncode}"
-    )
+        speed = record.images_per_second if record else None
+        return Outcome(True, "", False, record.ranks if record else None, speed)
+    if record is not None and record.state != "running":
+        memory = record.reason_code == run_record.OUT_OF_MEMORY
+        return Outcome(False, NO_MEMORY if memory else record.reason, memory, record.ranks, None)
+    ranks = record.ranks if record else None
+    if done.returncode < 0 or done.returncode in (134, 137, 139):
+        # by the system, or by a library that did not look at what it got
+        why = f"{NO_MEMORY} (its process was ended by signal {abs(done.returncode) % 128})"
+        return Outcome(False, why, True, ranks, None)
+    last = lines[-1].strip() if lines else f"exit code {done.returncode}"
     return Outcome(False, last.removeprefix("dfd fit: "), False, ranks, None)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from dfd.durable import atomic_write
 from dfd.html import Section, html_page, png
+from dfd.run_record import RunFolder
 from dfd.sweep.figures import history, importance_bars, parallel_coordinates, short_names
 from dfd.sweep.study import PAGE, Study, state
 
@@ -51,7 +52,7 @@ def _best(study: Study, total: int) -> Section:
     ]
     folder = study.folder_of(best)
     commands = [("Its command:", told.shown_command(best.params)), ("Its run folder:", str(folder))]
-    if (checkpoint := folder / "checkpoints" / "best.ckpt").exists():
+    if (checkpoint := RunFolder(folder).best).exists():
         commands.append(("To judge it:", shlex.join(["dfd", "test", str(checkpoint)])))
     return Section(f"Best: trial {best.number}, {told.metric} {best.value:.6g}", lines, commands=commands)
 

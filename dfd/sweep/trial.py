@@ -1,4 +1,4 @@
-"""One trial: a process of its own, which ends with this one, and the metric that it writes into metrics.csv."""
+"""A sweep's trial: a process that ends with this one, and the metric that it writes into metrics.csv."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ from pathlib import Path
 
 from dfd.durable import atomic_write
 from dfd.locks import try_flock
+from dfd.run_record import RunFolder
 from dfd.sweep.lease import held
 
-METRICS = "metrics.csv"  # in the run folder, where dfd's trainings and Lightning's CSVLogger put it
-SUMMARY = "summary.yaml"  # dfd's stamp on a finished run, which would not be run again
 GRACE = 60.0  # seconds that a stopped trial has to write its checkpoint
 
 # Becomes the command, to which Linux sends SIGTERM when the process that began it is gone, by kill -9 too
@@ -54,6 +53,7 @@ class Trial:
         self, command: Sequence[str], folder: Path, metric: str, devices: Sequence[str] | None = None
     ):
         self.command, self.folder, self.metric = command, folder, metric
+        self._table = RunFolder(folder).metrics
         self.log = log_of(folder)
         self.reported = 0  # of its values, those that the study has
         self.pruned = False
@@ -61,15 +61,14 @@ class Trial:
         self._stamp: tuple[int, int] | None = None
         self._values: dict[object, float] = {}
         self._keep_values()
-        self._process = None if (folder / SUMMARY).exists() else self._begin(devices)
+        self._process = None if RunFolder(folder).summary.exists() else self._begin(devices)
 
     def values(self) -> list[float]:
         """The metric's values so far, with those of earlier attempts in this folder."""
-        path = self.folder / METRICS
         with suppress(OSError):  # not there yet
-            found = path.stat()
+            found = self._table.stat()
             if (stamp := (found.st_mtime_ns, found.st_size)) != self._stamp:
-                self._values |= _column(path.read_text(encoding="utf-8"), self.metric)
+                self._values |= _column(self._table.read_text(encoding="utf-8"), self.metric)
                 self._stamp = stamp
         return list(self._values.values())
 
@@ -101,7 +100,7 @@ class Trial:
         if code == 0:
             columns = ", ".join(self._columns())
             what = f"it has the columns {columns}" if columns else "there is none"
-            return f"it ended well, but without a finite {self.metric} in {METRICS}: {what}"
+            return f"it ended well, but without a finite {self.metric} in {self._table.name}: {what}"
         with open(self.log, "rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - 8192))
             lines = [line.strip() for line in log.read().decode("utf-8", "replace").splitlines()]
@@ -110,7 +109,7 @@ class Trial:
         return f"{how}: {last[:300]}"
 
     def _columns(self) -> list[str]:
-        with suppress(OSError), open(self.folder / METRICS, newline="", encoding="utf-8") as table:
+        with suppress(OSError), open(self._table, newline="", encoding="utf-8") as table:
             return next(csv.reader(table), [])
         return []
 
@@ -145,9 +144,9 @@ class Trial:
         all such copies.
         """
         copies = sorted(self.folder.glob("metrics-*.csv"))
-        if (self.folder / METRICS).exists():
+        if self._table.exists():
             with atomic_write(self.folder / f"metrics-{len(copies) + 1:03d}.csv") as temporary:
-                shutil.copyfile(self.folder / METRICS, temporary)
+                shutil.copyfile(self._table, temporary)
         for copy in copies:
             self._values |= _column(copy.read_text(encoding="utf-8"), self.metric)
         self.values()

@@ -22,22 +22,14 @@ from lightning.pytorch.loggers import WandbLogger
 
 from dfd.durable import TEMPORARY, atomic_write
 from dfd.locks import take
-from dfd.run_record import RECORD
+from dfd.run_record import RunFolder
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
 SHARED = "DFD_RUN_FOLDER"  # set by rank 0 for the processes that Lightning starts
-SUMMARY = "summary.yaml"  # written last: a folder that holds one is a finished run
 LOCK = ".lock"  # of the process that trains there
 FAULT = ".fault"  # the rank that makes it says what went wrong
-BEFORE_TRAINING = {
-    "config.yaml",
-    "wandb",
-    FAULT,
-    LOCK,
-    RECORD,
-}  # what a run writes before it has anything to show
 
 _HELD: dict[Path, FileLock] = {}
 
@@ -91,8 +83,8 @@ def open_run_folder(wanted: Path, fresh: bool, rank: int) -> Path:
         raise ValueError(
             f"cannot write the run folder {folder}: {error.strerror}. Give another with --run_folder DIR."
         ) from error
-    if (folder / SUMMARY).exists():
-        last = os.path.relpath(folder / "checkpoints" / "last.ckpt")
+    if RunFolder(folder).summary.exists():
+        last = os.path.relpath(RunFolder(folder).last)
         raise ValueError(
             f"{folder} holds a finished run. Give another folder with --run_folder DIR; to train on where it "
             "ended, add "
@@ -136,18 +128,18 @@ class SaveConfig(SaveConfigCallback):
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         config = self.config.clone()
         config.pop("run_folder", None)
-        path = os.path.join(trainer.default_root_dir, "config.yaml")
+        path = RunFolder(trainer.default_root_dir).config
         # nulls stay: what was switched off must not come back as a default
-        self.parser.save(config, path, skip_none=False, overwrite=True, multifile=False)
+        self.parser.save(config, str(path), skip_none=False, overwrite=True, multifile=False)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.log_hyperparams(yaml.safe_load(Path(path).read_text()))
+                logger.log_hyperparams(yaml.safe_load(path.read_text()))
 
 
 def write_summary(folder: Path, facts: Mapping[str, Any]) -> str:
     """Writes the stamp of a finished run, whole or not at all, and returns its text."""
     text = yaml.safe_dump(dict(facts), sort_keys=False, allow_unicode=True, width=1000)
-    with atomic_write(folder / SUMMARY) as temporary:
+    with atomic_write(RunFolder(folder).summary) as temporary:
         temporary.write_text(text)
     return text
 
@@ -173,12 +165,14 @@ def discard(folder: Path, parents: Sequence[Path]) -> None:
         parents: those that were made for it, the nearest first. An empty folder of the user's own is kept: he
             may be in it.
     """
+    files = RunFolder(folder)
+    before_training = {files.config.name, files.record.name, files.wandb.name, FAULT, LOCK}
     names = {
         path.relative_to(folder).parts[0].partition(TEMPORARY)[0]
         for path in folder.rglob("*")
         if path.is_file()
     }
-    if names <= BEFORE_TRAINING:
+    if names <= before_training:
         for _ in range(5):  # another rank may be writing its last word into it
             with suppress(OSError):
                 rmtree(folder)

@@ -1,8 +1,10 @@
-"""The search of `dfd tune-batch`, for machines that are not here; tests/cli/test_trouble.py has a real one."""
+"""The search of `dfd tune-batch`, for machines that are not here, and real attempts that fail for a reason;
+tests/cli/test_runtime_errors.py has a real search.
+"""
 
 import pytest
 
-from dfd.launch.tune_batch import NO_MEMORY, Outcome, tune_batch
+from dfd.launch.tune_batch import NO_MEMORY, Outcome, _attempt, tune_batch
 
 
 class Machine:
@@ -70,3 +72,26 @@ def test_what_cannot_be_tried_says_why():
 def test_arguments_that_mean_nothing_are_refused(wrong, words):
     with pytest.raises(ValueError, match=words):
         tune_batch(**{"options": [], **wrong})
+
+
+SMALL = [
+    "--config", "small_cnn", "--data.num_images=60", "--data.picture=96", "--data.view.size=32",
+    "--data.view.longest=96", "--data.view.crops=1", "--data.num_workers=0",
+]  # fmt: skip
+
+
+def test_a_command_line_that_is_refused_is_no_matter_of_memory():
+    outcome = _attempt([*SMALL, "--nonsense=1"], 8)
+    assert (outcome.fits, outcome.memory, outcome.ranks) == (False, False, None)
+    assert outcome.why.startswith("there is no option nonsense")
+
+
+@pytest.mark.slow
+def test_why_an_attempt_failed_is_read_from_its_record():
+    """Each fails before its first step, after which a run removes its folder."""
+    outcome = _attempt([*SMALL, "--config", "overlay/ddp"], 7)
+    assert (outcome.fits, outcome.memory, outcome.ranks) == (False, False, 2)
+    assert "batch_size=7 is global and does not divide by 2 ranks" in outcome.why
+    outcome = _attempt([*SMALL, "--config", "overlay/cpu"], 800)
+    assert (outcome.fits, outcome.memory, outcome.ranks) == (False, False, 1)
+    assert outcome.why.startswith("the train split shows 48 images")

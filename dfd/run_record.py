@@ -18,7 +18,7 @@ from dfd.durable import TEMPORARY
 
 RECORD = "run.json"
 UNDECODABLE_FILE = "undecodable.csv"
-# why a run failed, for programs: `reason_code` of its record, where the sentence alone would have to be parsed
+# why a run failed, for programs, which would have to parse the sentence otherwise
 OUT_OF_MEMORY, BATCH_NOT_DIVISIBLE, NOT_FINITE = "out_of_memory", "batch_not_divisible", "not_finite"
 LOADER_KILLED, RANK_LOST, INTERRUPTED = "loader_killed", "rank_lost", "interrupted"
 # seconds without a word after which a run on another machine counts as dead; it writes every minute
@@ -209,7 +209,7 @@ def _process(pid: int) -> str:
 
 
 def found(folder: Path) -> tuple[list[tuple[Path, Record]], list[Path]]:
-    """Every run below a folder, or the folder itself, the latest last; and those whose record cannot be read."""
+    """The runs below a folder, or the folder itself, the latest last; and those without a whole record."""
     records = []
     for path, folders, files in os.walk(folder):
         if RECORD in files:

@@ -44,24 +44,36 @@ def training(data: DetectionData) -> str:
     )
 
 
-def chosen(best: ModelCheckpoint, predictions: Predictions | None) -> dict[str, Any]:
-    """The best value of the metric that chose a checkpoint, and what it rests on.
+def best_interval(best: ModelCheckpoint, predictions: Predictions | None) -> tuple[float, float] | None:
+    """The 95% interval of the metric that chose a checkpoint; None where it has none.
 
     Args:
         predictions: of the validation that gave it; None where that was before the run was cut.
+    """
+    # metrics but the AUROC depend on a threshold that the validation fitted
+    known = predictions is not None and best.monitor.rpartition("/")[2] == "auroc"
+    return interval(predictions) if known and math.isfinite(float(best.best_model_score)) else None
+
+
+def chosen(
+    best: ModelCheckpoint, predictions: Predictions | None, ends: tuple[float, float] | None
+) -> dict[str, Any]:
+    """The best value of the metric that chose a checkpoint, and what it rests on, in words.
+
+    Args:
+        predictions, ends: see `best_interval`.
     """
     value, name = float(best.best_model_score), f"best {best.monitor}"
     if not math.isfinite(value):
         return {name: "not defined: the validation images were of one class"}
     facts: dict[str, Any] = {name: round(value, 4)}
-    metric = best.monitor.rpartition("/")[2]
-    if predictions is None or metric != "auroc":  # others depend on a threshold that the validation fitted
+    if ends is None:
         return facts
-    low, high = interval(predictions)
-    ends = "none: too few families" if math.isnan(low) else f"({low:.4f}, {high:.4f})"
+    low, high = ends
+    words = "none: too few families" if math.isnan(low) else f"({low:.4f}, {high:.4f})"
     families = predictions.num_families
     return facts | {
-        "its 95% interval": f"{ends}, on {len(predictions)} images of {families} families, which chose it"
+        "its 95% interval": f"{words}, on {len(predictions)} images of {families} families, which chose it"
     }
 
 

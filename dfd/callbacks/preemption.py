@@ -133,17 +133,23 @@ def max_restarts() -> int:
     return int(given)
 
 
+def restarts_left() -> int:
+    """How often this job may still be started again; where Slurm did not start it, as often as any."""
+    return max_restarts() - int(os.environ.get("SLURM_RESTART_COUNT") or 0)
+
+
 def requeue() -> str:
     """Asks Slurm to start this job again; says what came of it. Call it last: it ends the job.
 
     A job that was started again `max_restarts` times, for whatever reason, is not any more.
     """
-    job, restarts = os.environ.get("SLURM_JOB_ID"), int(os.environ.get("SLURM_RESTART_COUNT") or 0)
+    job = os.environ.get("SLURM_JOB_ID")
     if job is None:
         return "no Slurm job: start the same command again to go on."
     if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
         job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
-    if restarts >= max_restarts():
+    if restarts_left() <= 0:
+        restarts = os.environ.get("SLURM_RESTART_COUNT")
         return f"job {job} was started again {restarts} times already: not requeued."
     try:
         done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=60)

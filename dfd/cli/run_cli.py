@@ -19,8 +19,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from dfd import run_record
-from dfd.callbacks.conditions import chosen, conditions, sentence, training
-from dfd.callbacks.preemption import Preempted
+from dfd.callbacks.conditions import best_interval, chosen, conditions, sentence, training
+from dfd.callbacks.preemption import Preempted, restarts_left
 from dfd.cli.checkpoint_config import (
     check_accelerator,
     check_same_net,
@@ -30,7 +30,7 @@ from dfd.cli.checkpoint_config import (
 from dfd.cli.parser import USAGE, Maker, Parser
 from dfd.cli.runtime_errors import explain_failure
 from dfd.durable import make_folder
-from dfd.run_record import INTERRUPTED, RunFolder
+from dfd.run_record import INTERRUPTED, NOT_FINITE, RunFolder
 from dfd.training.checkpoint_io import DurableCheckpointIO, local, refuse_code
 from dfd.training.metrics_csv import ResumableCSVLogger
 from dfd.training.resume import check_whole_window, resumable, steps_of, whole
@@ -47,6 +47,7 @@ from dfd.training.run_folder import (
 from dfd.training.sync_batchnorm import SyncBatchNorm
 from dfd.training.trainer import Trainer
 from dfd.training.wandb_logger import TolerantWandbLogger, close
+from dfd.training.wandb_results import log_alert, log_best
 
 
 def end_wandb() -> None:
@@ -99,6 +100,8 @@ class RunCLI(LightningCLI):
             )
             if verb == "fit" and self.folder is not None and not said:
                 self._record_end(told)
+            if verb == "fit" and self.trainer is not None:
+                self._log_end(told)
             if self.ours:
                 end_wandb()  # which writes into the folder until then
                 discard(self.folder, self.made)
@@ -132,6 +135,14 @@ class RunCLI(LightningCLI):
             if self.trainer is not None:
                 facts["ranks"] = self.trainer.world_size
             run_record.end(self.folder, "failed", str(error) or type(error).__name__, **facts)
+
+    def _log_end(self, error: BaseException) -> None:
+        """What W&B is to know of a run that did not come to its end."""
+        log_best(self.trainer, self.model)
+        if getattr(error, "reason_code", "") == NOT_FINITE:
+            log_alert(self.trainer, "NaN or Inf ended the run", str(error))
+        elif isinstance(error, Preempted) and error.requeue and restarts_left() <= 0:
+            log_alert(self.trainer, "Preempted for the last time", f"{error}: not requeued any more.")
 
     def _said_by_another_rank(self) -> bool:
         several = self.trainer is not None and self.trainer.world_size > 1
@@ -274,17 +285,11 @@ class RunCLI(LightningCLI):
             table.pictures = self._pictures()
         if self.verb != "fit" or os.environ.get("WANDB_MODE") == "disabled":
             return [table]
-        from wandb import Settings
-
         identity = safe_name(f"{self.folder.parent.name}-{self.folder.name}")
         mode = os.environ.get("WANDB_MODE", "offline")
-        settings = Settings(silent=True)
         wandb_logger = TolerantWandbLogger(
-            name=identity, id=identity, project="dfd", save_dir=str(self.folder), mode=mode, settings=settings
+            name=identity, id=identity, project="dfd", save_dir=str(self.folder), mode=mode
         )
-        wandb_logger._wandb_init.pop(
-            "anonymous", None
-        )  # wandb warns of it, even of the None that Lightning passes
         return [table, wandb_logger]
 
     def _pictures(self) -> dict[str, str]:
@@ -319,10 +324,13 @@ class RunCLI(LightningCLI):
             (each for each in trainer.checkpoint_callbacks if getattr(each, "best_model_path", "")), None
         )
         facts: dict[str, Any] = {"run folder": _shown(self.folder)}
+        ends = None
         if best is not None:
             facts["best checkpoint"] = _shown(Path(best.best_model_path))
             if best.monitor and best.best_model_score is not None:
-                facts |= chosen(best, getattr(self.model, "chosen_by", None))
+                predictions = getattr(self.model, "chosen_by", None)
+                ends = best_interval(best, predictions)
+                facts |= chosen(best, predictions, ends)
                 if (path := Path(best.best_model_path)).exists():  # the user may have taken it away
                     facts["chosen after"] = f"step {steps_of(path)}; the plots are of the last validation"
         for stop in trainer.early_stopping_callbacks:
@@ -335,6 +343,7 @@ class RunCLI(LightningCLI):
         facts["epochs"], facts["steps"] = trainer.current_epoch, trainer.global_step
         self._say(write_summary(self.folder, facts).rstrip())
         run_record.end(self.folder, "done")
+        log_best(trainer, self.model, ends, done=True)
 
     def _after_judging(self) -> None:
         self._say(

@@ -1,4 +1,4 @@
-"""Verbs about many runs: sweep, runs, tune-batch."""
+"""Verbs about runs: sweep, runs, sync, tune-batch."""
 
 from __future__ import annotations
 
@@ -48,6 +48,21 @@ def runs(folder: Path = Path("runs"), /) -> None:
     print(listing(folder))
 
 
+def sync(run: Path, /, *more: Path) -> None:
+    """Sends runs that were logged offline to W&B's server: curves, tables, pictures, artifacts, alerts.
+
+    W&B's key comes from `wandb login` or WANDB_API_KEY, the server from WANDB_BASE_URL. What was sent once is
+    not sent again. Send it from the machine that ran it: artifacts lie where the run left them until then.
+
+    Args:
+        run: Run folder of dfd fit, or a folder of many, such as a sweep's.
+        more: Further folders.
+    """
+    from dfd.training.wandb_sync import sync
+
+    sync([run, *more])
+
+
 def tune_batch(config: str, /, *options: str, start: int = 8, most: int = 65536, margin: float = 0.1) -> None:
     """Finds the largest global batch that fits into memory, by short trainings, each in its own process.
 
@@ -75,4 +90,4 @@ def tune_batch(config: str, /, *options: str, start: int = 8, most: int = 65536,
     print(found)
 
 
-VERBS = (sweep, runs, tune_batch)
+VERBS = (sweep, runs, sync, tune_batch)

@@ -77,8 +77,8 @@ def _figures(study: Study) -> list[Section]:
         mood = ""
         if len(complete) < FEW * len(told.space):
             mood = "bad"
-            few = f"{len(complete)} complete trials are few for {len(told.space)} parameters: do not rely on these shares."
-            text.insert(0, few)
+            few = f"{len(complete)} complete trials are few for {len(told.space)} parameters"
+            text.insert(0, f"{few}: do not rely on these shares.")
         if any(trial.state.name == "PRUNED" for trial in trials):
             text.append(
                 "Trials that were stopped early are not in it, so that what matters early is underrated."

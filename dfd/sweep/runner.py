@@ -14,6 +14,7 @@ from dfd.durable import TEMPORARY
 from dfd.sweep.lease import Lock
 from dfd.sweep.study import PAGE, WORKERS, Claim, Study, TakenOver
 from dfd.sweep.trial import Trial
+from dfd.sweep.wandb_page import log_page
 
 POLL, IDLE = 0.25, 1.0  # seconds between two looks at the trials: at those that run here, at those of others
 PAGES = 60.0  # seconds between two pages, of all workers together, while trials run
@@ -114,7 +115,9 @@ class TrialRunner:
         if self.last:
             from dfd.sweep.report import write_page  # with matplotlib
 
-            lines.append(f"page: {write_page(self.study, self.total)}")
+            page = write_page(self.study, self.total)
+            log_page(page, self.study.folder.name)
+            lines.append(f"page: {page}")
         return "\n".join(lines)
 
     def _hopeless(self) -> bool:

@@ -1,4 +1,4 @@
-"""metrics.csv, which a run that goes on continues."""
+"""CSV logger: metrics.csv, which a resumed run continues."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from dfd.durable import atomic_write
 
 
 class ResumableCSVLogger(CSVLogger):
-    """metrics.csv in the run folder. In a run that judges, each line also says of which pictures it speaks."""
+    """metrics.csv in the run folder.
+
+    Attributes:
+        pictures: columns that say which pictures an evaluation judged; empty in a fit.
+    """
 
     pictures: Mapping[str, str] = {}
 
@@ -24,7 +28,7 @@ class ResumableCSVLogger(CSVLogger):
         super().__init__(str(folder), name="", version="", flush_logs_every_n_steps=1)
 
     def go_on(self, steps: int) -> None:
-        """Keeps the lines of the run's first `steps` training steps; it logs what follows anew. For rank 0."""
+        """Keeps the lines of the run's first `steps` training steps and appends to them. For rank 0."""
         self._experiment = _Continued(self.log_dir, steps)
 
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
@@ -32,7 +36,7 @@ class ResumableCSVLogger(CSVLogger):
 
 
 class _Continued(ExperimentWriter):
-    """Lightning's, which would begin the file again."""
+    """Lightning's writer, which would otherwise delete the file that is there."""
 
     def __init__(self, folder: str, steps: int):
         self.steps = steps

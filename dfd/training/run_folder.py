@@ -1,6 +1,4 @@
-"""Where a run lives: `runs/<config>/<id>`, made once by rank 0, found again by every other rank and by a
-requeue.
-"""
+"""Run folder: `runs/<config>/<id>`, made once by rank 0, found again by other ranks and after a requeue."""
 
 from __future__ import annotations
 
@@ -23,6 +21,7 @@ from lightning.pytorch.loggers import WandbLogger
 from dfd.durable import TEMPORARY, atomic_write
 from dfd.locks import take
 from dfd.run_record import RunFolder
+from dfd.training.wandb_results import log_data
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -121,8 +120,9 @@ def hold(folder: Path) -> None:
 
 
 class SaveConfig(SaveConfigCallback):
-    """The resolved config, in the run folder and once in W&B; without the folder itself, so that it can be
-    run again.
+    """The resolved config, in the run folder and once in W&B, where the data's fingerprint goes too.
+
+    It does not name the run folder, so that it can be run again.
     """
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -134,6 +134,7 @@ class SaveConfig(SaveConfigCallback):
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_hyperparams(yaml.safe_load(path.read_text()))
+        log_data(trainer)
 
 
 def write_summary(folder: Path, facts: Mapping[str, Any]) -> str:

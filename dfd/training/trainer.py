@@ -1,6 +1,4 @@
-"""Lightning's Trainer, whose ranks end together where a checkpoint cannot be saved, and whose last epoch is
-always judged.
-"""
+"""Lightning's Trainer: ranks end together where a checkpoint cannot be saved; the last epoch is validated."""
 
 from __future__ import annotations
 
@@ -9,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer as LightningTrainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 
-HEAD_START = (
-    3  # seconds in which rank 0 says what happened: the first rank that ends takes the others with it
-)
+# seconds in which rank 0 says what happened: the first rank that ends takes the others with it
+HEAD_START = 3
 
 
 class Trainer(LightningTrainer):
@@ -27,6 +25,15 @@ class Trainer(LightningTrainer):
     @check_val_every_n_epoch.setter
     def check_val_every_n_epoch(self, epochs: int | None) -> None:
         self._every_n_epochs = epochs
+
+    @property
+    def chooser(self) -> ModelCheckpoint | None:
+        """The callback that has chosen the best checkpoint by a metric, where one has."""
+        for callback in self.checkpoint_callbacks:
+            monitored = getattr(callback, "monitor", None) and callback.best_model_score is not None
+            if monitored and callback.best_model_path:
+                return callback
+        return None
 
     def save_checkpoint(
         self, filepath: str | Path, weights_only: bool | None = None, storage_options: Any | None = None

@@ -6,7 +6,7 @@ import pytest
 
 from dfd.augment import Augment, Corruption, MixUp
 from dfd.batch import Predictions
-from dfd.callbacks.conditions import chosen, conditions, sentence, training
+from dfd.callbacks.conditions import best_interval, chosen, conditions, sentence, training
 
 
 class Transform:
@@ -61,6 +61,10 @@ def best(value, monitor="val/auroc"):
     return SimpleNamespace(best_model_score=value, monitor=monitor)
 
 
+def words(callback, predictions):
+    return chosen(callback, predictions, best_interval(callback, predictions))
+
+
 def test_the_best_value_says_what_it_rests_on():
     label = np.arange(40) % 2
     logit = label + np.random.default_rng(0).normal(size=40)
@@ -68,15 +72,15 @@ def test_the_best_value_says_what_it_rests_on():
     predictions = Predictions(
         np.arange(40), logit, label, names, names, (np.arange(40) // 2).astype(str), names
     )
-    found = chosen(best(0.81234567), predictions)
+    found = words(best(0.81234567), predictions)
     assert found["best val/auroc"] == 0.8123
     assert found["its 95% interval"].startswith("(0.") and found["its 95% interval"].endswith(
         "on 40 images of 20 families, which chose it"
     )
     assert (
         "none: too few families"
-        in chosen(best(0.8), predictions.where(predictions.family == "3"))["its 95% interval"]
+        in words(best(0.8), predictions.where(predictions.family == "3"))["its 95% interval"]
     )
-    assert chosen(best(0.8), None) == {"best val/auroc": 0.8}  # of a validation before the run was cut
-    assert "of one class" in chosen(best(float("-inf")), predictions)["best val/auroc"]
-    assert chosen(best(0.3, "val/loss"), predictions) == {"best val/loss": 0.3}
+    assert words(best(0.8), None) == {"best val/auroc": 0.8}  # of a validation before the run was cut
+    assert "of one class" in words(best(float("-inf")), predictions)["best val/auroc"]
+    assert words(best(0.3, "val/loss"), predictions) == {"best val/loss": 0.3}

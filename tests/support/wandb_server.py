@@ -1,5 +1,5 @@
-"""A stand-in for W&B's server on the loopback address: what `wandb sweep`, `wandb agent` and runs ask of it,
-and no more.
+"""A stand-in for W&B's server on the loopback address: what `wandb sweep`, `wandb agent`, `wandb sync` and
+runs ask of it, and no more.
 
 It hands out a grid's points in turn, or draws at random, and keeps what runs log, in memory.
 """
@@ -14,12 +14,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote
 
 import yaml
 
 
 class WandbServer(ThreadingHTTPServer):
-    """`runs` is what it was told of each: params, config and the history, a list of what was logged together."""
+    """A server that keeps what it is told.
+
+    Attributes:
+        runs: by id: params, config, summary, titles of alerts, and the history, a list of what was logged
+            together.
+        files: what runs and artifacts uploaded, by path.
+        artifacts: by name: type, aliases, metadata and whether all of it came.
+    """
 
     daemon_threads = True
 
@@ -30,6 +38,8 @@ class WandbServer(ThreadingHTTPServer):
         self.points: Iterator[dict[str, Any]] = iter(())
         self.runs: dict[str, dict[str, Any]] = {}
         self.agents = itertools.count()
+        self.files: dict[str, bytes] = {}
+        self.artifacts: dict[str, dict[str, Any]] = {}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -60,19 +70,25 @@ class WandbServer(ThreadingHTTPServer):
             "CreateAgent": lambda told: {"createAgent": {"agent": {"id": f"agent{next(self.agents)}"}}},
             "Heartbeat": self._heartbeat,
             "UpsertBucket": self._upsert_run,
-            "CreateRunFiles": lambda told: {
-                "createRunFiles": {"runID": told["run"], "uploadHeaders": [], "files": []}
-            },
+            "RunResumeStatus": self._resume_status,
+            "CreateRunFiles": self._create_run_files,
+            "NotifyScriptableRunAlert": self._alert,
+            "CreateArtifact": self._create_artifact,
+            "CreateArtifactManifest": self._create_manifest,
+            "CreateArtifactFiles": self._create_artifact_files,
+            "CommitArtifact": self._commit_artifact,
         }
         with self.turn:
             return known[name[1]](told) if name and name[1] in known else {}
 
     def stream(self, path: str, told: dict[str, Any]) -> None:
         """What a run logs, line by line: POST /files/ENTITY/PROJECT/RUN/file_stream."""
-        run = path.split("/")[-2]
-        lines = (told.get("files") or {}).get("wandb-history.jsonl", {}).get("content", [])
+        run, files = path.split("/")[-2], told.get("files") or {}
         with self.turn:
+            lines = files.get("wandb-history.jsonl", {}).get("content", [])
             self.runs[run]["history"] += [json.loads(line) for line in lines]
+            for text in files.get("wandb-summary.json", {}).get("content", []):
+                self.runs[run]["summary"] = json.loads(text)
 
     def _viewer(self, told: dict[str, Any]) -> dict[str, Any]:
         person = {
@@ -113,7 +129,7 @@ class WandbServer(ThreadingHTTPServer):
                 commands = [{"type": "exit"}]
             else:
                 run = f"run{len(self.runs)}"
-                self.runs[run] = {"params": point, "config": {}, "history": []}
+                self.runs[run] = _new_run(point)
                 args = {name: {"value": value} for name, value in point.items()}
                 commands = [
                     {"type": "run", "run_id": run, "program": self.sweep.get("program"), "args": args}
@@ -121,7 +137,7 @@ class WandbServer(ThreadingHTTPServer):
         return {"agentHeartbeat": {"agent": {"id": told["id"]}, "commands": json.dumps(commands)}}
 
     def _upsert_run(self, told: dict[str, Any]) -> dict[str, Any]:
-        run = self.runs.setdefault(told["name"], {"params": None, "config": {}, "history": []})
+        run = self.runs.setdefault(told["name"], _new_run())
         config = json.loads(told.get("config") or "{}")
         run["config"] |= {name: entry["value"] for name, entry in config.items()}
         bucket = {
@@ -132,6 +148,68 @@ class WandbServer(ThreadingHTTPServer):
         }
         bucket |= {"config": told.get("config"), "project": _project(told["project"]), "historyLineCount": 0}
         return {"upsertBucket": {"bucket": bucket, "inserted": True}}
+
+    def _resume_status(self, told: dict[str, Any]) -> dict[str, Any]:
+        """Where a run stands that goes on."""
+        if (run := self.runs.get(told["name"])) is None:
+            return {"model": {**_project(told["project"]), "bucket": None}}
+        bucket = {
+            "id": told["name"],
+            "name": told["name"],
+            "displayName": told["name"],
+            "summaryMetrics": json.dumps(run["summary"]),
+            "config": json.dumps({name: {"value": value} for name, value in run["config"].items()}),
+            "historyLineCount": len(run["history"]),
+            "logLineCount": 0,
+            "eventsLineCount": 0,
+            "historyTail": json.dumps([json.dumps(line) for line in run["history"][-1:]]),
+            "eventsTail": "[]",
+            "tags": [],
+            "notes": None,
+            "wandbConfig": json.dumps({"t": {}}),
+        }
+        return {"model": {**_project(told["project"]), "bucket": bucket}}
+
+    def _place(self, path: str) -> str:
+        """Where to upload a file."""
+        return f"http://127.0.0.1:{self.server_port}/upload/{path}"
+
+    def _create_run_files(self, told: dict[str, Any]) -> dict[str, Any]:
+        files = [{"name": name, "uploadUrl": self._place(name)} for name in told["files"]]
+        return {"createRunFiles": {"runID": told["run"], "uploadHeaders": [], "files": files}}
+
+    def _alert(self, told: dict[str, Any]) -> dict[str, Any]:
+        self.runs[told["runName"]]["alerts"].append(told["title"])
+        return {"notifyScriptableRunAlert": {"success": True}}
+
+    def _create_artifact(self, told: dict[str, Any]) -> dict[str, Any]:
+        given = told["input"]
+        name = given["artifactCollectionName"]
+        self.artifacts[name] = {
+            "type": given["artifactTypeName"],
+            "aliases": [each["alias"] for each in given["aliases"]],
+            "metadata": json.loads(given.get("metadata") or "{}"),
+            "committed": False,
+        }
+        artifact = {"id": name, "state": "PENDING", "artifactSequence": {"latestArtifact": None}}
+        return {"createArtifact": {"artifact": artifact}}
+
+    def _create_manifest(self, told: dict[str, Any]) -> dict[str, Any]:
+        path = f"{told['artifactID']}/manifest.json"
+        file = {"id": path, "uploadUrl": self._place(path), "uploadHeaders": []}
+        return {"createArtifactManifest": {"artifactManifest": {"id": told["artifactID"], "file": file}}}
+
+    def _create_artifact_files(self, told: dict[str, Any]) -> dict[str, Any]:
+        edges = []
+        for given in told["input"]["artifactFiles"]:
+            path = f"{given['artifactID']}/{given['name']}"
+            node = {"storagePath": path, "uploadUrl": self._place(path), "uploadHeaders": []}
+            edges.append({"node": {**node, "artifact": {"id": given["artifactID"]}}})
+        return {"createArtifactFiles": {"files": {"edges": edges}}}
+
+    def _commit_artifact(self, told: dict[str, Any]) -> dict[str, Any]:
+        self.artifacts[told["artifactID"]]["committed"] = True
+        return {"commitArtifact": {"artifact": {"id": told["artifactID"], "digest": ""}}}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -145,6 +223,9 @@ class _Handler(BaseHTTPRequestHandler):
             answer = {"data": self.server.answer(told["query"], told.get("variables") or {})}
         elif self.path.endswith("/file_stream"):
             self.server.stream(self.path, json.loads(body))
+        elif self.path.startswith("/upload/"):
+            with self.server.turn:
+                self.server.files[unquote(self.path.removeprefix("/upload/"))] = body
         text = json.dumps(answer).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -156,6 +237,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *args: Any) -> None:
         """Nothing: the test's own output is enough."""
+
+
+def _new_run(params: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"params": params, "config": {}, "summary": {}, "history": [], "alerts": []}
 
 
 def _project(name: str) -> dict[str, Any]:

@@ -56,6 +56,7 @@ SPACE = {"x": {"min": 0.0, "max": 1.0}, "width": {"values": [8, 16, 32]}}
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LEDGER", str(tmp_path / "ledger"))
+    monkeypatch.setenv("WANDB_MODE", "disabled")  # two seconds a sweep; test_wandb_page.py has it
     return tmp_path
 
 

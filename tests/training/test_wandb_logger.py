@@ -1,4 +1,4 @@
-"""What is logged to W&B and to metrics.csv when a run is told to go, and when it goes on."""
+"""W&B's logger, whose failures end and delay no run; metrics.csv of a run that goes on."""
 
 import csv
 import os
@@ -9,63 +9,188 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import wandb_files
+from lightning.pytorch.loggers import WandbLogger
 
 import dfd
 from dfd.signals import REQUEUE, stop_signals
 from dfd.training import wandb_logger
 from dfd.training.metrics_csv import ResumableCSVLogger
+from dfd.training.wandb_logger import TolerantWandbLogger, close
 
 
-def test_a_server_that_does_not_answer_costs_a_preempted_run_its_patience_and_no_more(monkeypatch):
+@pytest.fixture
+def offline(tmp_path):
+    """A logger into tmp_path, closed in the end."""
+    logger = TolerantWandbLogger(name="x", id="x", project="dfd", save_dir=str(tmp_path), mode="offline")
+    yield logger
+    close(0)
+
+
+def test_runs_are_ranked_by_the_best_of_a_validation_metric(offline, tmp_path):
+    values = {"val/auroc": (0.5, 0.9, 0.7), "val/loss": (0.5, 0.1, 0.3), "train/loss": (3.0, 1.0, 2.0)}
+    values |= {
+        "val/auroc/gan": (0.2, 0.8, 0.6),
+        "val/frechet_net": (9.0, 7.0, 8.0),
+        "val/num_images": (1, 2, 1),
+    }
+    for step in range(3):
+        offline.log_metrics({name: each[step] for name, each in values.items()}, step)
+    close(0)
+    summary = wandb_files.summary(tmp_path)
+    assert summary["val/auroc"] == {"max": 0.9} and summary["val/auroc/gan"] == {"max": 0.8}
+    assert summary["val/loss"] == {"min": 0.1} and summary["val/frechet_net"] == {"min": 7.0}
+    assert summary["train/loss"] == 2.0 and summary["val/num_images"] == 1, "of others the last one"
+    assert [line["val/auroc"] for line in wandb_files.history(tmp_path)] == [0.5, 0.9, 0.7]
+    assert [line["trainer/global_step"] for line in wandb_files.history(tmp_path)] == [0, 1, 2]
+
+
+def test_a_file_waits_in_the_run_folder_and_a_large_one_is_only_named(offline, tmp_path, monkeypatch):
+    monkeypatch.setattr(wandb_logger, "LARGE", 100)
+    folder = tmp_path / "a folder"  # with a space
+    folder.mkdir()
+    (folder / "small").write_bytes(b"x" * 100)
+    (folder / "large").write_bytes(b"x" * 101)
+    for name in ("small", "large"):
+        offline.log_file(folder / name, f"of {name} files", "model", {"kept": 1}, ["best"])
+    offline.log_table("val/predictions", ["key"], [["a"], ["b"]])
+    assert "WANDB_DATA_DIR" not in os.environ
+    close(0)
+    found = {artifact.name: artifact for artifact in wandb_files.kind(tmp_path, "artifact")}
+    small, large = found.pop("of-small-files"), found.pop("of-large-files")
+    assert (small.type, set(small.aliases), small.metadata) == ("model", {"latest", "best"}, '{"kept":1}')
+    ((entry,), (other,)) = small.manifest.contents, large.manifest.contents
+    assert (entry.local_path, entry.ref, entry.size) == (str(folder / "small"), "", 100)
+    assert (other.local_path, other.ref, other.size) == ("", f"file://{folder / 'large'}", 101)
+    assert other.digest, "so that a copy can be told from another file"
+    (table,) = found.values()
+    assert Path(table.manifest.contents[0].local_path).is_relative_to(tmp_path), "not in the home folder"
+
+
+@pytest.mark.parametrize(
+    ("said", "given", "logs"),
+    [("true", None, True), ("end", False, False), ("", None, False), ("", True, True)],
+)
+def test_the_checkpoint_goes_along_where_it_is_asked_for(said, given, logs, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_LOG_MODEL", said)
+    assert TolerantWandbLogger(log_model=given, save_dir=str(tmp_path), mode="offline").logs_model == logs
+
+
+def test_what_wandb_raises_is_said_once_and_ends_nothing(offline, monkeypatch, capsys):
+    def broken(*args, **kwargs):
+        raise RuntimeError("a socket is gone\nand a traceback")
+
+    for name in ("log_metrics", "log_hyperparams", "log_image"):
+        monkeypatch.setattr(WandbLogger, name, broken)
+    monkeypatch.setattr(TolerantWandbLogger, "experiment", property(broken))
+    offline.log_metrics({"val/auroc": 1.0}, 0)
+    offline.log_hyperparams({"a": 1})
+    offline.log_image("a", ["b.png"])
+    offline.log_table("a", ["b"], [["c"]])
+    offline.log_summary({"a": 1})
+    offline.log_file(Path(__file__), "a", "b", {})
+    offline.alert("a", "b")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("WARNING: W&B fails: a socket is gone. What it misses stands in metrics.csv")
+
+
+@pytest.mark.parametrize(
+    ("requested", "wait", "said"), [(REQUEUE, "PATIENCE", ""), (0, "UPLOAD", "WARNING: W&B")]
+)
+def test_a_server_that_does_not_answer_costs_a_run_its_patience_and_no_more(
+    requested, wait, said, monkeypatch, capsys
+):
     codes = []
     finish = lambda exit_code: codes.append(exit_code) or time.sleep(3)  # noqa: E731  as without a network
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(finish=finish))
-    monkeypatch.setattr(stop_signals, "requested", REQUEUE)
-    monkeypatch.setattr(wandb_logger, "PATIENCE", 0.2)
+    monkeypatch.setattr(stop_signals, "requested", requested)
+    monkeypatch.setattr(wandb_logger, "_warned", False)
+    monkeypatch.setattr(wandb_logger, wait, 0.2)
     start = time.monotonic()
     wandb_logger.close(75)
     wandb_logger.close(0)  # whoever comes next does not wait again
     assert time.monotonic() - start < 2 and codes == [75]
+    assert capsys.readouterr().err.startswith(said)
     wandb_logger._ending.join()
 
 
 SERVICE_ENDED = """
 import os, signal, subprocess, time
-from dfd.training.wandb_logger import Online, close
-from dfd.signals import STOP, told
+from dfd.training.wandb_logger import TolerantWandbLogger, close
+from dfd.signals import STOP, stop_signals
 
-online = Online(name="x", project="dfd", save_dir=".", mode="offline")
-wandb_logger.log_metrics({"a": 1.0}, step=0)
-processes = [line.split() for line in subprocess.check_output(["ps", "-eo", "pid=,ppid=,comm="], text=True).splitlines()]
-[service] = [int(pid) for pid, parent, name in processes if parent == str(os.getpid()) and name.startswith("wandb-core")]
+logger = TolerantWandbLogger(name="x", project="dfd", save_dir=".", mode="offline")
+logger.log_metrics({"a": 1.0}, step=0)
+lines = subprocess.check_output(["ps", "-eo", "pid=,ppid=,comm="], text=True).splitlines()
+processes = [line.split() for line in lines]
+mine = [(int(pid), name) for pid, parent, name in processes if parent == str(os.getpid())]
+[service] = [pid for pid, name in mine if name.startswith("wandb-core")]
 os.kill(service, signal.SIGTERM)
 time.sleep(1)
 said = None
 for step in range(1, 20):
     try:
-        wandb_logger.log_metrics({"a": 1.0}, step=step)
+        logger.experiment.log({"a": 1.0})
     except Exception as error:
         said = error
 assert said is not None, "it is as if it were there"
-told.heard = STOP
-wandb_logger.log_metrics({"a": 1.0}, step=30)
-wandb_logger.finalize("failed")
+logger.log_metrics({"a": 1.0}, step=29)
+stop_signals.requested = STOP
+logger.log_metrics({"a": 1.0}, step=30)
+logger.log_table("b", ["c"], [["d"]])
+logger.finalize("failed")
 close(143)
 print("went on")
 """
 
 
+def run(code: str, folder: Path, **settings: str) -> subprocess.CompletedProcess:
+    """In a process of its own, without the W&B service of an earlier test."""
+    own = {name: value for name, value in os.environ.items() if "WANDB" not in name}
+    environment = {**own, "PYTHONPATH": str(Path(dfd.__file__).parents[1]), **settings}
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
 @pytest.mark.slow
 def test_a_service_that_slurm_ended_costs_no_run(tmp_path):
     """W&B's own process, ended by SIGTERM as it is with all others of a job."""
-    own = {
-        name: value for name, value in os.environ.items() if "WANDB" not in name
-    }  # not the service of an earlier test
-    environment = {**own, "PYTHONPATH": str(Path(dfd.__file__).parents[1])}
-    done = subprocess.run(
-        [sys.executable, "-c", SERVICE_ENDED], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
+    done = run(SERVICE_ENDED, tmp_path)
     assert (done.returncode, done.stdout) == (0, "went on\n"), done.stderr
+    assert done.stderr.count("WARNING: W&B fails") == 1
+
+
+UNREACHABLE = """
+import dfd.training.wandb_logger as module
+
+module.INIT = 3
+logger = module.TolerantWandbLogger(name="x", id="x", project="dfd", save_dir=".", mode="online")
+logger.log_metrics({"val/auroc": 0.5}, step=0)
+logger.log_summary({"best": 1})
+module.close(0)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        (
+            {"WANDB_API_KEY": "k" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"},
+            "W&B cannot log this run online",
+        ),
+        ({}, "No API key configured"),
+    ],
+    ids=["no-server", "no-key"],
+)
+def test_a_run_that_cannot_log_online_logs_offline(settings, why, tmp_path):
+    done = run(UNREACHABLE, tmp_path, HOME=str(tmp_path / "nobody"), **settings)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("WARNING") - done.stderr.count("wandb: WARNING") == 1
+    assert why in done.stderr and "what it logs offline is sent by dfd sync" in done.stderr
+    assert wandb_files.summary(tmp_path)["val/auroc"] == {"max": 0.5}
+    assert wandb_files.summary(tmp_path)["best"] == 1
 
 
 def lines(folder):

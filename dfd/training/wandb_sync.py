@@ -1,0 +1,150 @@
+"""Sends what runs logged offline to W&B's server: the engine of `dfd sync`."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dfd import run_record
+
+TIMEOUT = 15  # seconds for W&B's server to answer
+HEADER, BLOCK = 7, 1 << 15  # bytes of a .wandb file: LevelDB's log format behind a header
+WHOLE, LAST, PIECES = 1, 4, (1, 2, 3, 4)  # kinds of a piece of a record
+
+LOGIN = """
+import sys, wandb
+try:
+    wandb.login(verify=True, timeout=int(sys.argv[1]))
+except wandb.errors.UsageError as error:
+    sys.exit("no key: " + str(error))
+except Exception as error:
+    sys.exit(str(error).partition(chr(10))[0])
+"""
+
+
+def sync(folders: Sequence[Path], say: Callable[[str], None] = print) -> None:
+    """Sends every offline run in and below some folders, once.
+
+    A run that was started several times has a part for each; they are sent in their order and become one run
+    of W&B's. What was sent is marked and never sent again. A run that still goes on is left out.
+
+    Args:
+        say: gets a line a run folder.
+
+    Raises:
+        ValueError: no such folder, or nothing in it that was logged offline; no key; no server that answers;
+            a part that W&B did not take.
+    """
+    waiting: dict[Path, list[Path]] = {}  # run folder -> parts to send
+    for folder in folders:
+        found = _offline_parts(folder)
+        if not found:
+            raise ValueError(
+                f"{folder} holds no run that was logged offline: it was logged online, or with "
+                "WANDB_MODE=disabled, or is no run folder. Give one that dfd fit made, or a folder above."
+            )
+        for run, parts in found.items():
+            record = run_record.read(run)
+            if record is not None and run_record.state(record)[0] == "running":
+                say(f"{run}: still running; send it when it has ended")
+                continue
+            waiting[run] = [part for part in parts if not _marker(part).exists() and _trim(part)]
+            if not waiting[run]:
+                say(f"{run}: nothing new")
+    parts = [part for each in waiting.values() for part in each]
+    if not parts:
+        return
+    _check_server()
+    said = _send(parts)
+    for part in parts:  # one that W&B cannot read keeps it from sending the others
+        if len(parts) > 1 and not _marker(part).exists():
+            said += _send([part])
+    for run, mine in waiting.items():
+        if sent := [part for part in mine if _marker(part).exists()]:
+            say(f"{run}: sent {_contents(sent)}")
+    for link in dict.fromkeys(re.findall(r"View run .* at (http\S+)", said)):
+        say(link)
+    if lost := [part for part in parts if not _marker(part).exists()]:
+        raise ValueError(f"W&B did not take {', '.join(map(str, lost))}: {_last_line(said)}")
+
+
+def _offline_parts(folder: Path) -> dict[Path, list[Path]]:
+    """Run folder -> its .wandb files, the oldest first; of the folder itself and of all below it."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder.")
+    pattern = "wandb/offline-run-*/*.wandb"
+    found: dict[Path, list[Path]] = {}
+    for part in sorted(folder.rglob(pattern), key=lambda part: (part.parents[2], part.parent.name)):
+        found.setdefault(part.parents[2], []).append(part)
+    return found
+
+
+def _marker(part: Path) -> Path:
+    """What `wandb sync` leaves beside a file that it has sent."""
+    return part.with_name(f"{part.name}.synced")
+
+
+def _trim(part: Path) -> bool:
+    """Cuts off a record that a kill left half written, which W&B would refuse and send anew each time.
+
+    Returns:
+        Whether anything is left to be sent.
+    """
+    data = part.read_bytes()
+    if data[:4] != b":W&B":  # of a later version: W&B's own affair
+        return True
+    at = whole = HEADER
+    while at + 7 <= len(data):
+        if (left := BLOCK - at % BLOCK) < 7:  # too short for a piece: filled up with zeros
+            at += left
+            continue
+        _, length, kind = struct.unpack("<IHB", data[at : at + 7])
+        at += 7 + length
+        if kind not in PIECES or at > len(data):
+            break
+        if kind in (WHOLE, LAST):
+            whole = at
+    if whole < len(data):
+        os.truncate(part, whole)
+    return whole > HEADER
+
+
+def _check_server() -> None:
+    done = _python("-c", LOGIN, str(TIMEOUT))
+    if done.returncode:
+        words = _last_line(done.stderr)
+        if words.startswith("no key: "):
+            raise ValueError("W&B has no key: run wandb login once, or set WANDB_API_KEY.")
+        raise ValueError(f"W&B cannot be reached, or refuses the key: {words}")
+
+
+def _send(parts: Sequence[Path]) -> str:
+    """Runs `wandb sync`, whose exit code says nothing of single parts, and returns what it printed."""
+    done = _python("-m", "wandb", "sync", *(str(part.parent) for part in parts))
+    return done.stdout + done.stderr
+
+
+def _python(*args: str) -> subprocess.CompletedProcess:
+    """A process of its own: the settings of W&B's library stay those of its first use."""
+    environment = {**os.environ, "WANDB_MODE": "online", "WANDB_SILENT": "false"}
+    environment.setdefault("WANDB_ERROR_REPORTING", "false")
+    environment.pop("WANDB_SERVICE", None)
+    return subprocess.run(
+        [sys.executable, *args], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+
+
+def _contents(parts: Sequence[Path]) -> str:
+    files = [path for part in parts for path in part.parent.rglob("*") if path.is_file()]
+    megabytes = sum(path.stat().st_size for path in files) / 1e6
+    return f"{len(parts)} part{'s' * (len(parts) > 1)}, {len(files)} files, {megabytes:.1f} MB"
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "it said nothing"

@@ -207,7 +207,15 @@ def test_real_runs_in_each_state(here, tmp_path, monkeypatch, capsys):
     assert states["nan"][1].startswith("1 steps in a row were not finite")
     assert run_record.read(here / "runs/nan").reason_code == run_record.NOT_FINITE
     files = run_record.RunFolder(here / "runs/done")
-    for path in (files.record, files.config, files.metrics, files.summary, files.best, files.last, files.plots):
+    for path in (
+        files.record,
+        files.config,
+        files.metrics,
+        files.summary,
+        files.best,
+        files.last,
+        files.plots,
+    ):
         assert path.exists(), path
     assert run_record.RunFolder(here / "runs/nan").not_finite.exists()
     done = run_record.read(here / "runs/done")

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.special import expit
 
 from dfd.batch import FAKE, REAL
+from dfd.run_record import NOT_FINITE, RunFailure
 
 TEMPERATURES = (0.05, 20.0)  # beyond these the val set says "certain" or "worthless", not how much
 ERROR_RATE = 0.05  # of the thresholds fpr5 and fnr5
@@ -106,10 +107,11 @@ def _classes(logit: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """The logits of the reals and of the fakes, each sorted upward, in float64."""
     logit, label = np.asarray(logit, np.float64), np.asarray(label)
     if not np.isfinite(logit).all():
-        raise ValueError(
+        raise RunFailure(
             f"{(~np.isfinite(logit)).sum()} of {len(logit)} logits are NaN or infinite, the first at "
-            "position "
-            f"{np.flatnonzero(~np.isfinite(logit))[0]}. Thresholds need finite ones: look at the loss."
+            f"position {np.flatnonzero(~np.isfinite(logit))[0]}. Thresholds need finite ones: look at the "
+            "loss.",
+            NOT_FINITE,
         )
     return np.sort(logit[label == REAL]), np.sort(logit[label == FAKE])
 

@@ -21,7 +21,7 @@ UNDECODABLE_FILE = "undecodable.csv"
 # why a run failed, for programs, which would have to parse the sentence otherwise
 OUT_OF_MEMORY, BATCH_NOT_DIVISIBLE, NOT_FINITE = "out_of_memory", "batch_not_divisible", "not_finite"
 LOADER_KILLED, RANK_LOST, INTERRUPTED = "loader_killed", "rank_lost", "interrupted"
-# seconds without a word after which a run on another machine counts as dead; it writes every minute
+# seconds without an update after which a run on another machine counts as dead; it writes every minute
 SILENCE = 900.0
 
 
@@ -99,7 +99,7 @@ class RunFailure(ValueError):
 class Record:
     """Times are seconds since 1970, of the run's own clock."""
 
-    # running, done, preempted or failed, as the run itself last saw it: a killed one still says "running"
+    # running, done, preempted or failed, as the run last wrote it: a killed one is still "running"
     state: str
     command: list[str]  # as it was typed
     cwd: str
@@ -149,9 +149,7 @@ def begin(folder: Path, command: Sequence[str]) -> None:
 
 
 def note(folder: Path, **changes: Any) -> None:
-    """Changes the record of a run, if it has one. A disk that is full or gone ends no run: then the record
-    stays old.
-    """
+    """Changes the record of a run, if it has one; on a disk that is full or gone it stays as it was."""
     record = read(folder)
     if record is not None:
         _write(folder, replace(record, heard=time.time(), **changes))
@@ -222,7 +220,7 @@ def found(folder: Path) -> tuple[list[tuple[Path, Record]], list[Path]]:
 
 
 def state(record: Record) -> tuple[str, str]:
-    """State and reason, as the world sees it: a run whose process is gone does not run."""
+    """State and reason, where a run whose process is gone counts as failed."""
     if record.state != "running" or record.alive:
         return record.state, record.reason
     ago = _ago(time.time() - record.heard)
@@ -232,7 +230,7 @@ def state(record: Record) -> tuple[str, str]:
 
 
 def again(folder: Path, record: Record) -> str:
-    """The command that goes on with a run, from any folder."""
+    """The command that resumes a run, from any folder."""
     words = list(record.command)
     if not any(word.partition("=")[0] == "--run_folder" for word in words):
         words.append(f"--run_folder={folder.absolute()}")
@@ -241,8 +239,7 @@ def again(folder: Path, record: Record) -> str:
 
 
 def listing(folder: Path) -> str:
-    """The runs below a folder as text: a line each, and for what is not done the reason and the command to go
-    on.
+    """The runs below a folder as text: a line each, with reason and command to resume where it is not done.
 
     Raises:
         ValueError: no such folder, or no run in it.

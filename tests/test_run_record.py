@@ -17,8 +17,9 @@ from dfd import run_record
 from dfd.cli import main
 
 SMALL = [
-    "--data.num_images=120", "--data.picture=96", "--data.view.size=32", "--data.view.longest=96", "--data.view.crops=1",
-    "--data.batch_size=8", "--data.num_workers=0", "--trainer.accelerator=cpu", "--trainer.enable_model_summary=false",
+    "--data.num_images=120", "--data.picture=96", "--data.view.size=32", "--data.view.longest=96",
+    "--data.view.crops=1", "--data.batch_size=8", "--data.num_workers=0", "--trainer.accelerator=cpu",
+    "--trainer.enable_model_summary=false",
 ]  # fmt: skip
 
 

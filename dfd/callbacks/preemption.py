@@ -1,4 +1,4 @@
-"""A run that is told to go: it finishes its step, saves itself, and can be resumed to the bit."""
+"""SIGTERM and SIGUSR1 in a fit: it ends its step, saves a checkpoint and can be resumed to the bit."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ MAX_RESTARTS = "DFD_MAX_RESTARTS"
 
 
 class Preempted(Exception):
-    """The run was told to go and has saved itself.
+    """A signal ended the run, which has saved itself.
 
     Args:
-        checkpoint: to go on from; None where it was told before its first step, which leaves it where it
-            began.
+        checkpoint: to resume from; None where the signal came before the first step, which leaves the run
+            where it began.
         requeue: whether the scheduler is to be asked to start it again.
     """
 
@@ -36,9 +36,7 @@ class Preempted(Exception):
 
     @property
     def exit_code(self) -> int:
-        """128 + SIGTERM, as a shell has it, or 75, "try again", which W&B takes for preempted and not for
-        finished.
-        """
+        """143 (128 + SIGTERM) as in a shell, or 75 ("try again"), which counts as preempted in W&B."""
         return 75 if self.requeue else 143
 
 
@@ -53,7 +51,7 @@ class Preemption(Callback):
     weights.
 
     Args:
-        every_n_batches: how often several ranks ask one another; a single one looks at each step.
+        every_n_batches: how often several ranks exchange what they got; a single one looks at each step.
     """
 
     def __init__(self, every_n_batches: int = 8):
@@ -64,20 +62,19 @@ class Preemption(Callback):
         self._group: Any = None
 
     def setup(self, trainer: Trainer, task: LightningModule, stage: str) -> None:
-        environment = (
-            trainer._accelerator_connector.cluster_environment
-        )  # a single device's strategy has none
+        # of the connector: a single device's strategy has none
+        environment = trainer._accelerator_connector.cluster_environment
         if isinstance(environment, SLURMEnvironment):
             environment.auto_requeue = False  # Lightning's own handler, which saves within the signal
         if stage == "fit":
-            max_restarts()  # said now, not when it is too late
-            # and the one by which it tells the other ranks, within the signal too
+            max_restarts()  # a wrong value is refused now, not when it is too late
+            # Lightning's other handler tells the other ranks, within the signal too
             trainer._signal_connector.register_signal_handlers = lambda: None
             self._listens = stop_signals.listen()  # dfd fit has done so since it began
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         if trainer.world_size > 1:
-            # on the CPU, whatever the devices: to ask a GPU would be to wait for the step it is busy with
+            # on the CPU, whatever the devices: a GPU would answer only after the step that it is busy with
             self._group = torch.distributed.new_group(backend="gloo")
         if asked := self._asked():
             raise Preempted(None, requeue=asked == REQUEUE)
@@ -99,14 +96,14 @@ class Preemption(Callback):
         trainer.save_checkpoint(path)
         # this step's, which would be logged after this hook
         trainer._logger_connector.update_train_step_metrics()
-        trainer.strategy.barrier("preempted")  # no rank leaves before it is written
+        trainer.strategy.barrier("preempted")  # no rank ends before it is written
         if trainer.is_global_zero and "wandb" in sys.modules and sys.modules["wandb"].run is not None:
-            with suppress(Exception):  # its service got the signal too, and may be gone
+            with suppress(Exception):  # W&B's service got the signal too, and may have ended
                 sys.modules["wandb"].run.mark_preempting()
         raise Preempted(path, requeue=asked == REQUEUE)
 
     def _asked(self) -> int:
-        """The most that any rank was asked for; called on all of them."""
+        """The highest request of all ranks: none, stop, or requeue. Called on all of them."""
         if self._group is None:
             return stop_signals.requested
         asked = torch.tensor([stop_signals.requested])
@@ -126,7 +123,7 @@ class Preemption(Callback):
 
 
 def max_restarts() -> int:
-    """DFD_MAX_RESTARTS, or 50: one that fails at every start must come to an end."""
+    """DFD_MAX_RESTARTS, or 50: a job that fails at every start must come to an end."""
     given = os.environ.get(MAX_RESTARTS) or "50"
     if not given.isdecimal():
         raise ValueError(f"{MAX_RESTARTS}={given} is no number of restarts. Use 50, or 0 for none.")
@@ -134,12 +131,12 @@ def max_restarts() -> int:
 
 
 def restarts_left() -> int:
-    """How often this job may still be started again; where Slurm did not start it, as often as any."""
+    """How many times Slurm may still start this job again."""
     return max_restarts() - int(os.environ.get("SLURM_RESTART_COUNT") or 0)
 
 
 def requeue() -> str:
-    """Asks Slurm to start this job again; says what came of it. Call it last: it ends the job.
+    """Asks Slurm to start this job again and says what it did. Call it last: it ends the job.
 
     A job that was started again `max_restarts` times, for whatever reason, is not any more.
     """

@@ -1,6 +1,4 @@
-"""Results for people: into the run folder, whole or not at all, and pictures into every logger that takes
-them.
-"""
+"""Figures of a run: written to its plots folder and logged by every logger that takes images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's word on how it goes, for `dfd runs`."""
+"""Progress of a run (epoch, step, best metric, images/s), written to run.json for `dfd runs`."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ class RunStatus(Callback):
     """Writes epoch, step, best metric and images/s to run.json of the run folder, once a minute and after
     each epoch.
 
-    Only where `dfd fit` has begun such a record: it also writes there how the run ended.
+    Only where `dfd fit` has begun such a record; it also writes there how the run ended.
 
     Args:
         metric: whose best value is kept, the higher the better.
-        seconds: between two words within an epoch.
+        seconds: between two updates within an epoch.
     """
 
     def __init__(self, metric: str = "val/auroc", seconds: float = 60.0):
         if seconds < 0:
             raise ValueError(f"seconds={seconds} between two words is negative. Use 60.")
         self.metric, self.seconds = metric, seconds
-        self._pace, self._said = Throughput(), 0.0
+        self._throughput, self._updated = Throughput(), 0.0
         self._best: float | None = None
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         endless = trainer.max_epochs is None or trainer.max_epochs < 0
         before = run_record.read(Path(trainer.default_root_dir))
         self._best = before.best if before is not None and before.metric == self.metric else None
-        self._tell(
+        self._update(
             trainer,
             ranks=trainer.world_size,
             epochs=None if endless else trainer.max_epochs,
@@ -44,45 +44,43 @@ class RunStatus(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, task: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        self._pace.step_begins()
+        self._throughput.step_begins()
 
     def on_train_batch_end(
         self, trainer: Trainer, task: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._pace.step_ends(len(batch["label"]) * trainer.world_size)
-        self._when_due(trainer)
+        self._throughput.step_ends(len(batch["label"]) * trainer.world_size)
+        self._update_when_due(trainer)
 
     def on_validation_start(self, trainer: Trainer, task: LightningModule) -> None:
-        self._pace.validation_begins()
+        self._throughput.validation_begins()
 
     def on_validation_batch_end(
         self, trainer: Trainer, task: LightningModule, *step: Any, **kwargs: Any
     ) -> None:
-        self._when_due(trainer)
+        self._update_when_due(trainer)
 
     def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
-        self._pace.validation_ends()
+        self._throughput.validation_ends()
         value = trainer.callback_metrics.get(self.metric)
-        if (
-            value is not None
-            and not trainer.sanity_checking
-            and (self._best is None or float(value) > self._best)
-        ):
+        if value is None or trainer.sanity_checking:
+            return
+        if self._best is None or float(value) > self._best:
             self._best = float(value)
 
     def on_train_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
-        self._tell(trainer, epoch=trainer.current_epoch + 1)
+        self._update(trainer, epoch=trainer.current_epoch + 1)
 
-    def _when_due(self, trainer: Trainer) -> None:
-        if time.monotonic() - self._said >= self.seconds:
-            self._tell(trainer)
+    def _update_when_due(self, trainer: Trainer) -> None:
+        if time.monotonic() - self._updated >= self.seconds:
+            self._update(trainer)
 
-    def _tell(self, trainer: Trainer, **more: Any) -> None:
-        self._said = time.monotonic()
+    def _update(self, trainer: Trainer, **more: Any) -> None:
+        self._updated = time.monotonic()
         if not trainer.is_global_zero:
             return
-        if (speed := self._pace.images_per_second) is not None:
+        if (speed := self._throughput.images_per_second) is not None:
             more["images_per_second"] = round(speed, 1)
-        if self._pace.seconds > 10:
-            self._pace.restart()
+        if self._throughput.seconds > 10:
+            self._throughput.restart()
         run_record.note(Path(trainer.default_root_dir), step=trainer.global_step, best=self._best, **more)

@@ -1,4 +1,4 @@
-"""One verb of one run: LightningCLI with run folders, checkpoints that need no config, and short errors."""
+"""RunCLI: LightningCLI with run folders, checkpoints that need no config, and short errors."""
 
 from __future__ import annotations
 
@@ -93,42 +93,35 @@ class RunCLI(LightningCLI):
                 args=[verb, *args],
             )
         except BaseException as error:
-            told = explain_failure(error, self.trainer, getattr(self, "datamodule", None)) or error
-            said = (
-                isinstance(told, (ValueError, OSError, MisconfigurationException))
-                and self._said_by_another_rank()
-            )
+            known = explain_failure(error, self.trainer, getattr(self, "datamodule", None)) or error
+            of_input = isinstance(known, (ValueError, OSError, MisconfigurationException))
+            said = of_input and self._said_by_another_rank()
             if verb == "fit" and self.folder is not None and not said:
-                self._record_end(told)
+                self._record_end(known)
             if verb == "fit" and self.trainer is not None:
-                self._log_end(told)
+                self._log_end(known)
             if self.ours:
                 end_wandb()  # which writes into the folder until then
                 discard(self.folder, self.made)
             if said:
                 raise SystemExit(1) from error
-            if told is not error:
-                raise told from error
-            words = (
-                self.make.explain_constructor_error(error, self.config[verb].as_dict())
-                if self.make.faults
-                else error
-            )
-            if words is not error:
-                raise words from words.__cause__
+            if known is not error:
+                raise known from error
+            if self.make.faults:
+                words = self.make.explain_constructor_error(error, self.config[verb].as_dict())
+                if words is not error:
+                    raise words from words.__cause__
             raise
 
     def _record_end(self, error: BaseException) -> None:
-        interrupted = isinstance(
-            error.__context__, KeyboardInterrupt
-        )  # which Lightning turns into a SystemExit
+        # Lightning turns a KeyboardInterrupt into a SystemExit
+        interrupted = isinstance(error.__context__, KeyboardInterrupt)
         if isinstance(error, (Preempted, SIGTERMException)):
             run_record.end(self.folder, "preempted", str(error) or "told to stop")
         elif interrupted or isinstance(error, KeyboardInterrupt):
             run_record.end(self.folder, "failed", "interrupted from the keyboard", reason_code=INTERRUPTED)
-            if (record := run_record.read(self.folder)) and any(
-                RunFolder(self.folder).checkpoints.glob("*.ckpt")
-            ):
+            record = run_record.read(self.folder)
+            if record and any(RunFolder(self.folder).checkpoints.glob("*.ckpt")):
                 self._say(f"from the last checkpoint it goes on by: {run_record.again(self.folder, record)}")
         elif not isinstance(error, SystemExit):  # of a rank that leaves the word to another
             facts = {"reason_code": getattr(error, "reason_code", "")}
@@ -137,7 +130,9 @@ class RunCLI(LightningCLI):
             run_record.end(self.folder, "failed", str(error) or type(error).__name__, **facts)
 
     def _log_end(self, error: BaseException) -> None:
-        """What W&B is to know of a run that did not come to its end."""
+        """Logs to W&B what a run that did not finish leaves: its best so far, and an alert where it needs
+        somebody.
+        """
         log_best(self.trainer, self.model)
         if getattr(error, "reason_code", "") == NOT_FINITE:
             log_alert(self.trainer, "NaN or Inf ended the run", str(error))

@@ -57,8 +57,7 @@ class Job:
         if self.seconds <= self.notice:
             raise ValueError(
                 f"--time={self.time} is {_spoken(self.seconds)}, and --notice={self.notice} s before its end "
-                "the run saves "
-                "itself: nothing would be trained. Give more time; a number alone is minutes."
+                "the run saves itself: nothing would be trained. Give more time; a number alone is minutes."
             )
         for option in self.more:
             if not option.startswith("--"):

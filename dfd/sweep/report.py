@@ -1,4 +1,4 @@
-"""The page of a study: the best trial's command, and how the metric hangs on the parameters."""
+"""HTML report of a sweep: the best trial's command, and how the metric depends on the parameters."""
 
 from __future__ import annotations
 
@@ -71,8 +71,7 @@ def _figures(study: Study) -> list[Section]:
     if shares := _importances(study, complete):
         text = [
             "How much each parameter does in a random forest that learns the metric of the complete trials "
-            "(mean decrease of "
-            "impurity, Breiman 2001). One with many values is favoured a little."
+            "(mean decrease of impurity, Breiman 2001). One with many values is favoured a little."
         ]
         mood = ""
         if len(complete) < FEW * len(told.space):

@@ -1,4 +1,4 @@
-"""A worker's trials: begins them, watches them, writes down what came of them."""
+"""Trial runner of one worker: starts trials, watches them and records their results."""
 
 from __future__ import annotations
 
@@ -19,11 +19,9 @@ from dfd.sweep.wandb_page import log_page
 POLL, IDLE = 0.25, 1.0  # seconds between two looks at the trials: at those that run here, at those of others
 PAGES = 60.0  # seconds between two pages, of all workers together, while trials run
 TOLD_TO_GO = (-signal.SIGTERM, 128 + signal.SIGTERM, 75)  # exit codes of a trial that somebody else stopped
-HOPELESS, BROKEN = (
-    5,
-    20,
-)  # trials of a worker that fail in a row, before one has succeeded and after: the others would too
-ROOM = 1 << 20  # bytes that must be free, lest all trials fail for the disk
+# trials of a worker that fail in a row, before one has succeeded and after: the others would fail too
+HOPELESS, BROKEN = 5, 20
+ROOM = 1 << 20  # bytes that must be free, or all trials would fail for the disk
 
 
 @dataclass
@@ -46,18 +44,16 @@ class TrialRunner:
         watching = False
         while not requested and not self._hopeless():
             self._fill()
-            if (
-                not self.running
-            ):  # of those with nothing to do one stays and watches, lest one that runs a trial dies
+            if not self.running:
+                # of the workers with nothing to do one stays and watches: one that runs a trial may die
                 watching = watching or watch.try_acquire()
                 if not (self.study.orphaned() or (watching and self.study.unfinished())):
                     break
             time.sleep(POLL if self.running else IDLE)
             for slot, (claim, trial) in list(self.running.items()):
                 if trial.exit_code() in TOLD_TO_GO and not trial.pruned:
-                    time.sleep(
-                        IDLE
-                    )  # a scheduler that ends a job may tell the trial first, and then this worker
+                    # a scheduler that ends a job may signal the trial first, and then this worker
+                    time.sleep(IDLE)
                 if requested:
                     break
                 if self._over(claim, trial):
@@ -67,9 +63,8 @@ class TrialRunner:
 
     def leave(self) -> None:
         """Stops what still runs, waits for its end and gives it back."""
-        ended = [
-            claim for claim, trial in self.running.values() if trial.exit_code() == 0
-        ]  # some end so when stopped, too
+        # asked before they are stopped: some end with 0 then, too
+        ended = [claim for claim, trial in self.running.values() if trial.exit_code() == 0]
         for _, trial in self.running.values():
             trial.stop()
         for claim, trial in self.running.values():
@@ -89,7 +84,7 @@ class TrialRunner:
             trial.kill()
 
     def outcome(self) -> str:
-        """What the study has come to, in a few lines; the worker that ended the last trial writes the page.
+        """The study's outcome in a few lines; the worker that ended the last trial writes the page.
 
         Raises:
             ValueError: all of its trials failed, or so many of this worker's that it went no further.
@@ -101,8 +96,7 @@ class TrialRunner:
             raise ValueError(
                 f"{failures.total()} of {len(trials)} trials failed; {times} of them ended so: {reason}\n"
                 f"Their logs are in {self.study.folder}. Mend the cause; then the same command goes on with "
-                "the rest, and "
-                "another --study begins anew."
+                "the rest, and another --study begins anew."
             )
         lines = [f"{len(trials)} of {max(self.total, len(trials))} trials: {self.study.states()}"]
         if self.study.unfinished():
@@ -143,7 +137,7 @@ class TrialRunner:
                     self.hopeless = True
 
     def _over(self, claim: Claim, trial: Trial) -> bool:
-        """Looks at a trial; whether it has come to its end, which is then written down."""
+        """Whether a trial has ended; its result is then recorded."""
         code = trial.exit_code()  # asked before its values: what has ended writes no more
         try:
             values = trial.values()

@@ -1,5 +1,5 @@
-"""Reads a sweep's YAML in W&B's own schema (docs.wandb.ai, "Define a sweep configuration"): `wandb sweep`
-takes the same file.
+"""YAML schema of a sweep, which is W&B's (docs.wandb.ai, "Define a sweep configuration"): `wandb sweep` takes
+the same file.
 
 What only W&B's server knows is refused by name, so that no sweep means one thing there and another here.
 """

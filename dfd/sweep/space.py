@@ -1,4 +1,4 @@
-"""What a sweep varies, over which values, and by which command a trial runs."""
+"""Search space of a sweep: its parameters, their values, and the command of a trial."""
 
 from __future__ import annotations
 

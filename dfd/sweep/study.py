@@ -1,9 +1,8 @@
-"""An Optuna study in a folder that workers on any number of nodes share.
+"""Optuna study in a folder that workers on any number of nodes share.
 
-All that is decided between workers, which trial comes next and who has it, is decided under one lock and
-written down in one line of the journal. So a worker that is killed leaves a trial either not begun or begun
-with all its parameters and the worker's name, and the next one to look finds the name dead and goes on with
-the same parameters in the same folder.
+Which trial comes next and which worker has it is decided under one lock and written in one line of the
+journal. So a worker that is killed leaves a trial either not begun, or begun with all its parameters and the
+worker's name; the next worker finds that name dead and goes on with the same parameters in the same folder.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ RUN = "run"  # the trial's attribute that says who has it
 
 
 class TakenOver(Exception):
-    """Another worker has this trial now: this one was silent for so long that it counted as dead."""
+    """Another worker has this trial now: this one gave no sign of life, and so counted as dead."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +74,8 @@ class Study:
             "ignore", category=optuna.exceptions.ExperimentalWarning
         )  # constant_liar, since 2.8
         self.folder, self.sweep, self.worker = folder, sweep, worker
-        self._lingering: dict[
-            int, float
-        ] = {}  # trials whose worker is dead and whose process is not, and since when
+        # trials whose worker is dead and whose process is not -> since when
+        self._lingering: dict[int, float] = {}
         self.lock = Lock(folder / LOCK, worker)
         with self.lock:
             self.study = open_journal(folder / JOURNAL, self.lock, sweep)
@@ -165,8 +163,7 @@ class Study:
             self._close(self._mine(claim), state, value, reason)
 
     def give_back(self, claim: Claim) -> None:
-        """Leaves a trial, whose process has ended, to whoever comes next: in the same folder, where dfd fit
-        goes on.
+        """Leaves a trial whose process has ended to the next worker; in the same folder dfd fit resumes.
 
         Raises:
             TakenOver
@@ -187,9 +184,7 @@ class Study:
         return bool(name) and self.worker.alive(name)
 
     def _take_over(self, trial: FrozenTrial) -> Claim | None:
-        """An orphan, to go on with; None where that has to wait for its process to end, or where too many
-        have died of it.
-        """
+        """An orphan to go on with; None if its process still has to end, or too many workers died of it."""
         run = dict(trial.user_attrs[RUN])
         run["deaths"] += bool(run["worker"])  # a worker that was stopped gave it back
         if run["deaths"] >= DEATHS:
@@ -198,9 +193,8 @@ class Study:
         if run["worker"] and lingers(self.folder_of(trial)):
             if time.monotonic() - self._lingering.setdefault(trial.number, time.monotonic()) < GRACE:
                 return None
-            run["place"] += (
-                1  # it was told to end and will not: a new folder, for two must not write into one
-            )
+            # it was told to end and has not: two processes must not write into one folder
+            run["place"] += 1
         run |= {"worker": self.worker.name, "attempt": run["attempt"] + 1}
         self._storage.set_trial_user_attr(trial._trial_id, RUN, run)
         return self._as_claim(trial.number, run, trial.params)
@@ -218,9 +212,7 @@ class Study:
         return self._as_claim(number, run, params)
 
     def _sample(self, number: int, space: dict[str, Any]) -> dict[str, Scalar]:
-        """Drawn in a study in memory: what is asked of the journal's would be begun before all its parameters
-        are there.
-        """
+        """Drawn in a study in memory: in the journal's, a trial would begin before it has all of them."""
         import optuna
 
         memory = optuna.create_study(direction=self.study.direction, sampler=self._sampler(number))

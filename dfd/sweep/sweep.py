@@ -1,6 +1,4 @@
-"""The engine of `dfd sweep`: what it is asked for is checked, and a crew works until no trial is left or a
-signal ends it.
-"""
+"""The engine of `dfd sweep`: checks its arguments, and runs trials until none is left or a signal ends it."""
 
 from __future__ import annotations
 
@@ -10,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import dfd
 from dfd.durable import explain_os_error, make_folder
+from dfd.resources import shipped
 from dfd.sweep.lease import Lease
 from dfd.sweep.runner import TrialRunner
 from dfd.sweep.schema import load_sweep
@@ -22,14 +20,16 @@ from dfd.sweep.study import WORKERS, Study
 def sweep(
     file: Path, total: int | None = None, folder: Path | None = None, slots: int = 1, seed: int | None = None
 ) -> str:
-    """Runs trials of the sweep in `file` until the study in `folder` has `total` of them, and says what came
-    of it.
+    """Runs trials of the sweep in `file` until the study in `folder` has `total` of them.
 
     Args:
         total: of all workers together; by default run_cap, or all points of a grid.
         folder: by default runs/<name of the file>.
         slots: how many trials run at once here. Where CUDA has several devices they are shared out.
         seed: see Study.
+
+    Returns:
+        The outcome in a few lines.
 
     Raises:
         ValueError: the file is at fault, the folder holds another study, or all trials failed.
@@ -63,13 +63,12 @@ def sweep(
 
 def _find(file: Path) -> Path:
     """The YAML by path, or by name among those that dfd ships, with or without .yaml."""
-    package = Path(dfd.__file__).parent
-    shipped = package / "configs" if (package / "configs").is_dir() else package.parent / "configs"
+    configs = shipped("configs")
     names = [file, file.with_name(f"{file.name}.yaml")] if file.name else []
-    for path in (*names, *(shipped / name for name in names)):
+    for path in (*names, *(configs / name for name in names)):
         if path.is_file():
             return path
-    known = ", ".join(sorted(f"sweep/{path.stem}" for path in (shipped / "sweep").glob("*.yaml")))
+    known = ", ".join(sorted(f"sweep/{path.stem}" for path in (configs / "sweep").glob("*.yaml")))
     raise ValueError(f"there is no sweep {str(file)!r}, here or among dfd's own: {known}.")
 
 
@@ -105,9 +104,7 @@ def _devices(slots: int) -> list[list[str] | None]:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """SIGTERM and SIGINT within the block, as a list that they are put into; a second Ctrl-C waits for
-    nothing.
-    """
+    """SIGTERM and SIGINT that arrive within the block, as a list; a second Ctrl-C ends it at once."""
     requested: list[int] = []
 
     def hear(number: int, frame: object) -> None:

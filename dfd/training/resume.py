@@ -1,4 +1,4 @@
-"""From which checkpoint a fit goes on: one that is whole, whatever happened to the newest."""
+"""Resume: the checkpoint that a fit goes on from, whole even where the newest is damaged."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ _log = logging.getLogger(__name__)
 
 
 def resumable(folder: Path) -> Path | None:
-    """The checkpoint in a folder that has come furthest, of those that are whole; None where there is none at
-    all.
+    """The whole checkpoint in a folder with the most steps; None where the folder holds none at all.
 
-    Damaged ones are named in the log. ValueError where no other is left: to begin again would
-    overwrite them.
+    Damaged ones are named in the log.
+
+    Raises:
+        ValueError: all are damaged. To begin again would overwrite them.
     """
     steps: dict[Path, tuple[int, bool, int]] = {}
     faults: list[str] = []
@@ -30,7 +31,7 @@ def resumable(folder: Path) -> Path | None:
                 faults.append(str(error))
                 continue
             if {"loops", "optimizer_states"} <= checkpoint.keys():  # else weights alone
-                # best.ckpt of the same step was written before the callbacks knew of it
+                # of equal steps the last one: best.ckpt was written before the callbacks knew of it
                 steps[path] = checkpoint["global_step"], path.stem.startswith("last"), path.stat().st_mtime_ns
     if faults and not steps:
         told = f"{folder} holds no whole checkpoint to go on from. To begin again, give another --run_folder."
@@ -41,9 +42,10 @@ def resumable(folder: Path) -> Path | None:
 
 
 def whole(checkpoint: Path) -> Path:
-    """The checkpoint, or where it is damaged the version before it, which is said in the log.
+    """The checkpoint, or where it is damaged the version before it, with a warning in the log.
 
-    ValueError where neither can be read.
+    Raises:
+        ValueError: neither can be read.
     """
     try:
         read_checkpoint(checkpoint)
@@ -61,31 +63,25 @@ def whole(checkpoint: Path) -> Path:
 
 
 def steps_of(checkpoint: Path) -> int:
-    """How many training steps a run had done when it saved a checkpoint, as its logs count them; 0 where it
-    does not say.
-    """
+    """Training steps of a run when it saved a checkpoint, as its logs count them; 0 where it does not say."""
     progress = read_checkpoint(checkpoint).get("loops", {}).get("fit_loop")
     if not progress:
         return 0
     epoch = progress["epoch_progress"]["current"]
-    counted = (
-        epoch["processed"] == epoch["ready"]
-    )  # else Lightning counts a step only after what may save it: its validation
+    # within a validation Lightning has not yet counted the step before it
+    counted = epoch["processed"] == epoch["ready"]
     return progress["epoch_loop.state_dict"]["_batches_that_stepped"] + (not counted)
 
 
 def check_whole_window(checkpoint: Path, accumulate: int) -> None:
-    """Says in the log where a checkpoint of a fit was saved between the batches whose gradients
-    make one step.
-    """
+    """Warns of a checkpoint that was saved between the batches whose gradients make one step."""
     if accumulate == 1 or "loops" not in (stored := read_checkpoint(checkpoint)):
         return
     progress = stored["loops"]["fit_loop"]["epoch_loop.batch_progress"]
     if (lost := progress["current"]["ready"] % accumulate) and not progress["is_last_batch"]:
         _warn(
             f"{checkpoint} was saved within an accumulation window: the gradients of {lost} of {accumulate} "
-            "batches are lost, "
-            "and the run will not end as the undisturbed one, to the bit."
+            "batches are lost, and the run will not end as the undisturbed one, to the bit."
         )
 
 

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 SHARED = "DFD_RUN_FOLDER"  # set by rank 0 for the processes that Lightning starts
-LOCK = ".lock"  # of the process that trains there
-FAULT = ".fault"  # the rank that makes it says what went wrong
+LOCK = ".lock"  # held by the process that trains there
+FAULT = ".fault"  # the rank that makes it reports the error
 
 _HELD: dict[Path, FileLock] = {}
 
 
 def run_id() -> tuple[str, bool]:
-    """A name for this run, and whether it is only the time, so that another run may have taken it.
+    """A name for this run, and whether it is only the time, so that another run may have the same.
 
     A Slurm job's or torchrun's id is the same for all ranks and after a requeue. W&B's agent begins many runs
     within one job.
@@ -86,8 +86,7 @@ def open_run_folder(wanted: Path, fresh: bool, rank: int) -> Path:
         last = os.path.relpath(RunFolder(folder).last)
         raise ValueError(
             f"{folder} holds a finished run. Give another folder with --run_folder DIR; to train on where it "
-            "ended, add "
-            f"--ckpt_path {last} and more --trainer.max_epochs."
+            f"ended, add --ckpt_path {last} and more --trainer.max_epochs."
         )
     (folder / FAULT).unlink(missing_ok=True)
     os.environ[SHARED] = str(folder)
@@ -138,7 +137,7 @@ class SaveConfig(SaveConfigCallback):
 
 
 def write_summary(folder: Path, facts: Mapping[str, Any]) -> str:
-    """Writes the stamp of a finished run, whole or not at all, and returns its text."""
+    """Writes summary.yaml, which marks a finished run, whole or not at all, and returns its text."""
     text = yaml.safe_dump(dict(facts), sort_keys=False, allow_unicode=True, width=1000)
     with atomic_write(RunFolder(folder).summary) as temporary:
         temporary.write_text(text)
@@ -146,7 +145,7 @@ def write_summary(folder: Path, facts: Mapping[str, Any]) -> str:
 
 
 def first_to_fail(folder: Path, node: int) -> bool:
-    """True on one rank: what all of them run into, one of them says."""
+    """True on one rank: an error that all of them meet is reported once."""
     try:
         (folder / FAULT).touch(exist_ok=False)
     except FileExistsError:
@@ -159,8 +158,8 @@ def first_to_fail(folder: Path, node: int) -> bool:
 
 
 def discard(folder: Path, parents: Sequence[Path]) -> None:
-    """Removes a run folder that holds no more than a run writes before it trains, and those parents that are
-    empty then.
+    """Removes a run folder that holds no more than a run writes before it trains, and parents that are then
+    empty.
 
     Args:
         parents: those that were made for it, the nearest first. An empty folder of the user's own is kept: he
@@ -174,7 +173,7 @@ def discard(folder: Path, parents: Sequence[Path]) -> None:
         if path.is_file()
     }
     if names <= before_training:
-        for _ in range(5):  # another rank may be writing its last word into it
+        for _ in range(5):  # another rank may still write into it
             with suppress(OSError):
                 rmtree(folder)
                 break

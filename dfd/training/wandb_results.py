@@ -19,9 +19,8 @@ from dfd.run_record import RunFolder
 from dfd.training.trainer import Trainer
 from dfd.training.wandb_logger import TolerantWandbLogger, tolerated
 
-TABLE_ROWS = (
-    1000  # of the prediction table, spread evenly over the validation's; the whole is `dfd validate`'s
-)
+# of the prediction table, spread evenly over the validation's; `dfd validate` writes all of them
+TABLE_ROWS = 1000
 COLUMNS = ["row", "key", "source", "method", "label", "logit", "prob"]
 
 
@@ -32,18 +31,18 @@ def log_data(trainer: Trainer) -> None:
     """
     for logger in _loggers(trainer):
         with tolerated():
-            facts = trainer.datamodule.state_dict()["data"]
-            names = [Path(root["root"]).name for root in facts["roots"]]
-            plain = {
-                "roots": [{"weight": root["weight"], "shards": root["shards"]} for root in facts["roots"]],
-                "lines": facts["lines"],
-            }
+            data = trainer.datamodule
+            facts = None if data is None else data.state_dict().get("data")
+            if facts is None:  # a data module of the user's own
+                continue
+            roots = [root["root"] for root in facts["roots"]]
+            contents = [{"weight": root["weight"], "shards": root["shards"]} for root in facts["roots"]]
             path = RunFolder(trainer.default_root_dir).wandb / "data.json"
             with atomic_write(path) as temporary:
-                temporary.write_text(json.dumps(plain, indent=1, sort_keys=True))
-            metadata = {name: value for name, value in facts.items() if name not in plain}
-            metadata["roots"] = [root["root"] for root in facts["roots"]]
-            logger.log_file(path, f"data-{'-'.join(names)}", "dataset", metadata)
+                temporary.write_text(json.dumps({"roots": contents, "lines": facts["lines"]}, indent=1))
+            order = {name: value for name, value in facts.items() if name not in ("roots", "lines")}
+            names = "-".join(Path(root).name for root in roots)
+            logger.log_file(path, f"data-{names}", "dataset", {"roots": roots, **order})
 
 
 def log_best(
@@ -55,10 +54,10 @@ def log_best(
         ends: of the metric's 95% interval, where it is known.
         done: the run is; then the best checkpoint goes along where that is asked for.
     """
-    best = trainer.chooser
-    chosen = getattr(task, "chosen_by" if best else "predictions", None)
     for logger in _loggers(trainer):
         with tolerated():
+            best = trainer.chooser
+            chosen = getattr(task, "chosen_by" if best else "predictions", None)
             facts = _facts(best, ends)
             if chosen is not None:
                 temperature = fit_temperature(chosen.logit, chosen.label)
@@ -101,9 +100,8 @@ def _facts(best: ModelCheckpoint | None, ends: tuple[float, float] | None) -> di
 
 
 def _table(predictions: Predictions, temperature: float, data: LightningDataModule | None) -> list[list[Any]]:
-    some = predictions.where(
-        np.unique(np.linspace(0, len(predictions) - 1, min(TABLE_ROWS, len(predictions))).astype(int))
-    )
+    count = min(TABLE_ROWS, len(predictions))
+    some = predictions.where(np.linspace(0, len(predictions) - 1, count).astype(int))
     keys = some.row.astype(str) if data is None else data.describe(some.row)["key"]
     columns = (
         some.row,

@@ -52,8 +52,8 @@ def test_a_dry_run_prints_the_whole_script_and_needs_no_slurm(capsys):
     said = capsys.readouterr().out
     script, _, rest = said.partition("\n\n2 nodes with 4 GPUs: ")
     assert (
-        rest
-        == "8 ranks, each with batches of 4 images, 32 together; at most 2 d 12 h\ndry run: nothing is submitted.\n"
+        rest == "8 ranks, each with batches of 4 images, 32 together; at most 2 d 12 h\n"
+        "dry run: nothing is submitted.\n"
     )
     settings = settings_of(script)
     wanted = {

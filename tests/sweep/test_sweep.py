@@ -25,7 +25,9 @@ ROOT = Path(__file__).parents[2]
 
 # trial programs: sh, since eight workers that start fifty Pythons would measure Python
 PLANTED = """
-for arg; do case $arg in --run_folder=*) folder=${arg#*=};; --x=*) x=${arg#*=};; --width=*) width=${arg#*=};; esac; done
+for arg; do
+    case $arg in --run_folder=*) folder=${arg#*=};; --x=*) x=${arg#*=};; --width=*) width=${arg#*=};; esac
+done
 echo "$x begins" >> "$LEDGER"
 mkdir -p "$folder"
 awk -v x="$x" -v width="$width" 'BEGIN {
@@ -142,7 +144,8 @@ def test_it_goes_on_where_it_stopped_and_on_to_more(capsys):
 
 def test_a_worker_needs_no_torch():
     """Eight of them begin on one node, and wait for their trials."""
-    code = f"import sys; from dfd.cli import main; main({['sweep', write(), '--trials', '1']}); print(*sys.modules)"
+    command = ["sweep", write(), "--trials", "1"]
+    code = f"import sys; from dfd.cli import main; main({command}); print(*sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "optuna" in said.split() and not {"torch", "lightning", "timm", "wandb"} & set(said.split())
 
@@ -436,7 +439,7 @@ def small_fit(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_trainings_of_dfd_are_trials(small_fit):
-    """Of two, the second has a learning rate that no net survives; it is stopped after its first validation."""
+    """Of two, the second has a learning rate that no net survives; its first validation ends it."""
     told = {
         "metric": {"name": "val/loss", "goal": "minimize"},
         "early_terminate": {"type": "hyperband", "min_iter": 1, "eta": 2},

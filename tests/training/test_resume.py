@@ -26,7 +26,8 @@ TOY = [
     "--data.view.crops=1",
 ]
 COMMON = [
-    "fit", "--config", "dual_stream", *TOY, "--trainer.max_epochs", str(EPOCHS), "--trainer.limit_train_batches", str(STEPS),
+    "fit", "--config", "dual_stream", *TOY, "--trainer.max_epochs", str(EPOCHS),
+    "--trainer.limit_train_batches", str(STEPS),
     "--trainer.limit_val_batches=1.0", "--trainer.log_every_n_steps=1",
     "--model.net.rgb.width=8", "--model.net.fft.width=8", "--model.net.drop_fft=.5",
     "--model.ema_decay=.9", "--config", "{here}/quick.yaml",
@@ -36,7 +37,8 @@ trainer:
   accelerator: cpu
   callbacks:
     - class_path: lightning.pytorch.callbacks.ModelCheckpoint
-      init_args: {monitor: val/auroc, mode: max, filename: best, auto_insert_metric_name: false, enable_version_counter: false}
+      init_args: {monitor: val/auroc, mode: max, filename: best, auto_insert_metric_name: false,
+        enable_version_counter: false}
     - class_path: lightning.pytorch.callbacks.ModelCheckpoint
       init_args: {filename: last, enable_version_counter: false}
     - {class_path: interrupter.Interrupter}
@@ -98,7 +100,7 @@ def environment(here: Path, at: str) -> dict[str, str]:
 
 
 def outcome(run: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, str]], str]:
-    """Weights and buffers at the end, every line of metrics.csv, and what the best checkpoint was chosen by."""
+    """Weights and buffers at the end, every line of metrics.csv, and what the best checkpoint rests on."""
     last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
     with open(run / "metrics.csv", newline="") as file:

@@ -30,7 +30,7 @@ def predictions(count: int) -> Predictions:
     label = np.arange(count) % 2
     logit = label + np.random.default_rng(0).normal(size=count)
     names = np.full(count, "a")
-    return Predictions(np.arange(count) + 7, logit, label, names, names, names)
+    return Predictions(np.arange(count) + 7, logit, label, names, names, names, names)
 
 
 def trainer_of(folder: Path, **changes) -> SimpleNamespace:

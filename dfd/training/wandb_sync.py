@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from dfd import run_record
 
@@ -133,10 +134,15 @@ def _python(*args: str) -> subprocess.CompletedProcess:
     """A process of its own: the settings of W&B's library stay those of its first use."""
     environment = {**os.environ, "WANDB_MODE": "online", "WANDB_SILENT": "false"}
     environment.setdefault("WANDB_ERROR_REPORTING", "false")
-    environment.pop("WANDB_SERVICE", None)
-    return subprocess.run(
-        [sys.executable, *args], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
-    )
+    environment.pop("WANDB_SERVICE", None)  # of a run in this process
+    with TemporaryDirectory(prefix="dfd-sync-") as logs:  # W&B's own, which else lie in the current folder
+        return subprocess.run(
+            [sys.executable, *args],
+            env={**environment, "WANDB_DIR": logs},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
 
 
 def _contents(parts: Sequence[Path]) -> str:

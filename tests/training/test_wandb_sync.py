@@ -60,7 +60,8 @@ def server(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_run_arrives_whole_and_once(run, server, monkeypatch, capsys):
+def test_a_run_arrives_whole_and_once(run, server, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
     assert main(["sync", str(run.parent)]) == 0
     said = capsys.readouterr().out
     assert f"{run}: sent 2 parts" in said and "/tester/dfd/runs/z" in said
@@ -81,6 +82,7 @@ def test_a_run_arrives_whole_and_once(run, server, monkeypatch, capsys):
     assert main(["sync", str(run)]) == 0
     assert capsys.readouterr().out.splitlines() == [f"{run}: nothing new"]
     assert (len(told["history"]), server.files) == before
+    assert not (tmp_path / "wandb").exists(), "W&B's own logs"
 
 
 @pytest.mark.slow

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
+_log = logging.getLogger(__name__)
 PATIENCE = 60  # seconds for W&B, offline or on
 
 
@@ -16,7 +19,7 @@ def log_page(page: Path, study: str) -> None:
 
     In a process of its own: a worker needs no wandb, and one that hangs or fails costs it PATIENCE at most.
     """
-    if os.environ.get("WANDB_MODE") == "disabled":
+    if os.environ.get("WANDB_MODE") == "disabled" or find_spec("wandb") is None:
         return
     command = [sys.executable, "-m", "dfd.sweep.wandb_page", str(page), study]
     environment = {"WANDB_ERROR_REPORTING": "false", **os.environ}
@@ -33,12 +36,10 @@ def log_page(page: Path, study: str) -> None:
     except (OSError, subprocess.TimeoutExpired):
         failed = True
     if failed:
-        print(
-            f"WARNING: W&B did not take {page}; the sweep is done all the same.", file=sys.stderr, flush=True
-        )
+        _log.warning("W&B did not take %s; the sweep is done all the same.", page)
 
 
-def _log(page: Path, study: str) -> None:
+def _log_run(page: Path, study: str) -> None:
     import wandb
 
     identity = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"sweep-{study}")
@@ -55,4 +56,4 @@ def _log(page: Path, study: str) -> None:
 
 
 if __name__ == "__main__":
-    _log(Path(sys.argv[1]), sys.argv[2])
+    _log_run(Path(sys.argv[1]), sys.argv[2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -26,6 +27,7 @@ PATIENCE = 60  # seconds of the 180 that Slurm's warning grants, for W&B's uploa
 UPLOAD = 600  # seconds for them at the end of a run that nobody told to stop
 LARGE = 100 * 2**20  # bytes from which a file is not uploaded: the artifact then holds its place and checksum
 
+_log = logging.getLogger(__name__)
 _ending: threading.Thread | None = None
 _warned = False
 
@@ -205,7 +207,7 @@ def tolerated() -> Iterator[None]:
 def _warn(text: str) -> None:
     global _warned
     if not _warned:
-        print(f"WARNING: {text}. The run goes on.", file=sys.stderr, flush=True)
+        _log.warning("%s. The run goes on.", text)
     _warned = True
 
 

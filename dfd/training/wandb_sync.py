@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -38,8 +39,8 @@ def sync(folders: Sequence[Path], say: Callable[[str], None] = print) -> None:
         say: gets a line a run folder.
 
     Raises:
-        ValueError: no such folder, or nothing in it that was logged offline; no key; no server that answers;
-            a part that W&B did not take.
+        ValueError: no such folder, or nothing in it that was logged offline; wandb is not installed; no key;
+            no server that answers; a part that W&B did not take.
     """
     waiting: dict[Path, list[Path]] = {}  # run folder -> parts to send
     for folder in folders:
@@ -60,6 +61,8 @@ def sync(folders: Sequence[Path], say: Callable[[str], None] = print) -> None:
     parts = [part for each in waiting.values() for part in each]
     if not parts:
         return
+    if find_spec("wandb") is None:
+        raise ValueError("dfd sync needs W&B's client: pip install 'dfd[train]'.")
     _check_server()
     said = _send(parts)
     for part in parts:  # one that W&B cannot read keeps it from sending the others

@@ -55,7 +55,9 @@ def test_it_is_not_logged_where_wandb_is_off(sweep, monkeypatch):
 @pytest.mark.parametrize(
     "code", ["import time; time.sleep(60)", "raise SystemExit(1)"], ids=["hangs", "fails"]
 )
-def test_what_wandb_does_costs_a_sweep_its_patience_and_no_more(code, monkeypatch, capsys, tmp_path):
+def test_what_wandb_does_costs_a_sweep_its_patience_and_no_more(
+    code, monkeypatch, messages_on_stderr, capsys, tmp_path
+):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setattr(wandb_page, "PATIENCE", 2)
     python = tmp_path / "python"

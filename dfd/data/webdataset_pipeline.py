@@ -7,12 +7,14 @@ at any number of ranks. A pipeline reads them from front to back, and goes into 
 from __future__ import annotations
 
 import os
+import sys
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -58,8 +60,10 @@ def stream_webdataset(
     A sample has the keys `image`, `key`, `path`, `split`, `source`, `method`, `family` and `label` (1 is
     fake), and with `masks` also `mask`. Nothing but pictures and masks is read of a shard.
 
-    The environment variable WDS_SECURE is set to 1 for the whole program: webdataset then refuses `pipe:`
-    URLs and unpickles nothing.
+    Neither `pipe:` URLs nor pickles get as far as webdataset. Where webdataset was not imported before, it is
+    with WDS_SECURE=1, for the whole program: it then refuses both from everybody, and also paths of local
+    files that it should open itself, as in `webdataset.TarWriter("a.tar")`. A program that needs them imports
+    webdataset first.
 
     Args:
         root: folder that `dfd prepare` or `dfd index` made, its URL (https://, s3://, gs://), or a pattern of
@@ -86,7 +90,7 @@ def stream_webdataset(
     if str(root).startswith("pipe:"):
         raise ValueError(f"{root}: a root is a folder, a URL or a pattern of shards. Programs are not run.")
     shards = _open_shards(str(root), split, cache)
-    webdataset = _secure_webdataset()
+    webdataset = _import_webdataset()
     expand = webdataset.filters.pipelinefilter(webdataset.tariterators.tar_file_expander)
     group = webdataset.filters.pipelinefilter(webdataset.tariterators.group_by_keys)
     return webdataset.FluidWrapper(webdataset.SimpleShardList(list(shards.places))).compose(
@@ -99,12 +103,12 @@ def stream_webdataset(
     )
 
 
-def _secure_webdataset() -> Any:
-    # webdataset reads it when it is imported; loader workers that are spawned import it again
-    os.environ["WDS_SECURE"] = "1"
+def _import_webdataset() -> ModuleType:
+    # webdataset reads it once, when it is imported
+    if "webdataset" not in sys.modules:
+        os.environ["WDS_SECURE"] = "1"
     import webdataset
 
-    webdataset.utils.enforce_security = True
     return webdataset
 
 

@@ -1,4 +1,4 @@
-"""Opening pictures and videos: the one gate for strangers' files, decoding, faces and crops. No torch."""
+"""Images and videos: opening untrusted files safely, decoding, face detection, crops. No torch."""
 
 from dfd.media.crops import View
 from dfd.media.decode import Undecodable, decode

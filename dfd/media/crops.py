@@ -1,8 +1,7 @@
-"""How a picture becomes what a net sees: one object for training, evaluation and use, stored in every
-checkpoint.
+"""Crops and preprocessing: how a picture becomes what a net sees, in training, evaluation and use.
 
-Resizing destroys the traces that a generator leaves, so native crops are the default: what is larger than
-`longest` is shrunk, nothing is ever enlarged.
+`View` is stored in every checkpoint. Resizing destroys the traces that a generator leaves, so crops in native
+resolution are the default: pictures larger than `longest` are shrunk, none is enlarged.
 """
 
 from dataclasses import dataclass, replace
@@ -10,8 +9,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-# where the crops lie, as fractions of the free room (top, left); the centre is last, so `crops[-1]` is always
-# it
+# where the crops lie, as fractions of the free room (top, left); the centre is last, so it is `crops[-1]`
 PLACES = {
     1: [(0.5, 0.5)],
     5: [(0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5)],
@@ -110,7 +108,7 @@ def _resized(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def _padded(image: np.ndarray, size: int) -> np.ndarray:
-    """At least (size, size, 3): a small picture is mirrored at its edges, which keeps its pixels as they are."""
+    """At least (size, size, 3): a small picture is mirrored at its edges, which keeps its own pixels."""
     missing = [max(0, size - side) for side in image.shape[:2]]
     if not any(missing):
         return image

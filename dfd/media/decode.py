@@ -1,7 +1,7 @@
-"""Bytes to upright RGB pixels: one way for training, `dfd prepare` and `dfd score`.
+"""Image decoding: bytes to upright RGB pixels, the same for training, `dfd prepare` and `dfd score`.
 
-simplejpeg decodes ordinary JPEGs (twice OpenCV's speed on small ones); Pillow decodes the rest. What has no
-clear meaning as one opaque 8-bit picture is refused with a reason, never guessed.
+simplejpeg decodes ordinary JPEGs (twice OpenCV's speed on small ones); Pillow decodes the rest. A file that
+is not one opaque 8-bit picture is refused with a reason, never guessed.
 """
 
 import io
@@ -56,8 +56,8 @@ def image_info(data: bytes) -> ImageInfo:
 
 
 def image_info_and_luma(data: bytes) -> tuple[ImageInfo, np.ndarray]:
-    """As `probe`, and a small gray copy (h, w) uint8 of the picture, upright, its sides 64 or more where the
-    picture's are.
+    """As `image_info`, and a small gray copy (h, w) uint8 of the picture, upright, its sides 64 or more where
+    the picture's are.
 
     A JPEG's entropy-coded data is read in full, since that is where damage shows, but at an eighth of the
     size or so and in gray: three quarters of the time of decoding it.
@@ -160,9 +160,8 @@ def _to_rgb(image):
     if image.mode in ("RGBA", "LA", "PA", "P", "RGBX"):
         return image.convert("RGB") if image.mode == "RGBX" else _without_alpha(image.convert("RGBA"))
     if image.mode.startswith("I;16"):
-        high = (
-            np.asarray(image).astype(np.uint16) >> 8
-        )  # the high byte, as Pillow itself takes it of 16-bit colour
+        # the high byte, as Pillow itself takes it of 16-bit colour
+        high = np.asarray(image).astype(np.uint16) >> 8
         return Image.fromarray(high.astype(np.uint8)).convert("RGB")
     raise Undecodable(f"pixels of type {image.mode}, which have no clear 8-bit meaning")
 
@@ -202,7 +201,7 @@ def _tiff_orientation(tiff: bytes) -> int:
 
 
 def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
-    """(H, W) or (H, W, 3), its sides swapped for the orientations 5 to 8, as a camera held that way saw it."""
+    """(H, W) or (H, W, 3), turned upright; orientations 5 to 8 swap height and width."""
     if orientation in (5, 6, 7, 8):
         image = image.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

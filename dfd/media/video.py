@@ -1,6 +1,4 @@
-"""Frames of a video, evenly spaced over the whole of it. Decoded by PyAV (FFmpeg), which the extra
-`dfd[video]` brings.
-"""
+"""Video frames, evenly spaced over a video, decoded by PyAV (FFmpeg; the extra `dfd[video]`)."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,8 +13,8 @@ if TYPE_CHECKING:
     from av.container import InputContainer
 
 NO_PYAV = "videos are decoded by PyAV: pip install 'dfd[video]'"
-# told by the first bytes, not by the name, and given to FFmpeg by name: of itself it would also follow
-# playlists to other files
+# A container is recognised by its first bytes, not by its name, and FFmpeg is told which it is: left to
+# itself it would also follow playlists to other files.
 _CONTAINERS = {"mov": (4, b"ftyp"), "avi": (8, b"AVI "), "matroska": (0, b"\x1aE\xdf\xa3")}
 _SHORT = 0.9  # share of the stated duration below which a video was cut off
 
@@ -41,7 +39,7 @@ def count_frames(file: BinaryIO) -> int:
 def frames_at(file: BinaryIO, numbers: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
     """Number and pixels (H, W, 3) uint8 RGB, upright, of some frames, ascending. All before them are decoded
     too, so the numbers are exact. Frame 0 is the first that can be shown: what an edit list hides does not
-    count, nor what precedes the first key frame, as in a clip that was cut out without encoding it anew.
+    count, nor what precedes the first key frame, as in a clip that was cut out without re-encoding.
 
     Raises:
         Undecodable: no video in a container that is read (mp4, mov, avi, mkv, webm), damaged, cut off, or
@@ -91,15 +89,15 @@ def _opened(file: BinaryIO) -> "Iterator[InputContainer]":
             raise Undecodable(
                 f"{stream.width} x {stream.height} pixels, more than the {MAX_PIXELS // 1_000_000} million"
             )
-        # of itself FFmpeg paints over what is damaged, and the threads for slices that PyAV asks for keep
-        # their errors to themselves; a worker is one process for one core, so one thread is as fast
+        # By default FFmpeg conceals damage, and the threads for slices that PyAV asks for do not report
+        # their errors. A worker is one process for one core, so one thread is as fast.
         stream.codec_context.options = {"err_detect": "explode"}
         stream.codec_context.thread_type, stream.codec_context.thread_count = "NONE", 1
         yield container
 
 
 def _packets(container: "InputContainer") -> "Iterator[Packet]":
-    """From the first key frame on, without the pictures shown before it: those refer to what is not there."""
+    """From the first key frame on, without the pictures shown before it, which refer to missing ones."""
     begun, start = False, None
     for packet in container.demux(container.streams.video[0]):
         if not begun and packet.is_keyframe:

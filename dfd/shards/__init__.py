@@ -1,3 +1,1 @@
-"""WebDataset shards: their format, writing, table of contents, splits, duplicates, and reading them from
-elsewhere. No torch.
-"""
+"""WebDataset shards: format, writer, table of contents, splits, duplicates, download, cache. No torch."""

@@ -1,9 +1,9 @@
-"""A folder of whole remote files with a limit on its bytes, shared by all processes of a machine.
+"""Cache of downloaded shards: a folder with a size limit, shared by all processes of a machine.
 
-A file bears the name of its content, is locked by whoever reads or writes it (flock: the lock dies with its
-process, kill -9 too), and appears under its name only when it is whole. So what can be locked is in nobody's
-use: a temporary file is then what a killed process left, a whole one may be removed for room. Room for a file
-is taken before its first byte comes.
+A file is named after its content and gets its name only when it is whole. Processes that read or write it
+hold a lock on it (flock, which ends with its process, after kill -9 too). An unlocked file is unused: an
+unlocked temporary file is a leftover of a killed process, an unlocked whole file may be removed to make room.
+Room is reserved before a download begins.
 
 filelock has no such lock: the descriptor that a sample is read from is the lock, shared by all readers, and
 the loader workers inherit it.
@@ -31,9 +31,9 @@ class Cache:
 
     Args:
         folder: on a disk of this machine; by default below the cache folder ($DFD_CACHE or ~/.cache/dfd).
-        gb: limit on all of its files together, those that are being fetched included, in 10^9 bytes.
-        timeout: seconds without a byte after which a transfer is begun anew.
-        patience: seconds for which a file that does not come is asked for again, with growing pauses.
+        gb: limit on all of its files together, unfinished downloads included, in 10^9 bytes.
+        timeout: seconds without a byte after which a download starts again.
+        patience: seconds for which a failed download is repeated, with growing pauses.
     """
 
     folder: str | None = None
@@ -60,7 +60,7 @@ class Cache:
         return round(self.gb * 1e9)
 
     def read(self, url: str, limit: int) -> bytes:
-        """A small file of at most `most` bytes, fetched anew."""
+        """A small file of at most `limit` bytes, downloaded each time."""
         with tempfile.TemporaryDirectory(prefix="dfd-") as folder:
             part = Path(folder) / "file"
             fetch(url, part, self.timeout, self.patience, limit)
@@ -69,12 +69,12 @@ class Cache:
     def open(
         self, remote: Remote, keep: Container[str] = (), let_go: Callable[[], None] = lambda: None
     ) -> int:
-        """A descriptor of the file, fetched where it is not here; while it is open, nobody removes the file.
+        """A descriptor of the file, which is downloaded if it is missing; an open file is not removed.
 
         Args:
             keep: names of files that are removed last to make room for this one.
-            let_go: closes what the caller holds open, asked for when all room is in use: two processes that
-                each wait for what the other holds would wait for ever.
+            let_go: closes the files that the caller holds open; called when there is no room, since two
+                processes that wait for each other's files would wait for ever.
 
         Raises:
             FetchError: it cannot be fetched (as `fetch`), or there was no room for it for `patience` seconds.
@@ -97,17 +97,17 @@ class Cache:
                 time.sleep(rng.uniform(0.01, 0.1))
 
     def fetch_ahead(self, remote: Remote, keep: Container[str]) -> bool:
-        """Whether the file is here, after one attempt to fetch it unless another process does; nothing of
-        `keep` is removed.
+        """Whether the file is in the cache, after one attempt to download it unless another process does;
+        no file of `keep` is removed.
         """
         if (self.path / remote.name).exists():
             return True
-        with suppress(FetchError, OSError):  # whoever reads it will try again, and say what is wrong
+        with suppress(FetchError, OSError):  # `open` tries again, and says what is wrong
             return self._fetch(remote, keep, 0.0, may_remove_kept=False) == "here"
         return False
 
     def drop(self, remote: Remote) -> None:
-        """Removes the file; whoever reads it may finish."""
+        """Removes the file; processes that read it can finish."""
         (self.path / remote.name).unlink(missing_ok=True)
 
     def _opened(self, remote: Remote) -> int | None:
@@ -120,19 +120,19 @@ class Cache:
         if not _is_at(path, handle):  # removed between our opening and our locking it
             os.close(handle)
             return None
-        if os.fstat(handle).st_size != remote.bytes:  # cut by a stranger's hand
+        if os.fstat(handle).st_size != remote.bytes:  # cut by another program
             self.drop(remote)
             os.close(handle)
             return None
-        with suppress(PermissionError):  # another user's
-            now = time.time_ns()  # the kernel's own clock of files stands still for milliseconds
-            os.utime(
-                handle, ns=(now, now)
-            )  # the least recently used one goes first; atime is not kept everywhere
+        # The least recently used file is removed first. atime is not kept everywhere, and the kernel's own
+        # file times stand still for milliseconds.
+        now = time.time_ns()
+        with suppress(PermissionError):  # another user's file
+            os.utime(handle, ns=(now, now))
         return handle
 
     def _fetch(self, remote: Remote, keep: Container[str], patience: float, may_remove_kept: bool) -> str:
-        """here; busy: another process fetches it; full: no room."""
+        """ "here" when it is downloaded, "busy" while another process downloads it, "full" without room."""
         with self._alone():
             state, handle = self._claim(remote, keep, may_remove_kept)
         if handle is None:
@@ -141,7 +141,7 @@ class Cache:
         try:
             fetch(remote.url, part, self.timeout, patience, remote.bytes, remote.bytes, remote.sha256)
             sync(part)
-            with self._alone():  # or another's look at the folder could miss it under both of its names
+            with self._alone():  # else another process that lists the folder could miss both of its names
                 os.replace(part, self.path / remote.name)
         except BaseException:
             part.unlink(missing_ok=True)
@@ -154,8 +154,8 @@ class Cache:
         return self.path / f"{remote.name}.{remote.bytes}{_TEMPORARY}"
 
     def _claim(self, remote: Remote, keep: Container[str], may_remove_kept: bool) -> tuple[str, int | None]:
-        """With a locked descriptor of an empty temporary file if it is this process's turn to fetch. The
-        folder is locked.
+        """A state as `_fetch` returns it; if this process is to download the file, "fetching" and a locked
+        descriptor of an empty temporary file. The folder is locked.
         """
         if remote.bytes > self.limit:
             raise FetchError(
@@ -172,7 +172,7 @@ class Cache:
                     if path == self._part(remote):
                         return "busy", None
                     used += int(path.suffixes[-2][1:])
-                else:  # by a process that was killed
+                else:  # left by a process that was killed
                     path.unlink(missing_ok=True)
                     os.close(left)
             elif not entry.name.startswith("."):
@@ -188,7 +188,7 @@ class Cache:
         return "fetching", handle
 
     def _make_room(self, needed: int, whole: list[tuple[bool, int, int, Path]]) -> bool:
-        """Removes files that nobody reads until `needed` bytes are free; none where that is not to be had."""
+        """Removes unused files until `needed` bytes are free; none if that is not possible."""
         going: list[tuple[Path, int]] = []
         try:
             for _, _, size, path in whole:
@@ -207,7 +207,7 @@ class Cache:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """One process at a time looks at the folder and takes room in it."""
+        """A lock on the folder: one process at a time lists it and reserves room in it."""
         if not self.path.is_dir():
             make_folder(self.path)
         try:
@@ -231,7 +231,7 @@ class Cache:
 
 
 def _locked(path: Path) -> int | None:
-    """A descriptor that holds the file alone; None where another holds it, or it is gone."""
+    """A descriptor with an exclusive lock on the file; None if another process holds it, or it is gone."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except FileNotFoundError:

@@ -1,6 +1,4 @@
-"""The tables of several roots behind one another: what loaders hold of each sample, and what is looked up by
-row.
-"""
+"""Catalog of samples: the tables of several roots as one, with the columns that loaders hold in memory."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,7 +22,7 @@ _CHUNK = 1 << 20  # lines at a time
 
 @dataclass(frozen=True)
 class Contents:
-    """The columns of the table that every rank and worker holds, one line a sample."""
+    """The columns that every rank and worker holds in memory, one line a sample."""
 
     shards: list[Path | Remote]
     shard: np.ndarray  # (M,) int32, into `shards`
@@ -32,7 +30,7 @@ class Contents:
     length: np.ndarray  # (M,) int64, bytes
     label: np.ndarray  # (M,) int8
     root: np.ndarray  # (M,) int16, which of the roots
-    sha256: Sequence[str] = ()  # of each of `shards`; without, they are taken as they are
+    sha256: Sequence[str] = ()  # of each of `shards`; if empty, they are not checked
 
     def __len__(self) -> int:
         return len(self.shard)
@@ -42,17 +40,16 @@ class Catalog:
     """All roots of a data module.
 
     Args:
-        roots: folders of finished shards, or their URLs.
-        cache: for what lies at URLs.
+        roots: folders of finished shards, their URLs, or patterns of some of their shards.
+        cache: for remote roots.
 
     Raises:
         ValueError: what is wrong with one of them, and what to do.
     """
 
     def __init__(self, roots: Iterable[str], cache: Cache):
-        self.leaks: dict[
-            str, str
-        ] = {}  # of each root that was prepared with --allow-leaks: how often splits share pictures
+        # of each root that was prepared with --allow-leaks: how often splits share pictures
+        self.leaks: dict[str, str] = {}
         # of each root whose pictures `dfd prepare` cut out of larger ones: side, as a multiple of the face's
         self.margins: dict[str, float] = {}
         self.digests: list[dict[str, str]] = []  # of each root: shard -> sha256

@@ -1,4 +1,4 @@
-"""Shards hold the bytes that their index says: checked at the first use of each, and remembered."""
+"""Checksums of shards: SHA-256 against index.json, checked when a shard is first used, and remembered."""
 
 import hashlib
 import os
@@ -11,11 +11,11 @@ _CHUNK = 1 << 20
 
 
 def verify(shard: Path, sha256: str) -> None:
-    """Reads a shard to its end the first time it is used on this machine; once its file is as it was then,
-    not again.
+    """Compares the SHA-256 of a shard with the index's, the first time that it is used on this machine.
 
-    One process reads while others that want the same shard wait. What was found good is kept in the cache
-    folder ($DFD_CACHE or ~/.cache/dfd); where that cannot be written, each process reads for itself.
+    The result is kept in the cache folder ($DFD_CACHE or ~/.cache/dfd), and the shard is not read again
+    unless its file changes. One process reads while others that need the same shard wait. If the folder
+    cannot be written, each process reads for itself.
 
     Raises:
         ValueError: the bytes are not those that the index counted; says what to do.
@@ -30,7 +30,7 @@ def verify(shard: Path, sha256: str) -> None:
         remembered = nullcontext()
     with remembered as file:
         if file is not None:
-            with suppress(OSError):  # a file system without locks: several read, and find the same
+            with suppress(OSError):  # on a file system without locks several processes read it
                 flock(file)
             if os.fstat(file.fileno()).st_size:
                 return

@@ -1,4 +1,4 @@
-"""Pictures that are one photo in two files: perceptual hashes, and the pairs of them that lie close.
+"""Near duplicates by perceptual hash, and leaks: related pictures in different splits.
 
 A detector that saw a photo in training is not tested on its re-encoded, resized or retouched copy.
 """
@@ -15,10 +15,8 @@ HASH_BITS = 256
 
 # bits of 256 that may differ: the usual bound for hashes of this length; strangers differ in 66 and more
 NEAR = 31
-_FLIPS = (
-    0,
-    *(1 << bit for bit in range(16)),
-)  # of a band of 16 bits: of 16 bands one differs in one bit at most
+# of a band of 16 bits: of 16 bands at least one differs in one bit at most
+_FLIPS = (0, *(1 << bit for bit in range(16)))
 _CHUNK = 1 << 17  # pairs looked at in one go: memory stays flat, and much of it in the processor's cache
 
 
@@ -55,9 +53,8 @@ def near_pairs(hashed: np.ndarray) -> np.ndarray:
         order = np.argsort(band, kind="stable")
         row, words = first[order], distinct[order].view(np.uint64)
         close = [_code(row[one], row[other], len(hashed)) for one, other in _close(band[order], words)]
-        found = _distinct(
-            np.concatenate([found, *close])
-        )  # a near pair comes in most bands: kept once, to save memory
+        # a near pair comes in most bands: kept once, to save memory
+        found = _distinct(np.concatenate([found, *close]))
     return np.column_stack(np.divmod(found, max(len(hashed), 1)))
 
 
@@ -67,7 +64,7 @@ def _code(one: np.ndarray, other: np.ndarray, total: int) -> np.ndarray:
 
 
 def _distinct(codes: np.ndarray) -> np.ndarray:
-    """As np.unique, which in numpy 2.3 takes half a minute over two million such numbers: it hashes them."""
+    """As np.unique, which hashes: in numpy 2.3 that takes half a minute for two million such numbers."""
     codes = np.sort(codes)
     return codes[np.diff(codes, prepend=-1) > 0]
 
@@ -153,8 +150,7 @@ def hashes(table: pa.Table) -> np.ndarray:
 
 
 def find_leaks(table: pa.Table, near: np.ndarray | None = None) -> Leaks:
-    """What is related across the splits of samples.parquet: equal files, equal groups, and pictures that look
-    the same.
+    """Leaks between the splits of a samples.parquet: equal files, equal groups, and near duplicates.
 
     Args:
         near: `near_pairs` of the table, where they are known.
@@ -185,7 +181,7 @@ def _numbers(names: pa.Array) -> np.ndarray:
 
 
 def _crossing(rows: np.ndarray, names: np.ndarray, split: np.ndarray) -> np.ndarray:
-    """For each name with rows in several splits, the first row of it and the first in another split: (P, 2)."""
+    """(P, 2): of each name with rows in several splits, its first row and its first in another split."""
     if not len(rows):
         return np.zeros((0, 2), np.int64)
     order = np.lexsort((rows, names))

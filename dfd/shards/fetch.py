@@ -1,6 +1,4 @@
-"""Whole files from an object store or a web server, through fsspec: time-outs, patience, checks, and reasons
-in words.
-"""
+"""Download of whole files from object stores and web servers, by fsspec: time-outs, retries, checksums."""
 
 import asyncio
 import errno
@@ -28,9 +26,8 @@ DELIVERIES = 3  # damaged ones of a file before it counts as damaged where it li
 LONGEST_PAUSE = 30.0  # seconds between two attempts
 _POLL = 0.05  # seconds between two looks at a transfer
 _SAID_AT = 4  # attempts after which it is said why nothing happens
-rng = (
-    random.SystemRandom()
-)  # ranks share the seed of `random`, and a run must not depend on how often it was drawn from
+# not `random`, whose seed all ranks share, and which a run's results may depend on
+rng = random.SystemRandom()
 _log = logging.getLogger(__name__)
 _VERSION = (
     "ETag",
@@ -46,25 +43,25 @@ _VERSION = (
 
 
 class FetchError(ValueError):
-    """A remote file could not be had; the text names its URL, the reason and what to do."""
+    """A remote file could not be fetched; the text names its URL, the reason and what to do."""
 
 
 class _Damaged(Exception):
-    """Bytes came that are not the file's."""
+    """The bytes that came are not those of the file."""
 
 
 class _Permanent(Exception):
-    """Its cause is what no further attempt can mend."""
+    """Its cause is an error that further attempts do not change."""
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A file elsewhere."""
+    """A remote file."""
 
     url: str
-    name: str  # in the cache: it tells the content, so that changed bytes are another file
+    name: str  # in the cache, after its content: changed bytes are another file
     bytes: int
-    sha256: str | None = None  # hex; None where nobody recorded it
+    sha256: str | None = None  # hex; None where it is not known
 
     def __str__(self) -> str:
         return self.url
@@ -103,18 +100,18 @@ def fetch(
     num_bytes: int | None = None,
     sha256: str | None = None,
 ) -> None:
-    """Writes the file at `url` into `part`, attempt after attempt, each from its beginning.
+    """Downloads the file at `url` into `part`, with retries, each from the beginning.
 
     Args:
         timeout: seconds without a byte after which an attempt is given up.
         patience: seconds after which no further attempt begins; 0 makes one. Between attempts lie random
             pauses that double (full jitter), so that the ranks of a cluster do not come back all at once.
-        most: bytes that the file may have; one that is longer is broken off there.
+        limit: bytes that the file may have; the download of a longer one ends there.
         num_bytes, sha256: what it must have, where that is known.
 
     Raises:
-        FetchError: it is not there, nobody may read it, its bytes are not what they should be, or patience
-            ran out.
+        FetchError: it is not there, it may not be read, its bytes are wrong, or it did not come within
+            `patience`.
         OSError: the disk is full or cannot be written, in words.
     """
 
@@ -131,8 +128,8 @@ def fetch(
 
 
 def version(url: str, timeout: float, patience: float) -> tuple[int | None, str]:
-    """Bytes of the file at `url`, None where the server does not say, and what changes with it: ETag, time of
-    change, length.
+    """Size in bytes of the file at `url`, None where the server does not say, and a text that changes with
+    its content: ETag, time of change, length.
 
     Raises:
         FetchError: as `fetch`.
@@ -197,8 +194,8 @@ def _run(
     """The result of `work(file system, path)`, unless `progress()` stands still for `timeout` seconds.
 
     Loop, session and connections live as long as this call. fsspec would keep them for the process, and a
-    fork's two sides then share the epoll behind them: when the child tidies up what it inherited, the parent
-    hears of its own connections no more.
+    fork's two sides would share the epoll behind them: when the child closes what it inherited, the parent
+    gets no more events of its own connections.
     """
 
     async def watched() -> Any:
@@ -216,7 +213,7 @@ def _run(
             task.cancel()
             with suppress(Exception, asyncio.CancelledError):
                 await task
-            with suppress(Exception):  # what failed is said by the task
+            with suppress(Exception):  # errors are the task's to raise
                 session = await (
                     system.set_session() if hasattr(system, "set_session") else system._set_session()
                 )
@@ -271,7 +268,7 @@ def _sha256(file: Any) -> str:
 
 
 def _raise_if_permanent(url: str, error: BaseException) -> None:
-    """Raises what further attempts cannot mend."""
+    """Raises FetchError for an error that further attempts do not change."""
     if isinstance(error, FetchError):
         raise error
     status = _status(error)
@@ -295,7 +292,7 @@ def _raise_if_permanent(url: str, error: BaseException) -> None:
 
 
 def _status(error: BaseException) -> int | None:
-    """The HTTP status that an error of aiohttp, gcsfs or botocore speaks of."""
+    """The HTTP status in an error of aiohttp, gcsfs or botocore."""
     answer = getattr(error, "response", None)
     said = answer.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(answer, dict) else None
     found = said or getattr(error, "status", None) or getattr(error, "code", None)

@@ -1,6 +1,6 @@
 """Brace patterns: FOLDER/train-{000000..000123}.tar names some shards of a root instead of all.
 
-The folder's samples.parquet and index.json hold for a pattern too; of them only the lines of its shards count.
+The table is still the folder's samples.parquet and index.json; only the lines of the named shards count.
 """
 
 import re
@@ -42,8 +42,8 @@ def parse_root(root: str | Path) -> Root:
     folders = list(dict.fromkeys(path.rpartition("/")[0] for path in paths))
     if len(folders) > 1:
         raise ValueError(
-            f"{text} names shards of {len(folders)} folders, first {folders[0]} and {folders[1]}. A root is one "
-            "folder with its table: name one pattern a folder."
+            f"{text} names shards of {len(folders)} folders, first {folders[0]} and {folders[1]}. A root is "
+            "one folder with its table: name one pattern a folder."
         )
     names = list(dict.fromkeys(path.rpartition("/")[2] for path in paths))
     return Root(folders[0] or ("/" if text.startswith("/") else "."), names)
@@ -62,8 +62,8 @@ def pick_shards(root: str | Path, index: Mapping[str, Any]) -> list[dict[str, An
     if missing := [name for name in names if name not in known]:
         held = f"{min(known)} to {max(known)}" if known else "none"
         raise ValueError(
-            f"{root}: {missing[0]} is not there ({len(missing)} of {len(names)} shards are missing). {folder} "
-            f"holds {len(known)} shards, {held}. Correct the pattern."
+            f"{root}: {missing[0]} is not there ({len(missing)} of {len(names)} shards are missing). "
+            f"{folder} holds {len(known)} shards, {held}. Correct the pattern."
         )
     return [known[name] for name in names]
 

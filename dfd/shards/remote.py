@@ -1,4 +1,4 @@
-"""Roots that are elsewhere: their table of contents, and their shards as files that a cache can hold."""
+"""Remote roots (https://, s3://, gs://): their table of contents, and their shards as files for the cache."""
 
 import hashlib
 import json
@@ -20,30 +20,23 @@ from dfd.shards.validate import check_index, check_lines, check_size
 
 _INDEX_BYTES = 256_000_000  # a million shards' worth
 _TRIES = 3
-UNREAD = {
-    "mask_offset",
-    "mask_length",
-    "groups",
-    "width",
-    "height",
-    "format",
-    "phash",
-}  # what no loader asks for
+# columns that no loader uses
+UNREAD = {"mask_offset", "mask_length", "groups", "width", "height", "format", "phash"}
 READ = [name for name in SCHEMA.names if name not in UNREAD]
 
 
 def open_root(root: str, cache: Cache) -> tuple[dict[str, Any], pa.Table]:
-    """index.json and the table (columns as in SCHEMA) of finished shards, in a folder or at a URL; without
-    UNREAD.
+    """index.json and the table (columns as in SCHEMA, without UNREAD) of finished shards, in a folder or at a
+    URL; of a pattern, of the shards that it names.
 
-    A remote index is read anew, the table fetched once by one process of the machine: its name in the cache
-    is made of the index's bytes and of what the server says of the table (ETag, time of change, length), so a
-    changed one is another file.
+    A remote index is downloaded each time, its table once by one process of the machine: its name in the
+    cache is made of the index's bytes and of what the server says of the table (ETag, time of change,
+    length), so a changed one is another file.
 
     Raises:
         ValueError: what is wrong with a folder, as `load_table`.
-        FetchError: remote ones are not there or cannot be had, do not belong together, or change while they
-            are read.
+        FetchError: remote ones are not there or cannot be fetched, do not belong together, or change while
+            they are read.
     """
     if not is_remote(root):
         return read_index(Path(root)), load_table(Path(root), READ)

@@ -1,4 +1,4 @@
-"""Samples made in memory, drawn or by a generator, as shards in the layout of `dfd prepare`."""
+"""Sample writer: samples made in memory (drawn or generated) as shards in the layout of `dfd prepare`."""
 
 import hashlib
 import os
@@ -29,9 +29,8 @@ from dfd.shards.format import (
 from dfd.shards.splits import SPLITS, crossing_families, families
 from dfd.shards.writer import ShardWriter, write_contents
 
-_LEGAL_KEY = re.compile(
-    r"(?=.{1,80}$)[\w-]+(/[\w-]+)*", re.ASCII
-)  # a longer member name takes more than one header block
+# a longer member name takes more than one header block
+_LEGAL_KEY = re.compile(r"(?=.{1,80}$)[\w-]+(/[\w-]+)*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -113,19 +112,21 @@ def _write_new(samples: Iterable[NewSample], folder: Path) -> tuple[list[dict[st
                 number[made.split] += 1
             writer = writers[made.split]
             row = {
-                "key": made.key, "path": made.key, "shard": writer.name, "label": int(made.label), "split": made.split,
-                "source": made.source, "method": made.method, "groups": list(made.groups), **facts._asdict(),
-                "sha256": hashlib.sha256(made.image_bytes).hexdigest(), "phash": perceptual_hash(luma),
-            }  # fmt: skip
+                "key": made.key,
+                "path": made.key,
+                "shard": writer.name,
+                "label": int(made.label),
+                "split": made.split,
+                "source": made.source,
+                "method": made.method,
+                "groups": list(made.groups),
+                **facts._asdict(),
+                "sha256": hashlib.sha256(made.image_bytes).hexdigest(),
+                "phash": perceptual_hash(luma),
+            }
             extension = EXTENSIONS[facts.format]
-            rows.append(
-                {
-                    **row,
-                    **vars(
-                        writer.add(made.key, made.image_bytes, extension, member_facts(row), made.mask_bytes)
-                    ),
-                }
-            )
+            place = writer.add(made.key, made.image_bytes, extension, member_facts(row), made.mask_bytes)
+            rows.append({**row, **vars(place)})
             if writer.size >= SHARD_BYTES or writer.images >= SHARD_IMAGES:
                 shards.append(writers.pop(made.split).close())
         shards += [writers.pop(split).close() for split in list(writers)]

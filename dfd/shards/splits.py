@@ -1,8 +1,8 @@
-"""Which pictures belong together, and which split they go to.
+"""Families and splits: train, val and test without a person, a video or a photo in two of them.
 
-Pictures that share an identity (a person, a video, the very same bytes or nearly the same look) form a
-family, and a family lives in one split: a detector that saw a face in training is not tested on it. A face
-swap carries two identities and so joins two families.
+Pictures that share an identity (a person, a video, the same bytes, or nearly the same look) form a family,
+and a family belongs to one split: a detector that saw a face in training is not tested on it. A face swap
+carries two identities and so joins two families.
 """
 
 import hashlib
@@ -33,9 +33,8 @@ class UnionFind:
     def join(self, one: Hashable, other: Hashable) -> None:
         one, other = self.find(one), self.find(other)
         if one != other:
-            self.parent[max(one, other)] = min(
-                one, other
-            )  # the smallest name leads: the order of rows cannot matter
+            # the smallest name leads, so that the order of rows cannot matter
+            self.parent[max(one, other)] = min(one, other)
 
 
 def families(
@@ -67,7 +66,7 @@ def _draw(family: str) -> float:
 
 
 def hashed_split(family: str) -> str:
-    """80/10/10 by the family's name alone, so adding data moves nobody else."""
+    """80/10/10 by the family's name alone: added data moves no other family."""
     draw = _draw(family)
     return next(split for split, upper in zip(SPLITS, _UPPER, strict=True) if draw < upper)
 
@@ -96,7 +95,7 @@ def draw_val(family: Sequence[str], split: Sequence[str]) -> list[str]:
 
 
 class MovedFamily(NamedTuple):
-    """A family that went to a split which would have had no picture of a class."""
+    """A family that was moved to a split, which had no picture of a class otherwise."""
 
     family: str
     split: str  # where it is now
@@ -107,12 +106,12 @@ class MovedFamily(NamedTuple):
 def with_both_classes(
     family: Sequence[str], label: Sequence[int], split: Sequence[str], official: Sequence[str | None]
 ) -> tuple[list[str], list[MovedFamily]]:
-    """The same splits, but none that the hash deals lacks a class, as far as there are families enough.
+    """The same splits, but with both classes in each split that the hash deals, if there are enough families.
 
-    What is lacking comes with the family whose hash is nearest to the split's share of the circle of hashes,
-    out of a split that keeps all its classes without it. So at most one family a split and class is elsewhere
-    than its hash says, none in a set of some size, and it is a function of the set alone. Official splits are
-    as they were, save that training families may go to a val that is drawn from them, and back.
+    A missing class comes with the family whose hash is nearest to the split's range of hashes, from a split
+    that keeps all its classes without it. So at most one family for each split and class is not where its
+    hash says, none in a large set, and the result depends on the set alone. Official splits stay, except that
+    training families may move to a val that is drawn from them, and back.
 
     Args:
         family, label, split, official: of each picture; `split` as `assign_splits` and `draw_val` have it.
@@ -128,7 +127,7 @@ def with_both_classes(
         classes[name].add(mine)
         homes[name].add(home)
         stated[name] |= {told} - {None}
-    # families that official splits tear stay so
+    # families that official splits divide stay divided
     home_of = {name: next(iter(splits)) for name, splits in homes.items() if len(splits) == 1}
     moved_families: dict[str, MovedFamily] = {}
 
@@ -162,7 +161,7 @@ def with_both_classes(
 
 
 def _distance(family: str, split: str) -> float:
-    """From a family's hash to those that the split has by right, around the circle."""
+    """From a family's hash to the split's range of hashes, around the circle."""
     draw, at = _draw(family), SPLITS.index(split)
     lower, upper = (0.0, *_UPPER)[at], _UPPER[at]
     return 0.0 if lower <= draw < upper else min((lower - draw) % 1, (draw - upper) % 1)

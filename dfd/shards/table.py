@@ -1,4 +1,4 @@
-"""The table of contents of finished shards: samples.parquet and index.json, read and checked."""
+"""Table of contents of finished shards: samples.parquet and index.json, read and checked."""
 
 import json
 from collections.abc import Sequence
@@ -65,7 +65,7 @@ def _read_index(root: Path) -> dict[str, Any]:
 
 
 def made_by(root: Path) -> dict[str, Any]:
-    """What index.json says of who made the shards; nothing where there is none that can be read."""
+    """What index.json says of the command that made the shards; empty if it cannot be read."""
     try:
         return json.loads((root / INDEX).read_text())["made_by"]
     except (OSError, ValueError, KeyError):
@@ -73,7 +73,7 @@ def made_by(root: Path) -> dict[str, Any]:
 
 
 def remake(root: Path) -> str:
-    """The command that makes the table of `root` once more."""
+    """The command that makes the table of `root` again."""
     maker = made_by(root)
     if maker.get("command") == "prepare":
         return f"dfd prepare {maker['source']} --out {root} --overwrite"

@@ -1,8 +1,7 @@
-"""What index.json and samples.parquet may say, whoever wrote them: a folder speaks of its own files and of
-places within them.
+"""Schema validation of index.json and samples.parquet: they may name files of their own folder only.
 
-Shards come from strangers too. A table that could name any file would have dfd read what its owner never
-meant to show, and one that claims more lines than its tars can hold would fill the memory.
+Shards come from strangers too. A table that could name any file would make dfd read files that their owner
+does not mean to show, and one that claims more lines than its tars can hold would fill the memory.
 """
 
 import math
@@ -26,7 +25,7 @@ _LINE = 1 << 16  # bytes that a line of the table takes at the most, on average
 
 
 def check_index(index: Any) -> None:
-    """ValueError that says what in index.json no writer of shards would write."""
+    """Raises ValueError for an index.json that dfd does not write."""
     if not isinstance(index, Mapping) or not isinstance(index.get("shards"), list):
         raise ValueError("it lists no shards")
     for shard in index["shards"]:
@@ -50,7 +49,7 @@ def check_index(index: Any) -> None:
 
 
 def check_size(path: Path, index: Mapping[str, Any]) -> None:
-    """ValueError where samples.parquet claims more than the shards could hold; before it is read."""
+    """Raises ValueError, before samples.parquet is read, if it claims more than the shards can hold."""
     facts = pq.read_metadata(path)
     held = sum(shard["bytes"] for shard in index["shards"])
     if facts.num_rows * _SAMPLE > held:
@@ -63,8 +62,8 @@ def check_size(path: Path, index: Mapping[str, Any]) -> None:
 
 
 def check_lines(table: pa.Table, index: Mapping[str, Any], schema: pa.Schema) -> None:
-    """ValueError that names the first line that points outside its shard or has no clear meaning; of columns
-    that were read.
+    """Raises ValueError with the first line that points outside its shard or has no clear meaning; of the
+    columns that were read.
     """
     for field in schema:
         if field.name in table.column_names and table.schema.field(field.name).type != field.type:
@@ -113,7 +112,7 @@ def check_lines(table: pa.Table, index: Mapping[str, Any], schema: pa.Schema) ->
 
 
 def check_words(table: pa.Table) -> None:
-    """ValueError for a source or a method that a terminal would take for a command."""
+    """Raises ValueError for a source or a method with control characters, which a terminal would obey."""
     for name in ("source", "method"):
         words = pc.unique(table[name].unify_dictionaries()).to_pylist() if name in table.column_names else []
         if bad := [word for word in words if word and not word.isprintable()]:

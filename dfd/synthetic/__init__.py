@@ -1,9 +1,8 @@
-"""The embedded toy set: faces that dfd draws itself, photographed by a simulated camera, and three kinds of
-forgeries of them.
+"""The embedded toy set: synthetic faces that dfd draws, a simulated camera, and three kinds of forgeries.
 
     person.py    who is drawn, and how they sit
-    head.py      the solid head, and where each point of a face lands on the canvas
-    canvas.py    the brushes
+    head.py      the shape of the head, and where each point of a face is on the canvas
+    canvas.py    drawing functions: soft edges, bumps, noise
     face.py      skin, eyes, brows, nose, mouth, beard, and the light on them
     setting.py   what is around: background, body, ears, hair, glasses
     camera.py    light -> 8-bit picture -> JPEG

@@ -1,4 +1,4 @@
-"""A simulated camera: light -> lens -> mosaic -> noise -> demosaicing -> tone curve -> 8-bit picture."""
+"""Camera simulation: lens, Bayer mosaic, sensor noise, demosaicing, tone curve; light to an 8-bit picture."""
 
 from __future__ import annotations
 

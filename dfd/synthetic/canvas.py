@@ -1,4 +1,4 @@
-"""Brushes: soft edges, bumps, noise and colour in linear light.
+"""Drawing functions of the toy set: soft edges, bumps, noise and colour in linear light.
 
 A canvas is (3, N, N) float32 linear light, about [0, 1], with x to the right and y down, both from -1 to 1.
 Colours come first because numpy is several times faster on planes than on triples.

@@ -1,4 +1,4 @@
-"""The face itself: relief and colour of the skin, eyes, brows, nose, mouth and beard, then light upon them."""
+"""Drawing a face: relief and colour of the skin, eyes, brows, nose, mouth, beard, and the light on them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The three forgeries of the toy set, done to a finished picture as a forger would: each returns the picture
-and its mask.
+"""The forgeries of the toy set (upsampled, blended swap, warped): each returns a picture and its mask.
 
 A picture is (H, W, 3) uint8 RGB. A mask is (H, W) uint8, 255 where forged; outside it not one pixel changes.
 """

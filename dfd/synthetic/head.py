@@ -1,6 +1,4 @@
-"""The head's shape: a rounded solid turned by yaw, pitch and roll; where each point of the face lands on the
-canvas.
-"""
+"""Head geometry: a rounded solid turned by yaw, pitch and roll, and where each point of a face is drawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is drawn and how they sit: a person's lasting traits, and one picture's pose, expression and light."""
+"""Identities of the toy set: a person's lasting traits, and one picture's pose, expression and light."""
 
 from __future__ import annotations
 

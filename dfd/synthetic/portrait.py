@@ -1,4 +1,4 @@
-"""A picture of a drawn person: who, how they sit, with which camera; small enough to use alone in a notebook."""
+"""Drawing a portrait: one picture of a person, of a sitting and a camera; usable alone in a notebook."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is around the face: a background out of focus, neck and clothes, ears, hair, glasses."""
+"""Background, body, ears, hair and glasses: what is drawn around a face."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GREENS = ((58, 88, 42), (112, 132, 66), (36, 52, 34), (150, 158, 120))
 
 
 def backdrop(rng: np.random.Generator, num: int) -> np.ndarray:
-    """A canvas (3, num, num): a wall, a room, lights at night or leaves, blurred by a random depth of field."""
+    """A canvas (3, num, num): a wall, a room, lights at night or leaves, blurred at random."""
     kind = rng.choice(["wall", "room", "lights", "leaves"])
     base = linear(rng.uniform(40, 220, 3) * 0.35 + rng.uniform(20, 150))
     ramp = rng.uniform(-0.45, 0.45, 2)

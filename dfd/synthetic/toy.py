@@ -1,8 +1,6 @@
-"""The embedded toy set: drawn persons, photographed, half of the pictures forged; written as shards on first
-use.
+"""Making the embedded toy set: drawn faces, half of them forged, written as shards on first use.
 
-Everything follows from (seed, number of pictures, size): the same three give the same bytes, on any number of
-processes.
+All bytes follow from (seed, number of pictures, size), on any number of processes.
 """
 
 from __future__ import annotations
@@ -202,7 +200,10 @@ def _alone(root: Path) -> Iterator[None]:
         root.parent.mkdir(parents=True, exist_ok=True)
         lock = take(root.with_name(f".{root.name}.lock"), wait=True)
     except OSError as error:
-        reason = f"{root.parent} cannot be written ({error.strerror}). Set DFD_CACHE to a folder for the toy set that can."
+        reason = (
+            f"{root.parent} cannot be written ({error.strerror}). Set DFD_CACHE to a folder for the toy set "
+            "that can."
+        )
         raise OSError(error.errno, reason) from error
     try:
         yield

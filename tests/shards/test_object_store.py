@@ -135,9 +135,9 @@ def test_what_a_store_refuses_is_said(bucket, tmp_path):
 
 
 FIT = [
-    "fit", "--config", "small_cnn", "--config", "overlay/ddp.yaml", "--data", "dfd.data.ShardDataModule", "--data.view.size=64",
-    "--data.view.longest=96", "--data.view.crops=1", "--data.window=2", "--data.num_workers=2", "--trainer.max_epochs=1",
-    "--trainer.limit_val_batches=1.0",
+    "fit", "--config", "small_cnn", "--config", "overlay/ddp.yaml", "--data", "dfd.data.ShardDataModule",
+    "--data.view.size=64", "--data.view.longest=96", "--data.view.crops=1", "--data.window=2",
+    "--data.num_workers=2", "--trainer.max_epochs=1", "--trainer.limit_val_batches=1.0",
 ]  # fmt: skip
 
 

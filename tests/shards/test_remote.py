@@ -218,7 +218,7 @@ def test_processes_of_a_machine_fetch_each_file_once(site, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("room", "window"), [(9.1, 3), (8.1, 1)])  # of which 3 and 5 for two ranks' val
 def test_the_limit_holds_at_all_times(site, tmp_path, size, room, window):
-    """Two ranks with two workers each over three epochs, in the least room; looked at as fast as that goes."""
+    """Two ranks with two workers each over three epochs, in the least room; watched all the time."""
     context, cache = multiprocessing.get_context("fork"), Cache(str(tmp_path / "cache"), room * size, 2, 20)
     largest, looks, done = 0, 0, threading.Event()
 

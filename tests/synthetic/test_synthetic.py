@@ -147,7 +147,7 @@ def test_masks_cover_what_was_changed_and_little_else(method):
 
 
 def test_upsampled_pictures_repeat_with_the_generators_stride():
-    """The four phases of a stride of two differ in level: a checkerboard that no photograph of the set shows."""
+    """The four phases of a stride of two differ in level: a checkerboard that no other picture shows."""
 
     def checkers(picture):
         level = picture.astype(float).mean(axis=2)

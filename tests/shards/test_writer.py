@@ -2,13 +2,17 @@
 
 import gc
 import hashlib
+import os
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+import dfd
 from dfd.shards.format import Place, Shard
 from dfd.shards.writer import ShardWriter
 
@@ -98,6 +102,42 @@ def test_writing_imports_no_torch(tmp_path, blocked):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     digest = hashlib.sha256((tmp_path / "a.tar").read_bytes()).hexdigest()
     assert done.stdout.split() == [digest, "False"]
+
+
+NO_TORCH = """
+import importlib.abc, sys
+
+class Refuse(importlib.abc.MetaPathFinder):
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname == "torch":
+            raise RuntimeError("torch is imported")  # webdataset only passes over a ModuleNotFoundError
+
+sys.meta_path.insert(0, Refuse())
+"""
+
+
+@pytest.mark.slow
+def test_no_process_of_prepare_imports_torch(tmp_path):
+    """Neither the command nor its workers, which write the shards."""
+    (tmp_path / "custom").mkdir()
+    (tmp_path / "custom" / "sitecustomize.py").write_text(NO_TORCH)
+    for number in range(80):
+        path = tmp_path / "faces" / ("real", "fake")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 255, (24, 24, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+    path = os.pathsep.join([str(tmp_path / "custom"), str(Path(dfd.__file__).parents[1])])
+    command = [
+        sys.executable,
+        "-m",
+        "dfd.cli",
+        "prepare",
+        str(tmp_path / "faces"),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
+    assert done.returncode == 0 and "80 images" in done.stdout, done.stderr
 
 
 def test_a_program_that_imports_webdataset_gets_the_whole_of_it(tmp_path):

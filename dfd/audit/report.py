@@ -1,4 +1,4 @@
-"""The audit of prepared shards, and its page: the tables from samples.parquet, the pixels read once."""
+"""Audit of prepared shards and its HTML report: tables from samples.parquet, pixels read once."""
 
 from __future__ import annotations
 
@@ -99,9 +99,15 @@ def audit(root: Path, out: Path, workers: int | None = None) -> Audit:
 def _verdict(found: Audit, index: dict[str, Any]) -> Section:
     words = {shortcut.word for shortcut in found.shortcuts}
     if "giveaway" in words:
-        first = "This data gives its labels away without a forgery being looked at. Scores on it mean nothing until that is mended."
+        first = (
+            "This data gives its labels away without a forgery being looked at. Scores on it mean nothing "
+            "until that is mended."
+        )
     elif "shortcut" in words:
-        first = "A detector can do better than chance here without looking at a forgery. Read its scores beside the figures below."
+        first = (
+            "A detector can do better than chance here without looking at a forgery. Read its scores beside "
+            "the figures below."
+        )
     elif found.leaks.crossing:
         first = "Related pictures lie in different splits: scores on this data are too good."
     elif "unclear" in words:
@@ -121,32 +127,26 @@ def _verdict(found: Audit, index: dict[str, Any]) -> Section:
     text = [first, *map(str, found.shortcuts), str(found.leaks)]
     if found.leaks.crossing and index.get("made_by", {}).get("allow_leaks"):
         text.append("The shards were prepared with --allow-leaks: the pairs above were known and kept.")
-    return Section(
-        "Verdict", text, figures=figures, mood="bad" if bad else "" if "unclear" in words else "good"
-    )
+    mood = "" if "unclear" in words else "good"
+    return Section("Verdict", text, figures=figures, mood="bad" if bad else mood)
 
 
 def _holdings(table: pa.Table, label: np.ndarray, index: dict[str, Any]) -> Section:
     split, source, method = (_strings(table, name) for name in ("split", "source", "method"))
-    rows = [
-        (name, *(int(((split == name) & (label == kind)).sum()) for kind in (REAL, FAKE)),
-         len(set(_strings(table, "family")[split == name])))
-        for name in SPLITS
-    ]  # fmt: skip
+    family = _strings(table, "family")
+    rows = []
+    for name in SPLITS:
+        counts = [int(((split == name) & (label == kind)).sum()) for kind in (REAL, FAKE)]
+        rows.append((name, *counts, len(set(family[split == name]))))
     method = np.where(method == "", np.where(label == REAL, "(real)", "(unnamed)"), method)
+    classes = {name: int((label == kind).sum()) for kind, name in enumerate(LABELS)}
     figures = [
-        (
-            "Classes",
-            png(
-                plots.shares(
-                    {name: int((label == kind).sum()) for kind, name in enumerate(LABELS)}, "Classes"
-                )
-            ),
-        ),
+        ("Classes", png(plots.shares(classes, "Classes"))),
         ("Images per source", png(plots.class_bars(_by_class(source, label), "Images per source"))),
         ("Images per method", png(plots.class_bars(_by_class(method, label), "Images per method"))),
     ]
-    held = f"{index['images']} images in {index['families']} families, {index.get('rejected', 0)} files rejected."
+    rejected = index.get("rejected", 0)
+    held = f"{index['images']} images in {index['families']} families, {rejected} files rejected."
     made = [(name.replace("_", " "), _words(value)) for name, value in index.get("made_by", {}).items()]
     tables = [(("split", "real", "fake", "families"), rows), (("made by", ""), made)]
     return Section("What it holds", [held], tables, figures)
@@ -167,10 +167,15 @@ def _sizes(table: pa.Table, label: np.ndarray, pictures: Pictures) -> Section:
     outliers = [*order[:3], *order[-3:]] if len(order) >= 6 else order
     paths = _strings(table, "path")
     rows = [
-        (paths[row], LABELS[label[row]], f"{width[row]:.0f}\u00a0x\u00a0{height[row]:.0f}", f"{length[row]:.0f}",
-         f"{length[row] / (width[row] * height[row]):.3f}")
+        (
+            paths[row],
+            LABELS[label[row]],
+            f"{width[row]:.0f}\u00a0x\u00a0{height[row]:.0f}",
+            f"{length[row]:.0f}",
+            f"{length[row] / (width[row] * height[row]):.3f}",
+        )
         for row in outliers
-    ]  # fmt: skip
+    ]
     tables = [(("fewest and most bytes a pixel", "class", "pixels", "bytes", "bytes a pixel"), rows)]
     return Section("Sizes", [_medians(more, label)], tables, figures)
 
@@ -194,20 +199,15 @@ def _encodings(table: pa.Table, label: np.ndarray, pictures: Pictures) -> Sectio
     jpeg = quality > 0
     figures = []
     if jpeg.any():
-        figures.append(
-            (
-                "JPEG quality, nearest libjpeg setting",
-                png(plots.histograms({"JPEG quality": quality[jpeg]}, label[jpeg])),
-            )
-        )
+        drawn = plots.histograms({"JPEG quality": quality[jpeg]}, label[jpeg])
+        figures.append(("JPEG quality, nearest libjpeg setting", png(drawn)))
         counts = _by_class(kinds["quantization table"][jpeg], label[jpeg])
         shown = {
             f"{name}\nquality {_quality(encoding, name)}, {real} real, {fake} fake": pictures.tables[name][0]
             for name, (real, fake) in list(counts.items())[:8]
         }
-        figures.append(
-            ("Luminance quantization tables, the most frequent", png(plots.quantization_tables(shown)))
-        )
+        drawn = plots.quantization_tables(shown)
+        figures.append(("Luminance quantization tables, the most frequent", png(drawn)))
     sets = f"{len(pictures.tables)} set{'s' * (len(pictures.tables) != 1)}"
     text = [f"{int(jpeg.sum())} of {len(label)} files are JPEGs, with {sets} of quantization tables."]
     return Section("Encoding", text, [(("fact", "value", "real", "fake"), rows)], figures)
@@ -218,8 +218,11 @@ def _colors(label: np.ndarray, pictures: Pictures) -> Section:
     halves = [dict(list(values.items())[:4]), dict(list(values.items())[4:])]
     figures = [
         (f"Violins of {', '.join(half)}, each in [0, 1]", png(plots.violins(half, label))) for half in halves
-    ]  # fmt: skip
-    note = "dark, middle and bright are the 5%, 50% and 95% quantiles of luma; contrast is its standard deviation."
+    ]
+    note = (
+        "dark, middle and bright are the 5%, 50% and 95% quantiles of luma; contrast is its standard "
+        "deviation."
+    )
     return Section("Colour and brightness", [note], figures=figures)
 
 
@@ -232,13 +235,10 @@ def _spectra(pictures: Pictures) -> Section:
         "or compression."
         + (f" {left} images are smaller than the {SIDE} px square and are not in it." if left else "")
     ]
-    figures = [
-        (
-            "Mean spectra of real and fake, and their difference",
-            png(plots.mean_spectra(pictures.spectrum, pictures.counted)),
-        )
-    ]
-    return Section("Spectra", text, figures=figures)
+    drawn = plots.mean_spectra(pictures.spectrum, pictures.counted)
+    return Section(
+        "Spectra", text, figures=[("Mean spectra of real and fake, and their difference", png(drawn))]
+    )
 
 
 def _examples(root: Path, table: pa.Table, label: np.ndarray) -> Section:
@@ -247,9 +247,7 @@ def _examples(root: Path, table: pa.Table, label: np.ndarray) -> Section:
     method, path = _strings(table, "method"), _strings(table, "path")
     rows = {kind: order[label[order] == kind][:_EXAMPLES] for kind in (REAL, FAKE)}
     pairs = [row for kind in (REAL, FAKE) for row in rows[kind]]
-    figures = [
-        ("Real above, fake below", _grid(root, table, pairs, [f"{LABELS[label[row]]}" for row in pairs]))
-    ]
+    figures = [("Real above, fake below", _grid(root, table, pairs, [LABELS[label[row]] for row in pairs]))]
     named = [name for name in np.unique(method[label == FAKE]) if name][:8]
     if len(named) > 1:
         shown = [row for name in named for row in order[(method[order] == name)][:_EXAMPLES]]
@@ -267,9 +265,9 @@ def _grid(root: Path, table: pa.Table, rows: Sequence[int], captions: Sequence[s
     for line in table.take(np.array(rows)).to_pylist():
         image = decode(read_one(root, line))
         scale = 160 / max(image.shape[:2])
-        images.append(
-            cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
-        )
+        if scale < 1:
+            image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        images.append(image)
     return png(plots.image_grid(images, captions, columns=_EXAMPLES))
 
 
@@ -301,14 +299,11 @@ def _method(index: dict[str, Any]) -> Section:
         "How this was measured",
         [
             f"Shortcuts: {TREES} extremely randomized trees, cross-validated in {FOLDS} folds that keep "
-            "families together, on "
-            f"at most {MOST} images of whole families; the interval is a bootstrap over families. A giveaway "
-            "has a lower end "
-            "above .9, a shortcut above .6, a hint above .5; else an upper end above .6 leaves the question "
-            "open.",
+            f"families together, on at most {MOST} images of whole families; the interval is a bootstrap "
+            "over families. A giveaway has a lower end above .9, a shortcut above .6, a hint above .5; else "
+            "an upper end above .6 leaves the question open.",
             "Near duplicates: 256-bit perceptual hashes that differ in at most 31 bits. Mirrored or strongly "
-            "cropped copies "
-            "are not found.",
+            "cropped copies are not found.",
             f"dfd {__version__}; shards made {index.get('made', 'at an unknown time')}.",
         ],
     )
@@ -321,17 +316,22 @@ def _facts(found: Audit, index: dict[str, Any]) -> dict[str, Any]:
         "splits": index["splits"],
         "shortcuts": {
             shortcut.name: {
-                "auroc": shortcut.auroc, "low": shortcut.low, "high": shortcut.high, "images": shortcut.num_images,
-                "groups": shortcut.num_groups, "word": shortcut.word, "alone": shortcut.parts,
+                "auroc": shortcut.auroc,
+                "low": shortcut.low,
+                "high": shortcut.high,
+                "images": shortcut.num_images,
+                "groups": shortcut.num_groups,
+                "word": shortcut.word,
+                "alone": shortcut.parts,
             }
             for shortcut in found.shortcuts
         },
         "leaks": dict(found.leaks.counts),
-    }  # fmt: skip
+    }
 
 
 def _words(value: Any) -> str:
-    """A value of index.json as one reads it."""
+    """A value of index.json as text."""
     if isinstance(value, dict):
         return ", ".join(f"{name.replace('_', ' ')} {_words(each)}" for name, each in value.items())
     if isinstance(value, bool):
@@ -340,10 +340,11 @@ def _words(value: Any) -> str:
 
 
 def _medians(values: dict[str, np.ndarray], label: np.ndarray) -> str:
-    parts = [
-        f"{name}: {' and '.join(_rounded(np.median(value[label == kind])) for kind in (REAL, FAKE) if (label == kind).any())}"
-        for name, value in values.items()
-    ]
+    present = [kind for kind in (REAL, FAKE) if (label == kind).any()]
+    parts = []
+    for name, value in values.items():
+        medians = " and ".join(_rounded(np.median(value[label == kind])) for kind in present)
+        parts.append(f"{name}: {medians}")
     return f"Medians of real and fake. {'; '.join(parts)}."
 
 

@@ -1,6 +1,4 @@
-"""What happens to a picture before a net sees it: by chance in training, on purpose in evaluation, or out of
-malice.
-"""
+"""Augmentation of training images, corruption in evaluation, and adversarial attacks."""
 
 from dfd.augment.albumentations import Albumentations
 from dfd.augment.attack import FGSM, PGD, Attack

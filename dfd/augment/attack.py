@@ -1,4 +1,4 @@
-"""Adversarial examples in pixel units: what somebody who holds the net can do within a budget nobody sees.
+"""Adversarial attacks on a detector, white-box and in pixel units: FGSM and PGD.
 
 FGSM: Goodfellow, Shlens and Szegedy, "Explaining and harnessing adversarial examples", ICLR 2015. PGD: Madry
 et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018.
@@ -20,9 +20,7 @@ from dfd.eval_mode import eval_mode
 
 
 class Attack(Protocol):
-    """`attack(net, image, label)` -> images (B, 3, H, W) that the net gets wrong more often, as near as the
-    budget says.
-    """
+    """`attack(net, image, label)` -> images (B, 3, H, W), within a budget, that the net gets wrong."""
 
     # -> Any: were it Tensor, jsonargparse would take the attribute for a factory and ask the YAML for a
     # subclass of Tensor
@@ -30,8 +28,7 @@ class Attack(Protocol):
 
 
 class PGD:
-    """Projected gradient ascent on the loss, from a random start, within a cube of half-width `eps` around
-    each image.
+    """Projected gradient ascent on the loss, from a random start, in a cube of half-width `eps`.
 
     Args:
         eps: budget for each channel of each pixel, in 255ths.
@@ -68,9 +65,8 @@ class PGD:
             label: (B,) REAL or FAKE.
             seed: makes the random starts a function of it; without, they come from torch's global generator.
         """
-        dice = (
-            None if seed is None else torch.Generator().manual_seed(seed)
-        )  # on the CPU: one attack on every device
+        # on the CPU: one attack on every device
+        dice = None if seed is None else torch.Generator().manual_seed(seed)
         with _attackable(net):
             image, wrong = image.detach().clone(), _wrong_way(label)
             worst, most = image, None
@@ -111,7 +107,8 @@ class FGSM:
     def __call__(self, net: nn.Module, image: Tensor, label: Tensor, seed: int | None = None) -> Tensor:
         """Attacked images (B, 3, H, W) in [0, 1]; nothing here is random, so `seed` changes nothing."""
         with _attackable(net):
-            image = image.detach().clone()  # an inference tensor cannot take part in autograd, its clone can
+            # an inference tensor cannot take part in autograd, its clone can
+            image = image.detach().clone()
             level = image * 255
             attacked = (level + self.eps * _uphill(net, image, _wrong_way(label))).clamp(0, 255)
             return _landed(attacked, level, self.eps, self.quantize)
@@ -146,8 +143,9 @@ def _uphill(net: nn.Module, image: Tensor, wrong: Tensor) -> Tensor:
 
 
 def _landed(attacked: Tensor, level: Tensor, eps: float, quantize: bool) -> Tensor:
-    """In [0, 1]; where rounded, to the nearest level within the budget (in 255ths, like `attacked` and
-    `level`).
+    """Images in [0, 1]; where rounded, to the nearest level within the budget.
+
+    `attacked`, `level` and `eps` are in 255ths.
     """
     if not quantize:
         return attacked / 255

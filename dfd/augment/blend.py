@@ -1,9 +1,8 @@
-"""Self-blended images: a fake made of one real picture, by blending it into itself where its face is.
+"""Self-blended images: fakes made of one real image each, by blending it into itself where its face is.
 
 Shiohara and Yamasaki, "Detecting deepfakes with self-blended images", CVPR 2022 (2204.08376). A face swap
 leaves a border along which colour, sharpness and position do not quite fit. A blend has that border and
-nothing else, so a net that learns from blends learns what swaps have in common, and no generator's own
-traces.
+nothing else, so a net learns from blends what swaps have in common, and no generator's own traces.
 """
 
 from typing import Any, Protocol
@@ -14,30 +13,27 @@ import numpy as np
 from dfd.batch import FAKE, LUMA, REAL, Sample
 from dfd.media.crops import DEFAULT_MARGIN
 
-# The mean of four public face sets: x and y of eyes, nose and corners of the mouth, seen from the picture's
-# centre, in longer sides of the face's box.
+# mean of four public face sets: x and y of eyes, nose and corners of the mouth from the image's centre, in
+# longer sides of the face's box
 MEAN_FACE = np.array([(-0.163, -0.085), (0.163, -0.085), (0.0, 0.12), (-0.145, 0.265), (0.145, 0.265)])
 RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)  # how much of the source shows inside the outline; the paper's
 
 
 class FaceFinder(Protocol):
-    """`find(image)` -> faces, each with its `side` in pixels and its `landmarks` (5, 2);
-    `dfd.media.faces.FaceDetector`.
-    """
+    """`find(image)` -> faces with `side` in pixels and `landmarks` (5, 2); as `dfd.media.FaceDetector`."""
 
     def find(self, image: np.ndarray) -> Any: ...
 
 
 class SelfBlend:
-    """A stage: turns a share of the real pictures into fakes, labelled so, with `mask` (H, W) uint8, 255
-    where forged.
+    """A transform that turns a share of the real images into fakes; `mask` (H, W) uint8 is 255 where forged.
 
     A copy of the picture, its colours, sharpness and place a little changed, is blended into the original
     along a random outline of the face. Outside of the mask no pixel changes (in the paper some targets are
     changed too), so nothing but the blend tells such a fake from a real picture. Fakes pass as they are.
 
-    It belongs before the stages that degrade, `augment: [SelfBlend, Augment]`, so that a blend is delivered
-    as a whole; and into training alone: evaluation refuses it.
+    It belongs before the transforms that degrade, `augment: [SelfBlend, Augment]`, so that a blend is
+    degraded as a whole, and in training alone: evaluation refuses it.
 
     Args:
         p: share of the real pictures that become fakes. The classes' numbers shift with it: `class_weight:
@@ -95,55 +91,39 @@ class SelfBlend:
 
 
 def _proportions(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Midpoints of the eyes and of the mouth, and the unit of a face's proportions: from the one to the
-    other, in pixels.
-    """
+    """Midpoints of the eyes and of the mouth, and the face's unit in pixels, about the distance of these."""
     eyes, mouth = landmarks[:2].mean(0), landmarks[3:].mean(0)
     # of a bowed or lifted head the eyes are nearer to the mouth than to one another
-    return (
-        eyes,
-        mouth,
-        float(max(np.linalg.norm(mouth - eyes), np.linalg.norm(landmarks[1] - landmarks[0]), 1.0)),
-    )
+    unit = float(max(np.linalg.norm(mouth - eyes), np.linalg.norm(landmarks[1] - landmarks[0]), 1.0))
+    return eyes, mouth, unit
 
 
 def _outline(eyes: np.ndarray, mouth: np.ndarray, unit: float, rng: np.random.Generator) -> np.ndarray:
-    """(64, 2) x and y of a closed curve: from brow or forehead to lip or chin, as wide as the eyes or as the
-    whole face.
-    """
+    """(64, 2) x and y of a closed curve, from brow or forehead to lip or chin, as wide as eyes or face."""
     down = (mouth - eyes) / max(np.linalg.norm(mouth - eyes), 1e-6)
     across = np.array([-down[1], down[0]])
-    top, bottom, half = rng.uniform(
-        (0.3, 0.25, 0.65), (1.0, 0.75, 1.0)
-    )  # above the eyes, below the mouth, to either side
+    # above the eyes, below the mouth, to either side
+    top, bottom, half = rng.uniform((0.3, 0.25, 0.65), (1.0, 0.75, 1.0))
     angle, order = np.linspace(0, 2 * np.pi, 64, endpoint=False), np.arange(2, 7)[:, None]
-    height, phase = (
-        rng.normal(0, 0.06, order.shape) / np.sqrt(order - 1),
-        rng.uniform(0, 2 * np.pi, order.shape),
-    )
-    radius = 1 + (height * np.cos(order * angle + phase)).sum(
-        0
-    )  # the mask's elastic deformation, done to its outline
+    height = rng.normal(0, 0.06, order.shape) / np.sqrt(order - 1)
+    phase = rng.uniform(0, 2 * np.pi, order.shape)
+    # the paper's elastic deformation of the mask, done to its outline
+    radius = 1 + (height * np.cos(order * angle + phase)).sum(0)
     along = (1 + bottom - top) / 2 + (1 + bottom + top) / 2 * radius * np.sin(angle)
     return eyes + unit * (along[:, None] * down + (half * radius * np.cos(angle))[:, None] * across)
 
 
 def _soft(outline: np.ndarray, shape: tuple[int, int], unit: float, rng: np.random.Generator) -> np.ndarray:
-    """(H, W) uint8: 255 inside, falling to 0 across the outline, at once or over half of the way from eyes to
-    mouth.
-    """
+    """(H, W) uint8: 255 inside, falling to 0 across the outline over .03 to .3 units to either side."""
     alpha = np.zeros(shape, np.uint8)
     cv2.fillPoly(alpha, [np.rint(outline * 16).astype(np.int32)], 255, shift=4)  # sixteenths of pixels
     reach = max(1, round(unit * np.exp(rng.uniform(np.log(0.035), np.log(0.3)))))
-    return cv2.stackBlur(
-        alpha, (2 * reach + 1, 2 * reach + 1)
-    )  # nearly a Gaussian of sigma reach / 2.4, at one price for all
+    # nearly a Gaussian of sigma reach / 2.4, at one price for all
+    return cv2.stackBlur(alpha, (2 * reach + 1, 2 * reach + 1))
 
 
 def _other_colour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Saturation, contrast, brightness and sometimes the channels' balance a little changed, in one affine
-    map of RGB.
-    """
+    """Saturation, contrast, brightness, at times colour balance a little changed: an affine map of RGB."""
     saturation, contrast = rng.uniform((0.7, 0.9), (1.3, 1.1))
     offset = 127.5 * (1 - contrast) + rng.uniform(-25, 25)
     balance = rng.uniform(-20, 20, 3) if rng.random() < 0.3 else np.zeros(3)

@@ -1,4 +1,4 @@
-"""Known damage of known strength, done to every picture alike: what a detector must survive."""
+"""Corruptions of known strength for evaluation: JPEG, blur, resizing, noise, delivery."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +14,7 @@ DELIVERED_SIDE = 224  # pixels; what a messenger makes of a face
 
 @dataclass(frozen=True)
 class Kind:
-    """One way to damage a picture, the severities of its protocol from mild to severe, and the range that it
-    takes.
-    """
+    """One way to damage an image, with the severities of its protocol, mild to severe, and their range."""
 
     apply: Callable[[np.ndarray, float, np.random.Generator], np.ndarray]
     severities: tuple[float, ...]
@@ -41,8 +39,14 @@ def corrupt(
 
 
 class Corruption:
-    """The stage of a corruption, for evaluation: `Corruption("jpeg", 75)`, `Corruption("half")`,
-    `Corruption("delivery")`.
+    """The transform of a corruption: `Corruption("jpeg", 75)`, `Corruption("half")`.
+
+    Args:
+        name: one of CORRUPTIONS.
+        severity: in the corruption's own unit; may be left out where the protocol has one severity only.
+
+    Raises:
+        ValueError: there is no such corruption, or the severity is missing or out of its range.
     """
 
     def __init__(self, name: str, severity: float | None = None):

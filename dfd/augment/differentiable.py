@@ -1,9 +1,9 @@
-"""DiffAugment: the same random changes for what is real and what is generated, through which gradients pass.
+"""DiffAugment: differentiable random changes of real and generated images, for training a GAN.
 
 Zhao et al., "Differentiable augmentation for data-efficient GAN training", NeurIPS 2020, 2006.10738. A
-discriminator that only ever sees changed pictures cannot learn the few real ones by heart, and since the
-generated ones are changed alike, the generator does not learn the changes. Pictures are (B, 3, H, W) in [0,
-1]; what is moved out or cut out leaves mid-gray.
+discriminator that sees changed images alone cannot memorise the few real ones, and since the generated ones
+are changed alike, the generator does not learn the changes. Images are (B, 3, H, W) in [0, 1]; what is moved
+or cut out leaves mid-gray.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn.functional import affine_grid, grid_sample
 
 
 class DiffAugment:
-    """Draws anew for each picture of a batch.
+    """Random changes, drawn for each image of a batch.
 
     Args:
         kinds: in which order: color (brightness, saturation, contrast), translation (up to an eighth of the

@@ -1,10 +1,9 @@
-"""Frequency fingerprints: a fake made of a real picture by sending it through an untrained decoder.
+"""Frequency fingerprints: fakes made of real images by sending them through an untrained up-sampling decoder.
 
-Whatever a generator draws, it draws by up-sampling, and up-sampling leaves copies of the low frequencies
-around multiples of 1/2, 1/4, 1/8 of the sampling rate: checkerboards and grids (Durall et al., CVPR 2020,
-2003.01826; Wang et al., CVPR 2020, 1912.11035). Which kernels do it differs from one generator to the next;
-here they are drawn anew for each picture, as FingerprintNet (Jeong et al., ECCV 2022) draws its fingerprints,
-so that no single generator's are learnt by heart.
+Generators draw by up-sampling, which leaves copies of the low frequencies around multiples of 1/2, 1/4, 1/8
+of the sampling rate: checkerboards and grids (Durall et al., CVPR 2020, 2003.01826; Wang et al., CVPR 2020,
+1912.11035). The kernels differ from one generator to the next; here they are drawn for each image, as
+FingerprintNet (Jeong et al., ECCV 2022) does, so that a net does not learn a single generator's.
 """
 
 import cv2
@@ -12,22 +11,21 @@ import numpy as np
 
 from dfd.batch import FAKE, REAL, Sample
 
-# Rows of separable kernels for a transposed convolution of stride 2; the sum of 2 makes up for the zeros
-# between the pixels.
+# rows of separable kernels for a transposed convolution of stride 2; their sum of 2 makes up for the zeros
+# between the pixels
 NEAREST = np.array([0, 1, 1, 0], np.float32)
 LINEAR = np.array([0.25, 0.75, 0.75, 0.25], np.float32)
 
 
 class Fingerprint:
-    """A stage: gives a share of the real pictures the traces of up-sampling, labels them FAKE and sets `mask`
-    to 255 all over.
+    """A transform that gives a share of the real images traces of up-sampling: FAKE, `mask` 255 all over.
 
     Each of one to three levels halves the picture and doubles it again, by zeros between its pixels and a
     random kernel; what the halving lost is put back, or most of it. So the content stays (30 to 50 dB PSNR on
     faces of 256 px) and the traces are as subtle as a good generator's. Fakes pass as they are.
 
-    It belongs before the stages that degrade, `augment: [Fingerprint, Augment]`, so that the traces are
-    delivered with their picture; and into training alone: evaluation refuses it.
+    It belongs before the transforms that degrade, `augment: [Fingerprint, Augment]`, so that the traces are
+    degraded with their image, and in training alone: evaluation refuses it.
 
     Args:
         p: share of the real pictures that become fakes. The classes' numbers shift with it: `class_weight:
@@ -69,9 +67,7 @@ class Fingerprint:
         return {**sample, "image": forged, "label": FAKE, "mask": np.full((height, width), 255, np.uint8)}
 
     def _kernels(self, levels: int, rng: np.random.Generator) -> list[np.ndarray]:
-        """One (3, 4, 4) float32 a level, the finest first: between bilinear and nearest, each weight a little
-        off.
-        """
+        """One (3, 4, 4) float32 a level, the finest first: between bilinear and nearest, plus noise."""
         kernels = []
         for _ in range(levels):
             mix, sigma = rng.random() ** 2, np.exp(rng.uniform(*np.log(self.strength)))
@@ -85,8 +81,9 @@ class Fingerprint:
 
 
 def _decoded(plane: np.ndarray, kernels: list[np.ndarray], gain: float) -> np.ndarray:
-    """A plane (H, W) float32, halved and doubled by `kernels[0]`, its half by the others, with `gain` times
-    the detail lost.
+    """A plane (H, W) float32, halved and doubled by `kernels[0]`, its half by the others.
+
+    `gain` times the detail that the halving lost is added again.
     """
     height, width = plane.shape
     half = cv2.resize(plane, (width // 2, height // 2), interpolation=cv2.INTER_AREA)

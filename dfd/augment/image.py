@@ -1,7 +1,7 @@
-"""Random changes of training pictures, drawn from the sample's own generator alone, the same for every label.
+"""Augmentation presets for training images: mirroring, colour, blur, noise, and delivery over the internet.
 
-`delivery` is the one that matters for deepfakes: a picture reaches its judge resized, blurred or re-encoded,
-and a net that never saw that loses a tenth of its AUC to one upload.
+`delivery` is the one that matters for deepfakes: an image reaches a detector resized, blurred or re-encoded,
+and a net that never saw that loses a tenth of its AUC to one upload. Both labels are changed alike.
 """
 
 from typing import TYPE_CHECKING, Literal
@@ -25,7 +25,7 @@ DELIVERIES = ("resize", "blur", "jpeg", "resize+jpeg")
 
 
 class Augment:
-    """A stage: `augment(sample, rng) -> sample`, on uncropped pixels; a mask moves with its image.
+    """A transform, `augment(sample, rng) -> sample`, of uncropped images; a mask moves with its image.
 
     Presets:
         none: nothing.
@@ -65,21 +65,13 @@ class Augment:
             raise ValueError(
                 f"min_scale={min_scale} is not a factor that shrinks. Use a number above 0 and at most 1."
             )
-        self.preset, self.p, self.quality, self.min_scale, self.min_side = (
-            preset,
-            p,
-            quality,
-            min_scale,
-            min_side,
-        )
+        self.preset, self.p, self.quality = preset, p, quality
+        self.min_scale, self.min_side = min_scale, min_side
         self._compose = _compose(preset) if preset in ("light", "strong") else None
 
     def __repr__(self) -> str:
-        return (
-            f"Augment({self.preset!r}, p={self.p:g})"
-            if self.preset == "delivery"
-            else f"Augment({self.preset!r})"
-        )
+        share = f", p={self.p:g}" if self.preset == "delivery" else ""
+        return f"Augment({self.preset!r}{share})"
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         if self.preset == "none":
@@ -90,7 +82,8 @@ class Augment:
 
     def _deliver(self, sample: Sample, rng: np.random.Generator) -> Sample:
         image, mask = sample["image"], sample.get("mask")
-        if rng.random() < 0.5:  # before the delivery: a codec's grid starts in the corner that it saw
+        # before the delivery: a codec's grid starts in the corner that it saw
+        if rng.random() < 0.5:
             image, mask = cv2.flip(image, 1), None if mask is None else cv2.flip(mask, 1)
         if rng.random() < self.p:
             kind = DELIVERIES[rng.integers(len(DELIVERIES))]
@@ -99,11 +92,8 @@ class Augment:
             if kind == "blur":
                 image = cv2.GaussianBlur(image, (0, 0), rng.uniform(*BLUR))
             if "jpeg" in kind:
-                image = jpeg(
-                    image,
-                    int(rng.integers(self.quality[0], self.quality[1] + 1)),
-                    CHROMA[rng.integers(len(CHROMA))],
-                )
+                quality = int(rng.integers(self.quality[0], self.quality[1] + 1))
+                image = jpeg(image, quality, CHROMA[rng.integers(len(CHROMA))])
         if mask is None:
             return {**sample, "image": image}
         return {**sample, "image": image, "mask": fit_mask(mask, image)}
@@ -130,11 +120,9 @@ def jpeg(image: np.ndarray, quality: int, subsampling: str = "420") -> np.ndarra
 def fit_mask(mask: np.ndarray, image: np.ndarray) -> np.ndarray:
     """The mask at the size of its image, its values kept."""
     height, width = image.shape[:2]
-    return (
-        mask
-        if mask.shape[:2] == (height, width)
-        else cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
-    )
+    if mask.shape[:2] == (height, width):
+        return mask
+    return cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
 def _compose(preset: str) -> "albumentations.Compose":

@@ -1,4 +1,4 @@
-"""Mixtures of the pictures of a training batch, with labels in between.
+"""MixUp and CutMix: mixtures of the images of a training batch, with labels in between.
 
 MixUp: Zhang et al., "mixup: beyond empirical risk minimization", ICLR 2018 (1710.09412). CutMix: Yun et al.,
 "CutMix: regularization strategy to train strong classifiers with localizable features", ICCV 2019
@@ -15,7 +15,7 @@ from dfd.batch import Batch
 
 
 class MixUp:
-    """Each picture shows through another of its batch, and its label too: `mix(batch, rng) -> batch`.
+    """Blends each image with another of its batch, and the labels alike: `mix(batch, rng) -> batch`.
 
     Args:
         alpha: of Beta(alpha, alpha), which draws each picture's share: .2 leaves most pictures nearly as they
@@ -31,8 +31,7 @@ class MixUp:
 
 
 class CutMix:
-    """A box of each picture shows another of its batch, and its label by the box's area: `mix(batch, rng) ->
-    batch`.
+    """Pastes a box of another image into each, and mixes labels by its area: `mix(batch, rng) -> batch`.
 
     Args:
         alpha: of Beta(alpha, alpha), which draws the share of the area that stays: 1 draws all shares alike.
@@ -59,8 +58,9 @@ def _checked(alpha: float) -> float:
 
 
 def _within(centre: np.ndarray, side: np.ndarray, length: int, image: Tensor) -> Tensor:
-    """(B, length): 1 for the pixels of a line that lie in the box, 0 for the others; centre and side as
-    shares of it.
+    """(B, length): 1 for the pixels of a line that lie in the box, 0 for the others.
+
+    `centre` and `side` (B,) are shares of the line.
     """
     low, high = (np.rint((centre + half * side) * length)[:, None] for half in (-0.5, 0.5))
     at = torch.arange(length, device=image.device)
@@ -68,9 +68,7 @@ def _within(centre: np.ndarray, side: np.ndarray, length: int, image: Tensor) ->
 
 
 def _mixed(batch: Batch, weight: Tensor, share: Tensor, rng: np.random.Generator) -> Batch:
-    """Each image times its weight (B, 1, H, W) or (B, 1, 1, 1), the rest its partner's; the label by its
-    share (B,).
-    """
+    """Each image with its weight (B, 1, H, W) or (B, 1, 1, 1), another's with the rest; labels by share."""
     partner = torch.from_numpy(rng.permutation(len(share))).to(share.device)
     image, label = batch["image"], batch["label"].float()
     return {

@@ -1,8 +1,8 @@
-"""Where in a picture the verdict comes from. One map an image, by Captum.
+"""Attribution maps of a detector's logit by Captum: Grad-CAM and integrated gradients, one map an image.
 
 A map shows what moved this net, not where a forgery is; sanity checks such as randomising the weights
-(Adebayo et al., 1810.03292) tell how far to believe it. Integrated gradients print how much of the logit
-their map fails to account for.
+(Adebayo et al., 1810.03292) tell how far to believe it. Integrated gradients say how much of the logit their
+map fails to account for.
 """
 
 from __future__ import annotations
@@ -39,16 +39,23 @@ def attribute(
     steps: int = 50,
     batch_size: int = 32,
 ) -> Attribution:
-    """Explains the logits of images (B, 3, H, W) in [0, 1]. Leaves the net as it was; works inside
-    Lightning's validation.
+    """Attribution of the logits of images. Leaves the net as it was; works inside Lightning's validation.
 
-    `layer`: gradcam only, which of `net.cam_layers` to look at; the first by default. `steps`: integrated
-    gradients only, points on the way from black, `batch_size` of them at a time.
+    Args:
+        net: images (B, 3, H, W) -> logits (B,).
+        image: (B, 3, H, W) in [0, 1].
+        method: "gradcam" or "integrated_gradients".
+        layer: gradcam only, which of `net.cam_layers`; the first by default.
+        steps: integrated gradients only, points on the way from black.
+        batch_size: of these, how many at a time.
+
+    Raises:
+        ValueError: no such method or layer, or the layer gives no map of images of this size.
     """
     explain = {"gradcam": _gradcam, "integrated_gradients": _integrated_gradients}.get(method)
     if explain is None:
         raise ValueError(f"method={method!r}: attribute knows 'gradcam' and 'integrated_gradients'.")
-    # A validation step runs in inference mode: no gradients, and its tensors stay marked. Hence the clone.
+    # a validation step runs in inference mode: no gradients, and its tensors stay marked; hence the clone
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
@@ -73,9 +80,8 @@ def _gradcam(net: nn.Module, image: Tensor, layer: str | None) -> Tensor:
         )
     try:
         # frozen weights would leave the layer's output without a gradient; the image brings one
-        cam = LayerGradCam(net, layers[layer]).attribute(
-            image.requires_grad_(), relu_attributions=True
-        )  # (B, 1, h, w)
+        grad_cam = LayerGradCam(net, layers[layer])
+        cam = grad_cam.attribute(image.requires_grad_(), relu_attributions=True)  # (B, 1, h, w)
     except AssertionError as error:  # the layer was not reached
         height, width = image.shape[-2:]
         raise ValueError(
@@ -89,10 +95,8 @@ def _integrated_gradients(net: nn.Module, image: Tensor, steps: int, batch_size:
     from captum.attr import IntegratedGradients
 
     black = torch.zeros_like(image)
-    shares = IntegratedGradients(net).attribute(
-        image, black, n_steps=steps, internal_batch_size=batch_size
-    )  # (B, 3, H, W)
-    shares = shares.detach()
+    gradients = IntegratedGradients(net)
+    shares = gradients.attribute(image, black, n_steps=steps, internal_batch_size=batch_size).detach()
     with torch.no_grad():
         distance = net(image) - net(black[:1])  # (B,)
     error = (shares.sum((1, 2, 3)) - distance).abs() / distance.abs().clamp_min(0.01)

@@ -1,4 +1,4 @@
-"""What a file says about itself. numpy, Pillow and OpenCV only; usable without the rest of dfd."""
+"""Forensics of image files: JPEG settings and spectra. numpy, Pillow and OpenCV only, no torch."""
 
 from dfd.forensics.jpeg import JpegFacts, jpeg_facts
 

@@ -1,7 +1,6 @@
-"""Writing a picture as a JPEG that says of itself what another JPEG says: same tables, same chroma, same
-metadata.
+"""JpegStyle: writes an image as a JPEG with the tables, subsampling and metadata of another JPEG.
 
-Where fakes are to be told from reals by what they show, nothing around the picture may tell them apart.
+Where fakes are to be told from reals by what they show, nothing around the image may tell them apart.
 """
 
 from __future__ import annotations
@@ -15,14 +14,13 @@ from dfd.forensics.jpeg import jpeg_facts
 from dfd.media.jpeg_segments import HEAD, HUFFMAN, METADATA, segments
 
 _SUBSAMPLING = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2, "gray": 0}  # what Pillow can write, by its number
-_COLORS = np.repeat(np.uint8([[[200, 40, 40], [40, 200, 40], [40, 40, 200]]]), 16, axis=1).repeat(
-    32, axis=0
-)  # (32, 48, 3)
+_STRIPES = np.uint8([[[200, 40, 40], [40, 200, 40], [40, 40, 200]]])
+_COLORS = np.repeat(_STRIPES, 16, axis=1).repeat(32, axis=0)  # (32, 48, 3)
 
 
 @dataclass(frozen=True)
 class JpegStyle:
-    """How one JPEG was written: all but its picture."""
+    """How one JPEG was written: all but its pixels."""
 
     tables: tuple[tuple[int, ...], ...]  # quantization, as in JpegFacts
     subsampling: str
@@ -32,9 +30,7 @@ class JpegStyle:
 
     @classmethod
     def of(cls, data: bytes) -> JpegStyle | None:
-        """None where it cannot be imitated: no JPEG, turned by its EXIF, or written in a way that Pillow does
-        not know.
-        """
+        """The style of a JPEG file; None of what is none, is turned by EXIF, or Pillow cannot write so."""
         facts = jpeg_facts(data)
         if facts is None or facts.subsampling not in _SUBSAMPLING or _turned(data):
             return None
@@ -43,9 +39,8 @@ class JpegStyle:
         try:
             style = replace(style, optimized=_huffman(data) != _huffman(style.encode(_COLORS)))
             return style if style._holds() else None
-        except (
-            Exception
-        ):  # on tables that it cannot write, and metadata that it cannot read, Pillow raises what it likes
+        except Exception:
+            # on tables that it cannot write, and metadata that it cannot read, Pillow raises what it likes
             return None
 
     def encode(self, image: np.ndarray) -> bytes:
@@ -55,27 +50,28 @@ class JpegStyle:
         picture = Image.fromarray(image)
         file = io.BytesIO()
         (picture.convert("L") if self.subsampling == "gray" else picture).save(
-            file, "JPEG", qtables=[list(table) for table in self.tables], subsampling=_SUBSAMPLING[self.subsampling],
-            progressive=self.progressive, optimize=self.optimized,
-        )  # fmt: skip
+            file,
+            "JPEG",
+            qtables=[list(table) for table in self.tables],
+            subsampling=_SUBSAMPLING[self.subsampling],
+            progressive=self.progressive,
+            optimize=self.optimized,
+        )
         data = file.getvalue()
         own = sum(len(whole) for marker, whole in segments(data) if marker in METADATA)
         return data[:2] + self.metadata + data[2 + own :]
 
     def _holds(self) -> bool:
-        """Whether what is written in this style says what the model said, and shows what it should."""
+        """Whether a file written in this style has its tables, and shows the pixels that it was given."""
         from PIL import Image
 
         data = self.encode(_COLORS)
         if jpeg_facts(data)[:1] + jpeg_facts(data)[4:] != (self.tables, self.subsampling, self.progressive):
             return False
         wanted = Image.fromarray(_COLORS).convert("L" if self.subsampling == "gray" else "RGB").convert("RGB")
-        error = np.abs(
-            np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), np.float32) - np.asarray(wanted)
-        ).mean()
-        return bool(
-            error < 32
-        )  # grey levels; where an Adobe marker says that these are not YCbCr, colours are off by more
+        shown = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), np.float32)
+        # grey levels; where an Adobe marker says that these are not YCbCr, colours are off by more
+        return bool(np.abs(shown - np.asarray(wanted)).mean() < 32)
 
 
 def _huffman(data: bytes) -> bytes:

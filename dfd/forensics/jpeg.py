@@ -1,6 +1,4 @@
-"""How a JPEG was encoded, from its headers: quantization tables, the quality that they stand for, chroma
-subsampling.
-"""
+"""JPEG settings from a file's headers: quantization tables, their quality, chroma subsampling."""
 
 import hashlib
 import io
@@ -54,8 +52,10 @@ def jpeg_facts(data: bytes) -> JpegFacts | None:
 
 @lru_cache(maxsize=4096)  # a data set has a handful of tables
 def nearest_quality(luminance: tuple[int, ...]) -> tuple[int, bool]:
-    """The libjpeg quality, 1 to 100, whose luminance table (64 steps, row by row) is nearest, and whether it
-    is that table.
+    """The libjpeg quality, 1 to 100, whose luminance table is nearest, and whether it is that table.
+
+    Args:
+        luminance: 64 steps, row by row.
     """
     distance = np.abs(_scaled() - np.array(luminance)).sum(axis=1)
     best = int(distance.argmin())

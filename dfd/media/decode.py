@@ -15,8 +15,7 @@ import simplejpeg
 from dfd.media.jpeg_segments import EXIF, HEAD, segments
 
 MAX_PIXELS = 64_000_000  # a 50 megapixel photograph passes; a bomb of a few kilobytes costs 200 MB at most
-# Pillow's other plugins start programs (EPS) or read formats that are not pictures as cameras and generators
-# make them
+# Pillow's other plugins start programs (EPS), or read formats that neither cameras nor generators write
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
 
 
@@ -49,9 +48,7 @@ def decode(data: bytes) -> np.ndarray:
 
 
 def image_info(data: bytes) -> ImageInfo:
-    """Format and upright size of a picture that `decode` would decode; raises Undecodable exactly where
-    `decode` would.
-    """
+    """Format and upright size of an image. Raises Undecodable exactly where `decode` would."""
     return image_info_and_luma(data)[0]
 
 
@@ -76,7 +73,7 @@ def image_info_and_luma(data: bytes) -> tuple[ImageInfo, np.ndarray]:
 
 
 def _within(small: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """What of a scaled copy (h, w) shows the picture of `size` (H, W).
+    """The part of a scaled copy (h, w) that shows the image of `size` (H, W).
 
     libjpeg scales by eighths and rounds sides up: at 2/8, 65 columns of a picture 257 wide show 260.
     Stretched by that much, a copy of a picture moves 20 bits of its perceptual hash.
@@ -98,7 +95,7 @@ def _scaled(size: tuple[int, int], eighths: int) -> tuple[int, int]:
 
 
 def _plain_jpeg(data: bytes) -> tuple[int, int] | None:
-    """(H, W) as stored if simplejpeg can make RGB of it, None if Pillow should try."""
+    """(H, W) as stored of a JPEG that simplejpeg can decode to RGB; None for all that Pillow should try."""
     if data[:3] != b"\xff\xd8\xff":
         return None
     try:

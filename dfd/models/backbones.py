@@ -1,4 +1,4 @@
-"""Any timm net as a backbone. The only module that imports timm."""
+"""timm nets as backbones. The only module that imports timm."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ from dfd.models.net import Net
 class TimmBackbone(Net):
     """Pooled features of a timm net: image (B, 3, H, W) in [0, 1] -> (B, num_features).
 
-    `pretrained`: False; True for timm's weights from the hub or its cache; or the path of a local file
-    (.safetensors or .pth). `options`: more of timm.create_model's arguments, for instance {"drop_path_rate":
-    0.1}.
+    Args:
+        name: timm's, with or without the tag of its weights.
+        pretrained: False; True for timm's weights from the hub or its cache; or the path of a local file
+            (.safetensors or .pth).
+        options: more of timm.create_model's arguments, for instance {"drop_path_rate": 0.1}.
+
+    Raises:
+        ValueError: timm has no such model, or the weights are not there or not of this model.
     """
 
     in_channels = 3
@@ -29,7 +34,7 @@ class TimmBackbone(Net):
         _check_name(name)
         self.model = _create(name, pretrained, options or {})
         self.num_features: int = self.model.head_hidden_size
-        # In the checkpoint, not left to timm: which mean belongs to a name has changed between its releases.
+        # in the checkpoint, not left to timm: which mean belongs to a name has changed between its releases
         for which in ("mean", "std"):
             value = torch.tensor(self.model.pretrained_cfg[which])
             self.register_buffer(which, value.view(3, 1, 1))
@@ -39,8 +44,7 @@ class TimmBackbone(Net):
         blocks = getattr(self.model, "blocks", None)
         self._taps_block = hasattr(self.model, "num_prefix_tokens") and hasattr(blocks[-1], "norm1")
         if self._taps_block:
-            # After the last block a class token is all that the head may read, and patches get no gradient
-            # there.
+            # after the last block the head may read a class token alone, and patches get no gradient there
             blocks[-1].norm1 = nn.Sequential(blocks[-1].norm1, self.tap)
 
     @property
@@ -49,25 +53,20 @@ class TimmBackbone(Net):
         return {"features": self.tap.map}
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        features = self.model.forward_features(
-            (image - self.mean) / self.std
-        )  # (B, C, h, w) or (B, tokens, C)
+        # (B, C, h, w) or (B, tokens, C)
+        features = self.model.forward_features((image - self.mean) / self.std)
         if not self._taps_block:
             features = self.tap(features)
         return self.model.forward_head(features)  # (B, F)
 
 
 def synchronized(module: nn.Module) -> nn.Module:
-    """The module with its BatchNorm layers, torch's and timm's, replaced by ones that share their statistics
-    over all ranks.
-    """
+    """The module with its BatchNorm layers, torch's and timm's, replaced by SyncBatchNorm over all ranks."""
     return timm.layers.convert_sync_batchnorm(module)
 
 
 class _MapTap(nn.Module):
-    """Hands features on unchanged, passing them through `map` as (B, C, h, w) on the way, where Grad-CAM can
-    watch.
-    """
+    """Identity on features, which passes them through `map` as (B, C, h, w), a layer for Grad-CAM."""
 
     def __init__(self, num_prefix: int, channels_last: bool):
         super().__init__()
@@ -76,16 +75,13 @@ class _MapTap(nn.Module):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         if features.dim() == 4:  # (B, C, h, w) or (B, h, w, C)
-            return (
-                self.map(features.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-                if self.channels_last
-                else self.map(features)
-            )
+            if self.channels_last:
+                return self.map(features.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+            return self.map(features)
         prefix, patches = features[:, : self.num_prefix], features[:, self.num_prefix :]  # (B, tokens, C)
         side = isqrt(patches.shape[1])
-        if (
-            side * side != patches.shape[1]
-        ):  # a picture that is not square: nothing to watch, the verdict is as good
+        # of an image that is not square there is no map; the logit needs none
+        if side * side != patches.shape[1]:
             return features
         maps = self.map(patches.transpose(1, 2).unflatten(2, (side, side)))  # (B, C, h, w)
         return torch.cat([prefix, maps.flatten(2).transpose(1, 2)], dim=1)
@@ -123,15 +119,13 @@ def _create(name: str, pretrained: bool | str, options: dict[str, Any]) -> nn.Mo
     source = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}
     try:
         model, again = _draw(name, options, **source), _draw(name, options, **source)
-    except (
-        Exception
-    ) as error:  # timm, safetensors and torch raise what they like on a file that is not theirs
+    except Exception as error:
+        # timm, safetensors and torch raise what they like on a file that is not theirs
         raise ValueError(
             f"pretrained={str(file)!r} does not hold weights of {name}. Give timm's file for it "
             "(.safetensors or .pth)."
         ) from error
-    # timm skips in silence what a file lacks. Only what the file did hold is the same in two nets drawn at
-    # random.
+    # timm skips in silence what a file lacks; only what the file did hold is the same in two random nets
     other = dict(again.named_parameters())
     lacking = [key for key, value in model.named_parameters() if not torch.equal(value, other[key])]
     if lacking:
@@ -147,9 +141,8 @@ def _draw(name: str, options: dict[str, Any], **source: Any) -> nn.Module:
     if timm.get_pretrained_cfg(name).fixed_input_size and "img_size" not in options:
         try:
             return timm.create_model(name, dynamic_img_size=True, **options)
-        except (
-            TypeError
-        ):  # this kind cannot; options={"img_size": 128} fixes another size than the one it was trained with
+        except TypeError:
+            # this kind cannot; options={"img_size": 128} fixes another size than the one it was trained with
             pass
     return timm.create_model(name, **options)
 

@@ -1,4 +1,4 @@
-"""A small net of our own that looks at pixels closely before it looks at the face."""
+"""SmallCNN: a small residual CNN whose first layers keep the full resolution."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ from dfd.models.net import Net
 class SmallCNN(Net):
     """Residual CNN without a fixed input size. (B, in_channels, H, W) -> (B, 4 * width); H and W from 16 up.
 
-    The first layers keep the full resolution: traces of generation are a pixel or two wide, and down-sampling
-    early is what loses them (Gragnaniello et al., 2104.02617). Pictures come in [0, 1]; spectra as
-    `dfd.models.spectral` gives them.
+    Traces of generation are a pixel or two wide, and early down-sampling loses them (Gragnaniello et al.,
+    2104.02617). Images come in [0, 1]; spectra as `dfd.models.spectral` gives them.
+
+    Args:
+        width: even; each of the three stages doubles the channels, from half of it to four times it.
+        in_channels: 3 of an image, or as many as a spectrum gives.
+
+    Raises:
+        ValueError: `width` is odd or below 2.
     """
 
     def __init__(self, width: int = 32, in_channels: int = 3):
@@ -27,8 +33,7 @@ class SmallCNN(Net):
             )
         self.in_channels = in_channels
         self.num_features = 4 * width
-        # The average of a [0, 1] picture is far from zero; this BatchNorm, not a constant, makes it fit
-        # spectra as well.
+        # the mean of an image in [0, 1] is far from zero; a BatchNorm, not a constant, fits spectra as well
         self.standardize = nn.BatchNorm2d(in_channels, affine=False)
         self.stem = nn.Sequential(
             nn.Conv2d(in_channels, width // 2, 3, padding=1, bias=False),

@@ -1,9 +1,9 @@
-"""FastGAN: a generator and a discriminator for small pictures and few of them.
+"""FastGAN: a generator and a discriminator for few and small images.
 
 Liu et al., "Towards faster and stabilized GAN training for high-fidelity few-shot image synthesis", ICLR
-2021, 2101.04775: gated linear units, skip-layer excitation, and a discriminator that is kept from memorising
-by having to find the reals again from its own features. No noise is injected, so that a picture is a function
-of its latent alone.
+2021, 2101.04775: gated linear units, skip-layer excitation, and a discriminator that also reconstructs the
+real images from its own features, against memorising them. No noise is injected, so that an image is a
+function of its latent alone.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Generator(Net):
 
 
 class Judgement(NamedTuple):
-    """What the discriminator says of a batch of pictures."""
+    """Output of the discriminator for a batch."""
 
     logit: Tensor  # (B, 25): one for each of 5 x 5 overlapping windows; above zero means real
     whole: Tensor  # (B, C, 8, 8) features, and
@@ -99,9 +99,7 @@ class Discriminator(Net):
         return Judgement(self.head(maps[-1]).flatten(1), maps[-1], maps[-2])
 
     def reconstruction_loss(self, seen: Judgement, image: Tensor) -> Tensor:
-        """Mean absolute errors of the picture found again at half its size, and of a quarter, drawn at
-        random, at full size.
-        """
+        """Mean absolute errors of a reconstruction: all of it at half size, a random quarter at full size."""
         half = self.size // 2
         top, left = torch.randint(0, 2, (2,)).tolist()
         quarter = image[:, :, top * half : (top + 1) * half, left * half : (left + 1) * half]
@@ -147,9 +145,7 @@ class _Excitation(nn.Module):
 
 
 class _Down(nn.Module):
-    """Half the side, by convolutions and by plain averages in equal parts: (B, narrow, H, W) -> (B, wide, H /
-    2, W / 2).
-    """
+    """Half the side, by convolutions and averages alike: (B, narrow, H, W) -> (B, wide, H / 2, W / 2)."""
 
     def __init__(self, narrow: int, wide: int):
         super().__init__()

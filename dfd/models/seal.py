@@ -1,4 +1,4 @@
-"""Checkpoint files that can tell whether they are whole: each carries the sha256 of itself.
+"""SHA-256 of a checkpoint inside the checkpoint, so that damage is found when it is read.
 
 torch.save writes a zip archive, and an archive may end in a comment. The seal is that comment: the sha256 of
 the file without it. So there is no second file that could be lost, left behind by a copy, or be half of a
@@ -20,10 +20,8 @@ MARK = b"sha256:"
 COMMENT = len(MARK) + 64
 LENGTH = struct.Struct("<H")  # of the comment: an archive's last field before it
 BEGIN = b"PK\3\4"
-END, LAST = (
-    b"PK\5\6",
-    18,
-)  # how an archive's last record begins, and what follows that, up to and with that field
+# how an archive's last record begins, and how many bytes follow that, up to and with LENGTH
+END, LAST = b"PK\5\6", 18
 CHUNK = 1 << 20
 
 
@@ -38,9 +36,8 @@ def save_sealed(checkpoint: dict[str, Any], path: Path) -> None:
         try:
             torch.save(checkpoint, out)
         except BaseException:
-            if (
-                out.fault is not None
-            ):  # torch hides it behind one of its own: its writer still closes the archive, in vain
+            # torch hides it behind one of its own: its writer still closes the archive, in vain
+            if out.fault is not None:
                 raise out.fault from None
             raise
         file.seek(-LENGTH.size, os.SEEK_END)
@@ -48,8 +45,10 @@ def save_sealed(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def check_whole(path: Path) -> None:
-    """ValueError where a file is no archive with its end, or not what was sealed. Bare torch.save sets no
-    seal, and passes.
+    """Checks the seal of a checkpoint. A file that bare torch.save wrote has none, and passes.
+
+    Raises:
+        ValueError: it is no archive, its end is missing, or it is not what was sealed.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -67,9 +66,8 @@ def check_whole(path: Path) -> None:
         )
     if not comment.startswith(MARK):
         return
-    found = sha256_of(
-        path, size - COMMENT - LENGTH.size, LENGTH.pack(0)
-    )  # as the archive ended before it was sealed
+    # as the archive ended before it was sealed
+    found = sha256_of(path, size - COMMENT - LENGTH.size, LENGTH.pack(0))
     if found != (recorded := comment.removeprefix(MARK).decode("ascii", "replace")):
         raise ValueError(
             f"{path} is damaged: its sha256 is {found}, where {recorded} was recorded when it was written. "
@@ -78,7 +76,7 @@ def check_whole(path: Path) -> None:
 
 
 def sha256_of(path: Path, size: int | None = None, end: bytes = b"") -> str:
-    """Of a file, or of its first `size` bytes and `end`."""
+    """Hex digest of a file, or of its first `size` bytes and `end`."""
     sha256, left = hashlib.sha256(), path.stat().st_size if size is None else size
     with path.open("rb") as file:
         while chunk := file.read(min(CHUNK, left)):
@@ -89,7 +87,7 @@ def sha256_of(path: Path, size: int | None = None, end: bytes = b"") -> str:
 
 
 def previous(path: Path) -> Path:
-    """Where the version of a checkpoint that was saved before it is kept."""
+    """Path of the checkpoint that was saved before this one."""
     return path.with_name(f"{path.stem}-previous{path.suffix}")
 
 
@@ -101,7 +99,7 @@ def remedy(path: Path) -> str:
 
 
 class _Hashed:
-    """A file for torch.save that hashes what passes, and remembers what went wrong."""
+    """A file for torch.save that hashes what is written, and keeps the first error."""
 
     def __init__(self, file: BinaryIO):
         self.file, self.sha256 = file, hashlib.sha256()

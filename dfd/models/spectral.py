@@ -1,9 +1,9 @@
-"""What a picture looks like in frequencies, as maps that a CNN can read.
+"""FFT and DCT spectra of images, as maps that a CNN can read.
 
-Generators leave two kinds of trace there: peaks that their up-sampling repeats over the whole picture (Durall
-et al., 2003.01826; Frank et al., 2003.08685), which `LogSpectrum` shows, and local statistics of fine detail
-that differ where something was pasted (F3-Net's LFS, Qian et al., 2007.09355), which `LocalSpectrum` shows
-and keeps in place.
+Generators leave two kinds of trace in the frequencies. Up-sampling repeats peaks over the whole image (Durall
+et al., 2003.01826; Frank et al., 2003.08685): `LogSpectrum` shows them. Local statistics of fine detail
+differ where something was pasted (LFS of F3-Net, Qian et al., 2007.09355): `LocalSpectrum` shows them, place
+by place.
 """
 
 from __future__ import annotations
@@ -26,13 +26,19 @@ class LogSpectrum(Net):
     """Log-magnitude spectrum: image (B, 3, H, W) in [0, 1] -> (B, out_channels, H, W // 2 + 1) float32.
 
     Rows run from -1/2 to 1/2 cycles a pixel (frequency 0 in row H // 2), columns from 0 to 1/2; the other
-    half would say the same again. The picture's mean is taken off, a Hann window keeps its edges out, and
-    each frequency is standardized by its mean and deviation in the training pictures (Frank et al.,
-    2003.08685), without which the fall of natural spectra hides all else.
+    half would say the same again. The image's mean is taken off, a Hann window keeps its edges out, and each
+    frequency is standardized by its mean and deviation in the training images (Frank et al., 2003.08685):
+    otherwise the fall of natural spectra hides all else. `dfd.forensics.spectrum` is the same in numpy,
+    without statistics.
 
-    `bins`: the statistics are kept on a grid of bins x (bins // 2 + 1) frequencies. At H = W = bins they are
-    exact; other sizes read them by interpolation, so that a net may judge crops of another size than it was
-    trained on. They are the same on all ranks of a distributed training.
+    Args:
+        color: one spectrum a colour channel, or one of the luma.
+        bins: the statistics are kept on a grid of bins x (bins // 2 + 1) frequencies. At H = W = bins they
+            are exact; other sizes read them by interpolation, so that a net may be given crops of another
+            size than it was trained on. They are the same on all ranks of a distributed training.
+
+    Raises:
+        ValueError: `color` is neither "rgb" nor "luma".
     """
 
     spatial = False
@@ -69,9 +75,12 @@ class LocalSpectrum(Net):
     """Log power of fine detail, place by place: image (B, 3, H, W) in [0, 1] -> (B, block * block, h, w)
     float32.
 
-    A DCT of luma in windows of block x block pixels, every `stride` pixels; one channel a frequency (v *
-    block + u), each standardized by its mean and deviation in the training pictures. h = (H - block) //
-    stride + 1.
+    A DCT of the luma in windows; one channel a frequency (v * block + u), each standardized by its mean and
+    deviation in the training images. h = (H - block) // stride + 1.
+
+    Args:
+        block: side of a window in pixels.
+        stride: from one window to the next, in pixels.
     """
 
     spatial = True
@@ -87,18 +96,15 @@ class LocalSpectrum(Net):
     def forward(self, image: Tensor) -> Tensor:
         with torch.autocast(image.device.type, enabled=False):
             amplitude = F.conv2d(_luma(image.float()), self.basis, stride=self.stride).abs()
-            rows, columns = (
-                amplitude.new_ones(size, 1) for size in amplitude.shape[-2:]
-            )  # one value for all places
+            # one value for all places
+            rows, columns = (amplitude.new_ones(size, 1) for size in amplitude.shape[-2:])
             return self.statistics(torch.log1p(LEVELS * amplitude), rows, columns)
 
 
 class _Statistics(nn.Module):
-    """Standardizes maps (B, C, H, W) by running statistics on a grid (C, G, K), in training too: use sees
-    what training saw.
+    """Standardizes maps (B, C, H, W) by running statistics on a grid (C, G, K), in training and in use alike.
 
-    `rows` (H, G) and `columns` (W, K) say how much each place of the map has to do with each place of the
-    grid.
+    `rows` (H, G) and `columns` (W, K) are the weights of each place of the grid in each place of the map.
     """
 
     def __init__(self, channels: int, rows: int, columns: int):
@@ -111,11 +117,10 @@ class _Statistics(nn.Module):
         if self.training:
             self._update(maps.detach(), rows, columns)
         rows, columns = rows / rows.sum(1, keepdim=True), columns / columns.sum(1, keepdim=True)
-        mean = (
-            rows @ self.mean.float() @ columns.T
-        )  # (C, H, W), or (C, H, W) of one value where the grid is a point
+        # (C, H, W); of one value where the grid is a point
+        mean = rows @ self.mean.float() @ columns.T
         variance = rows @ (self.square - self.mean.square()).float() @ columns.T
-        # what hardly varied in training must not shout elsewhere: deviations count as .1 at least
+        # deviations count as .1 at least: what hardly varied in training would be blown up elsewhere
         return (maps - mean) / variance.clamp_min(0.01).sqrt()
 
     @torch.no_grad()
@@ -127,9 +132,8 @@ class _Statistics(nn.Module):
             torch.distributed.all_reduce(moments)
             moments /= torch.distributed.get_world_size()
         self.seen += 1
-        weight = (1 / self.seen).clamp_min(
-            0.01
-        )  # a plain average of the first 100 batches, then a moving one
+        # a plain average of the first 100 batches, then a moving one
+        weight = (1 / self.seen).clamp_min(0.01)
         self.mean.lerp_(moments[0].to(self.mean.dtype), weight)
         self.square.lerp_(moments[1].to(self.mean.dtype), weight)
 
@@ -156,8 +160,7 @@ def _hats(at: Tensor, grid: Tensor, spacing: float) -> Tensor:
 def _dct_basis(block: int) -> Tensor:
     """Orthonormal DCT-II kernels (block * block, 1, block, block)."""
     k = torch.arange(block)
-    cosine = torch.cos(math.pi * (2 * k + 1) * k[:, None] / (2 * block)) * math.sqrt(
-        2 / block
-    )  # (frequency, pixel)
+    # (frequency, pixel)
+    cosine = torch.cos(math.pi * (2 * k + 1) * k[:, None] / (2 * block)) * math.sqrt(2 / block)
     cosine[0] /= math.sqrt(2)
     return torch.einsum("vy,ux->vuyx", cosine, cosine).reshape(block * block, 1, block, block)

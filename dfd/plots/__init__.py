@@ -1,6 +1,4 @@
-"""Every figure: arrays in, matplotlib Figure out. Never pyplot, so nothing is global and no display is
-needed.
-"""
+"""Plots: arrays in, matplotlib Figure out. Never pyplot, so nothing is global and no display is needed."""
 
 from dfd.plots.curves import confusion, curves, precision_recall, reliability, roc
 from dfd.plots.datasets import (

@@ -1,4 +1,4 @@
-"""What verdicts are worth: curves over thresholds, the confusion at one, and whether P(fake) keeps its word."""
+"""ROC, precision and recall, confusion matrix and reliability diagram of a prediction table."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from dfd.plots.palette import COLORS, INK, PALE
 def roc(
     label: np.ndarray, logit: np.ndarray, threshold: float | None = None, figure: FigureBase | None = None
 ) -> FigureBase:
-    """Fakes found over false alarms of every threshold. The dot is `threshold`: logit (M,) above it is called
-    fake.
+    """ROC curve: fakes found over false alarms, of every threshold.
 
-    label: (M,) REAL or FAKE, as in the other figures; `figure` is where to draw, a new one by default.
+    Args:
+        label: (M,) REAL or FAKE.
+        logit: (M,); above `threshold` an image is called fake.
+        threshold: marked by a dot.
+        figure: where to draw; a new one by default.
     """
     from sklearn.metrics import roc_curve
 
@@ -35,9 +38,7 @@ def roc(
 def precision_recall(
     label: np.ndarray, logit: np.ndarray, threshold: float | None = None, figure: FigureBase | None = None
 ) -> FigureBase:
-    """How many of the images called fake are fake, over the share of fakes found. The dashed line calls
-    everything fake.
-    """
+    """Precision over recall, arguments as of `roc`. The dashed line calls everything fake."""
     from sklearn.metrics import precision_recall_curve
 
     figure, axes = _square(
@@ -83,9 +84,7 @@ def confusion(label: np.ndarray, called: np.ndarray, figure: FigureBase | None =
 
 
 def reliability(label: np.ndarray, prob: np.ndarray, figure: FigureBase | None = None) -> FigureBase:
-    """Does P(fake) keep its word? Share of fakes in each bin of prob (M,), with 95% Wilson intervals; the
-    counts below.
-    """
+    """Reliability diagram: share of fakes in each bin of prob (M,), 95% Wilson intervals; counts below."""
     figure = figure or Figure(figsize=(4.8, 4.4), layout="constrained")
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
     place = np.minimum((prob * NUM_BINS).astype(int), NUM_BINS - 1)
@@ -127,9 +126,7 @@ def reliability(label: np.ndarray, prob: np.ndarray, figure: FigureBase | None =
 def curves(
     predictions: Predictions, temperature: float = 1.0, threshold: float = 0.0, title: str = ""
 ) -> Figure:
-    """ROC, precision and recall, confusion and reliability on one page; rows with an unknown label are left
-    out.
-    """
+    """ROC, precision and recall, confusion and reliability on one page, of rows with a known label."""
     known = predictions.where(predictions.label >= 0)
     figure = Figure(figsize=(10, 9.4), layout="constrained")
     figure.suptitle(title, fontsize=13)

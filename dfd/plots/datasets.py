@@ -1,4 +1,4 @@
-"""What a set of pictures is made of, real beside fake: the figures of `dfd audit`."""
+"""Figures of a data set, real beside fake: counts, histograms, boxes, spectra, quantization tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dfd.plots.palette import COLORS, INK, PALE
 
 
 def shares(counts: Mapping[str, int], title: str = "") -> Figure:
-    """Counts as a pie, with their numbers; real and fake in their colours."""
+    """Pie of counts, with their numbers; real and fake in their colours."""
     figure = Figure(figsize=(4.8, 2.8), layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, loc="left", fontweight="bold")
@@ -32,7 +32,7 @@ def shares(counts: Mapping[str, int], title: str = "") -> Figure:
 
 
 def class_bars(counts: Mapping[str, tuple[int, int]], title: str = "") -> Figure:
-    """How many real and fake pictures each name has: horizontal bars, one above another."""
+    """Horizontal bars: how many real and fake images each name has."""
     figure = Figure(figsize=(7, 1.2 + 0.34 * len(counts)), layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, loc="left", fontweight="bold")
@@ -60,8 +60,9 @@ def class_bars(counts: Mapping[str, tuple[int, int]], title: str = "") -> Figure
 def histograms(
     values: Mapping[str, np.ndarray], label: np.ndarray, title: str = "", log: Sequence[str] = ()
 ) -> Figure:
-    """The spread of each quantity (M,) in reals and in fakes, as shares of the class; those in `log` may have
-    a log axis.
+    """Histograms of each quantity (M,) in reals and in fakes, as shares of the class.
+
+    Those named in `log` have a log axis where they span decades.
     """
     figure, places = _row_of_axes(values, title)
     for axes, (name, value) in zip(places, values.items(), strict=True):
@@ -90,8 +91,9 @@ def histograms(
 def boxes(
     values: Mapping[str, np.ndarray], label: np.ndarray, title: str = "", log: Sequence[str] = ()
 ) -> Figure:
-    """Quartiles of each quantity (M,) in reals and in fakes; whiskers reach 1.5 times the box, dots are what
-    lies beyond.
+    """Box plots of each quantity (M,) in reals and in fakes; whiskers reach 1.5 times the box.
+
+    Those named in `log` have a log axis where they span decades.
     """
     figure, places = _row_of_axes(values, title)
     for axes, (name, value) in zip(places, values.items(), strict=True):
@@ -108,7 +110,7 @@ def boxes(
 
 
 def violins(values: Mapping[str, np.ndarray], label: np.ndarray, title: str = "") -> Figure:
-    """The shape of each quantity's (M,) spread in reals and in fakes, with its median."""
+    """Violin plots of each quantity (M,) in reals and in fakes, with the median."""
     figure, places = _row_of_axes(values, title)
     for axes, (name, value) in zip(places, values.items(), strict=True):
         parts = [value[label == kind] for kind in (0, 1)]
@@ -129,8 +131,11 @@ def violins(values: Mapping[str, np.ndarray], label: np.ndarray, title: str = ""
 
 
 def mean_spectra(spectra: np.ndarray, counted: Sequence[int]) -> Figure:
-    """Mean log spectra of reals and of fakes (2, N, N // 2 + 1), frequency 0 in row N // 2, and fake minus
-    real.
+    """Mean log spectra of reals and of fakes, and fake minus real.
+
+    Args:
+        spectra: (2, N, N // 2 + 1), frequency 0 in row N // 2.
+        counted: images of each class.
     """
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     figure.suptitle("Mean spectra of the central squares, log amplitude", fontsize=11)
@@ -153,7 +158,7 @@ def mean_spectra(spectra: np.ndarray, counted: Sequence[int]) -> Figure:
 
 
 def quantization_tables(tables: Mapping[str, Sequence[int]], title: str = "") -> Figure:
-    """Each name's 64 quantization steps, row by row, as an 8 x 8 grid: dark is coarse."""
+    """Quantization tables as 8 x 8 grids, of 64 steps each, row by row: dark is coarse."""
     columns = min(4, max(1, len(tables)))
     rows = -(-max(1, len(tables)) // columns)
     figure = Figure(figsize=(2.9 * columns, 3.2 * rows), layout="constrained")
@@ -173,7 +178,7 @@ def quantization_tables(tables: Mapping[str, Sequence[int]], title: str = "") ->
 
 
 def score_bars(scores: Mapping[str, float], title: str = "", chance: float = 0.5) -> Figure:
-    """AUROCs, one bar each from `chance` on; nan draws nothing."""
+    """Bars of AUROCs, each from `chance` on; nan draws nothing."""
     figure = Figure(figsize=(7, 1.2 + 0.3 * max(1, len(scores))), layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, loc="left", fontweight="bold")

@@ -1,4 +1,4 @@
-"""Pictures beside one another, with what a detector saw in them."""
+"""Grids of images with captions and heat maps."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ def image_grid(
     columns: int = 6,
     title: str = "",
 ) -> Figure:
-    """Pictures in rows of `columns`, each under its caption; one that has a map is shown grey with the map
-    over it.
+    """Images in rows, each under its caption; one that has a heat map is shown grey with the map over it.
 
-    images: each (H, W, 3), float in [0, 1] or uint8. maps: each (H, W) or None; what is positive (speaks for
-    fake) is red, what is negative (for real) blue, and the strongest 1% of a map is opaque: maps are not
-    comparable with each other.
+    Args:
+        images: each (H, W, 3), float in [0, 1] or uint8.
+        captions: one an image.
+        maps: one an image, (H, W) or None: positive values (for fake) are red, negative ones (for real) blue.
+            The strongest 1% of a map is opaque, so maps are not comparable with each other.
+        columns: images in a row.
+        title: above them.
     """
     maps = [None] * len(images) if maps is None else maps
     rows = -(-len(images) // columns)

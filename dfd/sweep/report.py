@@ -23,8 +23,11 @@ FEW = 10  # complete trials a parameter, below which their shares mean little
 
 
 def write_page(study: Study, total: int) -> Path:
-    """Writes STUDY/sweep.html, whole or not at all, and returns its path. `total`: how many trials the study
-    is to have.
+    """Writes STUDY/sweep.html, whole or not at all, and returns its path.
+
+    Args:
+        study: with its trials so far.
+        total: how many trials it is to have.
     """
     path = study.folder / PAGE
     sections = [_best(study, total), *_figures(study), *_failures(study), _table(study)]
@@ -45,9 +48,8 @@ def _best(study: Study, total: int) -> Section:
     compared = sum(trial.value is not None for trial in trials)
     lines += [
         f"This value is optimistic: it is the best of {compared}, so some of it is luck with the pictures "
-        f"that {told.metric} "
-        "was measured on, and the more trials, the more of it. It says which trial to take, and not how good "
-        "that one is.",
+        f"that {told.metric} was measured on, and the more trials, the more of it. It says which trial to "
+        "take, and not how good that one is.",
         "Judge on the test split the one trial that you take, once.",
     ]
     folder = study.folder_of(best)
@@ -126,19 +128,12 @@ def _listed(numbers: list[int]) -> str:
 
 def _table(study: Study) -> Section:
     short = short_names(study.sweep.space)
-    rows = [
-        (
-            trial.number,
-            state(trial),
-            "" if trial.value is None else f"{trial.value:.6g}",
-            len(trial.intermediate_values),
-            *(
-                float(f"{value:.4g}") if isinstance(value, float) else value
-                for value in map(trial.params.get, short)
-            ),
-        )
-        for trial in study.trials
-    ]
+    rows = []
+    for trial in study.trials:
+        value = "" if trial.value is None else f"{trial.value:.6g}"
+        params = (trial.params.get(name) for name in short)
+        rounded = (float(f"{each:.4g}") if isinstance(each, float) else each for each in params)
+        rows.append((trial.number, state(trial), value, len(trial.intermediate_values), *rounded))
     more = [f"The first {ROWS} of {len(rows)}."] if len(rows) > ROWS else []
     return Section(
         "All trials", more, [(("trial", "state", study.sweep.metric, "values", *short.values()), rows[:ROWS])]

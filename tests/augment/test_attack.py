@@ -106,7 +106,7 @@ def test_restarts_keep_the_worst_of_each_image(net, batch):
 
 
 def test_a_saturated_net_is_no_shelter(net, batch):
-    """Its sigmoid is exactly 0 or 1, so the plain loss has no gradient; the attack must still find the way."""
+    """Its sigmoid is exactly 0 or 1, so the loss has no gradient; the attack must still find the way."""
     image, _ = batch
     net.head[1].weight.data *= 1e4
     label = (copy.deepcopy(net).eval()(image) > 0).long()  # right, and sure

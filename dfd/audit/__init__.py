@@ -1,6 +1,5 @@
-"""`dfd audit`: what a data set is, and whether something other than forgery gives the label away."""
+"""`dfd audit`: shortcuts, leaks and statistics of prepared shards, as an HTML page."""
 
 from dfd.audit.report import Audit, audit
-from dfd.shards.duplicates import Leaks, find_leaks
 
-__all__ = ["Audit", "Leaks", "audit", "find_leaks"]
+__all__ = ["Audit", "audit"]

@@ -1,5 +1,5 @@
-"""What the audit takes from each picture: one reading, one decoding, over several processes, in memory that
-does not grow.
+"""Image statistics of the audit: encoding, colour and mean spectrum, each picture read and decoded once, by
+several processes, in memory that does not grow.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -39,9 +39,8 @@ class Pictures:
 
     encoding: list[Encoding]
     color: np.ndarray  # (M, len(COLORS)) float32
-    spectrum: (
-        np.ndarray
-    )  # (2, SIDE, SIDE // 2 + 1) float64: mean log amplitude of a class, frequency 0 in row SIDE // 2
+    # (2, SIDE, SIDE // 2 + 1) float64: mean log amplitude of a class, frequency 0 in row SIDE // 2
+    spectrum: np.ndarray
     counted: np.ndarray  # (2,) pictures of a class in `spectrum`; smaller ones than SIDE are in none
     tables: dict[str, tuple[tuple[int, ...], ...]]  # quantization tables by their id
 
@@ -57,7 +56,11 @@ class _Part:
 
 
 def read_pictures(root: Path, table: pa.Table, workers: int, advance: Callable[[int], None]) -> Pictures:
-    """Reads every picture of `table` (samples.parquet) once; `advance` is told of each few."""
+    """Reads every picture of `table` (samples.parquet) once.
+
+    Args:
+        advance: is called with the number of pictures of each piece that is done.
+    """
     total = len(table)
     encoding: list = [None] * total
     color = np.zeros((total, len(COLORS)), np.float32)
@@ -84,9 +87,9 @@ def read_one(root: Path, line: dict) -> bytes:
 
 def _tasks(root: Path, table: pa.Table) -> Iterator[tuple]:
     """Rows of one shard in the order of their bytes, some at a time."""
-    shard = table["shard"].combine_chunks().dictionary_encode() if not pa.types.is_dictionary(table["shard"].type) else (
-        table["shard"].combine_chunks()
-    )  # fmt: skip
+    shard = table["shard"].combine_chunks()
+    if not pa.types.is_dictionary(shard.type):
+        shard = shard.dictionary_encode()
     names, place = shard.dictionary.to_pylist(), np.asarray(shard.indices)
     offset, length, label = (table[name].to_numpy() for name in ("offset", "length", "label"))
     order = np.lexsort((offset, place))

@@ -1,8 +1,9 @@
-"""Could a detector tell real from fake without looking at a face?
+"""Shortcuts: how well file facts or global colour alone tell real from fake.
 
-Two small models are asked: one that sees only what the file says, one that sees only global colour and
-brightness. Each is trained and judged by cross-validation over families. A detector's own AUROC means little
-where these come close to it (Grommelt et al., 2403.17608, on JPEG quality and size as shortcuts).
+A detector could learn these instead of forgery. Two small models are asked: one that sees only what the file
+says, one that sees only global colour and brightness. Each is trained and judged by cross-validation over
+families. A detector's own AUROC means little where these come close to it (Grommelt et al., 2403.17608, on
+JPEG quality and size as shortcuts).
 """
 
 from __future__ import annotations
@@ -59,13 +60,18 @@ class Shortcut:
             "none": "no better than chance: nothing to cheat with was found here.",
             "unclear": f"nothing was found, but so few families cannot rule out an AUROC of {self.high:.2f}.",
             "hint": "a little better than chance: a detector could gain little from it.",
-            "shortcut": "clearly better than chance: a detector can cheat with it; read its own figures beside this one.",
-            "giveaway": "it gives the label away: a detector's score on this data says nothing about forgery.",
+            "shortcut": (
+                "clearly better than chance: a detector can cheat with it; read its own figures beside this "
+                "one."
+            ),
+            "giveaway": (
+                "it gives the label away: a detector's score on this data says nothing about forgery."
+            ),
         }[self.word]
         return (
             f"{self.name}: AUROC {self.auroc:.3f} ({self.low:.3f}, {self.high:.3f}) on {self.num_images} "
-            "images in "
-            f"{self.num_groups} families; {means} Strongest: {', '.join(best) or 'none alone above .5'}."
+            f"images in {self.num_groups} families; {means} "
+            f"Strongest: {', '.join(best) or 'none alone above .5'}."
         )
 
 

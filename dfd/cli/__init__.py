@@ -69,9 +69,8 @@ def _words(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     text = str(error) or type(error).__name__
-    if (
-        "\nOriginal Traceback" in text
-    ):  # torch's words for what a loader's process raised: the reason is their end
+    # torch's words for what a loader's process raised: the reason is their end
+    if "\nOriginal Traceback" in text:
         return re.split(r"\n(?=[\w.]+: )", text.strip())[-1].partition(": ")[2]
     return text
 
@@ -129,7 +128,7 @@ def _with_dashes(args: list[str]) -> list[str]:
 
 
 def _app() -> App:
-    """Our own verbs; those of LightningCLI are here for the help page only, `main` has sent them elsewhere."""
+    """Our own verbs, and those of LightningCLI for the help page only: `main` has sent them elsewhere."""
     from cyclopts import App, Group, Parameter
 
     app = App(

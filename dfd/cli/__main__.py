@@ -1,4 +1,4 @@
-"""`python -m dfd.cli` is `dfd`."""
+"""Module entry point: `python -m dfd.cli` is `dfd`."""
 
 import sys
 

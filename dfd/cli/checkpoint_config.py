@@ -1,6 +1,4 @@
-"""A checkpoint as an experiment: what it needs to be judged again, and whether the run that is asked for can
-begin.
-"""
+"""Config of a checkpoint: task, net, data and view to evaluate it again, and checks before a run begins."""
 
 from __future__ import annotations
 
@@ -24,9 +22,8 @@ def experiment_of(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any] | No
     from dfd.detector import load_net
     from dfd.models.net import recipe
 
-    net, card = load_net(
-        checkpoint
-    )  # refuses what is not ours; built, so that every `pretrained` in it is off
+    # refuses what is not ours; built, so that every `pretrained` in it is off
+    net, card = load_net(checkpoint)
     average = {"ema_decay": card.ema_decay}
     task = card.task or {"class_path": "dfd.tasks.ClassificationTask", "init_args": average}
     data = card.data
@@ -97,16 +94,14 @@ def check_something_to_train(checkpoint: str | None, max_epochs: int | None) -> 
     """ValueError where a fit, or a fit that goes on from a checkpoint, would end before its first step."""
     if max_epochs == 0:
         raise ValueError("trainer.max_epochs=0: nothing would be trained. Use 1 or more, or -1 for no end.")
-    if (
-        max_epochs is None or max_epochs < 0 or not checkpoint or not Path(checkpoint).suffix
-    ):  # Lightning's words have none
+    # Lightning's words, such as last, have no suffix
+    if max_epochs is None or max_epochs < 0 or not checkpoint or not Path(checkpoint).suffix:
         return
     from dfd.models.checkpoint import read_checkpoint
 
     stored = read_checkpoint(Path(checkpoint))
-    if (
-        not {"loops", "optimizer_states"} <= stored.keys()
-    ):  # an export has neither, save_weights_only leaves the loops
+    # an export has neither, save_weights_only leaves the loops
+    if not {"loops", "optimizer_states"} <= stored.keys():
         raise ValueError(
             f"{checkpoint} holds weights without the state of their training, so that cannot go on from it."
         )

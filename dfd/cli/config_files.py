@@ -1,4 +1,4 @@
-"""Configs by name: in the current folder, or among those that dfd ships."""
+"""Config files by name: in the current folder, or among those that dfd ships."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What went wrong on a command line or in a config, in a line or two, with the name that was probably meant.
+"""Short error messages for a command line or a config, with the name that was probably meant.
 
 jsonargparse answers a typo with 49 to 61 lines: usage, then every type that the value is not. The cause is
 the line indented deepest; the lines above it say where it lies. What a constructor says is shown with the
@@ -108,7 +108,10 @@ def _plain(value: Any) -> bool:
 
 def _unknown(given: str, options: list[str]) -> str:
     if not given.startswith("-") and "." not in given:
-        return f"what is {given!r}? Options start with --, and only validate, test and predict take a file as it is."
+        return (
+            f"what is {given!r}? Options start with --, and only validate, test and predict take a file as "
+            "it is."
+        )
     name = given.lstrip("-").partition("=")[0]
     parts = [(name, options)]
     parts += [(name.split(".")[at], {option.split(".")[at] for option in options}) for at in (-1, 0)]

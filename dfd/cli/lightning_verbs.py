@@ -1,4 +1,4 @@
-"""The door of `dfd fit|validate|test|predict`: from a command line to a run, and from its end to an exit
+"""LightningCLI verbs fit, validate, test, predict: from a command line to a run, and from its end to an exit
 code.
 """
 
@@ -58,9 +58,8 @@ def run(args: list[str]) -> int:
     except SIGTERMException:  # Lightning would exit with 0, as if the run had finished
         return 143
     except SystemExit as leave:
-        if isinstance(
-            leave.__context__, KeyboardInterrupt
-        ):  # which Lightning turns into an exit without a word
+        # Lightning turns it into an exit without a word
+        if isinstance(leave.__context__, KeyboardInterrupt):
             raise KeyboardInterrupt from None
         gc.freeze()  # after --help a collection would walk all that was imported: a quarter of a second
         raise

@@ -1,6 +1,4 @@
-"""The parser of LightningCLI's verbs: whole option names, configs found among dfd's own, short help and short
-errors.
-"""
+"""LightningCLI parser: whole option names, configs found among dfd's own, short help and short errors."""
 
 from __future__ import annotations
 
@@ -29,8 +27,8 @@ The options of a class that a config names: dfd fit --data.help=dfd.data.ShardDa
   dfd validate {CHECKPOINT}
   dfd validate {CHECKPOINT} --data.roots=shards/other
 
-CHECKPOINT is a file that dfd fit wrote; net, data and preprocessing come from it. It is judged on the val split, which chose
-its epoch and its thresholds.
+CHECKPOINT is a file that dfd fit wrote; net, data and preprocessing come from it. It is judged on the val
+split, which chose its epoch and its thresholds.
 The options of a class: dfd validate --data.help=dfd.data.ShardDataModule""",
     "test": f"""dfd test CHECKPOINT [options]
 
@@ -38,14 +36,16 @@ The options of a class: dfd validate --data.help=dfd.data.ShardDataModule""",
   dfd test {CHECKPOINT} --data.corruption=dfd.augment.Corruption \\
       --data.corruption.name=jpeg --data.corruption.severity=75
 
-CHECKPOINT is a file that dfd fit wrote; net, data and preprocessing come from it. --data.roots=FOLDER judges other data.
+CHECKPOINT is a file that dfd fit wrote; net, data and preprocessing come from it. --data.roots=FOLDER judges
+other data.
 The options of a class: dfd test --data.help=dfd.data.ShardDataModule""",
     "predict": f"""dfd predict CHECKPOINT [options]
 
   dfd predict {CHECKPOINT}
   dfd predict {CHECKPOINT} --data.roots=shards/other
 
-CHECKPOINT is a file that dfd fit wrote; net, data and preprocessing come from it. --data.roots=FOLDER judges other data.
+CHECKPOINT is a file that dfd fit wrote; net, data and preprocessing come from it. --data.roots=FOLDER judges
+other data.
 The options of a class: dfd predict --data.help=dfd.data.ShardDataModule""",
 }
 

@@ -189,9 +189,8 @@ class RunCLI(LightningCLI):
         check_accelerator(config.trainer.accelerator)
         refuse_code(config.weights_only)
         if self.verb == "fit":
-            if (
-                config.ckpt_path and Path(config.ckpt_path).suffix
-            ):  # Lightning's own words, such as last, have none
+            # Lightning's own words, such as last, have no suffix
+            if config.ckpt_path and Path(config.ckpt_path).suffix:
                 config.ckpt_path = str(whole(Path(config.ckpt_path)))
             check_something_to_train(config.ckpt_path, config.trainer.max_epochs)
         self.made = [parent for parent in wanted.absolute().parents if not parent.exists()]
@@ -201,14 +200,10 @@ class RunCLI(LightningCLI):
             hold(self.folder)
             run_record.begin(self.folder, self.typed)
         # an unfinished run: of a finished one it is refused
-        if (
-            self.verb == "fit"
-            and not config.ckpt_path
-            and (last := resumable(RunFolder(self.folder).checkpoints))
-        ):
-            config.ckpt_path = str(
-                last
-            )  # even its end: a job that was cut after its last epoch lacks no more than the summary
+        last = resumable(RunFolder(self.folder).checkpoints) if self.verb == "fit" else None
+        if last and not config.ckpt_path:
+            # even its end: a job that was cut after its last epoch lacks no more than the summary
+            config.ckpt_path = str(last)
             self._say(f"goes on from {_shown(last)}")
         if self.verb == "fit" and config.ckpt_path and Path(config.ckpt_path).suffix:
             check_whole_window(Path(config.ckpt_path), config.trainer.accumulate_grad_batches)
@@ -230,9 +225,8 @@ class RunCLI(LightningCLI):
                 callback.dirpath = str(RunFolder(self.folder).checkpoints)
             if self.verb == "fit" and trainer.is_global_zero and getattr(callback, "dirpath", None):
                 make_folder(local(callback.dirpath))  # said now, not after an epoch
-        if (
-            type(trainer.strategy.checkpoint_io) is TorchCheckpointIO
-        ):  # neither the config nor the strategy brings its own
+        # neither the config nor the strategy brings its own
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = DurableCheckpointIO()
         if type(getattr(trainer.strategy, "_layer_sync", None)) is TorchSyncBatchNorm:
             trainer.strategy._layer_sync = SyncBatchNorm()

@@ -1,4 +1,4 @@
-"""Out of memory, a killed loading process, a killed rank: errors of a run that say what to do next."""
+"""Runtime errors (out of memory, a loader worker or a rank killed) as a sentence that says what to do."""
 
 from __future__ import annotations
 

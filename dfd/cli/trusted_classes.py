@@ -1,8 +1,8 @@
-"""What a config out of a file would import. On a command line any class may be named; a file may name dfd's
-own alone.
+"""Trusted classes: a config that is stored in a checkpoint may name dfd's own classes alone.
 
-jsonargparse takes a class as a mapping with `class_path`, as a string wherever an object is wanted, and as a
-string that YAML reads as such a mapping, and imports each before it looks whether it fits.
+On a command line any class may be named. jsonargparse takes a class as a mapping with `class_path`, as a
+string wherever an object is wanted, and as a string that YAML reads as such a mapping, and imports each
+before it looks whether it fits.
 """
 
 from __future__ import annotations

@@ -18,9 +18,9 @@ def submit(
     """Trains on a Slurm cluster: dfd submit dual_stream --nodes 2 --gpus 4 -- --data data/140k.yaml
     --data.roots=shards/mine.
 
-    It fills slurm/train.sbatch, has sbatch check it, submits it, and says each of these. Told by Slurm that
-    its time is nearly up, the job saves itself and is requeued; it goes on where it stood, with the same id,
-    run folder and W&B run.
+    It fills slurm/train.sbatch, has sbatch check it, submits it, and says each of these. Shortly before its
+    time is up, the job saves itself and is requeued; it goes on where it stood, with the same id, run folder
+    and W&B run.
 
     Args:
         config: As dfd fit takes it: a file, or the name of one that dfd ships.

@@ -1,1 +1,1 @@
-"""`dfd prepare` and its kin: files in any layout become shards. No torch."""
+"""Data preparation: `dfd prepare`, `index`, `combine` and `reencode` make shards of files. No torch."""

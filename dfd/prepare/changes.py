@@ -1,4 +1,4 @@
-"""How a source differs from what was made of it: what was added, removed or changed, with an example of each."""
+"""Changes of a source since shards were made of it: files added, removed, changed, with an example each."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -19,16 +19,8 @@ from dfd.shards.rejects import Reject, as_listed, read_rejects
 from dfd.shards.table import load_table, read_index
 
 SOURCES = "sources.parquet"  # beside shards of faces that were cut: what they were cut from
-_FACTS = [
-    "path",
-    "label",
-    "groups",
-    "split",
-    "source",
-    "method",
-    "length",
-    "mask_length",
-]  # of a plan and of a table alike
+# of a plan and of a table alike
+_FACTS = ["path", "label", "groups", "split", "source", "method", "length", "mask_length"]
 
 
 def plan_changes(plan: pa.Table, path: Path, settings: Mapping[str, str]) -> str:
@@ -46,7 +38,7 @@ def plan_changes(plan: pa.Table, path: Path, settings: Mapping[str, str]) -> str
     ]:
         return "; ".join(changed)
     then, now = (set(table["path"].to_pylist()) for table in (stored, plan))
-    return _told(
+    return _counts(
         added=sorted(now - then), removed=sorted(then - now), changed=_changed(stored.cast(PLAN), plan)
     )
 
@@ -54,7 +46,7 @@ def plan_changes(plan: pa.Table, path: Path, settings: Mapping[str, str]) -> str
 def source_changes(root: str, plan: pa.Table, rejects: Sequence[Reject], out: Path) -> str:
     """How a source differs from the finished shards in `out`; "" where it does not.
 
-    Files are told apart by what their layout says of them and by their size; what was rejected is looked at
+    A file is taken as unchanged if its size and what its layout says of it are; rejected files are inspected
     again.
 
     Args:
@@ -64,7 +56,7 @@ def source_changes(root: str, plan: pa.Table, rejects: Sequence[Reject], out: Pa
         before, now = pq.read_table(out / SOURCES), _as_sources(root, plan)
         then, here = (set(lines["path"].to_pylist()) for lines in (before, now))
         strange = {as_listed(reject.path) for reject in rejects} - set(read_rejects(out))
-        return _told(
+        return _counts(
             added=sorted((here - then) | strange), removed=sorted(then - here), changed=_changed(before, now)
         )
     table, rejected = load_table(out), set(read_rejects(out))
@@ -74,7 +66,7 @@ def source_changes(root: str, plan: pa.Table, rejects: Sequence[Reject], out: Pa
     suspects = plan.filter(again)
     refused = {as_listed(reject.path) for reject in rejects}
     then, now = (set(lines["path"].to_pylist()) for lines in (table, here))
-    return _told(
+    return _counts(
         added=sorted((now | refused) - then - rejected),
         removed=sorted((then - now) | (rejected - refused - set(suspects["path"].to_pylist()))),
         changed=_changed(before, here),
@@ -89,7 +81,7 @@ def keep_sources(root: str, plan: pa.Table, out: Path) -> None:
 
 
 def _as_sources(root: str, plan: pa.Table) -> pa.Table:
-    """A plan's lines with the sizes of their files; of several faces of a picture the paths are told apart."""
+    """A plan's lines with the sizes of their files, and with paths that name each face of a picture apart."""
     for name, of in (("length", "path"), ("mask_length", "mask")):
         plan = plan.append_column(
             name, pa.array([_size(root, path) for path in plan[of].to_pylist()], pa.int64())
@@ -101,13 +93,13 @@ def _as_sources(root: str, plan: pa.Table) -> pa.Table:
     return plan.set_column(plan.column_names.index("path"), "path", path)
 
 
-def _told(added: list[str], removed: list[str], changed: list[str], mended: Sequence[str] = ()) -> str:
+def _counts(added: list[str], removed: list[str], changed: list[str], mended: Sequence[str] = ()) -> str:
     kinds = {"added": added, "removed": removed, "changed": changed, "rejected then and usable now": mended}
     return ", ".join(f"{len(paths)} {kind} (first {paths[0]})" for kind, paths in kinds.items() if paths)
 
 
 def _changed(before: pa.Table, after: pa.Table) -> list[str]:
-    """The paths in both tables of which they say different things; the first with what it is."""
+    """Paths in both tables whose lines differ; the first with how."""
     at = pc.index_in(after["path"], value_set=before["path"].combine_chunks())
     now, then = after.filter(pc.is_valid(at)), before.take(at.drop_null())
     names = [name for name in after.column_names if name in before.column_names]
@@ -162,7 +154,7 @@ def _size(root: str, path: str | None) -> int | None:
 
 def _usable(root: str, suspects: pa.Table) -> list[str]:
     """Of files that were rejected, those that would not be today."""
-    looks = [inspect_file(root, row["path"], row["mask"]) for row in suspects.to_pylist()]
-    table = suspects.append_column("sha256", pa.array([look.sha256 for look in looks], pa.string()))
-    table, _ = without_contradictions(table.filter(pa.array([not look.reason for look in looks], pa.bool_())))
+    found = [inspect_file(root, row["path"], row["mask"]) for row in suspects.to_pylist()]
+    table = suspects.append_column("sha256", pa.array([info.sha256 for info in found], pa.string()))
+    table, _ = without_contradictions(table.filter(pa.array([not info.reason for info in found], pa.bool_())))
     return sorted(table["path"].to_pylist())

@@ -1,5 +1,4 @@
-"""`dfd combine`: 140K and ciplab's set become one tree, without a second copy of either where the file system
-has hard links.
+"""`dfd combine`: 140K and ciplab's set in one tree of class folders, by hard links where there are any.
 
     OUT/combined-real-vs-fake/{train,valid,test}/{real,fake}/{140k,ciplab}__<name>
 

@@ -1,4 +1,4 @@
-"""What a source's files are: read once each, checked, hashed."""
+"""File inspection: each picture of a source read once, checked and hashed."""
 
 import hashlib
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""The rows of a source as a table, in the order of the shards: what an interrupted `dfd prepare` holds on to."""
+"""Manifest (plan): the rows of a source as a table sorted by key, stored for a run that is interrupted."""
 
 import hashlib
 import json

@@ -97,7 +97,7 @@ def inspect_chunk(task: tuple[str, Path, list[str], list[str | None]]) -> int:
 
 
 def with_shards(table: pa.Table, shard_bytes: int) -> pa.Table:
-    """Names the shard of each row: a split's rows in the order of their keys, cut into shards of even size."""
+    """Names the shard of each row: a split's rows in the order of their keys, in shards of even size."""
     name = np.empty(len(table), object)
     length = table["length"].to_numpy() + table["mask_length"].to_numpy() + 2048  # headers, padding, json
     weight = np.maximum(length / shard_bytes, 1 / SHARD_IMAGES)

@@ -125,8 +125,8 @@ class Report:
         if not self.cut["left_out"]:
             return cut
         return (
-            f"{cut} {self.cut['left_out']} were left out (no face, too small, a forged one beside a real one, "
-            f"or people of whom nothing says who is forged): {REJECTED} lists each."
+            f"{cut} {self.cut['left_out']} were left out (no face, too small, a forged one beside a real "
+            f"one, or people of whom nothing says who is forged): {REJECTED} lists each."
         )
 
     def _about_splits(self) -> list[str]:

@@ -103,7 +103,8 @@ def cutting_of(
     if frames is None or frames < 1:
         raise ValueError(
             f"the source holds {videos} videos{'' if frames is None else f' and --frames is {frames}'}. Say "
-            "how many frames of each are to be taken: --frames 16. They are spread evenly over the whole of it."
+            "how many frames of each are to be taken: --frames 16. They are spread evenly over the whole of "
+            "it."
         )
     _check_pyav()
     weights = find_weights(faces)
@@ -133,7 +134,7 @@ def _pieces(plan: pa.Table) -> list[list[int]]:
     owners: dict[int, list[int]] = {}
     originals = [line_of.get(original, line) for line, original in enumerate(plan["original"].to_pylist())]
     for line, original in enumerate(originals):
-        # what names an original that names one itself is cut by its own boxes: chains are nobody's layout
+        # an original that names an original itself is no original: no data set has such chains
         owner = original if originals[original] == original else line
         owners.setdefault(owner, [owner])
         if owner != line:

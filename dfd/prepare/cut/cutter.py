@@ -1,4 +1,4 @@
-"""The faces of one picture, or of videos that share their face boxes: found, cut, or told why not."""
+"""Face cutter: squares around the faces of a picture or of videos, or the reason why there is none."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -198,9 +198,8 @@ def _square(
     if side < MIN_SIDE:
         return Missing(number, _too_small(side), False)
     square = np.s_[y : y + side, x : x + side]
-    return Cut(
-        number, image[square].copy(), None if mask is None else mask[square].copy()
-    )  # else the whole frame is kept
+    # copies, else the whole frame stays in memory
+    return Cut(number, image[square].copy(), None if mask is None else mask[square].copy())
 
 
 def _too_small(side: int) -> str:

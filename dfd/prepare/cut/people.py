@@ -1,4 +1,4 @@
-"""Which of several people in a forged video is the forged one: told by the original, never guessed."""
+"""Forged person of a video with several people: found by comparison with the original, never guessed."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -24,9 +24,8 @@ class People(NamedTuple):
     """Those who are in a video long enough to matter, the most prominent first."""
 
     numbers: list[int]  # of the frames looked at, ascending
-    tracks: list[
-        list[np.ndarray | None]
-    ]  # of each person, boxes (4,) as shares of the frame; None where they are not seen
+    # of each person, boxes (4,) as shares of the frame; None where they are not seen
+    tracks: list[list[np.ndarray | None]]
 
 
 def is_present(num_seen: int, num_frames: int) -> bool:
@@ -48,9 +47,8 @@ def forged_person(root: str, path: str, original: str, people: People, num: int)
     """
     differences: list[list[np.ndarray]] = [[] for _ in people.tracks]  # (_CELLS, _CELLS) each
     with open_inside(root, path) as fake, open_inside(root, original) as real:
-        numbers = evenly_spaced(
-            min(count_frames(fake), count_frames(real)), num
-        )  # forged videos may end early
+        # forged videos may end early
+        numbers = evenly_spaced(min(count_frames(fake), count_frames(real)), num)
         for (number, one), (_, other) in zip(frames_at(fake, numbers), frames_at(real, numbers), strict=True):
             for found, track in zip(differences, people.tracks, strict=True):
                 box = box_at(people.numbers, track, number)

@@ -1,4 +1,4 @@
-"""The people of a video: which faces of its frames belong together."""
+"""Face tracks: which faces in the frames of a video belong to one person."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Readers: one file a layout. A reader is a function `rows(root: Path) -> Iterator[Row | Reject]`.
+"""Readers: one file a data set's layout. A reader is a function `rows(root: Path) -> Iterator[Row | Reject]`.
 
 A new one needs no entry here: `dfd prepare SOURCE --reader my_package.my_module:rows`. The built-in ones are
 modules of this package and are called by their name; each also says what it misses in a folder (`mismatch`),
@@ -47,9 +47,8 @@ def recognise(root: Path) -> str:
         expected[name] = importlib.import_module(f"{__name__}.{name}").mismatch(root)
         if not expected[name]:
             return name
-    own = {
-        name: expected.pop(name) for name in ("class_folders", "table")
-    }  # a newcomer's; the others are of public sets
+    # these two are for data of one's own; the others are of public sets
+    own = {name: expected.pop(name) for name in ("class_folders", "table")}
     lines = [
         *(f"  {name}: {path}" for name, path in own.items()),
         "or one of your own, --reader package.module:rows; or a public set:",
@@ -69,7 +68,7 @@ def find_reader(name: str, videos: bool = False) -> Reader:
 
     Raises:
         ValueError: there is no such reader, or importing it fails; once called, one that is not built in
-            raises it for whatever goes wrong inside.
+            raises it for any error inside.
     """
     if name in BUILT_IN:
         module = importlib.import_module(f"{__name__}.{name}")
@@ -96,7 +95,7 @@ def find_reader(name: str, videos: bool = False) -> Reader:
 
 
 def _watched(reader: Reader, name: str, root: Path) -> Iterator[Row | Reject]:
-    """What a reader of somebody's own yields; whatever goes wrong in there becomes one error that says where."""
+    """What a user's reader yields; an error in it becomes a ValueError that says where it was raised."""
     try:
         yield from map(_checked, reader(root))
     except Exception as error:

@@ -67,6 +67,6 @@ def told_by(name: str) -> tuple[int, str] | None:
 
 
 def _level(root: Path) -> str:
-    """The folder of the two; whoever renamed it is believed by what is in it."""
+    """The folder of the two; one that was renamed is recognised by what is in it."""
     level = level_of(root, "real_and_fake_face_detection/real_and_fake_face", _FOLDERS)
     return level or ("" if (root / "training_fake").is_dir() else "real_and_fake_face")

@@ -1,4 +1,4 @@
-"""Folders named after classes, with or without folders named after splits above, below or in the same name.
+"""Class folders: folders named after classes, with splits above them, below them or in the same name.
 
     train/real/a.jpg   Test/Fake/b.png   training_real/c.jpg   real/d.jpg   Dataset/Validation/Real/e.jpg
     0_real/f.png

@@ -1,5 +1,4 @@
-"""The lines of a CSV or JSON Lines file by column, each with its number; whatever would lose one in silence
-stops the reading.
+"""CSV and JSON Lines: the lines of a table by column, each with its number; none is lost without an error.
 
 A CSV's cells are separated by commas, semicolons or tabs, whichever its first line has most of. The text is
 UTF-8.

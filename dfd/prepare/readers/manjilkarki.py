@@ -56,5 +56,5 @@ def rows(root: Path) -> Iterator[Row | Reject]:
 
 
 def _level(root: Path) -> str:
-    """The folder of the splits; whoever renamed it is believed by what is in it."""
+    """The folder of the splits; one that was renamed is recognised by what is in it."""
     return level_of(root, "Dataset", _SPLITS) or ("" if (root / "Train").is_dir() else "Dataset")

@@ -1,4 +1,4 @@
-"""What a reader yields, and the words for labels and splits that people use."""
+"""Row: what a reader yields; and the usual words for labels and splits."""
 
 import re
 from collections.abc import Iterable
@@ -22,9 +22,8 @@ class FaceBox:
     number: int  # of the face in its picture
     box: tuple[float, float, float, float]  # x, y, width, height, in pixels of the upright picture
     size: tuple[int, int]  # width and height that the picture must have for the box to be right
-    forged: tuple[
-        tuple[float, ...], ...
-    ] = ()  # polygons x0, y0, x1, y1, ...: all that is forged in the picture
+    # polygons x0, y0, x1, y1, ...: all that is forged in the picture
+    forged: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +43,8 @@ class Row:
     original: str | None = None  # of a forged video: relative path of the video whose face boxes it is cut by
 
     def __post_init__(self) -> None:
-        """Raises TypeError for slips that would show late or never: a Path, or a single group, whose letters
-        become groups.
+        """Raises TypeError for what would show late or never: a Path, or a single group, whose letters become
+        groups.
         """
         if not isinstance(self.path, str) or not isinstance(self.groups, (tuple, list)):
             raise TypeError(
@@ -62,9 +61,8 @@ def meant(name: str, known: Iterable[str]) -> str:
     """Which of the `known` names a name is that misspelling, or "": grup, gruop, group_id are group."""
     known = list(known)
     near = get_close_matches(name, known, n=1, cutoff=0.8)  # at 0.75 140K's original_path would be original
-    swapped = [
-        word for word in known if sorted(word) == sorted(name)
-    ]  # of four letters, two swapped leave 0.75
+    # of four letters, two swapped leave 0.75
+    swapped = [word for word in known if sorted(word) == sorted(name)]
     within = [word for word in known if word == "group" and word in words(name)]
     return next(iter([*near, *swapped, *within]), "")
 

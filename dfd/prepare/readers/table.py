@@ -1,4 +1,4 @@
-"""A CSV or JSON Lines file that lists pictures: path and label, and what else is known of each.
+"""Table reader: a CSV or JSON Lines file that lists pictures by path and label, and what else is known.
 
     path,label,groups,split,source,method,mask
     faces/a.png,real,id07,train,ffhq,,
@@ -78,9 +78,8 @@ def _checked_rows(path: Path) -> Iterator[Row | Reject]:
     """
     videos: dict[str, bool] = {}  # those listed, and whether they name an original themselves
     forged: list[Row] = []
-    seen: set[tuple[bool, tuple[str, ...]]] = (
-        set()
-    )  # columns that were looked at; JSON Lines may have others in each line
+    # columns that were looked at; JSON Lines may have others in each line
+    seen: set[tuple[bool, tuple[str, ...]]] = set()
     unused: dict[str, None] = {}
     numbers: Counter[str] = Counter()  # labels that no word explains
     at = ""
@@ -127,7 +126,7 @@ def _checked_rows(path: Path) -> Iterator[Row | Reject]:
 
 
 def _refuse_misspelt(path: Path, names: Iterable[str], is_video: bool) -> None:
-    """Raises ValueError for a column that is a known one misspelt: passed over, it would tear families or
+    """Raises ValueError for a column that is a known one misspelt: without it, families would be divided or
     lose splits.
     """
     lacking = _KNOWN - set(names) - {"label_str"} - (set() if is_video else {"original"})
@@ -143,7 +142,7 @@ def _refuse_misspelt(path: Path, names: Iterable[str], is_video: bool) -> None:
 
 
 def _no_original(original: str, videos: Mapping[str, bool]) -> str:
-    """Why a video's original cannot be told: whose family it is in is never guessed; "" where it can."""
+    """Why a video's original is unknown, so that its family would be guessed; "" where it is known."""
     if original not in videos:
         near = get_close_matches(original, videos, n=1)
         hint = f"; {near[0]} may be meant" if near else ""

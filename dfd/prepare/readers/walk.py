@@ -1,4 +1,4 @@
-"""Finding one's way in a source's folders."""
+"""Folder walk: the pictures below a source's folders, and what is passed over."""
 
 import os
 import posixpath
@@ -105,8 +105,7 @@ def not_tried(paths: Sequence[str]) -> str:
 
 
 def level_of(root: Path, way: str, inside: Iterable[str]) -> str | None:
-    """Where below `root` the last folder of `way` lies: whoever names the source may name any folder on the
-    way to it.
+    """Where below `root` the last folder of `way` lies: a source may be named at any folder on the way to it.
 
     Args:
         way: folders from the outermost to the one that is wanted.

@@ -109,9 +109,9 @@ class Report:
             )
         if self.unmasked_fakes:
             lines.append(
-                f"{self.unmasked_fakes} fakes have no mask while other pictures have one. They got none, since "
-                'where they are forged is not known; Hugging Face\'s load_dataset("webdataset") may refuse '
-                "such shards, dfd and webdataset read them."
+                f"{self.unmasked_fakes} fakes have no mask while other pictures have one. They got none, "
+                'since where they are forged is not known; Hugging Face\'s load_dataset("webdataset") may '
+                "refuse such shards, dfd and webdataset read them."
             )
         if any(self.leaks.values()):
             lines.append(

@@ -116,11 +116,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     libc = ctypes.CDLL(None)
-    (
-        libc.mallopt(-4, 0),
-        libc.mallopt(-1, 2**31 - 1),
-        libc.mallopt(-2, 2**28),
-    )  # page faults are dear on small virtual machines
+    # page faults are dear on small virtual machines
+    (libc.mallopt(-4, 0), libc.mallopt(-1, 2**31 - 1), libc.mallopt(-2, 2**28))
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(0)
     torch.manual_seed(args.seed)

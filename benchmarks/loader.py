@@ -114,9 +114,8 @@ def webdatasets_own(shards: list[Path], view: View, batch_size: int, workers: in
     def cut(sample: dict) -> tuple[torch.Tensor, int]:
         name = next(name for name in sample if not name.startswith("__") and name not in ("json", "mask.png"))
         crop = view.train(decode(sample[name]), rng)
-        return torch.from_numpy(crop), json.loads(sample["json"])[
-            "label"
-        ]  # batches of arrays would be pickled
+        # batches of arrays would be pickled
+        return torch.from_numpy(crop), json.loads(sample["json"])["label"]
 
     stream = webdataset.WebDataset([str(shard) for shard in shards], resampled=True, shardshuffle=False)
     stream = stream.shuffle(1000).map(cut).batched(batch_size)

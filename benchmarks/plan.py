@@ -54,9 +54,8 @@ def synthetic(root: Path, rows: int, a_shard: int, a_picture: int) -> tuple[None
 def _some(row: np.ndarray, names: list[str], a_shard: int, a_picture: int) -> pa.Table:
     rng = np.random.default_rng(int(row[0]))
     digests = rng.bytes(32 * len(row)).hex()
-    keys = [
-        digests[at : at + 20] for at in range(0, len(digests), 64)
-    ]  # 10 bytes in hex, as `prepare` makes them
+    # 10 bytes in hex, as `prepare` makes them
+    keys = [digests[at : at + 20] for at in range(0, len(digests), 64)]
     split = np.where(row % 1000, "train", "val")
     constant = lambda value: pa.array([value]).take(pa.array(np.zeros(len(row), np.int32)))  # noqa: E731
     columns = {

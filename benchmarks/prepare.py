@@ -130,9 +130,8 @@ def main() -> None:
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--audit", action="store_true", help="time dfd audit, and prepare only once for it")
-    parser.add_argument(
-        "--copy", nargs=3, help=argparse.SUPPRESS
-    )  # source, out, processes: the yardstick itself
+    # source, out, processes: the yardstick itself
+    parser.add_argument("--copy", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.copy:
         copy_all(Path(args.copy[0]), Path(args.copy[1]), int(args.copy[2]))

@@ -302,9 +302,8 @@ def speed(folder: Path, processes: int) -> tuple[float, float]:
     if done.returncode:
         raise RuntimeError(f"dfd fit ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     ranks = [json.loads((folder / f"speed-{rank}.json").read_text()) for rank in range(processes)]
-    return sum(images for images, _ in ranks), ranks[0][
-        1
-    ] / processes  # rank 0 counts the CPU time of those that it started
+    # rank 0 counts the CPU time of those that it started
+    return sum(images for images, _ in ranks), ranks[0][1] / processes
 
 
 def one_and_two(rounds: int) -> Table:

@@ -43,10 +43,8 @@ def main() -> int:
     runs = parser.parse_args().runs
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in COMMANDS}
     for turn in range(runs + 1):
-        for name, (
-            args,
-            _,
-        ) in COMMANDS.items():  # in turns: whatever else the machine does meets them all alike
+        # in turns: whatever else the machine does meets them all alike
+        for name, (args, _) in COMMANDS.items():
             measured = seconds(args)
             if turn:
                 times[name].append(measured)

@@ -48,9 +48,8 @@ class StopSignals:
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() == self._process:
             self.requested = max(self.requested, ASKS[signal.Signals(number)])
-        elif (
-            number == signal.SIGTERM
-        ):  # a forked process inherits the handler, and is ended by its parent in this way
+        # a forked process inherits the handler, and is ended by its parent in this way
+        elif number == signal.SIGTERM:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 

@@ -1,4 +1,6 @@
-"""What strangers may ask of one another: data modules, tasks and callbacks keep to the Protocols of dfd.batch."""
+"""What strangers may ask of one another: data modules, tasks and callbacks keep to the Protocols of
+dfd.batch.
+"""
 
 import ast
 from pathlib import Path

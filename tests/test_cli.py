@@ -183,9 +183,8 @@ def test_the_current_folder_comes_before_our_own_configs(capsys):
 
 def test_overlays_and_flags_lie_on_top_of_a_config_that_names_another(capsys):
     Path("mine").mkdir()
-    Path("mine/own.yaml").write_text(
-        (config_folder() / "dual_stream.yaml").read_text()
-    )  # its `data: data/toy.yaml` is not beside it
+    # its `data: data/toy.yaml` is not beside it
+    Path("mine/own.yaml").write_text((config_folder() / "dual_stream.yaml").read_text())
     Path("over.yaml").write_text(
         "data: {init_args: {batch_size: 12, num_workers: 0}}\ntrainer: {max_epochs: 3}"
     )

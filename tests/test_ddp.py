@@ -60,10 +60,8 @@ def run(tmp_path_factory):
 # 12 images in batches of 5, 5 and 2: one rank more than the other; one batch each; one rank without any
 @pytest.mark.parametrize("world", [2, 3, 4])
 def test_any_number_of_ranks_judges_as_one_does(run, world):
-    attack = [
-        "--trainer.callbacks+=dfd.callbacks.AttackStats",
-        "--trainer.callbacks.num_images=6",
-    ]  # two of the three batches
+    # two of the three batches
+    attack = ["--trainer.callbacks+=dfd.callbacks.AttackStats", "--trainer.callbacks.num_images=6"]
     attack += ["--trainer.callbacks.attack={class_path: dfd.augment.FGSM, init_args: {eps: 1}}"]
     eval_net = ["validate", "one/checkpoints/last.ckpt", "--data.batch_size=25", *attack, "--run_folder"]
     if not (run / "alone").exists():

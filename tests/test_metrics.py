@@ -167,9 +167,8 @@ def test_interval_of_a_name_equals_that_of_the_function(name):
     named = interval(predictions, name, num=60, temperature=1.5, threshold=0.2)
     called = interval(predictions, lambda part: detection_metrics(part, 1.5, 0.2)[name], num=60)
     assert named == pytest.approx(called, abs=1e-9)
-    assert (
-        named[0] <= detection_metrics(predictions, 1.5, 0.2)[name] <= named[1] or name == "ece"
-    )  # resampling biases ECE upward
+    # resampling biases ECE upward
+    assert named[0] <= detection_metrics(predictions, 1.5, 0.2)[name] <= named[1] or name == "ece"
 
 
 def test_families_make_the_interval_wider():

@@ -94,9 +94,8 @@ def toy(here):
 
 def trained(data: ToyDataModule, **options) -> ClassificationTask:
     torch.manual_seed(0)
-    net = SingleStream(
-        TimmBackbone("test_vit"), dropout=0.0
-    )  # no BatchNorm, whose statistics are those of a batch
+    # no BatchNorm, whose statistics are those of a batch
+    net = SingleStream(TimmBackbone("test_vit"), dropout=0.0)
     task = ClassificationTask(net, lambda weights: torch.optim.SGD(weights, lr=0.05), ema_decay=0.5)
     quiet = dict.fromkeys(
         ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
@@ -336,12 +335,8 @@ SHARDED += ["--trainer.limit_val_batches=1.0", "--trainer.callbacks+=interrupter
 
 @pytest.mark.slow
 def test_a_sharded_training_is_the_plain_one_and_its_checkpoint_is_anybodys(here):
-    options = [
-        *FIT,
-        *SHARDED,
-        "--model.channels_last=false",
-        "--run_folder",
-    ]  # as sharded weights lie in memory
+    # as sharded weights lie in memory
+    options = [*FIT, *SHARDED, "--model.channels_last=false", "--run_folder"]
     dfd(*options, "sharded", world=2, cwd=here, BLOCK="1000")
     dfd(*options, "copied", "--trainer.strategy=ddp", world=2, cwd=here)
     sharded, copied = weights(here / "sharded"), weights(here / "copied")

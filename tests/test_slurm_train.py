@@ -153,9 +153,8 @@ def test_a_job_that_is_warned_requeues_itself_and_ends_as_the_undisturbed_one(cl
 def test_a_job_whose_node_goes_down_is_requeued_and_ends_as_the_undisturbed_one(cluster, undisturbed):
     job = cluster.submit()
     cluster.wait_for_epoch(job, 2)
-    cluster(
-        "scontrol", "update", "nodename=n2", "state=down", "reason=pulled"
-    )  # it registers again by itself
+    # it registers again by itself
+    cluster("scontrol", "update", "nodename=n2", "state=down", "reason=pulled")
     assert_whole(cluster, job, undisturbed)
     assert "DUE TO NODE FAILURE" in cluster.log(job)
 

@@ -200,8 +200,8 @@ class RunCLI(LightningCLI):
             hold(self.folder)
             run_record.begin(self.folder, self.typed)
         # an unfinished run: of a finished one it is refused
-        last = resumable(RunFolder(self.folder).checkpoints) if self.verb == "fit" else None
-        if last and not config.ckpt_path:
+        goes_on = self.verb == "fit" and not config.ckpt_path
+        if goes_on and (last := resumable(RunFolder(self.folder).checkpoints)):
             # even its end: a job that was cut after its last epoch lacks no more than the summary
             config.ckpt_path = str(last)
             self._say(f"goes on from {_shown(last)}")

@@ -124,9 +124,8 @@ class FaceDetector:
         frame = np.array([width, height])
         found: list[tuple[float, np.ndarray, np.ndarray]] = []  # score, corners (4,) x0 y0 x1 y1, landmarks
         shrunk = image
-        for long, border, at_least in reversed(
-            PASSES
-        ):  # the finest first: each shrinks what the one before it shrank
+        # the finest first: each shrinks what the one before it shrank
+        for long, border, at_least in reversed(PASSES):
             if max(frame) <= at_least:
                 continue
             inner = long / (1 + 2 * border)

@@ -38,9 +38,10 @@ class Generator(Net):
         sides = _sides(4, size)
         widths = [width * min(16, size // side) for side in sides]
         self.size, self.latent = size, latent
+        # (B, latent, 1, 1) -> (B, widths[0], 4, 4)
         self.start = nn.Sequential(
             nn.ConvTranspose2d(latent, 2 * widths[0], 4, bias=False), nn.BatchNorm2d(2 * widths[0]), _GLU()
-        )  # (B, latent, 1, 1) -> (B, widths[0], 4, 4)
+        )
         self.blocks = nn.ModuleList(_up(narrow, wide) for narrow, wide in pairwise(widths))
         channels = dict(zip(sides, widths, strict=True))
         self.excitations = nn.ModuleDict(

@@ -16,12 +16,8 @@ from typing import Any
 
 from dfd.durable import explain_os_error
 
-LIBRARIES = {
-    "http": "aiohttp",
-    "https": "aiohttp",
-    "s3": "s3fs",
-    "gs": "gcsfs",
-}  # scheme -> what fsspec needs for it
+# scheme -> what fsspec needs for it
+LIBRARIES = {"http": "aiohttp", "https": "aiohttp", "s3": "s3fs", "gs": "gcsfs"}
 DELIVERIES = 3  # damaged ones of a file before it counts as damaged where it lies
 LONGEST_PAUSE = 30.0  # seconds between two attempts
 _POLL = 0.05  # seconds between two looks at a transfer

@@ -35,9 +35,8 @@ class Lease:
     def __init__(self, folder: Path):
         self.folder = folder
         self.name = f"{socket.gethostname().partition('.')[0]}-{os.getpid()}-{secrets.token_hex(3)}"
-        self._seen: dict[
-            str, tuple[int, float]
-        ] = {}  # of other workers: the last sign of life, and when it was new to us
+        # of other workers: the last sign of life, and when it was new to us
+        self._seen: dict[str, tuple[int, float]] = {}
         self._ended = threading.Event()
 
     def __enter__(self) -> Lease:
@@ -139,9 +138,8 @@ class Lock:
             self.path.unlink(missing_ok=True)
 
     def _link(self) -> bool:
-        os.close(
-            os.open(self.path.parent, os.O_RDONLY)
-        )  # NFS looks at the folder anew, and not at what it remembers
+        # NFS looks at the folder anew, and not at what it remembers
+        os.close(os.open(self.path.parent, os.O_RDONLY))
         try:
             os.symlink(self.worker.name, self.path)
         except FileExistsError:

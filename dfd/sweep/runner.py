@@ -155,9 +155,8 @@ class TrialRunner:
             else:
                 _check_disk(self.study.folder)
                 self._end(claim, "FAIL", [], trial.complaint())
-                self.hopeless |= (
-                    trial.mute() and self.study.best() is None
-                )  # what one never reports, none does
+                # what one never reports, none does
+                self.hopeless |= trial.mute() and self.study.best() is None
         except TakenOver:
             trial.kill()
             _say(claim, "taken over by another worker, since this one was silent")

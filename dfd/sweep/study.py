@@ -70,9 +70,8 @@ class Study:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        warnings.filterwarnings(
-            "ignore", category=optuna.exceptions.ExperimentalWarning
-        )  # constant_liar, since 2.8
+        # constant_liar, since 2.8
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         self.folder, self.sweep, self.worker = folder, sweep, worker
         # trials whose worker is dead and whose process is not -> since when
         self._lingering: dict[int, float] = {}

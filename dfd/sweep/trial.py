@@ -152,9 +152,8 @@ class Trial:
         self.values()
 
     def _signal(self, number: signal.Signals) -> None:
-        if (
-            self._process and self._process.poll() is None
-        ):  # until it is waited for, its number is no one else's
+        # until it is waited for, its number is no one else's
+        if self._process and self._process.poll() is None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
 

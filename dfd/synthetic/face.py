@@ -66,9 +66,8 @@ def light_up(skin: Skin, sitting: Sitting) -> np.ndarray:
     slope_x = cv2.Sobel(relief, cv2.CV_32F, 1, 0, ksize=3, scale=1 / (8 * skin.soft))
     slope_y = cv2.Sobel(relief, cv2.CV_32F, 0, 1, ksize=3, scale=1 / (8 * skin.soft))
     steep = slope_x**2 + slope_y**2
-    ease = 1.0 / np.sqrt(
-        1.0 + steep / 9.0
-    )  # at the outline the solid falls away forever; skin there is still lit from aside
+    # at the outline the solid falls away forever; skin there is still lit from aside
+    ease = 1.0 / np.sqrt(1.0 + steep / 9.0)
     norm = 1.0 / np.sqrt(steep * ease * ease + 1.0)
     nx, ny, nz = -slope_x * ease * norm, -slope_y * ease * norm, norm
     lx, ly, lz = (float(part) for part in sitting.light)
@@ -99,9 +98,8 @@ def _flesh(skin: Skin, head: Head) -> None:
     relief += 0.03 * bump(side, Y, 0.2, eye - p.brow_height, 0.17, 0.05)
     relief += 0.05 * p.cheek * bump(side, Y, 0.42, eye + 0.3 - 0.04 * s.smile, 0.14, 0.13)
     relief += 0.05 * bump(X, Y, 0.0, 0.86, 0.16, 0.1)
-    fold = (
-        np.abs(side - (0.15 + 0.35 * (Y - nose + 0.08))) / 0.03
-    )  # from the nose's wing past the mouth's corner
+    # from the nose's wing past the mouth's corner
+    fold = np.abs(side - (0.15 + 0.35 * (Y - nose + 0.08))) / 0.03
     reach = step(0.0, 0.1, Y - nose + 0.1) * step(0.3, 0.1, Y - nose)
     relief -= (0.006 + 0.012 * p.age + 0.008 * max(s.smile, 0.0)) * np.exp(-0.5 * fold * fold) * reach
     relief -= 0.012 * (0.3 + p.age) * bump(side, Y, p.eye_gap - 0.02, eye + 0.12, 0.09, 0.02)
@@ -152,9 +150,8 @@ def _nose(skin: Skin, head: Head) -> None:
     bottom = p.eye_height + p.nose_length
     part = skin.near(0.0, bottom - 0.15, 0.4, 0.4)
     X, Y, side, w = part.X, part.Y, np.abs(part.X), p.nose_width
-    grow = np.clip(
-        (Y - p.eye_height + 0.1) / p.nose_length, 0.0, 1.0
-    )  # the ridge rises from between the eyes to the tip
+    # the ridge rises from between the eyes to the tip
+    grow = np.clip((Y - p.eye_height + 0.1) / p.nose_length, 0.0, 1.0)
     ridge = (0.06 + 0.13 * grow) * p.nose_bridge * np.exp(-0.5 * (X / (0.035 + 0.3 * w * grow)) ** 2)
     part.relief += (
         ridge * step(p.eye_height - 0.14, p.eye_height + 0.12, Y) * step(bottom + 0.04, bottom - 0.05, Y)

@@ -34,9 +34,8 @@ def upsampled(portrait: Portrait, rng: np.random.Generator) -> tuple[np.ndarray,
     detail = padded - cv2.resize(low, (even, even), interpolation=cv2.INTER_LINEAR)
     # A generator invents fine detail as strong as a photograph's, but draws it with the same stride.
     invented = _transposed(np.ascontiguousarray(detail[::2, ::2]), np.ones((2, 2)), 0.1, rng)
-    local = np.minimum(cv2.blur(np.abs(detail).mean(axis=2), (7, 7)), 4.0)[
-        ..., None
-    ]  # grain, not sparks around the eyes
+    # grain, not sparks around the eyes
+    local = np.minimum(cv2.blur(np.abs(detail).mean(axis=2), (7, 7)), 4.0)[..., None]
     share = rng.uniform(0.5, 0.9)
     fresh = local * rng.standard_normal(padded.shape[:2], dtype=np.float32)[..., None]
     after = base + share * invented + (1.0 - share) * 1.25 * fresh
@@ -60,9 +59,8 @@ def blended_swap(
     names = ("eyes", "nose", "mouth", "inner")
     ours, theirs = (np.concatenate([one.marks[name] for name in names]) for one in (portrait, donor))
     known = np.column_stack([theirs, np.ones(len(theirs))])
-    move = np.linalg.lstsq(known, ours, rcond=None)[
-        0
-    ].T  # the affine map that brings the donor's marks nearest to ours
+    # the affine map that brings the donor's marks nearest to ours
+    move = np.linalg.lstsq(known, ours, rcond=None)[0].T
     small = max(16, round(size * rng.uniform(0.5, 0.75)))
     made = _at_size(donor.picture.astype(np.float32), small)
     moved = cv2.warpAffine(made, move, (size, size), borderMode=cv2.BORDER_REFLECT)
@@ -111,9 +109,8 @@ def warped(portrait: Portrait, rng: np.random.Generator) -> tuple[np.ndarray, np
                 push_x + near * (grow * dx - side * turn * dy),
                 push_y + near * (grow * dy + side * turn * dx),
             )
-    reach = cv2.GaussianBlur(
-        np.hypot(push_x, push_y), (0, 0), 0.05 * span
-    )  # also the still centre of a swelling was resampled
+    # also the still centre of a swelling was resampled
+    reach = cv2.GaussianBlur(np.hypot(push_x, push_y), (0, 0), 0.05 * span)
     region = step(0.1, 0.35, reach)
     from_x, from_y = (x + push_x).astype(np.float32), (y + push_y).astype(np.float32)
     made = _at_size(before, max(16, round(size * rng.uniform(0.55, 0.75))))

@@ -20,13 +20,10 @@ class Head:
 
     def __init__(self, person: Person, sitting: Sitting):
         self.person, self.sitting = person, sitting
-        self.cos, self.sin = (
-            math.cos(sitting.roll),
-            math.sin(sitting.roll),
-        )  # plain floats keep float32 maps float32
-        self._widths = self._outline(np.linspace(-1, 1, 4096)).astype(
-            np.float32
-        )  # powers are slow, a table is not
+        # plain floats keep float32 maps float32
+        self.cos, self.sin = (math.cos(sitting.roll), math.sin(sitting.roll))
+        # powers are slow, a table is not
+        self._widths = self._outline(np.linspace(-1, 1, 4096)).astype(np.float32)
 
     def seen_at(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(u, v) of places on the canvas."""

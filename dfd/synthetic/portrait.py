@@ -21,9 +21,8 @@ class Portrait:
     """A photographed drawing."""
 
     picture: np.ndarray  # (size, size, 3) uint8 RGB
-    marks: dict[
-        str, np.ndarray
-    ]  # named points (K, 2) as x, y in pixels: eyes, nose, mouth, inner (the inner face's outline)
+    # named points (K, 2) as x, y in pixels: eyes, nose, mouth, inner (the inner face's outline)
+    marks: dict[str, np.ndarray]
     sitting: Sitting
 
 

@@ -38,10 +38,8 @@ VERSION = 2
 FAMILY = (
     6  # pictures of two persons who appear with each other only, so that swaps never join families into one
 )
-SPLIT = {
-    0: "val",
-    1: "test",
-}  # of every ten families; a larger set keeps each drawing of a smaller one in its split
+# of every ten families; a larger set keeps each drawing of a smaller one in its split
+SPLIT = {0: "val", 1: "test"}
 NOTE = "faces drawn by dfd and forgeries of them: drawings, not photographs"
 
 
@@ -136,9 +134,8 @@ def couple(seed: int, family: int) -> tuple[int, int]:
 def serve(part: int, parts: int, num_images: int, size: int, seed: int) -> None:
     """What a drawing process does: every `parts`-th sample from `part` on, pickled to the standard output."""
     cv2.setNumThreads(0)  # one process, one core
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # after Ctrl-C the maker ends its painters, without a traceback each
+    # after Ctrl-C the maker ends its painters, without a traceback each
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in range(part, num_images, parts):
         pickle.dump(draw_sample(number, num_images, size, seed), sys.stdout.buffer)
     sys.stdout.buffer.flush()

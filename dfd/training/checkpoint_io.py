@@ -53,14 +53,12 @@ class DurableCheckpointIO(CheckpointIO):
             _sweep(path)
             with ExitStack() as after:
                 if keep:
-                    _link(
-                        path, after.enter_context(atomic_write(previous(path)))
-                    )  # takes its name once the new one has its own
+                    # takes its name once the new one has its own
+                    _link(path, after.enter_context(atomic_write(previous(path))))
                 with atomic_write(path) as temporary:
                     save_sealed(checkpoint, temporary)
-                    if (
-                        not self._written
-                    ):  # once: it takes as long as the save, and what is saved does not change its types
+                    # once: it takes as long as the save, and what is saved does not change its types
+                    if not self._written:
                         _read_back(temporary)
                 sync(path.parent)
         except OSError as error:
@@ -126,9 +124,8 @@ def _sweep(path: Path) -> None:
     """Removes what killed processes left of a checkpoint and of the version before it."""
     for each in (path, previous(path)):
         for part in each.parent.glob(f"{escape(each.name)}{TEMPORARY}*"):  # a name may hold brackets
-            with suppress(
-                OSError
-            ):  # where it may not be removed, nothing may be written: that is said in a moment
+            # where it may not be removed, nothing may be written: that is said in a moment
+            with suppress(OSError):
                 part.unlink()
 
 

@@ -100,9 +100,8 @@ def test_restarts_keep_the_worst_of_each_image(net, batch):
     torch.manual_seed(5)
     worst = loss(net, PGD(EPS, steps=1, restarts=4)(net, image, label), label)
     torch.testing.assert_close(worst, torch.stack(runs).amax(0))
-    assert (
-        len({int(index) for index in torch.stack(runs).argmax(0)}) > 1
-    )  # or the choice was never put to the test
+    # or the choice was never put to the test
+    assert len({int(index) for index in torch.stack(runs).argmax(0)}) > 1
 
 
 def test_a_saturated_net_is_no_shelter(net, batch):

@@ -53,10 +53,8 @@ def test_a_map_in_the_images_size_inside_validation(make, method):
         net.backbone.eval()  # as a frozen backbone is
     training = [module.training for module in net.modules()]
     weights = {name: value.clone() for name, value in net.state_dict().items()}
-    with (
-        torch.inference_mode(),
-        torch.autocast("cpu", torch.bfloat16),
-    ):  # as Lightning validates in mixed precision
+    # as Lightning validates in mixed precision
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         image = torch.rand(2, 3, 64, 64)
         before = image.clone()
         found = attribute(net, image, method, steps=4)

@@ -91,9 +91,8 @@ def test_a_large_face_is_one_face(detector, pictures):
 def test_faces_cut_off_by_the_frame_are_found(detector, real_data):
     files = sorted((real_data / "deepfake-faces").rglob("*.jpg"))
     files = files[:: len(files) // 100][:100]
-    assert (
-        sum(len(detector.find(decode(file.read_bytes()))) == 1 for file in files) >= 96
-    )  # 93 without a border
+    # 93 without a border
+    assert sum(len(detector.find(decode(file.read_bytes()))) == 1 for file in files) >= 96
 
 
 def test_a_face_tighter_than_the_frame_is_found(detector, pictures):

@@ -25,9 +25,8 @@ def test_options_reach_timm():
 
 def test_a_local_file_is_loaded(tmp_path):
     weights = TimmBackbone("test_resnet").model
-    torch.save(
-        weights.state_dict(), tmp_path / "weights.pth"
-    )  # without a classifier; timm's own files come with one
+    # without a classifier; timm's own files come with one
+    torch.save(weights.state_dict(), tmp_path / "weights.pth")
     found = TimmBackbone("test_resnet", pretrained=str(tmp_path / "weights.pth"))
     for name, value in found.model.state_dict().items():
         assert torch.equal(value, weights.state_dict()[name]), name

@@ -105,10 +105,8 @@ def test_recipe_of_subclasses_is_seen_from_the_outside():
 def test_recipe_takes_nets_in_lists_and_plain_values_of_any_make(tmp_path):
     net = Listed([SmallCNN(8), SmallCNN(10)], {"sizes": (1, 2), "rate": np.float64(0.5), "where": tmp_path})
     found = recipe(net)["init_args"]
-    assert [part["init_args"]["width"] for part in found["parts"]] == [
-        8,
-        10,
-    ]  # and not what was appended later
+    # and not what was appended later
+    assert [part["init_args"]["width"] for part in found["parts"]] == [8, 10]
     assert found["table"] == {"sizes": [1, 2], "rate": 0.5, "where": str(tmp_path)} and plain(found)
     assert [part.num_features for part in build(recipe(net), (f"{__name__}.",)).parts] == [32, 40]
 

@@ -276,9 +276,8 @@ def table_source(tmp_path: Path, extra: list[str]) -> Path:
 
 @pytest.mark.usefixtures("messages_on_stderr")
 def test_tables_bring_groups_splits_methods_and_masks(tmp_path, capsys):
-    source = table_source(
-        tmp_path, ["0.png,0,p0,train,here,,", "./1.png,1,p0,train,here,swap,mask1.png"]
-    )  # twice the same
+    # twice the same
+    source = table_source(tmp_path, ["0.png,0,p0,train,here,,", "./1.png,1,p0,train,here,swap,mask1.png"])
     report = prepare(source, tmp_path / "out", workers=1)
     assert (report.images, report.rejected, report.families) == (60, 0, 30)
     assert (

@@ -30,10 +30,8 @@ def test_a_damaged_shard_is_named_before_a_picture_of_it_is_seen(tmp_path, cache
     row = int(data.rows("train")[0])
     assert len(read.read(row)) == data.contents.length[row]
     shard = tmp_path / "set" / "train-000000.tar"
-    for at in (
-        700,
-        shard.stat().st_size - 1,
-    ):  # in a picture; in the tar's padding, which nothing else would notice
+    # in a picture; in the tar's padding, which nothing else would notice
+    for at in (700, shard.stat().st_size - 1):
         damage(shard, at)
         with pytest.raises(ValueError, match=r"train-000000\.tar is damaged or was replaced.*Copy it again"):
             ShardDataset(data.contents, VIEW, [], 0, True).read(row)

@@ -52,9 +52,10 @@ def test_equal_hashes_are_joined_without_all_their_pairs():
 def test_pairs_do_not_depend_on_how_many_are_looked_at_in_one_go(monkeypatch):
     rng = np.random.default_rng(0)
     frames = np.unpackbits(rng.integers(0, 256, (4, 32), dtype=np.uint8), axis=1)
+    # four videos
     hashes = np.packbits(
         np.concatenate([frames ^ (rng.random(frames.shape) < 0.03) for _ in range(40)]), axis=1
-    )  # four videos
+    )
     whole = near_pairs(hashes)
     assert whole.tolist() == all_pairs(hashes).tolist() and len(whole) > 3000
     monkeypatch.setattr("dfd.shards.duplicates._CHUNK", 7)

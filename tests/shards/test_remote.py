@@ -235,9 +235,8 @@ def test_the_limit_holds_at_all_times(site, tmp_path, size, room, window):
                         if name.endswith(".part")
                         else os.stat(cache.path / name).st_size
                     )
-            if names == (
-                os.listdir(cache.path) if cache.path.exists() else []
-            ):  # else it is no picture of one moment
+            # else it is no picture of one moment
+            if names == (os.listdir(cache.path) if cache.path.exists() else []):
                 largest, looks = max(largest, held), looks + 1
 
     watcher = threading.Thread(target=look)
@@ -412,9 +411,8 @@ def test_threads_end_with_their_loader(make):
     for _ in range(3):
         train_epochs(make())
     deadline = time.monotonic() + 5
-    while (
-        threading.active_count() > before + 1 and time.monotonic() < deadline
-    ):  # fsspec keeps one of its own
+    # fsspec keeps one of its own
+    while threading.active_count() > before + 1 and time.monotonic() < deadline:
         time.sleep(0.05)
     assert threading.active_count() <= before + 1
 

@@ -97,13 +97,8 @@ def test_any_webdataset_pipeline_reads_them(root):
 
 def test_the_bytes_are_those_that_webdatasets_writer_makes(tmp_path):
     facts, places = {"label": 1, "path": "gesichter/ä.jpg"}, {}
-    keys = [
-        "a/000",
-        "k" * 95,
-        "folder/" * 30 + "long",
-        "ärger",
-        "last",
-    ]  # some names take more than a header block
+    # some names take more than a header block
+    keys = ["a/000", "k" * 95, "folder/" * 30 + "long", "ärger", "last"]
     writer = ShardWriter(tmp_path / "ours.tar", "train-000000.tar")
     stored = json.dumps(facts, ensure_ascii=False, sort_keys=True).encode()
     with webdataset.TarWriter(

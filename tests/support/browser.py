@@ -33,12 +33,10 @@ class Seen:
 
     text: str
     overflow: int  # pixels by which it is wider than the window; 0 or less where it fits
-    images: list[
-        tuple[str, int]
-    ]  # alternative text, width in the file's pixels: 0 where it could not be shown
-    requests: list[str] = field(
-        default_factory=list
-    )  # whatever was loaded, the page itself first; no data: addresses
+    # alternative text, width in the file's pixels: 0 where it could not be shown
+    images: list[tuple[str, int]]
+    # whatever was loaded, the page itself first; no data: addresses
+    requests: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)  # console and log, warnings and errors
 
 

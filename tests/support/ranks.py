@@ -56,9 +56,8 @@ def _run(
     theirs: dict,
     environment: dict[str, str],
 ) -> None:
-    multiprocessing.set_start_method(
-        None, force=True
-    )  # loading processes start as usual, not as this one did
+    # loading processes start as usual, not as this one did
+    multiprocessing.set_start_method(None, force=True)
     os.environ.clear()
     os.environ.update(theirs | environment)
     if world > 1:

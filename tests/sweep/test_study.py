@@ -210,9 +210,8 @@ def test_another_sweep_or_seed_does_not_join(join):
     with pytest.raises(ValueError, match=r"another sweep: space differ.*--study"):
         join(told(parameters={"lr": SPACE["lr"]}))
     with pytest.raises(ValueError, match="space differ"):
-        join(
-            told(parameters=dict(reversed(SPACE.items())))
-        )  # a grid's trials are numbered in the order of the parameters
+        # a grid's trials are numbered in the order of the parameters
+        join(told(parameters=dict(reversed(SPACE.items()))))
     with pytest.raises(ValueError, match="a study with --seed 3, not 4"):
         join(told(), seed=4)
 

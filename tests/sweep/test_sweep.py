@@ -369,9 +369,8 @@ def test_eight_workers_of_which_ten_are_killed_lose_nothing(monkeypatch):
         at = rng.randrange(8)
         assert workers[at].poll() is None, workers[at].communicate()
         trial = _trial_of(workers[at].pid)
-        if (
-            trial and killed[trial] < 2
-        ):  # a third death would end the trial: it might be what kills its workers
+        # a third death would end the trial: it might be what kills its workers
+        if trial and killed[trial] < 2:
             workers[at].kill()
             workers[at].communicate()
             workers[at] = starts(*args)

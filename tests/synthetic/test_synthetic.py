@@ -222,9 +222,8 @@ def test_two_makers_at_once_do_not_clash(tmp_path):
     ]
     said = [maker.communicate()[1] for maker in makers]
     assert [maker.returncode for maker in makers] == [0, 0], said
-    assert (
-        sum("drawings, not photographs" in text for text in said) == 1
-    )  # one drew and said so, the other waited
+    # one drew and said so, the other waited
+    assert sum("drawings, not photographs" in text for text in said) == 1
     assert len(load_table(target)) == 18
     assert [path.name for path in tmp_path.iterdir() if not path.name.endswith(".lock")] == ["both"]
     assert "drawings" in json.loads((target / "index.json").read_text())["made_by"]["what"]

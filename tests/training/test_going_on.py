@@ -176,9 +176,8 @@ def unfinished(epochs: int = 1, *options: str) -> None:
 def fails(capsys, args: list[str]) -> str:
     capsys.readouterr()
     assert main(args) == 1
-    said = [
-        line for line in capsys.readouterr().err.splitlines() if not line.startswith("Dr")
-    ]  # toy faces that are drawn
+    # toy faces that are drawn
+    said = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("Dr")]
     assert len(said) == 1
     return said[0]
 
@@ -377,10 +376,8 @@ def read_only(folder: Path) -> Iterator[None]:
 def test_a_full_disk_or_an_unwritable_folder_ends_the_run_and_costs_no_checkpoint(here, disk, ranks):
     """On a real file system, with one process, and with two that must both end."""
     options = ["--config", "overlay/ddp"] if ranks == 2 else []
-    options += [
-        "--model.net.backbone.width=40",
-        "--trainer.limit_train_batches=1.0",
-    ]  # a checkpoint of some megabytes
+    # a checkpoint of some megabytes
+    options += ["--model.net.backbone.width=40", "--trainer.limit_train_batches=1.0"]
     run = [*FIT[:-1], str(disk / "run"), *options]
 
     def fit(epochs: int, code: int = 0) -> str:
@@ -424,7 +421,6 @@ def test_a_run_that_was_cut_after_its_last_epoch_lacks_only_its_summary(here, ca
     assert main(FIT) == 0
     assert "goes on from run/checkpoints/last.ckpt" in capsys.readouterr().out
     assert Path("run/metrics.csv").read_text() == table and LAST.read_bytes() == weights
-    kept = [
-        line for line in summary.splitlines() if "interval" not in line
-    ]  # which takes the verdicts of the epoch that is best
+    # which takes the verdicts of the epoch that is best
+    kept = [line for line in summary.splitlines() if "interval" not in line]
     assert Path("run/summary.yaml").read_text().splitlines() == kept

@@ -130,11 +130,8 @@ def undisturbed(here) -> Path:
 # the first step, the second, the middle, the last but one, the last of an epoch; the second epoch's first and
 # middle
 EVERYWHERE = [0, 1, 2, 3, 4, 5, 7]
-SIGNALS = {
-    "SIGTERM": (143, EVERYWHERE),
-    "SIGKILL": (-signal.SIGKILL, EVERYWHERE),
-    "SIGUSR1": (75, [2, 4]),
-}  # as SIGTERM goes
+# as SIGTERM goes
+SIGNALS = {"SIGTERM": (143, EVERYWHERE), "SIGKILL": (-signal.SIGKILL, EVERYWHERE), "SIGUSR1": (75, [2, 4])}
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ _torchvision.install()  # before lightning, torchmetrics or timm are imported
 
 
 def __getattr__(name: str) -> Any:
-    """`load`, `Detector` and `Predictor`, imported when they are asked for: `dfd --help` needs none of them."""
+    """`load`, `Detector` and `Predictor`, imported when asked for: `dfd --help` needs none of them."""
     homes = {"Detector": "dfd.detector", "Predictor": "dfd.inference", "load": "dfd.detector"}
     if name not in homes:
         raise AttributeError(f"module 'dfd' has no attribute {name!r}")

@@ -40,7 +40,8 @@ def explain_os_error(error: OSError, folder: Path) -> OSError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         text = f"no space left for {folder}. Free some and run the same command again."
     elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        text = f"{folder} cannot be written ({os.strerror(error.errno)}). Choose another folder or change its permissions."
+        why = os.strerror(error.errno)
+        text = f"{folder} cannot be written ({why}). Choose another folder or change its permissions."
     elif error.errno in (errno.ENOTDIR, errno.EEXIST):
         way = next(
             (path for path in (folder, *folder.parents) if path.exists() and not path.is_dir()),
@@ -65,7 +66,7 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def folder_if_used(folder: Path) -> Iterator[None]:
-    """Makes a folder as `make_folder` does; after an error what it made is gone again, as far as it is empty."""
+    """Makes a folder as `make_folder` does; after an error the empty ones that it made are removed."""
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     make_folder(folder)
     try:

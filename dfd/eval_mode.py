@@ -1,4 +1,4 @@
-"""Eval mode of a net for a while; afterwards each module is in the mode that it was in. No torch at import."""
+"""Eval mode of a net for a while: no dropout, no gathered statistics; each module gets its own mode back."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def _write(
 
 
 def _report(stage: str, task: LightningModule, words: list[str]) -> list[Table | str]:
-    """What goes to the screen, in order: metrics where the truth is known, the words, where they come from."""
+    """What goes to the screen: metrics where the truth is known, the verdicts, and what they rest on."""
     tables = []
     if (task.predictions.label >= 0).any():
         tables.append(_overall(stage, task))
@@ -131,7 +131,10 @@ def _seen_before(stage: str, task: LightningModule, data: LightningDataModule) -
     known = {use: int(np.isin(prints, seen[split].numpy()).sum()) for split, use in uses.items()}
     lines = [f"{number} of these {len(prints)} images {use}" for use, number in known.items() if number]
     if not lines:
-        return f"Seen before: none of these images is, byte for byte, among the {len(seen['train'])} that trained the net"
+        trained = len(seen["train"])
+        return (
+            f"Seen before: none of these images is, byte for byte, among the {trained} that trained the net"
+        )
     return (
         f"SEEN BEFORE: {', '.join(lines)}. These figures do not hold for pictures that the net has not seen."
     )

@@ -150,7 +150,8 @@ class ShardDataset(Dataset[Sample]):
             "key": np.array([self.seed, epoch], np.uint64),
         }
         self._draws.state = {
-            "bit_generator": "Philox", "state": state, "buffer": _EMPTY, "buffer_pos": 4, "has_uint32": 0, "uinteger": 0,
+            "bit_generator": "Philox", "state": state,
+            "buffer": _EMPTY, "buffer_pos": 4, "has_uint32": 0, "uinteger": 0,
         }  # fmt: skip
         return self._random
 

@@ -176,7 +176,7 @@ class Detector:
         where: tuple[int, int, int, int] | None = None,
         others: Iterable[Face] = (),
     ) -> FaceCrops:
-        """The crops that the net will judge of one face: from the square `where`, or from the whole picture."""
+        """The crops of one face that the net will judge: of the square `where`, or of the whole picture."""
         x, y, w, h = where = where or (0, 0, image.shape[1], image.shape[0])
         image = self.view.shrink(image[y : y + h, x : x + w])
         score = replace(score, crop=where)

@@ -1,4 +1,4 @@
-"""Using a detector on files: scores, exports, generated fakes. torch is imported when a checkpoint is loaded."""
+"""Using a detector on files: scores, exports, generated fakes. torch waits until a checkpoint is loaded."""
 
 from dfd.inference.predictor import Predictor
 from dfd.inference.score import score_files

@@ -4,7 +4,6 @@ show.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from dfd.detector import load_net
 from dfd.forensics.imitate import JpegStyle
 from dfd.media.decode import decode
 from dfd.models import Generator
+from dfd.models.seal import sha256_of
 from dfd.progress import progress
 from dfd.shards.pattern import parse_root
 from dfd.shards.samples import NewSample, write_samples
@@ -92,7 +92,7 @@ class Fakes:
         return self.net(latent)[0].permute(1, 2, 0).mul(255).numpy()
 
     def _model(self, index: int) -> tuple[bytes, JpegStyle]:
-        """The file of the real that picture `index` is written like, or of the next one that can be imitated."""
+        """The file of the real that picture `index` is written like, or of the next that can be imitated."""
         turn, place = divmod(index, len(self.reals))
         for at in np.roll(self._order(turn), -place):
             data = self._read(at)
@@ -137,8 +137,9 @@ def generate(
     net, _ = load_net(checkpoint, role="generator")
     fakes = Fakes(net, like, split, seed)
     made_by = {
-        "command": "generate", "checkpoint": str(checkpoint.resolve()), "seed": seed, "like": str(like.resolve()),
-        "checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        "command": "generate", "checkpoint": str(checkpoint.resolve()), "seed": seed,
+        "like": str(like.resolve()),
+        "checkpoint_sha256": sha256_of(checkpoint),
     }  # fmt: skip
     with progress(num, "generating") as advance:
 
@@ -148,7 +149,8 @@ def generate(
                 advance(1)
 
         write_samples(samples(), out, made_by)
-    return f"{num} fakes ({source}, {method}) in the {split} split, written like the {len(fakes.reals)} reals of {like}: {out}"
+    made = f"{num} fakes ({source}, {method}) in the {split} split"
+    return f"{made}, written like the {len(fakes.reals)} reals of {like}: {out}"
 
 
 def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -158,7 +160,7 @@ def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _above(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """What a picture (H, W, 3) loses on its way through (width, height): float32 around zero, in grey levels."""
+    """What a picture (H, W, 3) loses on its way through (width, height): float32, in grey levels."""
     image = image.astype(np.float32)
     return image - _resized(_resized(image, size), image.shape[1::-1])
 

@@ -154,7 +154,8 @@ def closing(detector: Detector, num_files: int, others: int, seen: Counter[str])
             f"; {others} other file{'s' * (others != 1)} in the folders not tried (no picture's suffix)"
         )
     if not detector.card.calibrated_on:
-        return f"{counted}.\nThis checkpoint was never calibrated on a validation set: its logits are no verdicts."
+        never = "This checkpoint was never calibrated on a validation set: its logits are no verdicts."
+        return f"{counted}.\n{never}"
     low, high = detector.band
     return (
         f"{counted}.\nP(fake) is calibrated on {detector.card.basis}, and is no proof: on generators, "

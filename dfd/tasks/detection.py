@@ -60,7 +60,7 @@ class DetectionTask(LightningModule):
         return self(image.flatten(0, 1), cues).view(image.shape[:2]).mean(1)
 
     def logits(self, net: nn.Module, image: Tensor, cues: Tensor | None = None) -> Tensor:
-        """Logits (B,) of a net for images (B, 3, H, W), which come channels-last; convolutions follow them."""
+        """Logits (B,) of a net for images (B, 3, H, W), which come channels-last in memory."""
         image = image if self.channels_last else image.contiguous()
         return net(image) if cues is None else net(image, cues)
 

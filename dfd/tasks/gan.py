@@ -130,7 +130,7 @@ class GANTask(LightningModule):
         return loss_discriminator.detach()
 
     def _reals(self, batch: Batch) -> Tensor:
-        """The batch's real pictures (R, 3, size, size): from fakes a generator of faces has nothing to learn."""
+        """The batch's reals (R, 3, size, size): a generator of faces has nothing to learn from fakes."""
         real = batch["image"][batch["valid"] & (batch["label"] == REAL)]
         if not len(real):
             raise ValueError(

@@ -47,7 +47,7 @@ def _split(samples: Sequence[Sample]) -> _Split:
     faults = [(sample["row"], sample["fault"]) for sample in samples if "fault" in sample]
     good = [sample for sample in samples if "fault" not in sample] if faults else samples
     kept = good or samples[:1]
-    columns = {name: [sample[name] for sample in kept] for name in ("label", "row")}
+    columns: dict[str, Any] = {name: [sample[name] for sample in kept] for name in ("label", "row")}
     columns["valid"] = [bool(good)] * len(kept)
     if "cues" in kept[0]:
         columns["cues"] = np.stack([sample["cues"] for sample in kept])

@@ -149,7 +149,7 @@ class ShardDataset(Dataset[Sample]):
             "counter": np.array([0, row, 0, 0], np.uint64),
             "key": np.array([self.seed, epoch], np.uint64),
         }
-        self._draws.state = {
+        self._draws.state = {  # ty: ignore[invalid-assignment]
             "bit_generator": "Philox", "state": state,
             "buffer": _EMPTY, "buffer_pos": 4, "has_uint32": 0, "uinteger": 0,
         }  # fmt: skip

@@ -31,7 +31,7 @@ from dfd.shards.splits import SPLITS
 from dfd.shards.tar_reader import plain_members
 
 if TYPE_CHECKING:
-    from webdataset import FluidWrapper
+    from webdataset import FluidWrapper  # ty: ignore[missing-module-member]
 
 Form = Literal["bytes", "rgb", "pil"]
 Source = dict[str, Any]  # what webdataset's stages hand on for a shard: url, then stream

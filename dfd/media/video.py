@@ -93,7 +93,7 @@ def _opened(file: BinaryIO) -> "Iterator[InputContainer]":
         # their errors. A worker is one process for one core, so one thread is as fast.
         stream.codec_context.options = {"err_detect": "explode"}
         stream.codec_context.thread_type, stream.codec_context.thread_count = "NONE", 1
-        yield container
+        yield container  # ty: ignore[invalid-yield]
 
 
 def _packets(container: "InputContainer") -> "Iterator[Packet]":

@@ -33,7 +33,7 @@ class TimmBackbone(Net):
         super().__init__()
         _check_name(name)
         self.model = _create(name, pretrained, options or {})
-        self.num_features: int = self.model.head_hidden_size
+        self.num_features: int = self.model.head_hidden_size  # ty: ignore[invalid-assignment]
         # in the checkpoint, not left to timm: which mean belongs to a name has changed between its releases
         for which in ("mean", "std"):
             value = torch.tensor(self.model.pretrained_cfg[which])

@@ -146,7 +146,7 @@ def _with_retries(url: str, attempt: Callable[[], Any], patience: float) -> Any:
         try:
             return attempt()
         except _Permanent as error:
-            raise error.__cause__ from None
+            raise error.__cause__ from None  # ty: ignore[invalid-raise]
         except Exception as error:
             # fsspec calls whatever a web server answers to HEAD and GET "not found"; the cause is the answer
             cause = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ else error

@@ -35,7 +35,7 @@ def history(value: np.ndarray, state: Sequence[str], metric: str, maximize: bool
     far.
     """
     figure, axes = _new(7.6, 4.0)
-    number, state = np.arange(len(value)), np.array(state)
+    number, state = np.arange(len(value)), np.array(state)  # ty: ignore[invalid-assignment]
     shown = np.isfinite(value)
     looks = {"COMPLETE": ("o", INK), "PRUNED": ("v", PALE), "RUNNING": ("o", "white")}
     for name, (marker, color) in looks.items():
@@ -61,7 +61,7 @@ def history(value: np.ndarray, state: Sequence[str], metric: str, maximize: bool
             label="best so far",
         )
     axes.set(xlabel="Trial", ylabel=metric)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.get_major_locator().set_params(integer=True)  # ty: ignore[unknown-argument]
     axes.legend(frameon=False, ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=9)
     return figure
 

@@ -48,7 +48,7 @@ def rows(root: Path) -> Iterator[Row | Reject]:
     found = {item if isinstance(item, str) else item.path: item for item in pictures(root, _FOLDER)}
     for path in sorted(told.keys() | found.keys()):
         if isinstance(found.get(path), Reject):
-            yield found[path]
+            yield found[path]  # ty: ignore[invalid-yield]
         elif wrong := [item for item in told[path] if isinstance(item, Reject)]:
             yield from wrong
         elif path not in found:

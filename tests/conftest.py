@@ -57,3 +57,19 @@ def slurm(tmp_path_factory) -> Iterator[dict[str, str]]:
         pytest.skip(why)
     with real_slurm.running(tmp_path_factory.mktemp("slurm")) as environment:
         yield environment
+
+
+@pytest.fixture(scope="session")
+def toy_shards(tmp_path_factory) -> Path:
+    """Finished shards of 36 drawings of 64 px; not to be changed."""
+    from dfd.synthetic import make_toy
+
+    return make_toy(tmp_path_factory.mktemp("toy") / "shards", 36, size=64, workers=1)
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory) -> Path:
+    """The folder of a finished fit of two steps; not to be changed."""
+    from small import small_fit
+
+    return small_fit(tmp_path_factory.mktemp("small"))

@@ -11,14 +11,13 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from small import FIT, SMALL
 
 import dfd
 from dfd.cli import LIGHTNING_VERBS, PLAIN_VERBS, main
 from dfd.cli.config_files import config_folder
 
-SMALL = ["--data.num_images=36", "--data.picture=64", "--data.view.size=32", "--data.view.longest=64"]
 TIMM = [*SMALL, "--model.net.rgb=dfd.models.TimmBackbone", "--model.net.rgb.name=test_resnet"]
-FIT = ["fit", "--config", "small_cnn", "--config", "overlay/smoke", *SMALL]
 
 
 @pytest.fixture(scope="module")
@@ -36,22 +35,10 @@ def elsewhere(cache, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(dfd.__file__).parents[1]))  # for processes started from here
 
 
-@pytest.fixture(scope="module")
-def trained(cache, tmp_path_factory):
-    """The folder of a finished run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("trained"))
-        patch.setenv("DFD_CACHE", str(cache))
-        patch.setenv("WANDB_MODE", "disabled")
-        assert main([*FIT, "--model.net.backbone.width=8"]) == 0
-        (folder,) = Path("runs/small_cnn").absolute().iterdir()
-    return folder
-
-
 @pytest.fixture
-def run_here(trained, tmp_path):
+def run_here(small_run, tmp_path):
     """The finished run, copied into this test's current folder."""
-    return Path(shutil.copytree(trained, tmp_path / "runs/small_cnn" / trained.name))
+    return Path(shutil.copytree(small_run, tmp_path / "runs/small_cnn" / small_run.name))
 
 
 def fails(capsys, args, *words, code=1):
@@ -356,8 +343,8 @@ def test_help_begins_with_what_to_type(capsys, verb):
 # runs
 
 
-def test_a_run_folder_holds_what_the_run_was_and_made(trained):
-    found = {path.relative_to(trained).as_posix() for path in trained.rglob("*")}
+def test_a_run_folder_holds_what_the_run_was_and_made(small_run):
+    found = {path.relative_to(small_run).as_posix() for path in small_run.rglob("*")}
     assert {
         "config.yaml",
         "metrics.csv",
@@ -366,18 +353,18 @@ def test_a_run_folder_holds_what_the_run_was_and_made(trained):
         "checkpoints/last.ckpt",
         "plots",
     } <= found
-    summary = yaml.safe_load((trained / "summary.yaml").read_text())
+    summary = yaml.safe_load((small_run / "summary.yaml").read_text())
     assert (
-        summary["best checkpoint"].endswith(f"{trained.name}/checkpoints/best.ckpt")
+        summary["best checkpoint"].endswith(f"{small_run.name}/checkpoints/best.ckpt")
         and "best val/auroc" in summary
     )
     assert summary["trained on"].startswith("train split of ") and "Augment('light')" in summary["trained on"]
-    config = yaml.safe_load((trained / "config.yaml").read_text())
+    config = yaml.safe_load((small_run / "config.yaml").read_text())
     assert (
         "run_folder" not in config
         and config["model"]["init_args"]["net"]["init_args"]["backbone"]["init_args"]["width"] == 8
     )
-    with (trained / "metrics.csv").open() as table:
+    with (small_run / "metrics.csv").open() as table:
         assert any(row["val/auroc"] for row in csv.DictReader(table))
 
 
@@ -399,7 +386,7 @@ def test_where_the_run_lies_is_said_first_and_last(capsys):
     assert any(line.startswith("epoch 1/1") and "val/auroc" in line for line in lines)
 
 
-def test_a_saved_config_runs_again_under_the_same_name(trained, run_here):
+def test_a_saved_config_runs_again_under_the_same_name(small_run, run_here):
     assert main(["fit", "--config", str(run_here / "config.yaml")]) == 0
     assert len(list(Path("runs/small_cnn").iterdir())) == 2
     first, second = (

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from small import SMALL_TOY
 
 from dfd.cli import main
 from dfd.detector import load_net
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 OVERLAYS = sorted((Path(__file__).parent.parent / "configs" / "overlay").glob("*.yaml"))
-SMALL_TOY = ["--data.num_images=120", "--data.picture=128", "--data.view.size=64", "--data.view.longest=128"]
 
 
 @pytest.fixture(scope="session")

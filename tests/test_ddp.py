@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from ranks import dfd
+from small import SMALL_TOY
 
 from dfd.detector import load_net
 
 pytestmark = pytest.mark.slow
-SMALL_TOY = ["--data.num_images=120", "--data.picture=128", "--data.view.size=64", "--data.view.longest=128"]
 FIT = ["fit", "--config", "small_cnn", "--config", "overlay/smoke.yaml", *SMALL_TOY]
 STATES = '''
 import torch

@@ -1,4 +1,4 @@
-"""Shard format: plain WebDataset tars of original bytes, with a table of contents beside them.
+"""Shard format and table schema: WebDataset tars of original bytes, with a table of contents beside them.
 
 ROOT/train-000000.tar   <key>.jpg (bytes as found), <key>.json, <key>.mask.png; one split a shard
 ROOT/samples.parquet    one line a sample: SCHEMA

@@ -1,10 +1,9 @@
-import io
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from pictures import noise
 
 from dfd.augment import CutMix, MixUp, SelfBlend
 from dfd.batch import FAKE, REAL
@@ -15,20 +14,10 @@ from dfd.shards.table import load_table
 VIEW = View(size=32, crops=5, longest=None)
 
 
-def picture(seed: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(
-        buffer, "PNG"
-    )
-    return buffer.getvalue()
-
-
 def shards(root, name, train=20, val=6, test=6, labels=(REAL, FAKE)):
     counts = {"train": train, "val": val, "test": test}
     made = [
-        NewSample(
-            f"{split}-{i}", picture(hash((name, split, i)) % 2**32), labels[i % len(labels)], split, name
-        )
+        NewSample(f"{split}-{i}", noise(hash((name, split, i)) % 2**32), labels[i % len(labels)], split, name)
         for split, count in counts.items()
         for i in range(count)
     ]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from small import SMALL
 
 from dfd.cli import main
 from dfd.commands import export
@@ -17,7 +18,6 @@ from dfd.detector import load_net
 from dfd.inference import Predictor
 from dfd.models import SingleStream, SmallCNN, recipe
 
-SMALL = ["--data.num_images=36", "--data.picture=64", "--data.view.size=32", "--data.view.longest=64"]
 FIT = ["fit", "--config", "small_cnn", "--config", "overlay/smoke", *SMALL, "--model.net.backbone.width=8"]
 
 

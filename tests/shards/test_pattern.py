@@ -1,14 +1,12 @@
 """FOLDER/train-{000000..000003}.tar as a root: its shards alone count, wherever a root may stand."""
 
-import io
 import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pyarrow.compute as pc
 import pytest
-from PIL import Image
+from pictures import noise
 from web_server import serving
 
 from dfd.cli import main
@@ -23,19 +21,17 @@ from dfd.shards.table import load_table, read_index
 TRAIN, VAL, IMAGES = 4, 2, 6
 
 
-def picture(seed: int) -> bytes:
-    buffer = io.BytesIO()
-    pixels = np.random.default_rng(seed).integers(0, 255, (40, 44, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
 @pytest.fixture
 def root(tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr("dfd.shards.samples.SHARD_IMAGES", IMAGES)
     samples = [
         NewSample(
-            f"{split}-{n:03d}", picture(1000 * len(split) + n), n % 2, split, "drawn", groups=(f"{split}{n}",)
+            f"{split}-{n:03d}",
+            noise(1000 * len(split) + n, "JPEG", 44),
+            n % 2,
+            split,
+            "drawn",
+            groups=(f"{split}{n}",),
         )
         for split, count in (("train", TRAIN * IMAGES), ("val", VAL * IMAGES), ("test", IMAGES))
         for n in range(count)

@@ -1,6 +1,5 @@
 """Shards behind a web server that fails in every way, read as if they lay here."""
 
-import io
 import json
 import multiprocessing
 import os
@@ -17,7 +16,7 @@ from pathlib import Path
 import fsspec  # noqa: F401  its registry
 import numpy as np
 import pytest
-from PIL import Image
+from pictures import noise
 from web_server import serving
 
 from dfd.cli import _words
@@ -31,20 +30,12 @@ SHARDS, VAL, IMAGES = 12, 5, 10  # of the training split; of val; of each
 VIEW = View(size=32, crops=1, longest=None)
 
 
-def picture(seed: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (40, 40, 3), dtype=np.uint8)).save(
-        buffer, "PNG"
-    )
-    return buffer.getvalue()
-
-
 def write(folder, wrong=0):
     """Shards of one size, so that a limit can be said in table. `wrong` labels are turned round."""
     made = [
         NewSample(
             f"{split}-{i}",
-            picture(1000 * len(split) + i),
+            noise(1000 * len(split) + i),
             (i % 2) ^ (split == "val" and i < wrong),
             split,
             "x",
@@ -346,7 +337,7 @@ def test_a_table_is_fetched_once_and_a_changed_one_is_noticed(site, make, tmp_pa
 
 def test_a_table_of_other_shards_is_refused(site, make, tmp_path):
     fewer = tmp_path / "fewer"
-    write_samples([NewSample(f"{i}", picture(i), i % 2, "train", "x") for i in range(9)], fewer, {})
+    write_samples([NewSample(f"{i}", noise(i), i % 2, "train", "x") for i in range(9)], fewer, {})
     shutil.copy(fewer / "samples.parquet", site.folder)
     with pytest.raises(
         FetchError, match=r"samples.parquet \(9 images\) and index.json \(190 images\) do not belong together"

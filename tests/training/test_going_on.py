@@ -17,6 +17,7 @@ import pytest
 import torch
 import yaml
 from ranks import dfd as forked
+from small import SMALL
 
 import dfd
 from dfd.cli import main
@@ -25,7 +26,6 @@ from dfd.synthetic import make_toy
 from dfd.training.checkpoint_io import DurableCheckpointIO
 from dfd.training.resume import resumable, whole
 
-SMALL = ["--data.num_images=36", "--data.picture=64", "--data.view.size=32", "--data.view.longest=64"]
 FIT = ["fit", "--config", "small_cnn", "--config", "overlay/smoke", *SMALL, "--run_folder", "run"]
 LAST = Path("run/checkpoints/last.ckpt")
 

@@ -1,4 +1,4 @@
-"""What a scheduler tells a run by signals, remembered until the run can act on it.
+"""SIGTERM and SIGUSR1 as flags that a run checks between two steps.
 
 Slurm warns a job by SIGUSR1 some minutes before its time is up (`sbatch --signal=SIGUSR1@180`) and ends one
 by SIGTERM, at any moment: while Python still imports, too. A handler that saves, or talks to other ranks,

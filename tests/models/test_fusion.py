@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from dfd.cli import main
+from dfd.detector import load_net
 from dfd.models import (
     Concat,
     DualStream,
@@ -14,7 +15,6 @@ from dfd.models import (
     Net,
     SmallCNN,
     build,
-    load_net,
     recipe,
 )
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import linear
 
-from dfd.models import Concat, Gate, build, load_net, recipe
+from dfd.detector import load_net
+from dfd.models import Concat, Gate, build, recipe
 
 WIDTHS = {"rgb": 4 * 6, "fft": 4 * 4}  # features of the streams below
 

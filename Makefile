@@ -13,8 +13,8 @@ MINUTES ?= 90
 PYTHON ?= $(shell for each in python3.11 python3 python3.12 python3.13 python3.14 python; do \
 	$$each -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# the type checker, once it is configured; TY=true leaves it out
-TY ?= $(if $(shell grep -s '^\[tool\.ty' pyproject.toml),$(BIN)/ty check,true)
+# the type checker; TY=true leaves it out
+TY ?= $(BIN)/ty check
 
 .PHONY: help fit test soak lint docs clean
 .DELETE_ON_ERROR:

@@ -80,7 +80,7 @@ def pictures(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.fixture(scope="session", params=["hidden", pytest.param("installed", marks=pytest.mark.slow)])
+@pytest.fixture(scope="session", params=["hidden", "installed"])
 def light(request, tmp_path_factory) -> Run:
     """A Python without the packages of the extras: once they are hidden, once they are not there."""
     folder = tmp_path_factory.mktemp("light")
@@ -105,6 +105,7 @@ def fine(done: subprocess.CompletedProcess) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_files_and_data_need_no_torch(light, pictures, tmp_path):
     def dfd(*args: str | Path) -> str:
         return fine(light("-m", "dfd.cli", *args))

@@ -226,6 +226,7 @@ def test_bad_input_gets_one_error(tmp_path, capsys, arguments, says):
     assert says in error and "Traceback" not in error and len(error.splitlines()) <= 10
 
 
+@pytest.mark.slow
 def test_casia_cries_out(tmp_path, real_data):
     prepare(real_data / "casia1", tmp_path / "set")
     found = audit(tmp_path / "set", tmp_path / "out")

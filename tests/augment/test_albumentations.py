@@ -203,6 +203,7 @@ def as_yaml(transforms) -> dict:
     return {"class_path": "dfd.augment.Albumentations", "init_args": {"transforms": transforms}}
 
 
+@pytest.mark.slow
 def test_a_run_takes_a_pipeline_from_its_yaml_and_writes_it_down(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DFD_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)

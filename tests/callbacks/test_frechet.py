@@ -31,6 +31,10 @@ def test_a_set_is_at_no_distance_from_itself_and_a_moved_one_as_far_as_it_moved(
     assert frechet_distance(a, a[::-1] + 3) == pytest.approx(10 * 9)
 
 
+def batch_of(image, label):
+    return {"image": image, "label": label, "valid": torch.ones(len(label), dtype=torch.bool)}
+
+
 class Painter:
     """A task whose pictures are the latent's mean: gray."""
 
@@ -59,7 +63,7 @@ def judged(callback, image, label):
     callback.on_validation_start(TRAINER, task)
     for at in range(0, len(image), 10):
         callback.on_validation_batch_end(
-            TRAINER, task, None, {"image": image[at : at + 10], "label": label[at : at + 10]}, 0
+            TRAINER, task, None, batch_of(image[at : at + 10], label[at : at + 10]), 0
         )
     callback.on_validation_epoch_end(TRAINER, task)
     return task.logged

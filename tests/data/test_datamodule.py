@@ -79,6 +79,7 @@ def test_roots_are_mixed_by_weight_in_training_only(roots):
     assert sorted(data.describe(judged)["source"]) == ["first"] * 6 + ["second"] * 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [None, 1])
 def test_a_root_that_holds_train_rows_alone_changes_no_judgement(tmp_path, roots, window):
     generated = shards(tmp_path, "generated", train=30, val=0, test=0, labels=(FAKE,))

@@ -169,6 +169,7 @@ def _check_fit(words: list[str], titles: set[str]) -> None:
             assert own or value == value.upper() or config_named(value), f"there is no config {value}"
 
 
+@pytest.mark.slow
 def test_the_command_line_page_is_what_the_parsers_say():
     if version("cyclopts").partition(".")[0] != "5":
         pytest.skip("the page is made with cyclopts 5")

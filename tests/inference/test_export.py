@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from small import SMALL
 
 from dfd.cli import main
-from dfd.commands import export
+from dfd.commands.detect import export
 from dfd.detector import load_net
 from dfd.inference import Predictor
 from dfd.models import SingleStream, SmallCNN, recipe

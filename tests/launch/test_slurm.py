@@ -42,6 +42,7 @@ def refused(capsys, options: list[str], words: str) -> None:
     assert not said.out, "nothing is promised"
 
 
+@pytest.mark.slow
 def test_a_dry_run_prints_the_whole_script_and_needs_no_slurm(capsys):
     asked = ["--nodes", "2", "--gpus", "4", "--time", "2-12", "--notice=600"]
     more = ["--sbatch=--partition=long", "--sbatch=--exclusive", "--dry-run"]
@@ -173,6 +174,7 @@ def test_what_dfd_fit_would_not_take_is_refused_before_it_waits_in_a_queue(capsy
     refused(capsys, options, words)
 
 
+@pytest.mark.slow
 def test_a_missing_config_and_a_missing_slurm_are_said(capsys):
     assert main(["submit", "dual_strem", "--dry-run"]) == 1
     assert "there is no config 'dual_strem', here or among dfd's own" in capsys.readouterr().err

@@ -80,6 +80,7 @@ SMALL = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_command_line_that_is_refused_is_no_matter_of_memory():
     outcome = _attempt([*SMALL, "--nonsense=1"], 8)
     assert (outcome.fits, outcome.memory, outcome.ranks) == (False, False, None)

@@ -96,6 +96,7 @@ def test_cues_reach_a_fusion_that_takes_them():
     assert not torch.equal(net(image), net(image, cues))
 
 
+@pytest.mark.slow
 def test_a_fusion_is_named_on_the_command_line_and_kept_in_the_checkpoint(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DFD_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)

@@ -441,6 +441,7 @@ RUN = "from pathlib import Path; from dfd.prepare.pipeline import prepare; impor
 RUN += "if __name__ == '__main__': prepare(Path(sys.argv[1]), Path(sys.argv[2]), workers=2, shard_bytes=80_000)\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", [".prepare/look-*.parquet", ".prepare/*.tar.parquet"])
 def test_killed_and_run_again_it_goes_on(source, tmp_path, sign):
     for n in range(120, 900):

@@ -142,6 +142,7 @@ def test_what_fails_for_a_while_is_asked_for_again(site, make, fault, times):
     assert not list(data.cache.path.glob("*.part"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "text"),
     [
@@ -287,6 +288,7 @@ def epoch_in_a_session(url, cache):
     epoch_in_a_process(url, cache, multiprocessing.SimpleQueue())
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_leaves_nothing_in_the_way(site, make):
     """kill -9 of rank and workers while they fetch; the next run goes on with what came whole."""
     site.fail(**{f"train_{number:06d}": ("slow", 1) for number in (0, 5, 9)})

@@ -98,6 +98,7 @@ def until(there, seconds=60):
 # what it finds, and what it says
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["grid", "random", "bayes"])
 def test_it_finds_a_planted_optimum(method, capsys):
     space = SPACE | {"x": {"values": [0.0, 0.3, 0.6, 0.9]}} if method == "grid" else SPACE
@@ -150,6 +151,7 @@ def test_a_worker_needs_no_torch():
     assert "optuna" in said.split() and not {"torch", "lightning", "timm", "wandb"} & set(said.split())
 
 
+@pytest.mark.slow
 def test_what_lags_is_stopped(capsys):
     """With min_iter 2 and eta 3 each that is not the best of the first three, or in the best third later,
     ends.
@@ -170,6 +172,7 @@ def test_what_lags_is_stopped(capsys):
     assert capsys.readouterr().out.count("stopped at value 3") == 3
 
 
+@pytest.mark.slow
 def test_failures_say_why_and_many_end_it(capsys):
     assert main(["sweep", write(FAILING), "--trials", "3"]) == 1
     said = capsys.readouterr().err

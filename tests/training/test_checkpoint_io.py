@@ -79,6 +79,7 @@ def cut(last: Path, calls: int) -> bool:
     return os.waitpid(child, 0)[1] == signal.SIGKILL
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_call_leaves_a_whole_checkpoint(last):
     seen, calls, dies = set(), 0, True
     while dies:
@@ -96,6 +97,7 @@ def test_a_kill_at_any_call_leaves_a_whole_checkpoint(last):
     assert calls > 15 and seen == {(1, 0), (2, 0), (2, 1)}
 
 
+@pytest.mark.slow
 def test_a_first_save_that_is_killed_leaves_nothing_that_is_taken_for_a_checkpoint(last):
     for calls in count():
         dies = cut(last, calls)
@@ -107,6 +109,7 @@ def test_a_first_save_that_is_killed_leaves_nothing_that_is_taken_for_a_checkpoi
     assert calls > 15
 
 
+@pytest.mark.slow
 def test_kills_at_random_moments(last):
     draw, newest = random.Random(0), -1
     for _ in range(20):

@@ -120,6 +120,7 @@ def step_of(path: Path) -> int:
     return DurableCheckpointIO().load_checkpoint(path)["global_step"]
 
 
+@pytest.mark.slow
 def test_a_run_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before(here, capsys):
     whole_epochs = [*FIT, "--trainer.limit_train_batches=1.0", "--model.net.backbone.width=8"]
     assert main([*whole_epochs, "--trainer.max_epochs=2"]) == 0
@@ -182,6 +183,7 @@ def fails(capsys, args: list[str]) -> str:
     return said[0]
 
 
+@pytest.mark.slow
 def test_a_run_does_not_go_on_with_other_data_or_in_another_order(here, capsys):
     unfinished()
     two = [*FIT, "--trainer.max_epochs=2"]
@@ -204,6 +206,7 @@ def test_a_run_does_not_go_on_with_other_data_or_in_another_order(here, capsys):
     assert main(two) == 0 and step_of(LAST) == 4
 
 
+@pytest.mark.slow
 def test_data_that_moved_are_the_same_data_and_a_changed_table_is_none(here, capsys):
     toy = make_toy(here / "one", num_images=36, size=64)
     data = [
@@ -237,6 +240,7 @@ def test_data_that_moved_are_the_same_data_and_a_changed_table_is_none(here, cap
     assert main(more) == 0 and step_of(LAST) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["moved", "copied"])
 def test_a_run_folder_that_was_moved_goes_on_with_its_own_best(here, how):
     unfinished()
@@ -302,6 +306,7 @@ def group_of(path: Path) -> dict:
     return DurableCheckpointIO().load_checkpoint(path)["optimizer_states"][0]["param_groups"][0]
 
 
+@pytest.mark.slow
 def test_what_the_command_line_says_of_the_optimizer_beats_the_checkpoint_and_is_said(here, capsys):
     unfinished()
     before = group_of(LAST)

@@ -33,7 +33,7 @@ def experiment_of(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any] | No
             raise ValueError(
                 f"{checkpoint} names a {what} without a class path and arguments: dfd did not write it."
             )
-    task, data = _without(task, "net", "optimizer"), data and _without(data, "augment", "corruption")
+    task, data = _without(task, "net", "optimizer", "loss"), data and _without(data, "augment", "corruption")
     task["init_args"]["net"] = recipe(net)
     view = card.view
     for what, made in (("task", task), ("data", data), ("view", view)):

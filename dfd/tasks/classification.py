@@ -6,7 +6,7 @@ import math
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torchmetrics import MetricCollection
 from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
@@ -16,7 +16,7 @@ from dfd.distributed import shard, sum_over_ranks
 from dfd.models import Net
 from dfd.tasks.detection import DetectionTask
 from dfd.tasks.ema import moving_average
-from dfd.tasks.losses import BinaryCrossEntropy, Loss
+from dfd.tasks.losses import BinaryCrossEntropy
 from dfd.tasks.optimizer import OptimizerCallable, renew
 from dfd.tasks.schedule import cosine_with_warmup, total_steps
 
@@ -32,7 +32,7 @@ class ClassificationTask(DetectionTask):
     Args:
         net: (B, 3, H, W) in [0, 1] -> (B,) logits.
         optimizer: parameters -> optimizer; its `lr` is the peak of the schedule.
-        loss: (logit (B,), label (B,)) -> scalar; null is binary cross-entropy.
+        loss: (logit (B,), label (B,) in [REAL, FAKE]) -> scalar; null is binary cross-entropy.
         class_weight: "balanced" weighs both classes alike in the loss, whatever their numbers.
         label_smoothing: s in [0, 1): targets become s/2 and 1 - s/2.
         warmup: share of all steps in which the learning rate rises.
@@ -44,7 +44,7 @@ class ClassificationTask(DetectionTask):
         self,
         net: Net,
         optimizer: OptimizerCallable = torch.optim.AdamW,
-        loss: Loss | None = None,
+        loss: nn.Module | None = None,
         class_weight: Literal["balanced"] | None = None,
         label_smoothing: float = 0.0,
         warmup: float = 0.05,

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
-
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class BinaryCrossEntropy(nn.Module):

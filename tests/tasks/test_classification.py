@@ -3,11 +3,15 @@ import math
 import numpy as np
 import pytest
 import torch
+import yaml
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
+from sklearn.metrics import roc_auc_score
+from small import FIT
 from torch import nn
 
 from dfd.calibration import fit_thresholds
+from dfd.cli import main
 from dfd.data import ToyDataModule, View
 from dfd.detector import load_net
 from dfd.models import Net, SingleStream, SmallCNN
@@ -214,3 +218,56 @@ def test_metrics_name_each_source_and_method(toy, tmp_path):
     trainer = fit(task, toy(), tmp_path, max_epochs=1, enable_checkpointing=False)
     methods = {name for name in np.unique(task.predictions.method) if name}
     assert len(methods) > 1 and all(f"val/auroc/{method}" in trainer.callback_metrics for method in methods)
+
+
+FOCAL = """
+import torch
+
+class Focal(torch.nn.Module):
+    def __init__(self, gamma: float = 2.0):
+        super().__init__()
+        self.gamma = gamma
+
+    def forward(self, logit, label):
+        prob = torch.where(label > 0.5, logit.sigmoid(), 1 - logit.sigmoid())
+        return -((1 - prob) ** self.gamma * prob.clamp_min(1e-7).log()).mean()
+"""
+
+
+@pytest.mark.slow
+def test_a_loss_is_named_in_yaml_and_its_checkpoint_is_judged_without_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    (tmp_path / "my_loss.py").write_text(FOCAL)
+    focal = ["--model.loss=my_loss.Focal", "--model.loss.gamma=1.5"]
+    assert main([*FIT, *focal, "--run_folder=run"]) == 0
+    stored = yaml.safe_load((tmp_path / "run/config.yaml").read_text())["model"]["init_args"]["loss"]
+    assert stored == {"class_path": "my_loss.Focal", "init_args": {"gamma": 1.5}}
+    assert main(["test", "run/checkpoints/last.ckpt"]) == 0, "a loss belongs to training"
+    assert main([*FIT, *focal, "--model.label_smoothing=0.1"]) == 1
+    assert "belong to binary cross-entropy" in capsys.readouterr().err
+
+
+class Watch(Callback):
+    """Keeps the logits and labels of the training batches."""
+
+    def __init__(self):
+        self.logit, self.label = [], []
+
+    def on_train_start(self, trainer, task):
+        task.net.register_forward_hook(
+            lambda net, image, logit: self.logit.append(logit.detach()) if net.training else None
+        )
+
+    def on_train_batch_start(self, trainer, task, batch, batch_idx):
+        self.label.append(batch["label"])
+
+
+def test_a_fit_logs_accuracy_and_auroc_of_the_images_as_they_were_trained_on(toy, tmp_path):
+    watch = Watch()
+    trainer = fit(ClassificationTask(tiny()), toy(), tmp_path, max_epochs=1, callbacks=[watch])
+    logit, label = torch.cat(watch.logit), torch.cat(watch.label)
+    metrics = trainer.callback_metrics
+    assert metrics["train/acc"] == pytest.approx(float(((logit > 0) == label).float().mean()))
+    assert metrics["train/auroc"] == pytest.approx(roc_auc_score(label, logit), abs=0.01), "of 512 bins"

@@ -33,7 +33,10 @@ class States(Callback):
             self.held |= {f"{at} optimizer {number} {name}": value.clone() for name, value in state.items()}
 
     def on_validation_end(self, trainer, task):
-        self.held |= {f"{trainer.current_epoch}.val {name}": value.clone() for name, value in task.named_buffers()}
+        at = f"{trainer.current_epoch}.val"
+        self.held |= {f"{at} {name}": value.clone() for name, value in task.named_buffers()}
+        fitted = [task.temperature, *task.thresholds.values()]
+        self.held[f"{at} temperature and thresholds"] = torch.tensor(fitted, dtype=torch.float64)
 
     def on_fit_end(self, trainer, task):
         torch.save(self.held, f"states-{trainer.global_rank}.pt")
@@ -111,7 +114,7 @@ def test_two_ranks_hold_one_net_while_parts_are_frozen_and_after(run, accumulate
         and [name for name in first if not torch.equal(first[name], second[name])] == []
     )
     assert {name.split()[0] for name in first if "val" in name} == {"0.val", "1.val", "2.val"}
-    kinds = ("net.backbone", "average.module", "optimizer", "running_mean", "temperature_")
+    kinds = ("net.backbone", "average.module", "optimizer", "running_mean", "temperature")
     assert all(any(kind in name for name in first) for kind in kinds)
     weight = "net.backbone.stem.0.weight"
     assert torch.equal(first[f"0.0 {weight}"], first[f"0.2 {weight}"]), "held in the first epoch"

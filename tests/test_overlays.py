@@ -36,9 +36,9 @@ FIT = [
 INTERRUPTER = '''
 import os, signal
 from lightning.pytorch import Callback
-from dfd.tasks import ranks
+from dfd import distributed
 
-ranks.BLOCK = int(os.environ.get("BLOCK", ranks.BLOCK))  # so that blocks of a small net are sharded by themselves
+distributed.BLOCK = int(os.environ.get("BLOCK", distributed.BLOCK))  # so that blocks of a small net are sharded by themselves
 
 
 class Interrupter(Callback):

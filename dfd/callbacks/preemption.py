@@ -146,7 +146,7 @@ def requeue() -> str:
     if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
         job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     if restarts_left() <= 0:
-        restarts = os.environ.get("SLURM_RESTART_COUNT")
+        restarts = os.environ.get("SLURM_RESTART_COUNT") or 0
         return f"job {job} was started again {restarts} times already: not requeued."
     try:
         done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True, timeout=60)

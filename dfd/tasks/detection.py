@@ -198,7 +198,8 @@ class DetectionTask(LightningModule):
             raise ValueError(
                 "this checkpoint was not made by dfd: it lacks the entry that says how to rebuild its net."
             )
-        state = checkpoint["state_dict"]
+        # FSDP2 has loaded the weights by now, and taken them out
+        state = checkpoint.get("state_dict", {})
         card = Card.from_plain(checkpoint["dfd"], state, "this checkpoint")
         self.temperature, self.thresholds = card.temperature, card.thresholds
         self.calibrated_on, self.seen = card.calibrated_on, card.seen

@@ -36,9 +36,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-
-# isort: skip  after dfd, which lets torchvision load beside CPU torch
-from lightning.pytorch import LightningModule, Trainer
 from rich.console import Console
 from rich.table import Table
 from step import SKIP, Clock
@@ -47,6 +44,9 @@ from dfd.data import ShardDataModule, View
 from dfd.data.order import epoch_order
 from dfd.data.stream import Contents
 from dfd.shards.format import INDEX, SAMPLES_FILE, SCHEMA
+
+# after dfd, which lets torchvision load beside CPU torch
+from lightning.pytorch import LightningModule, Trainer  # isort: skip
 
 BYTES, PER_SHARD = 30_000, 2_000  # of a picture; pictures in a shard
 CHUNK = 1_000_000  # samples of a table that are made at once

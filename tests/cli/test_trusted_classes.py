@@ -76,7 +76,7 @@ def test_a_file_cannot_name_code_wherever_it_hides_it(planted, checkpoint, thing
     places = [
         {"task": thing},
         {"task": with_argument(TASK, attack=thing)},
-        {"task": with_argument(TASK, loss=[1, {"deep": thing}])},
+        {"task": with_argument(TASK, penalty=[1, {"deep": thing}])},
         {"data": thing},
         {"data": with_argument(DATA, val_augment=thing)},
         {"data": with_argument(DATA, val_augment=[thing])},

@@ -17,6 +17,7 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from dfd.metrics import METRICS
+from dfd.run_record import RunFolder
 from dfd.signals import stop_signals
 
 # validation metrics by which runs are compared; of all others W&B keeps the last value
@@ -90,13 +91,15 @@ class TolerantWandbLogger(WandbLogger):
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         with tolerated():
             for name in metrics.keys() - self._defined:
-                self._defined.add(name)
-                if summary := _summary_of(name):
-                    # with a step of its own: an exact name takes nothing from Lightning's "*"
-                    self.experiment.define_metric(
-                        name, step_metric="trainer/global_step", step_sync=True, summary=summary
-                    )
+                self._define(name)
             super().log_metrics(metrics, step)
+
+    def _define(self, name: str) -> None:
+        self._defined.add(name)
+        if summary := _summary_of(name):
+            # with a step of its own: an exact name takes nothing from Lightning's "*"
+            step = {"step_metric": "trainer/global_step", "step_sync": True}
+            self.experiment.define_metric(name, summary=summary, **step)
 
     def log_hyperparams(self, params: Any) -> None:
         with tolerated():
@@ -129,10 +132,8 @@ class TolerantWandbLogger(WandbLogger):
         with tolerated(), self._staging():
             import wandb
 
-            path = path.absolute()
-            artifact = wandb.Artifact(
-                re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:128], kind, metadata=dict(metadata)
-            )
+            path, name = path.absolute(), re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:128]
+            artifact = wandb.Artifact(name, kind, metadata=dict(metadata))
             if path.stat().st_size > LARGE:
                 artifact.add_reference(f"file://{path}", name=path.name)
             else:
@@ -148,16 +149,14 @@ class TolerantWandbLogger(WandbLogger):
     @contextmanager
     def _staging(self) -> Iterator[None]:
         """Keeps files that wait to be sent in the run folder; W&B's own place for them is the home folder."""
-        own = "WANDB_DATA_DIR" not in os.environ
-        if own:
-            os.environ["WANDB_DATA_DIR"] = os.path.join(
-                os.path.abspath(self.save_dir or "."), "wandb", "staging"
-            )
+        if "WANDB_DATA_DIR" in os.environ:  # the user's choice
+            yield
+            return
+        os.environ["WANDB_DATA_DIR"] = str(RunFolder(self.save_dir or ".").wandb.absolute() / "staging")
         try:
             yield
         finally:
-            if own:
-                del os.environ["WANDB_DATA_DIR"]
+            del os.environ["WANDB_DATA_DIR"]
 
 
 def _summary_of(name: str) -> str | None:

@@ -71,11 +71,9 @@ def log_best(
             path = Path(best.best_model_path) if best else RunFolder(trainer.default_root_dir).last
             if done and logger.logs_model and path.is_file():
                 # W&B takes no infinite number there, which a threshold may be
-                metadata = {
-                    name: value for name, value in facts.items() if value not in (math.inf, -math.inf)
-                }
+                finite = {name: each for name, each in facts.items() if each not in (math.inf, -math.inf)}
                 aliases = ["best"] if best else []
-                logger.log_file(path, f"checkpoint-{logger.version}", "model", metadata, aliases)
+                logger.log_file(path, f"checkpoint-{logger.version}", "model", finite, aliases)
 
 
 def log_alert(trainer: Trainer, title: str, text: str) -> None:
@@ -91,9 +89,12 @@ def _loggers(trainer: Trainer) -> list[TolerantWandbLogger]:
 
 
 def _facts(best: ModelCheckpoint | None, ends: tuple[float, float] | None) -> dict[str, Any]:
+    """What W&B's summary says of the metric that chose the checkpoint."""
     if best is None:
         return {}
-    facts: dict[str, Any] = {f"best/{best.monitor}": float(best.best_model_score)}
+    value = float(best.best_model_score)
+    # once more under its own name, as W&B nests it: W&B's best is that since the run was last started
+    facts: dict[str, Any] = {f"best/{best.monitor}": value, best.monitor: {best.mode: value}}
     if ends is not None and not math.isnan(ends[0]):
         facts |= {f"best/{best.monitor}_low": ends[0], f"best/{best.monitor}_high": ends[1]}
     return facts | {"best/checkpoint": Path(best.best_model_path).name}
@@ -103,13 +104,6 @@ def _table(predictions: Predictions, temperature: float, data: LightningDataModu
     count = min(TABLE_ROWS, len(predictions))
     some = predictions.where(np.linspace(0, len(predictions) - 1, count).astype(int))
     keys = some.row.astype(str) if data is None else data.describe(some.row)["key"]
-    columns = (
-        some.row,
-        keys,
-        some.source,
-        some.method,
-        some.label,
-        some.logit,
-        expit(some.logit / temperature),
-    )
+    prob = expit(some.logit / temperature)
+    columns = (some.row, keys, some.source, some.method, some.label, some.logit, prob)
     return [list(line) for line in zip(*(np.asarray(column).tolist() for column in columns), strict=True)]

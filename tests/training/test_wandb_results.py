@@ -33,14 +33,14 @@ def predictions(count: int) -> Predictions:
     return Predictions(np.arange(count) + 7, logit, label, names, names, names, names)
 
 
-def trainer_of(folder: Path, **changes) -> SimpleNamespace:
+def trainer_of(folder: Path) -> SimpleNamespace:
     best = SimpleNamespace(
-        monitor="val/auroc", best_model_score=0.75, best_model_path=str(folder / "best.ckpt")
+        monitor="val/auroc", best_model_score=0.75, mode="max", best_model_path=str(folder / "best.ckpt")
     )
     logger = TolerantWandbLogger(id="x", project="dfd", save_dir=str(folder), mode="offline")
     return SimpleNamespace(
         loggers=[logger], chooser=best, datamodule=None, is_global_zero=True, global_step=5,
-        default_root_dir=str(folder), **changes,
+        default_root_dir=str(folder),
     )  # fmt: skip
 
 
@@ -54,7 +54,7 @@ def table(folder: Path, key: str = "val/predictions") -> list[dict]:
 
 def test_the_table_of_the_best_validation_is_capped_and_spread_evenly(tmp_path):
     trainer, chosen = trainer_of(tmp_path), predictions(5 * TABLE_ROWS)
-    trainer.loggers[0].log_metrics({"val/auroc": 0.75}, 0)
+    trainer.loggers[0].log_metrics({"val/auroc": 0.5}, 0)  # since it was resumed
     log_best(trainer, SimpleNamespace(chosen_by=chosen, predictions=predictions(3)), (0.7, 0.8))
     close(0)
     lines = table(tmp_path)
@@ -70,6 +70,7 @@ def test_the_table_of_the_best_validation_is_capped_and_spread_evenly(tmp_path):
         assert summary[f"best/threshold/{name}"] == value
     ends = summary["best/val/auroc"], summary["best/val/auroc_low"], summary["best/val/auroc_high"]
     assert ends == (0.75, 0.7, 0.8)
+    assert summary["val/auroc"] == {"max": 0.75}, "by which W&B sorts"
 
 
 def test_another_rank_and_a_run_that_has_not_begun_log_nothing(tmp_path):

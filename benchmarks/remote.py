@@ -184,8 +184,7 @@ def measure(root: Path, url: str, scratch: Path, args: argparse.Namespace) -> No
         page.add_row(name, *facts)
     Console(width=120).print(
         f"{len(sizes)} shards, {sum(sizes) / 1e6:.0f} MB; windows of {args.window}, {args.workers} workers a "
-        "loader, "
-        f"median of {args.rounds} rounds",
+        f"loader, median of {args.rounds} rounds",
         page,
         f"memory of all three loaders' processes together: at most {watches['warm'].memory / 1e6:.0f} MB",
     )

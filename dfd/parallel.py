@@ -80,8 +80,7 @@ class ProcessPool:
         except BrokenProcessPool as error:
             raise RuntimeError(
                 "a worker process was killed, perhaps for want of memory. Run the same command again (it "
-                "goes on where it "
-                f"stopped), with fewer workers than {self.count} if it happens again."
+                f"goes on where it stopped), with fewer workers than {self.count} if it happens again."
             ) from error
 
 

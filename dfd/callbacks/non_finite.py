@@ -37,8 +37,8 @@ class FiniteGuard(Callback):
     by overflows; the loss is watched all the same.
 
     Args:
-        max_in_a_row: skipped steps in a row that are borne; one more ends the run.
-        max_total: skipped steps that are borne in a whole run, its resumed parts included.
+        max_in_a_row: skipped steps in a row that are tolerated; one more ends the run.
+        max_total: skipped steps that are tolerated in a whole run, its resumed parts included.
     """
 
     def __init__(self, max_in_a_row: int = 5, max_total: int = 100):
@@ -131,11 +131,10 @@ class FiniteGuard(Callback):
         if trainer.is_global_zero:
             _append(path, step, what, everyone)
             _log.warning(
-                f"step {step.number} is skipped: its {what} "
-                f"{'are' if what == 'gradients' else 'is'} not finite "
-                f"({self._in_a_row} in a row, {self._total} in all). Keys of its batch: "
-                f"{printable(', '.join(keys[:3]))}"
-                f"{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}, in {path}."
+                f"step {step.number} is skipped: its {what} {'are' if what == 'gradients' else 'is'} not "
+                f"finite ({self._in_a_row} in a row, {self._total} in all). Keys of its batch: "
+                f"{printable(', '.join(keys[:3]))}{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}, "
+                f"in {path}."
             )
         for name, count, limit in (
             ("in a row ", self._in_a_row, self.max_in_a_row),
@@ -144,12 +143,9 @@ class FiniteGuard(Callback):
             if count > limit:
                 raise RunFailure(
                     f"{count} steps {name}were not finite (NaN or Inf), the last one step {step.number}, "
-                    "whose batch holds "
-                    f"{', '.join(keys[:3])}; all keys are in {path}. The weights are as they were before. "
-                    "Look at those "
-                    "pictures; lower --model.optimizer.lr, or set --trainer.gradient_clip_val=1. The same "
-                    "command goes on "
-                    "from the last checkpoint.",
+                    f"whose batch holds {', '.join(keys[:3])}; all keys are in {path}. The weights are as "
+                    "they were before. Look at those pictures; lower --model.optimizer.lr, or set "
+                    "--trainer.gradient_clip_val=1. The same command goes on from the last checkpoint.",
                     NOT_FINITE,
                 )
 

@@ -30,9 +30,8 @@ class StepSeed(Callback):
         if state_dict["seed"] != self.seed:
             raise ValueError(
                 f"seed_everything is {self.seed}, was {state_dict['seed']} when the checkpoint was made: the "
-                "run would not "
-                f"end as it began. Use --seed_everything={state_dict['seed']}, or train anew in another run "
-                "folder."
+                f"run would not end as it began. Use --seed_everything={state_dict['seed']}, or train anew "
+                "in another run folder."
             )
 
     def on_train_batch_start(

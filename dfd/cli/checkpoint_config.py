@@ -40,8 +40,7 @@ def experiment_of(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any] | No
         if strange := next(foreign(made), None):
             raise ValueError(
                 f"{checkpoint} names a {what} with code from outside dfd, {strange}, and a file may not "
-                "choose code to run. "
-                "Name the experiment yourself: --config CONFIG --ckpt_path CHECKPOINT."
+                "choose code to run. Name the experiment yourself: --config CONFIG --ckpt_path CHECKPOINT."
             )
     stated = data and data["init_args"].get("view")
     if isinstance(stated, dict) and stated.get("margin", 0) is None and view:
@@ -111,8 +110,7 @@ def check_something_to_train(checkpoint: str | None, max_epochs: int | None) -> 
     if epochs >= max_epochs:
         raise ValueError(
             f"{checkpoint} is the end of epoch {epochs}, and trainer.max_epochs={max_epochs}: nothing is "
-            "left to train. "
-            f"Use --trainer.max_epochs={epochs + 10} for ten more."
+            f"left to train. Use --trainer.max_epochs={epochs + 10} for ten more."
         )
 
 

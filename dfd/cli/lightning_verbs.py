@@ -30,11 +30,11 @@ from dfd.training.run_folder import SHARED
 CHATTER = (
     ".*does not have many workers.*",  # the shards are read by offset: two workers are enough
     ".*custom batch sampler.*for prediction.*",  # it shows every sample once, and the ledger checks it
-    ".*predict returned None.*",  # predictions live in the verdict table
+    ".*predict returned None.*",  # predictions are in the prediction table
     ".*callbacks used to create the checkpoint need to be provided.*",  # not to judge it
     ".*logging interval.*",
     ".*your dataloader is not resumable.*",  # the sampler goes on where the run stood
-    # the verdict table is gathered before it is measured: every rank logs the same numbers
+    # the prediction table is gathered before it is measured: every rank logs the same numbers
     ".*sync_dist=True.*",
     ".*dirpath has changed.*",  # a run folder may be moved
     ".*exists and is not empty.*",  # the run folder, made a moment ago

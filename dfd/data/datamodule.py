@@ -127,8 +127,7 @@ class ShardDataModule(LightningDataModule):
             if forging := [each for each in getattr(self, name) if _fake_share(each)]:
                 raise ValueError(
                     f"data.{name} has {forging[0]}, which turns real pictures into fakes: for training "
-                    "alone. "
-                    "Move it to data.augment."
+                    "alone. Move it to data.augment."
                 )
         self.catalog: Catalog | None = None
 
@@ -151,8 +150,7 @@ class ShardDataModule(LightningDataModule):
                 after = f" after {self.augment}" if split == "train" and self.augment else ""
                 raise ValueError(
                     f"{', '.join(self.roots)}: the {split} split has {counts[0]} real and {counts[1]} fake "
-                    f"images{after}; "
-                    "training needs both classes. Add a root that holds the missing class."
+                    f"images{after}; training needs both classes. Add a root that holds the missing class."
                 )
         self._check_cache(splits)
 
@@ -164,8 +162,8 @@ class ShardDataModule(LightningDataModule):
         for split in splits:
             rows = self.rows(split)
             shards = [self.contents.shards[shard] for shard in self._shards_of(rows)]
-            # a process holds the shards of its last batch until its next; the others may be AHEAD of it
-            # meanwhile
+            # a process holds the shards of its last batch until its next; the others may be PREFETCH_FACTOR
+            # batches ahead of it meanwhile
             in_flight = self.batch_size * (1 + PREFETCH_FACTOR) * self.num_workers
             if split == "train":
                 needed[split] = bytes_at_once(shards, len(rows), self.window, in_flight)

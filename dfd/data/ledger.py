@@ -40,10 +40,8 @@ class Ledger:
         if len(lost) and len(lost) / len(self.rows) > ceiling:
             raise ValueError(
                 f"{len(lost)} of {len(self.rows)} images of the {self.split} split cannot be decoded and "
-                "have no verdict, "
-                f"first {self._first(lost)}; {UNDECODABLE_FILE} in the run folder names all. Prepare those "
-                "shards again "
-                "(dfd prepare SOURCE --out FOLDER --overwrite)."
+                f"have no verdict, first {self._first(lost)}; {UNDECODABLE_FILE} in the run folder names "
+                "all. Prepare those shards again (dfd prepare SOURCE --out FOLDER --overwrite)."
             )
         missing = np.setdiff1d(np.setdiff1d(self.rows, unique), lost)
         if complete and len(missing):

@@ -10,7 +10,7 @@ class Windows:
     windows of `window` shards, rows are permuted within a window.
 
     A root of weight w shows floor(w) times each of its rows, and round((w - floor(w)) * its rows) of them
-    once more, spread over its shards by their size; which, each epoch draws anew.
+    once more, spread over its shards by their size; which, each epoch draws for itself.
 
     Args:
         rows: (R,) rows of the training split.

@@ -33,7 +33,7 @@ class TrainSampler(Sampler[list[tuple[int, int]]]):
             (`EpochOrder`).
         num_rows: R.
         batch_size: global.
-        position: batches an epoch -> (epoch, batch) where the run stands, asked anew at each start of an
+        position: batches an epoch -> (epoch, batch) where the run stands, asked again at each start of an
             epoch: Lightning tells nobody else where a resumed one goes on.
     """
 
@@ -125,8 +125,7 @@ class ShardDataset(Dataset[Sample]):
         if len(data) != length:
             raise ValueError(
                 f"{self.contents.shards[shard]} ends before sample {self.name_of(row)}: {len(data)} of "
-                f"{length} bytes. "
-                "The shard was cut or replaced; run `dfd prepare` again with --overwrite."
+                f"{length} bytes. The shard was cut or replaced; run `dfd prepare` again with --overwrite."
             )
         return data
 

@@ -17,6 +17,7 @@ from dfd.detector.card import Card, load_net
 from dfd.media.crops import View
 from dfd.media.decode import Undecodable, decode
 from dfd.media.faces import NO_WEIGHTS, Face, FaceDetector, crop_box, find_weights
+from dfd.media.files import read_file
 
 if TYPE_CHECKING:
     from dfd.models import Net
@@ -147,7 +148,7 @@ class Detector:
         """Everything up to the net, face by face; may run in any thread."""
         path = "" if isinstance(picture, np.ndarray) else str(picture)
         try:
-            image = picture if isinstance(picture, np.ndarray) else decode(Path(picture).read_bytes())
+            image = picture if isinstance(picture, np.ndarray) else decode(read_file(picture))
         except Undecodable as error:
             return [FaceCrops(Score(path, "unreadable", reason=str(error)))]
         except OSError as error:

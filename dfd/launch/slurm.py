@@ -210,8 +210,7 @@ def _batch_size(experiment: Mapping[str, Any], job: Job) -> int | None:
         below, above = batch_size // job.ranks * job.ranks, -(-batch_size // job.ranks) * job.ranks
         raise ValueError(
             f"data.batch_size={batch_size} is global and does not divide by {job.ranks} ranks "
-            f"(--nodes={job.nodes}, "
-            f"--gpus={job.gpus}). Add: -- --data.batch_size={below or above}"
+            f"(--nodes={job.nodes}, --gpus={job.gpus}). Add: -- --data.batch_size={below or above}"
         )
     return batch_size
 

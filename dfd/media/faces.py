@@ -69,8 +69,7 @@ def find_weights(path: str | Path | None = None) -> Path | None:
             if not Path(named).is_file():
                 raise ValueError(
                     f"no face detector: {origin} names no file: {named}. Name YuNet's .onnx file by --faces "
-                    f"or {VARIABLE}, "
-                    "or leave both away and install dfd[faces], which brings it."
+                    f"or {VARIABLE}, or leave both away and install dfd[faces], which brings it."
                 )
             return Path(named)
     try:

@@ -10,6 +10,8 @@ from dfd.media.decode import Undecodable
 
 MAX_BYTES = 256_000_000  # of one file
 NO_FILE = "no file: a pipe, a socket or a device"
+# opening a named pipe then does not wait for its other end
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 
 
 def read_inside(root: str, path: str) -> bytes:
@@ -17,13 +19,34 @@ def read_inside(root: str, path: str) -> bytes:
     large.
     """
     with open_inside(root, path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > MAX_BYTES:
-            raise Undecodable(f"{size} bytes, more than the {MAX_BYTES // 1_000_000} MB that are read")
-        try:
-            data = file.read()
-        except OSError as error:
-            raise Undecodable(f"cannot be read: {os.strerror(error.errno or 0)}") from error
+        return _read(file)
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a regular file that a person named, wherever it lies and by whatever links.
+
+    Raises:
+        Undecodable: a pipe, a socket or a device, which may have no end; an empty or too large file.
+        OSError: there is no such file, it is a folder, or it may not be read.
+    """
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | _NO_WAIT)
+
+    with open(path, "rb", buffering=0, opener=opener) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise Undecodable(NO_FILE)
+        return _read(file)
+
+
+def _read(file: FileIO) -> bytes:
+    size = os.fstat(file.fileno()).st_size
+    if size > MAX_BYTES:
+        raise Undecodable(f"{size} bytes, more than the {MAX_BYTES // 1_000_000} MB that are read")
+    try:
+        data = file.read()
+    except OSError as error:
+        raise Undecodable(f"cannot be read: {os.strerror(error.errno or 0)}") from error
     if not data:
         raise Undecodable("empty file")
     return data
@@ -54,8 +77,7 @@ def open_inside(root: str, path: str) -> FileIO:
 
 
 def _open(whole: str, root: str) -> int:
-    # O_NONBLOCK: opening a named pipe does not wait for its other end
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    flags = os.O_RDONLY | _NO_WAIT | getattr(os, "O_CLOEXEC", 0)
     try:
         return os.open(whole, flags | getattr(os, "O_NOFOLLOW", 0))
     except OSError as error:

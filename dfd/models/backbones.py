@@ -163,8 +163,7 @@ def _hub_file(name: str) -> Path | None:
     except Exception as error:  # of whichever HTTP library the installed hub client uses
         raise ValueError(
             f"pretrained=True: the weights of {name} are not in the cache, and {constants.ENDPOINT} does not "
-            "answer "
-            f"({type(error).__name__}). Give a file instead, pretrained=PATH of a .safetensors or .pth"
+            f"answer ({type(error).__name__}). Give a file instead, pretrained=PATH of a .safetensors or .pth"
             + (f"; {constants.ENDPOINT}/{repository} has it." if repository else ".")
         ) from error
     return None

@@ -78,9 +78,8 @@ def recipe(net: nn.Module) -> dict[str, Any]:
             net.__dict__["_shapes"] = shapes(build(made, allow=("",)))
     if differs := difference(net.__dict__["_shapes"], shapes(net)):
         raise ValueError(
-            f"{type(net).__name__} was changed after it was made ({differs}), so its arguments alone do "
-            "not give it back. "
-            "Make the change in the __init__ of a subclass of dfd.models.Net."
+            f"{type(net).__name__} was changed after it was made ({differs}), so its arguments alone do not "
+            "give it back. Make the change in the __init__ of a subclass of dfd.models.Net."
         )
     return made
 
@@ -166,8 +165,7 @@ def _describe(net: nn.Module) -> dict[str, Any]:
     if cls.__module__ == "__main__" or "." in cls.__qualname__:
         raise ValueError(
             f"{path} could not be rebuilt from a checkpoint: it is defined in a notebook, a script, a "
-            "function or a class. "
-            "Move it to the top level of a module that can be imported."
+            "function or a class. Move it to the top level of a module that can be imported."
         )
     path = public_path(cls)
     arguments = {name: _plain(value, f"{path}({name}=...)") for name, value in net._given.items()}

@@ -80,8 +80,7 @@ def read_export(path: Path) -> dict[str, Any]:
     if (found := _digest(weights, header[CARD])) != header[DIGEST]:
         raise ValueError(
             f"{path} is damaged: the sha256 of its contents is {found}, where {header[DIGEST]} was recorded "
-            "when it was "
-            "written. Copy it again, or export it anew."
+            "when it was written. Copy it again, or export it anew."
         )
     card = json.loads(header[CARD])
     prefix = card.setdefault("weights_in", "net.")

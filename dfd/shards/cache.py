@@ -222,8 +222,7 @@ class Cache:
                 raise OSError(
                     error.errno,
                     f"{self.path} lies on a file system without locks. Name a folder on a disk of this "
-                    "machine by "
-                    "data.cache.folder.",
+                    "machine by data.cache.folder.",
                 ) from error
             raise explain_os_error(error, self.path) from error
         finally:

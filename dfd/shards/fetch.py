@@ -155,8 +155,7 @@ def _with_retries(url: str, attempt: Callable[[], Any], patience: float) -> Any:
             if damaged == DELIVERIES:
                 raise FetchError(
                     f"{url}: {cause}, {DELIVERIES} times. It was damaged or replaced after its table was "
-                    "made: upload shards, "
-                    "samples.parquet and index.json of the folder once more."
+                    "made: upload shards, samples.parquet and index.json of the folder once more."
                 ) from error
             pause = rng.uniform(0, min(LONGEST_PAUSE, 2.0 ** (tries - 1)))
             waited = time.monotonic() - begin
@@ -280,8 +279,7 @@ def _raise_if_permanent(url: str, error: BaseException) -> None:
     ):
         raise FetchError(
             f"{url} may not be read ({_reason(error)}). Credentials come from where the store's own tools "
-            "look for them; "
-            "for an open bucket set FSSPEC_S3_ANON=true (gs: FSSPEC_GS_TOKEN=anon)."
+            "look for them; for an open bucket set FSSPEC_S3_ANON=true (gs: FSSPEC_GS_TOKEN=anon)."
         ) from error
     if status is not None and 400 <= status < 500 and status not in (408, 425, 429):
         raise FetchError(f"{url} was refused: {_reason(error)}.") from error

@@ -57,8 +57,7 @@ def open_root(root: str, cache: Cache) -> tuple[dict[str, Any], pa.Table]:
         if len(table) != index.get("images"):
             raise FetchError(
                 f"{root}: {SAMPLES_FILE} ({len(table)} images) and {INDEX} ({index.get('images')} images) do "
-                "not belong together. "
-                "Upload both once more."
+                "not belong together. Upload both once more."
             )
         if names is None:
             return index, table

@@ -60,8 +60,7 @@ class ClassificationTask(DetectionTask):
         if loss is not None and (class_weight or label_smoothing):
             raise ValueError(
                 "model.loss is given, so model.class_weight and model.label_smoothing, which belong to "
-                "binary "
-                "cross-entropy, have no use. Leave them out, or leave out the loss."
+                "binary cross-entropy, have no use. Leave them out, or leave out the loss."
             )
         super().__init__(net, channels_last)
         self.optimizer, self.class_weight, self.warmup = optimizer, class_weight, warmup

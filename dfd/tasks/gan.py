@@ -135,8 +135,7 @@ class GANTask(LightningModule):
         if not len(real):
             raise ValueError(
                 f"a batch of {len(batch['label'])} pictures holds no real one, and a GAN learns from reals "
-                "alone. "
-                "Raise data.batch_size, or name data with more reals."
+                "alone. Raise data.batch_size, or name data with more reals."
             )
         return real if self.channels_last else real.contiguous()
 

@@ -92,11 +92,11 @@ def _facts(best: ModelCheckpoint | None, ends: tuple[float, float] | None) -> di
     """What W&B's summary says of the metric that chose the checkpoint."""
     if best is None:
         return {}
-    value = float(best.best_model_score)
+    value, name = float(best.best_model_score), str(best.monitor)
     # once more under its own name, as W&B nests it: W&B's best is that since the run was last started
-    facts: dict[str, Any] = {f"best/{best.monitor}": value, best.monitor: {best.mode: value}}
+    facts: dict[str, Any] = {f"best/{name}": value, name: {best.mode: value}}
     if ends is not None and not math.isnan(ends[0]):
-        facts |= {f"best/{best.monitor}_low": ends[0], f"best/{best.monitor}_high": ends[1]}
+        facts |= {f"best/{name}_low": ends[0], f"best/{name}_high": ends[1]}
     return facts | {"best/checkpoint": Path(best.best_model_path).name}
 
 

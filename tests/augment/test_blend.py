@@ -1,4 +1,4 @@
-"""What every stage that forges promises, and what a blend is."""
+"""What every transform that forges promises, and what a blend is."""
 
 import pickle
 from types import SimpleNamespace

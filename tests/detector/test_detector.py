@@ -1,18 +1,21 @@
 """One object from pixels to a decision, whatever file it was loaded from."""
 
 import math
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import dfd
 from dfd.detector import Card, Detector, load_net
 from dfd.detector.card import AVERAGE, NET
 from dfd.inference.export import export
 from dfd.media.crops import View
+from dfd.media.files import MAX_BYTES
 from dfd.models import SingleStream, SmallCNN, recipe
 
 VIEW = dict(vars(View(size=32, crops=5, longest=64, margin=1.35)))
@@ -104,6 +107,29 @@ def test_a_checkpoint_that_does_not_say_how_images_were_cut_is_refused(net, card
     card.view = None
     with pytest.raises(ValueError, match="does not say how its pictures were cut"):
         dfd.load(written(tmp_path / "best.ckpt", net, card))
+
+
+def test_what_is_no_file_of_a_picture_is_said_and_never_waited_for(net, card, tmp_path):
+    detector = Detector(net, card)
+    pipe, empty, large = tmp_path / "pipe.jpg", tmp_path / "empty.jpg", tmp_path / "large.jpg"
+    os.mkfifo(pipe)
+    empty.touch()
+    with large.open("wb") as file:
+        file.truncate(MAX_BYTES + 1)  # a hole: no room on the disk
+    for path, why in (
+        (pipe, "a pipe"),
+        ("/dev/zero", "a device"),
+        (empty, "empty file"),
+        (large, f"{MAX_BYTES + 1} bytes, more than"),
+        (tmp_path, "Is a directory"),
+        (tmp_path / "none.jpg", "No such file"),
+    ):
+        (score,) = detector.score(path, whole=True)
+        assert score.status == "unreadable" and score.verdict is None and why in score.reason, path
+    Image.fromarray(pixels()).save(tmp_path / "photo.png")
+    (tmp_path / "link.png").symlink_to(tmp_path / "photo.png")
+    (score,) = detector.score(tmp_path / "link.png", whole=True)
+    assert score.status == "ok", "a person may name a link"
 
 
 def test_the_top_of_the_package_imports_nothing_until_it_is_asked():

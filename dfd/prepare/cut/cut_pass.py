@@ -80,8 +80,7 @@ def cutting_of(
     if videos + boxes not in (0, len(plan)) or (videos and boxes):
         raise ValueError(
             f"the source holds {videos} videos and {len(plan) - videos} pictures. Prepare them apart, by two "
-            "tables or of "
-            "two folders; training takes several folders of shards: --data.roots."
+            "tables or of two folders; training takes several folders of shards: --data.roots."
         )
     if not videos and frames is not None:
         raise ValueError(

@@ -60,9 +60,8 @@ def why_unusable(path: Path, needed: Sequence[str]) -> str:
     hints = [f"Is {near} meant for {name}? " for name in missing if (near := _meant_for(name, others))]
     return (
         f"lacks the column {' and '.join(missing)}; it has "
-        f"{', '.join(filter(None, columns)) or 'none that can be read'}. "
-        f"{''.join(hints)}It needs the columns {', '.join(needed[:-1])} and {needed[-1]}: rename those that "
-        "stand for them."
+        f"{', '.join(filter(None, columns)) or 'none that can be read'}. {''.join(hints)}It needs the "
+        f"columns {', '.join(needed[:-1])} and {needed[-1]}: rename those that stand for them."
     )
 
 
@@ -179,8 +178,7 @@ def _records(file: TextIO, path: Path, delimiter: str) -> Iterator[tuple[int, li
         if number > first:  # two stray quotes make one cell of all that is between them
             raise ValueError(
                 f"{path}: a quote opened in line {first} closes in line {number}, and all between them would "
-                "be one cell. "
-                "Remove the stray quote: a cell may hold no line break."
+                "be one cell. Remove the stray quote: a cell may hold no line break."
             )
         if cells:
             yield number, cells

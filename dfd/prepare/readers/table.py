@@ -136,8 +136,7 @@ def _refuse_misspelt(path: Path, names: Iterable[str], is_video: bool) -> None:
         if name and name not in _KNOWN and (known := meant(name, sorted(lacking))):
             raise ValueError(
                 f"{path}: column {name}: did you mean {known}? Rename it; if it is something else, give it a "
-                "name less like "
-                f"{known} or take it out."
+                f"name less like {known} or take it out."
             )
 
 
@@ -148,8 +147,7 @@ def _no_original(original: str, videos: Mapping[str, bool]) -> str:
         hint = f"; {near[0]} may be meant" if near else ""
         return (
             f"its original {original!r} is no video of the table{hint}. List it too, or leave original empty "
-            "and name what "
-            "belongs together in group"
+            "and name what belongs together in group"
         )
     return f"its original {original!r} names an original itself: name that one" if videos[original] else ""
 

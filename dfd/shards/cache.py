@@ -1,5 +1,9 @@
 """Cache of downloaded shards: a folder with a size limit, shared by all processes of a machine.
 
+The cache takes only what it wrote: files of its own pattern of names, in a folder that it made or found
+empty, and marked with a CACHEDIR.TAG. Any other folder it refuses, and what else lies in its own is never
+counted, read or removed.
+
 A file is named after its content and gets its name only when it is whole. Processes that read or write it
 hold a lock on it (flock, which ends with its process, after kill -9 too). An unlocked file is unused: an
 unlocked temporary file is a leftover of a killed process, an unlocked whole file may be removed to make room.
@@ -10,6 +14,8 @@ the loader workers inherit it.
 """
 
 import os
+import re
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Container, Iterator
@@ -17,12 +23,21 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dfd.durable import explain_os_error, make_folder, sync
+from dfd.durable import atomic_write, check_replaceable, explain_os_error, make_folder, meant_name, sync
 from dfd.locks import NO_LOCKS, flock, try_flock
 from dfd.shards.fetch import FetchError, Remote, fetch, rng
+from dfd.terminal import printable
 
 # temporary files are `<name>.<bytes>.part`: the bytes are room that is taken, however many have come
 _TEMPORARY = ".part"
+_WHOLE_NAME = re.compile(r"[0-9a-f]{64}\.(tar|parquet)")
+_PART_NAME = re.compile(rf"{_WHOLE_NAME.pattern}\.(?P<bytes>[0-9]+){re.escape(_TEMPORARY)}")
+_LOCK, TAG = ".lock", "CACHEDIR.TAG"
+# backup programs know the first line (bford.info/cachedir), and this cache itself the second
+TAG_TEXT = (
+    "Signature: 8a477f597d28d172789f06886806bc55\n"
+    "# Shards that dfd has downloaded. It removes them as it needs room, and never any other file.\n"
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +45,8 @@ class Cache:
     """Where this machine keeps the shards of remote roots.
 
     Args:
-        folder: on a disk of this machine; by default below the cache folder ($DFD_CACHE or ~/.cache/dfd).
+        folder: on a disk of this machine, a new or an empty one; by default below the cache folder
+            ($DFD_CACHE or ~/.cache/dfd).
         gb: limit on all of its files together, unfinished downloads included, in 10^9 bytes.
         timeout: seconds without a byte after which a download starts again.
         patience: seconds for which a failed download is repeated, with growing pauses.
@@ -100,18 +116,27 @@ class Cache:
         """Whether the file is in the cache, after one attempt to download it unless another process does;
         no file of `keep` is removed.
         """
-        if (self.path / remote.name).exists():
+        if _is_file(self.place(remote)):
             return True
         with suppress(FetchError, OSError):  # `open` tries again, and says what is wrong
             return self._fetch(remote, keep, 0.0, may_remove_kept=False) == "here"
         return False
 
+    def place(self, remote: Remote) -> Path:
+        """Where the file lies, or will lie."""
+        assert _WHOLE_NAME.fullmatch(remote.name), f"{remote.name}: files are named after their content"
+        return self.path / remote.name
+
     def drop(self, remote: Remote) -> None:
         """Removes the file; processes that read it can finish."""
-        (self.path / remote.name).unlink(missing_ok=True)
+        if _is_file(self.place(remote)):
+            self.place(remote).unlink(missing_ok=True)
 
     def _opened(self, remote: Remote) -> int | None:
-        path = self.path / remote.name
+        path = self.place(remote)
+        if not _is_file(path):
+            return None
+        self._check_ours()
         try:
             handle = os.open(path, os.O_RDONLY)
         except FileNotFoundError:
@@ -142,7 +167,7 @@ class Cache:
             fetch(remote.url, part, self.timeout, patience, remote.bytes, remote.bytes, remote.sha256)
             sync(part)
             with self._alone():  # else another process that lists the folder could miss both of its names
-                os.replace(part, self.path / remote.name)
+                os.replace(part, self.place(remote))
         except BaseException:
             part.unlink(missing_ok=True)
             raise
@@ -151,7 +176,7 @@ class Cache:
         return "here"
 
     def _part(self, remote: Remote) -> Path:
-        return self.path / f"{remote.name}.{remote.bytes}{_TEMPORARY}"
+        return self.place(remote).with_name(f"{remote.name}.{remote.bytes}{_TEMPORARY}")
 
     def _claim(self, remote: Remote, keep: Container[str], may_remove_kept: bool) -> tuple[str, int | None]:
         """A state as `_fetch` returns it; if this process is to download the file, "fetching" and a locked
@@ -162,20 +187,23 @@ class Cache:
                 f"{remote} has {remote.bytes / 1e9:.2f} GB, more than the whole cache "
                 f"(data.cache.gb={self.gb:g}). Raise it."
             )
-        if (self.path / remote.name).exists():
+        if _is_file(self.place(remote)):
             return "here", None
+        check_replaceable(self.place(remote), links=False)
         used, whole = 0, []
         for entry in os.scandir(self.path):
             path = Path(entry.path)
-            if path.suffix == _TEMPORARY:
+            if not entry.is_file(follow_symlinks=False):
+                continue
+            if part := _PART_NAME.fullmatch(entry.name):
                 if (left := _locked(path)) is None:
                     if path == self._part(remote):
                         return "busy", None
-                    used += int(path.suffixes[-2][1:])
+                    used += int(part["bytes"])
                 else:  # left by a process that was killed
                     path.unlink(missing_ok=True)
                     os.close(left)
-            elif not entry.name.startswith("."):
+            elif _WHOLE_NAME.fullmatch(entry.name):
                 with suppress(FileNotFoundError):
                     facts = entry.stat()
                     used += facts.st_size
@@ -186,6 +214,30 @@ class Cache:
         handle = os.open(self._part(remote), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
         try_flock(handle)  # the folder is locked, so nobody else has it
         return "fetching", handle
+
+    def _marked(self) -> bool:
+        try:
+            return _is_file(self.path / TAG) and (self.path / TAG).read_bytes() == TAG_TEXT.encode()
+        except OSError as error:
+            raise explain_os_error(error, self.path) from error
+
+    def _check_ours(self) -> None:
+        """Raises ValueError for a folder with files of others that no cache has marked.
+
+        A folder of dfd before caches were marked holds nothing but the cache's own names.
+        """
+        if self._marked():
+            return
+        names = os.listdir(self.path) if self.path.is_dir() else []
+        strange = sorted(name for name in names if not _is_own(name) or _is_taken(self.path / name))
+        # a tag of another program; asked again, since another process may have marked the folder just now
+        if (TAG in names or strange) and not self._marked():
+            strange = strange or [TAG]
+            raise ValueError(
+                f"data.cache.folder: {self.path} holds {printable(strange[0], keep='')}, so it is no cache "
+                f"of dfd, and nothing in it was touched. Name a folder that is new or empty, such as "
+                f"--data.cache.folder {self.path / 'dfd-cache'}."
+            )
 
     def _make_room(self, needed: int, whole: list[tuple[bool, int, int, Path]]) -> bool:
         """Removes unused files until `needed` bytes are free; none if that is not possible."""
@@ -210,12 +262,16 @@ class Cache:
         """A lock on the folder: one process at a time lists it and reserves room in it."""
         if not self.path.is_dir():
             make_folder(self.path)
+        self._check_ours()
         try:
-            handle = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+            handle = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise explain_os_error(error, self.path) from error
         try:
             flock(handle)
+            if not self._marked():
+                with atomic_write(self.path / TAG) as temporary:
+                    temporary.write_text(TAG_TEXT)
             yield
         except OSError as error:
             if error.errno in NO_LOCKS:
@@ -227,6 +283,26 @@ class Cache:
             raise explain_os_error(error, self.path) from error
         finally:
             os.close(handle)
+
+
+def _is_own(name: str) -> bool:
+    """Whether the cache gives such names."""
+    if name in (_LOCK, TAG) or meant_name(name) in (TAG, ".dfd"):
+        return True
+    return bool(_WHOLE_NAME.fullmatch(name) or _PART_NAME.fullmatch(name))
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a regular file lies there, and no link to one."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _is_taken(path: Path) -> bool:
+    """Whether something else than a regular file lies there."""
+    return os.path.lexists(path) and not _is_file(path)
 
 
 def _locked(path: Path) -> int | None:

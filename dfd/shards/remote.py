@@ -78,8 +78,8 @@ def _table(root: str, said: bytes, index: dict[str, Any], cache: Cache) -> pa.Ta
     remote = Remote(url, f"{name}.parquet", size)
     handle = cache.open(remote)
     try:
-        check_size(cache.path / remote.name, index)
-        table = pq.read_table(cache.path / remote.name, columns=_columns(cache.path / remote.name, url))
+        check_size(cache.place(remote), index)
+        table = pq.read_table(cache.place(remote), columns=_columns(cache.place(remote), url))
         check_lines(table, index, SCHEMA)
         if version(url, cache.timeout, cache.patience) == (size, token):
             return table

@@ -11,7 +11,7 @@ PACKAGE = Path(dfd.__file__).parent
 ROWS = (
     {"batch", "eval_mode", "durable", "signals", "terminal", "resources", "malloc", "progress", "parallel",
      "distributed", "locks", "_torchvision"},
-    {"media", "run_record"},
+    {"media", "outputs", "run_record"},
     {"forensics", "shards"},
     {"models", "augment", "metrics", "calibration", "plots", "html"},
     {"detector", "explain", "synthetic"},
@@ -46,6 +46,7 @@ NO_TORCH = (
     "eval_mode.py",
     "locks.py",
     "malloc.py",
+    "outputs.py",
     "parallel.py",
     "progress.py",
     "resources.py",

@@ -16,9 +16,10 @@ from dfd import __version__, plots
 from dfd.audit.pictures import COLORS, SIDE, Pictures, column, read_one, read_pictures
 from dfd.audit.shortcuts import FOLDS, MOST, TREES, Shortcut, ask, color_facts, file_facts
 from dfd.batch import FAKE, LABELS, REAL
-from dfd.durable import atomic_write, make_folder
+from dfd.durable import make_folder
 from dfd.html import Section, html_page, png
 from dfd.media.decode import decode
+from dfd.outputs import check_file, output_file
 from dfd.parallel import usable_cores
 from dfd.progress import progress
 from dfd.shards.duplicates import Leaks, find_leaks
@@ -63,6 +64,7 @@ def audit(root: Path, out: Path, workers: int | None = None) -> Audit:
         raise ValueError(f"workers={workers}: it takes at least one process.")
     table, index = load_table(root), read_index(root)
     title, root = root, Path(parse_root(root).folder)
+    _check_out(out)
     make_folder(out)
     with progress(len(table), "reading pictures") as advance:
         pictures = read_pictures(root, table, workers or usable_cores(), advance)
@@ -85,15 +87,36 @@ def audit(root: Path, out: Path, workers: int | None = None) -> Audit:
         _rejected(root),
         _method(index),
     ]
+    # first: the rest is known by it as an audit's, should this process be killed in between
+    with output_file(out / FACTS) as temporary:
+        temporary.write_text(json.dumps(_facts(found, index), indent=2, ensure_ascii=False) + "\n")
     for section in sections:
         for caption, data in section.figures:
-            with atomic_write(out / f"{_file_name(caption)}.png") as temporary:
+            with output_file(out / f"{_file_name(caption)}.png") as temporary:
                 temporary.write_bytes(data)
-    with atomic_write(out / FACTS) as temporary:
-        temporary.write_text(json.dumps(_facts(found, index), indent=2, ensure_ascii=False) + "\n")
-    with atomic_write(out / PAGE) as temporary:
+    with output_file(out / PAGE) as temporary:
         temporary.write_text(html_page(f"Audit of {title}", sections), encoding="utf-8")
     return found
+
+
+def _check_out(out: Path) -> None:
+    """ValueError where somebody else's files might be replaced: pages or figures without an audit's facts."""
+    for name in (FACTS, PAGE):
+        check_file(out / name, f"{out / name}")
+    taken = sorted(path.name for path in (*out.glob("*.png"), out / FACTS, out / PAGE) if path.exists())
+    if taken and not _is_audit(out / FACTS):
+        raise ValueError(
+            f"{out} holds {taken[0]}, which dfd audit did not write. Give --out a folder of its own, such as "
+            f"{out / 'audit'}."
+        )
+
+
+def _is_audit(facts: Path) -> bool:
+    try:
+        found = json.loads(facts.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.keys() >= {"images", "families", "shortcuts"}
 
 
 def _verdict(found: Audit, index: dict[str, Any]) -> Section:

@@ -16,7 +16,6 @@ from scipy.special import expit
 from dfd.batch import FAKE, LABELS, REAL, Predictions
 from dfd.calibration import decide
 from dfd.callbacks.conditions import conditions, sentence
-from dfd.durable import atomic_write
 from dfd.metrics import (
     METRICS,
     by_method,
@@ -27,8 +26,11 @@ from dfd.metrics import (
     interval,
     intervals,
 )
+from dfd.outputs import check_file, output_file
 from dfd.run_record import RunFolder
 
+STAGES = {"validate": "val", "test": "test", "predict": "predict"}  # verb -> stage in the table's name
+COLUMNS = ("key", "path", "label", "logit", "prob", "source", "method", "group", "split", "verdict")
 # as many as 80 columns hold beside the names
 OF_PARTS = ("real", "fake", "groups", "auroc", "95% interval", "balanced_acc")
 
@@ -41,6 +43,16 @@ class PredictionWriter(Callback):
     In the CSV `label` is 0 real, 1 fake, empty where unknown; `logit` is raw, `prob` is P(fake) after
     temperature.
     """
+
+    def setup(self, trainer: Trainer, task: LightningModule, stage: str) -> None:
+        """Refuses, before pictures are judged, a place where the table may not be written.
+
+        Raises:
+            ValueError: something else lies there.
+        """
+        if trainer.is_global_zero and trainer.state.fn in STAGES:
+            path = RunFolder(trainer.default_root_dir).predictions(STAGES[trainer.state.fn])
+            check_file(path, f"the table of predictions, {path},", heads=(",".join(COLUMNS[:4]).encode(),))
 
     def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
         if trainer.state.fn == "validate":  # `trainer.validating` is true in a fit's validation as well
@@ -59,7 +71,7 @@ class PredictionWriter(Callback):
         check_finite(task.predictions)
         words = [decide(logit, task.thresholds) for logit in task.predictions.logit.tolist()]
         facts = trainer.datamodule.describe(task.predictions.row)
-        with atomic_write(path) as temporary:
+        with output_file(path) as temporary:
             _write(temporary, task.predictions, task.temperature, words, facts)
         console = Console(markup=False, highlight=False, emoji=False)  # a method may be called [gan]
         console.print(sentence(conditions(trainer.datamodule, stage)), soft_wrap=True)
@@ -80,22 +92,22 @@ def _write(
     path: Path, predictions: Predictions, temperature: float, words: list[str], facts: dict[str, np.ndarray]
 ) -> None:
     label = ["" if label < 0 else label for label in predictions.label.tolist()]
-    columns = {
-        "key": facts["key"],
-        "path": facts["path"],
-        "label": label,
-        "logit": predictions.logit.tolist(),  # Python floats: written with all digits, so that ranks survive
-        "prob": expit(predictions.logit / temperature).tolist(),
-        "source": predictions.source,
-        "method": predictions.method,
-        "group": predictions.family,
-        "split": facts["split"],
-        "verdict": words,
-    }
+    columns = (
+        facts["key"],
+        facts["path"],
+        label,
+        predictions.logit.tolist(),  # Python floats: written with all digits, so that ranks survive
+        expit(predictions.logit / temperature).tolist(),
+        predictions.source,
+        predictions.method,
+        predictions.family,
+        facts["split"],
+        words,
+    )
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
+        writer.writerow(COLUMNS)
+        writer.writerows(zip(*columns, strict=True))
 
 
 def _report(stage: str, task: LightningModule, words: list[str]) -> list[Table | str]:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from dfd.detector.card import AVERAGE, NET, load_net
-from dfd.models.safetensors_export import SUFFIX, beside, write_export
+from dfd.models.safetensors_export import SUFFIX, beside, exported_from, write_export
 from dfd.models.seal import sha256_of
+from dfd.outputs import check_file
 
 
 def export(checkpoint: Path, out: Path, allow: Iterable[str] = ("dfd.",)) -> str:
@@ -22,9 +23,12 @@ def export(checkpoint: Path, out: Path, allow: Iterable[str] = ("dfd.",)) -> str
     """
     if out.suffix != SUFFIX:
         raise ValueError(f"--out {out}: the file is safetensors, so call it {out.with_suffix(SUFFIX)}.")
-    for taken in (out, beside(out)):
-        if taken.exists():
-            raise ValueError(f"{taken} exists. Choose another name or remove it.")
+    for file in (out, beside(out)):
+        check_file(file, f"--out {file}")
+    taken = [file for file in (out, beside(out)) if file.exists()]
+    # one of the two alone, of this checkpoint, is what a killed run of the same command left
+    if len(taken) == 2 or any(exported_from(file) != sha256_of(checkpoint) for file in taken):
+        raise ValueError(f"{taken[0]} exists. Choose another name or remove it.")
     net, card = load_net(checkpoint, allow=allow, role=None)
     task = card.task
     if task and "ema_decay" in task["init_args"]:

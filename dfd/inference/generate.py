@@ -18,6 +18,7 @@ from dfd.forensics.imitate import JpegStyle
 from dfd.media.decode import decode
 from dfd.models import Generator
 from dfd.models.seal import sha256_of
+from dfd.outputs import check_new_folder
 from dfd.progress import progress
 from dfd.shards.pattern import parse_root
 from dfd.shards.samples import NewSample, write_samples
@@ -132,8 +133,7 @@ def generate(
         raise ValueError(f"--seed {seed} is negative. Use 0 or more.")
     if split not in SPLITS:
         raise ValueError(f"--split {split}: splits are {', '.join(SPLITS)}.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):  # said now, not after an hour's work
-        raise ValueError(f"{out} exists and is not empty. Choose another folder or remove it.")
+    check_new_folder(out)  # said now, not after an hour's work
     net, _ = load_net(checkpoint, role="generator")
     fakes = Fakes(net, like, split, seed)
     made_by = {

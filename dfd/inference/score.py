@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from dfd.detector import Detector, Score
-from dfd.durable import atomic_write
 from dfd.inference.predictor import Predictor
 from dfd.media.files import IMAGE_SUFFIXES
+from dfd.outputs import check_file, is_stdout, is_stream, open_stream, output_file
 from dfd.terminal import printable
 
 COLOURS = {"fake": "31", "real": "32", "inconclusive": "33"}  # the rest is grey
@@ -45,7 +45,8 @@ def score_files(
         whole: take each file as a face crop like those in training instead of looking for faces.
         faces: YuNet's .onnx file; by default the one of DFD_YUNET or of the extra dfd[faces].
         json: print JSON Lines instead of text, one object a face; the closing lines go to stderr then.
-        csv: also write a table to this file, or print it instead of the text where it is "-".
+        csv: also write a table to this file, or print it instead of the text where it is "-" or names the
+            standard output in another way. Pipes and devices get its lines as they come.
         device: where the net runs, as torch names it.
         allow: packages whose nets the checkpoint may name.
         batch_size: crops that go through the net at once.
@@ -53,12 +54,14 @@ def score_files(
 
     Returns the exit code: 0 if at least one face got a verdict (inconclusive is one), 1 if none did.
     """
-    if json and str(csv) == "-":
+    printed = csv is not None and is_stdout(csv)
+    if json and printed:
         raise ValueError(
-            "--json and --csv - both want the standard output. Give --csv a file, or leave one of them out."
+            f"--json and --csv {csv} both want the standard output. Give --csv a file, or leave one of them "
+            "out."
         )
     files, others = find_files(paths)
-    machine = json or str(csv) == "-"
+    machine = json or printed
     with _table(csv) as table:
         predictor = Predictor(checkpoint, faces=faces, device=device, allow=allow, batch_size=batch_size)
         colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
@@ -167,37 +170,28 @@ def closing(detector: Detector, num_files: int, others: int, seen: Counter[str])
 @contextmanager
 def _table(csv: str | Path | None) -> Iterator[Any]:
     """A csv writer, or None. A file appears under its name when it is complete, not before."""
-    if csv is None or str(csv) == "-":
-        yield None if csv is None else csv_format.writer(sys.stdout, lineterminator="\n")
+    if csv is None:
+        yield None
         return
     path = Path(csv)
+    if is_stdout(csv) or is_stream(path):
+        with open_stream(csv) as file:
+            yield csv_format.writer(file, lineterminator="\n")
+        return
     if path.is_dir() or not path.parent.is_dir():
         what = "it is a folder" if path.is_dir() else f"{path.parent} is no folder"
         raise ValueError(f"cannot write {path}: {what}. Give --csv a file in a folder that exists.")
-    if path.suffix.lower() in IMAGE_SUFFIXES or not _may_replace(path):
-        what = (
-            "is there already, and is no table of dfd score" if path.exists() else "has the name of a picture"
-        )
+    if path.suffix.lower() in IMAGE_SUFFIXES:
         raise ValueError(
-            f"--csv {path} {what}. Give --csv a new file, such as scores.csv; nothing was written."
+            f"--csv {path} has the name of a picture. Give --csv a new file, such as scores.csv; nothing was "
+            "written."
         )
-    with atomic_write(path) as temporary:
-        try:
-            file = temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape")
-        except OSError as error:
-            raise ValueError(
-                f"cannot write {path}: {error.strerror}. Give --csv a file in a folder you may write to."
-            ) from error
-        with file:
-            yield csv_format.writer(file)
-
-
-def _may_replace(path: Path) -> bool:
-    """Whether nothing is lost: the file is not there, is empty, or is a table that `dfd score` wrote."""
-    if not path.exists():
-        return True
-    with path.open("rb") as file:
-        return file.read(len(_HEAD)) in (b"", _HEAD.encode())
+    check_file(path, f"--csv {path}", heads=(_HEAD.encode(),))
+    with (
+        output_file(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        yield csv_format.writer(file)
 
 
 def _cell(value: object) -> object:

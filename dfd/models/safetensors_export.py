@@ -19,8 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from dfd.durable import atomic_write
 from dfd.models.seal import sha256_of
+from dfd.outputs import output_file
 
 SUFFIX = ".safetensors"
 CARD, DIGEST = "dfd", "dfd_sha256"  # keys of the header
@@ -46,16 +46,41 @@ def write_export(weights: dict[str, Tensor], card: dict[str, Any], path: Path) -
         raise ValueError(
             f"what the checkpoint knows of its net is more than JSON can hold: {error}."
         ) from error
-    with atomic_write(path) as temporary, atomic_write(beside(path)) as page:
+    # left in the reverse order: the weights get their name before the page that describes them
+    with output_file(beside(path)) as page, output_file(path) as temporary:
         # not save_file, which hides what a full disk says
-        temporary.write_bytes(save(weights, {CARD: text, DIGEST: _digest(weights, text), "format": "pt"}))
+        facts = {CARD: text, DIGEST: _digest(weights, text), "format": "pt"}
+        temporary.write_bytes(_ordered(save(weights, facts)))
         card = {**card, "sha256": sha256_of(temporary)}
         page.write_text(f"{json.dumps(card, indent=2, ensure_ascii=False)}\n", encoding="utf-8")
+
+
+def _ordered(data: bytes) -> bytes:
+    """The same export with its header in order, so that one checkpoint gives one file: safetensors leaves the
+    order of the facts in it to chance.
+    """
+    end = 8 + int.from_bytes(data[:8], "little")
+    text = json.dumps(json.loads(data[8:end]), separators=(",", ":"), sort_keys=True)
+    text += " " * (-len(text) % 8)  # what follows stays aligned
+    return len(text).to_bytes(8, "little") + text.encode() + data[end:]
 
 
 def beside(path: Path) -> Path:
     """The JSON of an export."""
     return path.with_name(f"{path.name}.json")
+
+
+def exported_from(path: Path) -> str:
+    """sha256 of the checkpoint that an export or the JSON beside one was made of; "" where it is neither."""
+    try:
+        if path.suffix == SUFFIX:
+            with safe_open(path, "pt") as file:
+                card = json.loads((file.metadata() or {})[CARD])
+        else:
+            card = json.loads(path.read_text(encoding="utf-8"))
+        return str(card["checkpoint_sha256"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def read_export(path: Path) -> dict[str, Any]:

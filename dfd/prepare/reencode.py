@@ -19,15 +19,15 @@ import pyarrow.compute as pc
 
 from dfd.media.decode import decode, image_info_and_luma
 from dfd.media.encode import encode_jpeg
+from dfd.outputs import check_new_folder, output_folder
 from dfd.parallel import ProcessPool, num_processes
 from dfd.prepare.checks import MAX_REJECTED
 from dfd.prepare.report import Report
 from dfd.progress import progress
 from dfd.shards.duplicates import perceptual_hash
-from dfd.shards.format import SCHEMA, Shard, member_facts
+from dfd.shards.format import INDEX, SCHEMA, Shard, member_facts
 from dfd.shards.pattern import parse_root
 from dfd.shards.rejects import Reject, write_rejects
-from dfd.shards.samples import atomic_root
 from dfd.shards.table import load_table, read_index
 from dfd.shards.writer import ShardWriter, write_contents
 
@@ -97,9 +97,10 @@ def reencode(root: Path, out: Path, reencoding: Reencoding, workers: int | None 
         OSError: disk full or unwritable, in words.
     """
     processes = num_processes(workers)
+    check_new_folder(out)
     table, index = load_table(root), read_index(root)
     _check_sizes(root, table, reencoding)
-    with atomic_root(out) as temporary:
+    with output_folder(out, whole=INDEX) as temporary:
         rows, rejects, shards = _write_all(root, temporary, table, reencoding, processes)
         write_rejects(temporary, rejects)
         made_by = {

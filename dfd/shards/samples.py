@@ -1,20 +1,16 @@
 """Sample writer: samples made in memory (drawn or generated) as shards in the layout of `dfd prepare`."""
 
 import hashlib
-import os
 import re
-import shutil
-import uuid
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from dfd.durable import TEMPORARY, explain_os_error, make_folder
 from dfd.media.decode import image_info_and_luma
+from dfd.outputs import output_folder
 from dfd.shards.duplicates import perceptual_hash
 from dfd.shards.format import (
     EXTENSIONS,
@@ -62,38 +58,9 @@ def write_samples(samples: Iterable[NewSample], out: Path, made_by: Mapping[str,
         Undecodable: a picture that `decode` would refuse.
         OSError: disk full or unwritable, in words.
     """
-    with atomic_root(Path(out)) as temporary:
+    with output_folder(Path(out), whole=INDEX) as temporary:
         rows, shards = _write_new(samples, temporary)
         write_contents(temporary, pa.Table.from_pylist(_with_families(rows), SCHEMA), shards, made_by)
-
-
-@contextmanager
-def atomic_root(out: Path) -> Iterator[Path]:
-    """A folder beside `out` for shards, which takes its name once the block has ended well: `out` is whole or
-    not there.
-
-    Where another process finished `out` meanwhile, its shards stay and these are dropped.
-
-    Raises:
-        ValueError: `out` exists with something in it.
-        OSError: disk full or unwritable, in words.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ValueError(f"{out} exists and is not empty. Choose another folder or remove it.")
-    make_folder(out.parent)
-    part = out.with_name(f"{out.name}{TEMPORARY}{uuid.uuid4().hex[:8]}")
-    part.mkdir()
-    try:
-        yield part
-        try:
-            os.replace(part, out)
-        except OSError:
-            if not (out / INDEX).is_file():
-                raise
-    except OSError as error:
-        raise explain_os_error(error, out) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _write_new(samples: Iterable[NewSample], folder: Path) -> tuple[list[dict[str, Any]], list[Shard]]:

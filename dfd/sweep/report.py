@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dfd.durable import atomic_write
 from dfd.html import Section, html_page, png
+from dfd.outputs import output_file
 from dfd.run_record import RunFolder
 from dfd.sweep.figures import history, importance_bars, parallel_coordinates, short_names
 from dfd.sweep.study import PAGE, Study, state
@@ -32,7 +32,7 @@ def write_page(study: Study, total: int) -> Path:
     path = study.folder / PAGE
     sections = [_best(study, total), *_figures(study), *_failures(study), _table(study)]
     text = html_page(f"Sweep: {study.folder.name}", sections)
-    with atomic_write(path) as temporary:
+    with output_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
 

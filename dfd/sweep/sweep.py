@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dfd.durable import explain_os_error, make_folder
+from dfd.outputs import check_file
 from dfd.resources import shipped
 from dfd.sweep.lease import Lease
 from dfd.sweep.runner import TrialRunner
 from dfd.sweep.schema import load_sweep
 from dfd.sweep.space import Sweep
-from dfd.sweep.study import WORKERS, Study
+from dfd.sweep.study import JOURNAL, PAGE, WORKERS, Study
 
 
 def sweep(
@@ -45,6 +46,12 @@ def sweep(
         raise ValueError(f"--seed {seed}: it takes 0 or more.")
     _check_optuna()
     folder = (folder or Path("runs") / path.stem).absolute()
+    if (folder / PAGE).exists() and not (folder / JOURNAL).exists():
+        raise ValueError(
+            f"{folder} holds a {PAGE} and no study that it is of. Give --study a folder of its own, such as "
+            f"{folder / path.stem}."
+        )
+    check_file(folder / PAGE, f"{folder / PAGE}")
     make_folder(folder)
     try:
         with Lease(folder / WORKERS) as worker, _signals() as requested:

@@ -113,7 +113,7 @@ def test_no_file_is_lost_to_a_table(checkpoint, folder):
     before = judged.read_bytes(), list_of_mine.read_text()
     for target, words in (
         (judged, "has the name of a picture|is there already"),
-        (list_of_mine, "is there already, and is no table"),
+        (list_of_mine, "is there already, and dfd did not write it"),
     ):
         with pytest.raises(ValueError, match=words):
             score_files(checkpoint, [judged], whole=True, csv=target)

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dfd.shards.duplicates import Leaks, find_leaks, hashes, near_pairs
+from dfd.shards.duplicates import Leaks, find_leaks, hashes, joining, near_pairs
 from dfd.shards.rejects import Reject
 from dfd.shards.splits import MovedFamily, assign_splits, draw_val, families, splits_from, with_both_classes
 
@@ -49,7 +49,8 @@ def assign(table: pa.Table) -> Assigned:
         table: with label, groups, sha256, phash, path and split (null where the source does not say).
     """
     near = near_pairs(hashes(table))
-    family = families(table["groups"].to_pylist(), table["sha256"].to_pylist(), near.tolist())
+    joined = joining(near, len(table)).tolist()
+    family = families(table["groups"].to_pylist(), table["sha256"].to_pylist(), joined)
     official = table["split"].to_pylist()
     split = assign_splits(family, official)
     leaks = find_leaks(_with_split(table, split), near)

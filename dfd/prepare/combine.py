@@ -25,7 +25,7 @@ from dfd.prepare.readers import faces_140k as faces_140k_reader
 from dfd.prepare.readers.combined import SPLITS, WAY
 from dfd.prepare.readers.row import Row
 from dfd.progress import progress
-from dfd.shards.duplicates import near_pairs
+from dfd.shards.duplicates import joining, near_pairs
 from dfd.shards.rejects import Reject
 from dfd.shards.splits import families, hashed_split
 
@@ -174,7 +174,9 @@ def _dealt(root: Path) -> Iterator[Row | Reject]:
     if not rows:
         return
     near = near_pairs(np.frombuffer(b"".join(look.phash for look in looks), np.uint8).reshape(len(looks), -1))
-    family = families([row.groups for row in rows], [look.sha256 for look in looks], near.tolist())
+    family = families(
+        [row.groups for row in rows], [look.sha256 for look in looks], joining(near, len(rows)).tolist()
+    )
     for row, name in zip(rows, family, strict=True):
         yield replace(row, split=hashed_split(name))
 

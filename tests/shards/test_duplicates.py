@@ -1,3 +1,6 @@
+import time
+import tracemalloc
+
 import cv2
 import numpy as np
 import pyarrow as pa
@@ -8,7 +11,8 @@ from hypothesis import strategies as st
 
 from dfd.augment import corrupt
 from dfd.media.decode import image_info_and_luma
-from dfd.shards.duplicates import NEAR, find_leaks, near_pairs, perceptual_hash
+from dfd.shards.duplicates import LISTED, NEAR, find_leaks, joining, near_pairs, perceptual_hash
+from dfd.shards.duplicates import hashes as read_hashes
 from dfd.synthetic import draw_person
 
 
@@ -60,6 +64,79 @@ def test_pairs_do_not_depend_on_how_many_are_looked_at_in_one_go(monkeypatch):
     assert whole.tolist() == all_pairs(hashes).tolist() and len(whole) > 3000
     monkeypatch.setattr("dfd.shards.duplicates._CHUNK", 7)
     assert (near_pairs(hashes) == whole).all()
+
+
+def sets(pairs: np.ndarray, num: int) -> list[int]:
+    """The smallest row that each row hangs together with, the slow way."""
+    home = list(range(num))
+    for one, other in pairs.tolist():
+        low, high = sorted((home[one], home[other]))
+        home = [low if each == high else each for each in home]
+    return home
+
+
+@given(
+    seed=st.integers(0, 9999),
+    scenes=st.lists(
+        st.tuples(st.integers(1, 40), st.sampled_from([0.0, 0.02, 0.06, 0.09])), min_size=1, max_size=5
+    ),
+    crowd=st.sampled_from([2, 9, 128]),
+    rounds=st.sampled_from([1, 4]),
+)
+@settings(max_examples=30, deadline=None)
+def test_a_crowd_is_joined_as_by_all_its_pairs(seed, scenes, crowd, rounds):
+    rng = np.random.default_rng(seed)
+    bits = [rng.integers(0, 2, 256) ^ (rng.random((frames, 256)) < noise) for frames, noise in scenes]
+    hashes = rng.permutation(np.packbits(np.concatenate(bits).astype(np.uint8), axis=1))
+    hashes = hashes[np.sort(np.unique(hashes, axis=0, return_index=True)[1])]
+    wanted = all_pairs(hashes)
+    home = np.array(sets(wanted, len(hashes)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dfd.shards.duplicates.CROWD", crowd)
+        patch.setattr("dfd.shards.duplicates._ROUNDS", rounds)
+        found = near_pairs(hashes)
+    assert sets(found, len(hashes)) == home.tolist()
+    few = np.bincount(home, minlength=len(hashes))[home[wanted[:, 0]]] <= crowd
+    assert set(map(tuple, wanted[few].tolist())) <= set(map(tuple, found.tolist()))
+    assert set(map(tuple, found.tolist())) <= set(map(tuple, wanted.tolist()))
+    large = [size for size in np.bincount(home) if size > crowd]
+    assert len(found) == few.sum() + sum(large) - len(large)
+    assert sets(joining(found, len(hashes)), len(hashes)) == home.tolist()
+    assert len(joining(found, len(hashes))) == len(hashes) - len(set(home.tolist()))
+
+
+def test_six_thousand_frames_of_a_scene_take_neither_memory_nor_time():
+    rng = np.random.default_rng(0)
+    hashes = np.packbits(rng.integers(0, 2, 256) ^ (rng.random((6000, 256)) < 0.03), axis=1)
+    tracemalloc.start()
+    start = time.process_time()
+    try:
+        pairs = near_pairs(hashes)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(pairs) == 5999 and len(np.unique(pairs)) == 6000
+    assert peak < 100e6 and time.process_time() - start < 5  # all 18 million pairs: 1.1 GB and a minute
+
+
+def test_a_scene_in_two_splits_is_a_leak_that_is_told_in_few_words():
+    rng = np.random.default_rng(0)
+    hashes = np.packbits(rng.integers(0, 2, 256) ^ (rng.random((3000, 256)) < 0.03), axis=1)
+    rows = [
+        (f"{row}.png", ("train", "test")[row % 2], f"s{row}", [], look.tobytes())
+        for row, look in enumerate(hashes)
+    ]
+    found = find_leaks(table(*rows))
+    assert found.near == 2999 and 1000 < found.counts["near duplicate"] < 2999
+    assert len(found.pairs) == LISTED and {pair.kind for pair in found.pairs} == {"near duplicate"}
+    assert f"near duplicate: {found.counts['near duplicate']}" in str(found)
+
+
+def test_hashes_are_read_from_any_piece_of_a_table():
+    whole = table(*((str(row), "train", f"s{row}", [], looks(row)) for row in range(5)))
+    together = pa.concat_tables([whole.slice(1, 2), whole.slice(4)])
+    assert [row.tobytes() for row in read_hashes(together)] == [looks(1), looks(2), looks(4)]
+    assert read_hashes(whole.slice(5)).shape == (0, 32)
 
 
 def test_no_pictures_have_no_pairs():

@@ -1,9 +1,9 @@
-"""SIGTERM and SIGUSR1 as flags that a run checks between two steps.
+"""SIGTERM, SIGUSR1 and SIGHUP as flags that a run checks between two steps.
 
 Slurm warns a job by SIGUSR1 some minutes before its time is up (`sbatch --signal=SIGUSR1@180`) and ends one
-by SIGTERM, at any moment: while Python still imports, too. A handler that saves, or talks to other ranks,
-hangs half of the runs of two ranks; this one sets a number, which `dfd.callbacks.Preemption` reads between
-two steps.
+by SIGTERM, at any moment: while Python still imports, too. A terminal that is closed sends SIGHUP. A handler
+that saves, or talks to other ranks, hangs half of the runs of two ranks; this one sets a number, which
+`dfd.callbacks.Preemption` reads between two steps.
 """
 
 from __future__ import annotations
@@ -11,13 +11,18 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 STOP, REQUEUE = 1, 2  # what a signal asks for; the most that any rank heard counts
 ASKS = {signal.SIGTERM: STOP}
 if hasattr(signal, "SIGUSR1"):  # Windows has none
-    ASKS[signal.SIGUSR1] = REQUEUE
+    ASKS |= {signal.SIGUSR1: REQUEUE, signal.SIGHUP: STOP}
+
+
+HANGUP = getattr(signal, "SIGHUP", None)
 
 
 class StopSignals:
@@ -36,7 +41,10 @@ class StopSignals:
         if self._before or threading.current_thread() is not threading.main_thread():
             return False
         self.requested, self._process = 0, os.getpid()
-        self._before = {number: signal.signal(number, self._hear) for number in ASKS}
+        for number in ASKS:
+            # what nohup protects from the end of its terminal goes on; a scheduler is heard in any case
+            if number != HANGUP or signal.getsignal(number) != signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._hear)
         return True
 
     def forget(self) -> None:
@@ -57,8 +65,28 @@ class StopSignals:
 stop_signals = StopSignals()
 
 
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Blocks these signals for what starts within the block: threads, and processes with all their threads.
+
+    In this thread they wait until the block is done. A process that is forked may have threads before its
+    first line runs, since libraries (OpenTelemetry's, which wandb brings) begin theirs anew after each fork:
+    what a process blocks for itself comes too late for them, and any thread that does not block a signal
+    takes it.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ASKS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 def heed_parent_only() -> None:
-    """In a helper process: SIGTERM ends it where its parent sends it, and is ignored from elsewhere.
+    """In a helper process that was started while signals were `held_back`: SIGTERM ends it where its parent
+    sends it, and is ignored from elsewhere.
 
     Slurm sends its signals to every process of a job, and without its decoding processes a run could not end
     its step.

@@ -5,13 +5,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 import dfd
-from dfd.signals import REQUEUE, STOP, StopSignals, heed_parent_only
+from dfd.signals import HANGUP, REQUEUE, STOP, StopSignals, heed_parent_only, held_back
+
+_begins_threads = 0  # the process whose forks begin a thread
 
 
 def test_the_most_that_was_asked_counts_and_handlers_come_back():
@@ -26,6 +31,33 @@ def test_the_most_that_was_asked_counts_and_handlers_come_back():
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)] == before
 
 
+@pytest.mark.skipif(HANGUP is None, reason="Windows has no SIGHUP")
+@pytest.mark.parametrize(("inherited", "heard"), [(signal.SIG_DFL, STOP), (signal.SIG_IGN, 0)])
+def test_a_closed_terminal_stops_a_run_unless_nohup_keeps_it(inherited, heard):
+    told, before = StopSignals(), signal.signal(HANGUP, inherited)
+    try:
+        told.listen()
+        os.kill(os.getpid(), HANGUP)
+        told.forget()
+        assert told.requested == heard and signal.getsignal(HANGUP) == inherited
+    finally:
+        signal.signal(HANGUP, before)
+
+
+def test_a_scheduler_is_heard_where_signals_were_ignored_by_inheritance():
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        told = StopSignals()
+        told.listen()
+        os.kill(os.getpid(), signal.SIGUSR1)
+        told.forget()
+        assert told.requested == REQUEUE
+        assert signal.getsignal(signal.SIGUSR1) == signal.SIG_IGN
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _sleep(ready, heed: bool) -> None:
     if heed:
         heed_parent_only()
@@ -38,7 +70,8 @@ def child_of(told: StopSignals, heed: bool) -> multiprocessing.Process:
     ready = context.Event()
     assert told.listen()
     child = context.Process(target=_sleep, args=(ready, heed))
-    child.start()
+    with held_back() if heed else nullcontext():
+        child.start()
     told.forget()
     assert ready.wait(20)
     return child
@@ -54,6 +87,34 @@ def test_a_worker_outlives_a_stranger_and_obeys_its_parent():
     child.terminate()
     child.join(10)
     assert child.exitcode == 0
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="macOS cannot say who sent a signal")
+def test_a_worker_outlives_a_stranger_whatever_threads_a_library_begins_after_the_fork():
+    """As OpenTelemetry does, which wandb brings: its threads are there before the worker's first line."""
+    library = os.getpid()
+    begin = threading.Thread(target=time.sleep, args=(60,), daemon=True).start
+    os.register_at_fork(after_in_child=lambda: begin() if _begins_threads == library else None)
+    with patch(__name__ + "._begins_threads", library):
+        child = child_of(StopSignals(), heed=True)
+    assert len(list(Path(f"/proc/{child.pid}/task").iterdir())) == 3, "itself, the library's, and ours"
+    for _ in range(20):
+        subprocess.run(["kill", "-TERM", str(child.pid)], check=True)
+    child.join(0.5)
+    assert child.is_alive()
+    child.terminate()
+    child.join(10)
+    assert child.exitcode == 0
+
+
+def test_what_is_held_back_comes_when_the_block_is_done():
+    told = StopSignals()
+    assert told.listen()
+    with held_back():
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert told.requested == 0
+    told.forget()
+    assert told.requested == STOP
 
 
 def test_a_forked_process_that_is_no_worker_is_ended_by_sigterm():

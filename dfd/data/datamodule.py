@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from dfd.run_record import BATCH_NOT_DIVISIBLE, RunFailure
 from dfd.shards.cache import Cache
 from dfd.shards.catalog import Catalog, Contents
 from dfd.shards.remote import bytes_at_once, check_limit
-from dfd.signals import heed_parent_only
+from dfd.signals import heed_parent_only, held_back
 
 JUDGED_AT_ONCE = 128  # crops, at most
 # the list first: a single transform, tried first, would take the list too, and jsonargparse could not write
@@ -333,13 +334,13 @@ class ShardDataModule(LightningDataModule):
             self.contents, self.view, transforms, self.seed if training else 0, training, self._name, files
         )
         if not self.num_workers:
-            return DataLoader(
+            return Loader(
                 dataset, batch_sampler=sampler, collate_fn=collate, pin_memory=torch.cuda.is_available()
             )
         # the others share no anonymous memory
         forked = multiprocessing.get_context().get_start_method() == "fork"
         largest = batch_size * (1 if training else self.view.num_crops) * self.view.size**2 * 3
-        return DataLoader(
+        return Loader(
             dataset,
             batch_sampler=sampler,
             collate_fn=SharedMemoryCollate(largest, self.num_workers) if forked else collate,
@@ -386,6 +387,18 @@ class ShardDataModule(LightningDataModule):
         if self.mix is None or not self.trainer.training:
             return batch
         return self.mix(batch, self._mix_rng)
+
+
+class Loader(DataLoader):
+    """torch's DataLoader, whose processes outlive the signals that tell a run to stop: it ends its step with
+    them.
+    """
+
+    def _get_iterator(self) -> Any:
+        if self.num_workers and multiprocessing.get_start_method() != "fork":
+            resource_tracker.ensure_running()  # when it starts, it unblocks SIGTERM
+        with held_back():
+            return super()._get_iterator()
 
 
 def _same(windows: list[np.ndarray], epoch: int) -> list[np.ndarray]:

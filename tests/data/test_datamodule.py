@@ -1,3 +1,7 @@
+import re
+import signal
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +14,7 @@ from dfd.batch import FAKE, REAL
 from dfd.data import ShardDataModule, View
 from dfd.shards.samples import NewSample, write_samples
 from dfd.shards.table import load_table
+from dfd.signals import ASKS
 
 VIEW = View(size=32, crops=5, longest=None)
 
@@ -45,7 +50,7 @@ def roots(tmp_path_factory):
 
 
 def make(roots, **kwargs):
-    data = ShardDataModule(roots, VIEW, num_workers=0, **{"batch_size": 4, **kwargs})
+    data = ShardDataModule(roots, VIEW, **{"batch_size": 4, "num_workers": 0, **kwargs})
     data.setup("fit")
     return data
 
@@ -261,3 +266,17 @@ def test_what_is_judged_is_never_mixed(roots):
 def test_negative_numbers_are_refused(roots, wrong, says):
     with pytest.raises(ValueError, match=says):
         ShardDataModule(roots, VIEW, **wrong)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it looks into /proc")
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_no_thread_of_a_loading_process_takes_a_signal_that_is_meant_for_the_run(roots, split):
+    data = make(roots, num_workers=1)
+    batches = iter(getattr(data, f"{split}_dataloader")())
+    next(batches)
+    tasks = Path(f"/proc/{batches._workers[0].pid}/task").iterdir()
+    masks = [int(re.search(r"SigBlk:\s+(\w+)", (task / "status").read_text())[1], 16) for task in tasks]
+    open_to = {number: sum(not mask >> number - 1 & 1 for mask in masks) for number in ASKS}
+    # Linux shows it as not blocked in the thread that waits for the parent's
+    assert open_to == {**dict.fromkeys(ASKS, 0), signal.SIGTERM: 1}
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ()), "this process takes them again"

@@ -5,12 +5,74 @@ torchrun.
 import contextlib
 import multiprocessing
 import os
+import signal
 import socket
 import sys
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 START = multiprocessing.get_context("forkserver")
 START.set_forkserver_preload(["dfd.cli.lightning_verbs", "dfd.tasks", "dfd.data", "dfd.callbacks", "pandas"])
+
+
+class Ranks:
+    """`dfd ARGS` on `world` ranks of the CPU at once, in one group of processes that is theirs alone; killed at
+    the end of the block.
+    """
+
+    def __init__(self, args: Sequence[str], cwd: Path, world: int, environment: Mapping[str, str]):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        args = tuple(args)
+        if world > 1:
+            args = (*args, "--trainer.accelerator=cpu", f"--trainer.devices={world}")
+        self.files = [cwd / f"rank-{rank}.txt" for rank in range(world)]
+        self.processes: list[multiprocessing.Process] = []
+        for rank in range(world):
+            group = self.processes[0].pid if rank else 0
+            told = (
+                args,
+                rank,
+                world,
+                port,
+                cwd,
+                self.files[rank],
+                dict(os.environ),
+                dict(environment),
+                group,
+            )
+            self.processes.append(START.Process(target=_run, args=told))
+            self.processes[-1].start()
+
+    def __enter__(self) -> "Ranks":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with contextlib.suppress(ProcessLookupError):  # loading processes too
+            os.killpg(self.processes[0].pid, signal.SIGKILL)
+        for process in self.processes:
+            process.kill()
+            process.join()
+
+    def ended(self, seconds: float) -> bool:
+        """Whether all of them end within that time."""
+        end = time.monotonic() + seconds
+        for process in self.processes:
+            process.join(max(0.0, end - time.monotonic()))
+        return None not in self.codes()
+
+    def codes(self) -> list[int | None]:
+        return [process.exitcode for process in self.processes]
+
+    def send(self, number: signal.Signals, group: bool) -> None:
+        """To all processes of the run, or to rank 0 alone; to none that has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            (os.killpg if group else os.kill)(self.processes[0].pid, number)
+
+    def said(self) -> str:
+        return "\n".join(path.read_text() for path in self.files)
 
 
 def dfd(
@@ -19,31 +81,11 @@ def dfd(
     """What `dfd ARGS` says, on `world` ranks of the CPU at once; AssertionError with all of it unless they
     end with `code`.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    if world > 1:
-        args = (*args, "--trainer.accelerator=cpu", f"--trainer.devices={world}")
-    said = [cwd / f"rank-{rank}.txt" for rank in range(world)]
-    ranks = [
-        START.Process(
-            target=_run, args=(args, rank, world, port, cwd, said[rank], dict(os.environ), environment)
-        )
-        for rank in range(world)
-    ]
-    for rank in ranks:
-        rank.start()
-    try:
-        for rank in ranks:
-            rank.join(timeout)
-    finally:
-        for rank in ranks:
-            rank.kill()
-            rank.join()
-    text = "\n".join(path.read_text() for path in said)
+    with Ranks(args, cwd, world, environment) as ranks:
+        ranks.ended(timeout)
     others = 0 if code in (75, 143) else code  # a run that is told to go has one rank that says so
-    assert [rank.exitcode for rank in ranks] == [code, *[others] * (world - 1)], text[-6000:]
-    return text
+    assert ranks.codes() == [code, *[others] * (world - 1)], ranks.said()[-6000:]
+    return ranks.said()
 
 
 def _run(
@@ -55,7 +97,11 @@ def _run(
     said: Path,
     theirs: dict,
     environment: dict[str, str],
+    group: int,
 ) -> None:
+    while os.getpgid(0) != (group or os.getpid()):  # rank 0 may not have made it yet
+        with contextlib.suppress(PermissionError, ProcessLookupError):
+            os.setpgid(0, group)
     # loading processes start as usual, not as this one did
     multiprocessing.set_start_method(None, force=True)
     os.environ.clear()

@@ -9,9 +9,9 @@ import dfd
 
 PACKAGE = Path(dfd.__file__).parent
 ROWS = (
-    {"batch", "eval_mode", "durable", "signals", "terminal", "resources", "malloc", "progress", "parallel",
+    {"batch", "eval_mode", "durable", "signals", "terminal", "resources", "malloc", "parallel",
      "distributed", "locks", "_torchvision"},
-    {"media", "outputs", "run_record"},
+    {"media", "outputs", "run_record", "progress"},
     {"forensics", "shards"},
     {"models", "augment", "metrics", "calibration", "plots", "html"},
     {"detector", "explain", "synthetic"},
@@ -20,6 +20,7 @@ ROWS = (
     {"launch", "sweep"},
     {"commands"},
     {"cli"},
+    {"__main__"},
 )  # fmt: skip
 ROW = {name: row for row, names in enumerate(ROWS) for name in names}
 MODULES = sorted(
@@ -52,6 +53,7 @@ NO_TORCH = (
     "resources.py",
     "run_record.py",
     "signals.py",
+    "terminal.py",
     "cli/__init__.py",
     "cli/error_messages.py",
     "launch/slurm.py",

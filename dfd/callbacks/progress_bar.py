@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
@@ -9,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 
 from dfd.callbacks.throughput import Throughput
+from dfd.terminal import commanding
 
 
 class ProgressLines(Callback):
@@ -128,7 +130,7 @@ class TerminalBar(RichProgressBar):
     """
 
     def __init__(self) -> None:
-        super().__init__(leave=True)
+        super().__init__(leave=True, console_kwargs={"file": commanding(sys.stdout)})
         self._pace = Throughput()
         self._shown: dict[str, Any] = {}
         self._asked = 0.0

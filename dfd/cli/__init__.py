@@ -18,6 +18,7 @@ from dfd.cli.extras import how_to_install
 from dfd.cli.logs import logs_on_stderr
 from dfd.commands import cluster, data, detect, study
 from dfd.signals import stop_signals
+from dfd.terminal import screen_streams
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -34,6 +35,10 @@ COMMANDS = {
     for function in module.VERBS
 }
 PLAIN_VERBS = tuple(COMMANDS)
+# whose output is their work; what the others do lies in files
+ANSWERS = ("score", "runs", "leaks", "submit", "tune-batch", "help", "version")
+HELP = {"--help", "-h", "--print_config"}
+CLOSED_PIPE = 141  # as if by SIGPIPE
 GOING_ON = ("prepare", "combine", "sweep")  # interrupted and started again, they do what is left
 
 
@@ -41,9 +46,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs `dfd ARGV` and returns its exit code: 0 done, 1 the input was at fault, 2 the command line was.
 
     A package of an extra that is not installed counts as the input's fault. What is no fault of the input
-    keeps its traceback; DFD_TRACEBACK=1 shows the others' too.
+    keeps its traceback; DFD_TRACEBACK=1 shows the others' too. Output that nobody takes costs no work, and
+    counts for the verbs of ANSWERS alone: 141 for a closed pipe, as of the shell's own programs, else 1.
     """
     args = list(sys.argv[1:] if argv is None else argv)
+    with screen_streams() as (out, err):
+        code = _run(args)
+        out.flush()
+        if out.fault is None or code:
+            return code
+        answers = not args or args[0] in ANSWERS or args[0].startswith("-") or bool(HELP & set(args))
+        if isinstance(out.fault, BrokenPipeError):
+            return CLOSED_PIPE if answers else code
+        kept = "" if answers else " The work itself was done."
+        print(f"{_verb(args)}: the standard output was not written: {out.fault.strerror}.{kept}", file=err)
+        return int(answers)
+
+
+def _run(args: list[str]) -> int:
+    """The exit code of a command, its errors said on the standard error."""
     try:
         with logs_on_stderr():
             return _lightning(args) if args and args[0] in LIGHTNING_VERBS else _plain(args)
@@ -59,9 +80,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         text = how_to_install(error) if isinstance(error, ModuleNotFoundError) else _words(error)
         if text is None or os.environ.get("DFD_TRACEBACK"):
             raise
-        verb = f"dfd {args[0]}" if args and not args[0].startswith("-") else "dfd"
-        print(f"{verb}: {shortened(text)}", file=sys.stderr)
+        print(f"{_verb(args)}: {shortened(text)}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+
+
+def _verb(args: list[str]) -> str:
+    return f"dfd {args[0]}" if args and not args[0].startswith("-") else "dfd"
 
 
 def _words(error: Exception) -> str:

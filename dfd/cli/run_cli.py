@@ -31,6 +31,7 @@ from dfd.cli.parser import USAGE, Maker, Parser
 from dfd.cli.runtime_errors import explain_failure
 from dfd.durable import make_folder
 from dfd.run_record import INTERRUPTED, NOT_FINITE, RunFolder
+from dfd.terminal import is_terminal, printable
 from dfd.training.checkpoint_io import DurableCheckpointIO, local, refuse_code
 from dfd.training.metrics_csv import ResumableCSVLogger
 from dfd.training.resume import check_whole_window, resumable, steps_of, whole
@@ -262,7 +263,7 @@ class RunCLI(LightningCLI):
         if progress is not False and not any(
             isinstance(callback, (ProgressBar, ProgressLines)) for callback in callbacks
         ):
-            defaults.append(TerminalBar() if sys.stdout.isatty() else ProgressLines())
+            defaults.append(TerminalBar() if is_terminal(sys.stdout) else ProgressLines())
         return callbacks + defaults
 
     def _default_loggers(self) -> list[Logger]:
@@ -356,7 +357,7 @@ class RunCLI(LightningCLI):
 
     @rank_zero_only
     def _say(self, text: str) -> None:
-        print(text, flush=True)
+        print(printable(text), flush=True)
 
 
 def _shown(path: Path) -> str:

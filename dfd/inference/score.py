@@ -17,7 +17,7 @@ from dfd.detector import Detector, Score
 from dfd.inference.predictor import Predictor
 from dfd.media.files import IMAGE_SUFFIXES
 from dfd.outputs import check_file, is_stdout, is_stream, open_stream, output_file
-from dfd.terminal import printable
+from dfd.terminal import commanding, is_terminal, printable
 
 COLOURS = {"fake": "31", "real": "32", "inconclusive": "33"}  # the rest is grey
 COLUMNS = [field.name for field in fields(Score)]
@@ -64,7 +64,8 @@ def score_files(
     machine = json or printed
     with _table(csv) as table:
         predictor = Predictor(checkpoint, faces=faces, device=device, allow=allow, batch_size=batch_size)
-        colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        colour = is_terminal(sys.stdout) and "NO_COLOR" not in os.environ
+        screen = commanding(sys.stdout) if colour else sys.stdout
         seen: Counter[str] = Counter()
         if table:
             table.writerow(COLUMNS)
@@ -75,7 +76,7 @@ def score_files(
             if json:
                 print(json_format.dumps(asdict(score)))
             elif not machine:
-                print(line(score, colour))
+                print(line(score, colour), file=screen)
     print(closing(predictor.detector, len(files), others, seen), file=sys.stderr if machine else sys.stdout)
     return 0 if seen.keys() & COLOURS.keys() else 1
 
@@ -135,13 +136,14 @@ def line(score: Score, colour: bool = False) -> str:
     parts = [f"\033[{COLOURS.get(word, '90')}m{start}\033[0m" if colour else start]
     if score.prob is not None:
         parts.append(
-            f"P(fake) {_shown(score.prob)}  threshold {score.threshold:.2f} ({score.calibrated_on}, balanced)"
+            f"P(fake) {_shown(score.prob)}  threshold {score.threshold:.2f} "
+            f"({printable(score.calibrated_on, keep='')}, balanced)"
         )
     parts.append(printable(score.path, keep=""))
     if score.box:
         parts.append(f"face {score.face}/{score.faces} at {','.join(f'{value:.0f}' for value in score.box)}")
     if score.reason:
-        parts.append(f"({score.reason})")
+        parts.append(f"({printable(score.reason, keep='')})")
     return "  ".join(parts)
 
 

@@ -51,21 +51,24 @@ class ScreenStream(io.TextIOBase):
     def __init__(self, stream: TextIO | None, strict: bool = True):
         self.stream, self.strict = stream, strict
         self.encoding = getattr(stream, "encoding", None) or "utf-8"
-        self.fault: OSError | None = None
-        if stream is None:
-            self.fault = OSError(errno.EBADF, "it is closed")
+        # shared with the stream that `commanding` makes of it
+        self.faults: list[OSError] = [] if stream is not None else [OSError(errno.EBADF, "it is closed")]
+
+    @property
+    def fault(self) -> OSError | None:
+        return self.faults[0] if self.faults else None
 
     def write(self, text: str) -> int:
         shown = printable(text, keep="\n\t\r") if self.strict else text
         # an unprintable letter of a strict encoding, and lone surrogates where commands are let through
         shown = shown.encode(self.encoding, "backslashreplace").decode(self.encoding)
-        if self.stream is not None and self.fault is None:
+        if self.stream is not None and not self.faults:
             with self._lost():
                 self.stream.write(shown)
         return len(text)
 
     def flush(self) -> None:
-        if self.stream is not None and self.fault is None:
+        if self.stream is not None and not self.faults:
             with self._lost():
                 self.stream.flush()
 
@@ -74,10 +77,10 @@ class ScreenStream(io.TextIOBase):
         try:
             yield
         except OSError as error:
-            self.fault = error
+            self.faults.append(error)
             _empty(self.stream)
         except ValueError:  # "I/O operation on closed file": somebody closed it meanwhile
-            self.fault = OSError(errno.EBADF, "it is closed")
+            self.faults.append(OSError(errno.EBADF, "it is closed"))
 
     def isatty(self) -> bool:
         return not self.strict and is_terminal(self.stream)
@@ -110,8 +113,13 @@ def commanding(stream: Any) -> Any:
     if not isinstance(stream, ScreenStream):
         return stream
     passing = ScreenStream(stream.stream, strict=False)
-    passing.fault = stream.fault
+    passing.faults = stream.faults
     return passing
+
+
+def nobody_reads(stream: Any) -> bool:
+    """Whether what is printed is lost from now on: the reader of a pipe has left, or a disk is full."""
+    return isinstance(stream, ScreenStream) and stream.fault is not None
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from dfd.detector import Detector, Score
 from dfd.inference.predictor import Predictor
 from dfd.media.files import IMAGE_SUFFIXES
 from dfd.outputs import check_file, is_stdout, is_stream, open_stream, output_file
-from dfd.terminal import commanding, is_terminal, printable
+from dfd.terminal import commanding, is_terminal, nobody_reads, printable
 
 COLOURS = {"fake": "31", "real": "32", "inconclusive": "33"}  # the rest is grey
 COLUMNS = [field.name for field in fields(Score)]
@@ -70,6 +70,9 @@ def score_files(
         if table:
             table.writerow(COLUMNS)
         for score in predictor.score_all(files, whole, threads):
+            # a table of its own is finished all the same
+            if nobody_reads(sys.stdout) and (csv is None or printed):
+                break
             seen[score.verdict or score.status] += 1
             if table:
                 table.writerow(_cell(value) for value in asdict(score).values())

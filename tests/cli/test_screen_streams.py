@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import pty
+import shlex
 import subprocess
 import sys
 import time
@@ -78,7 +79,7 @@ def test_a_traceback_is_printable_too(monkeypatch):
 @pytest.fixture
 def run(tmp_path):
     """A run's folder with a command for the terminal in each word of its record."""
-    folder = tmp_path / "runs" / "a\x1b[31mred[/red]"
+    folder = tmp_path / "runs" / "a\x1b[31mred[red]"
     folder.mkdir(parents=True)
     record = {
         "state": "failed", "command": ["fit", HOSTILE], "cwd": HOSTILE, "host": HOSTILE, "pid": 1,
@@ -91,7 +92,7 @@ def run(tmp_path):
 
 def test_runs_repeats_no_command(run, capsys, monkeypatch):
     assert main(["runs", str(run)]) == 0
-    assert "\x1b" not in (said := capsys.readouterr().out) and "[/red]" in said
+    assert "\x1b" not in (said := capsys.readouterr().out) and "[red]" in said
     assert main(["runs", str(run / "\x1b[2J")]) == 1
     assert "\x1b" not in capsys.readouterr().err
 
@@ -128,7 +129,7 @@ def test_a_reader_that_leaves_and_streams_that_are_closed_end_quietly(run):
         said = done.communicate()[1]
         assert (done.returncode, said) == (141, b""), args
     closed = subprocess.run(
-        ["sh", "-c", f"{sys.executable} -m dfd runs {str(run)!r} >&-"],
+        ["sh", "-c", f"{sys.executable} -m dfd runs {shlex.quote(str(run))} >&-"],
         cwd=os.path.dirname(os.path.dirname(dfd.__file__)), capture_output=True, text=True,
     )  # fmt: skip
     assert closed.returncode == 1 and closed.stderr.count("\n") == 1 and "closed" in closed.stderr

@@ -88,9 +88,11 @@ def _check(sweep: Sweep) -> None:
         for name, domain in sweep.space.items():
             if isinstance(domain, Range) and domain.step is None:
                 raise ValueError(f"parameters.{name}: a grid needs values, int_uniform or q_uniform.")
-        if sweep.points > POINTS:
+        if (points := sweep.points) > POINTS:
+            number = points if points < 10**15 else "more than 10^15"
             raise ValueError(
-                f"parameters: this grid has {sweep.points} points. Take method: random, or fewer values."
+                f"parameters: this grid has {number} points, {POINTS} may be. Take method: random, or fewer "
+                "values."
             )
 
 

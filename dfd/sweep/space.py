@@ -19,6 +19,10 @@ class Choice:
 
     values: tuple[Scalar, ...]
 
+    @property
+    def count(self) -> int:
+        return len(self.values)
+
 
 @dataclass(frozen=True)
 class Range:
@@ -31,14 +35,18 @@ class Range:
     log: bool = False
     step: float | None = None
 
+    @property
+    def count(self) -> int:
+        """How many there are, where there is a step; none of them is made."""
+        assert self.step is not None
+        if isinstance(self.step, int):
+            return int(self.high - self.low) // self.step + 1  # exact, however long the numbers
+        return round((self.high - self.low) / self.step) + 1
+
     @cached_property
     def values(self) -> tuple[Scalar, ...]:
         """Each of them, where there is a step."""
-        assert self.step is not None
-        return tuple(
-            self.tidy(self.low + at * self.step)
-            for at in range(round((self.high - self.low) / self.step) + 1)
-        )
+        return tuple(self.tidy(self.low + at * self.step) for at in range(self.count))
 
     def tidy(self, value: float) -> float:
         """Without what binary fractions leave behind a step: 0.3 for 0.30000000000000004."""
@@ -66,16 +74,14 @@ class Sweep:
 
     @property
     def points(self) -> int | None:
-        """How many trials a grid has; None of what has no end."""
-        return (
-            math.prod(len(domain.values) for domain in self.space.values()) if self.method == "grid" else None
-        )
+        """How many trials a grid has, counted and not listed; None of what has no end."""
+        return math.prod(domain.count for domain in self.space.values()) if self.method == "grid" else None
 
     def point(self, number: int) -> dict[str, Scalar]:
         """The grid's trial of that number, in W&B's order: the last parameter changes first."""
         chosen = {}
         for name, domain in reversed(self.space.items()):
-            number, at = divmod(number, len(domain.values))
+            number, at = divmod(number, domain.count)
             chosen[name] = domain.values[at]
         return {name: chosen[name] for name in self.space}
 

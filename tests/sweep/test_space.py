@@ -1,6 +1,7 @@
 """W&B's YAML becomes distributions and arguments, or one clear error."""
 
 import math
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -180,3 +181,35 @@ def test_the_command_is_the_one_that_wandbs_agent_would_run():
     ]
     shown = sweep.shown_command({"name": "a b"})
     assert shown == "dfd fit --config dual_stream --seed=3 '--name=a b'"
+
+
+@pytest.mark.parametrize(
+    ("domains", "text"),
+    [
+        ([{"min": 1, "max": 1000}] * 3, "1000000000 points"),
+        ([{"min": 1, "max": 10**6}] * 3, "more than 10^15 points"),
+        (
+            [{"distribution": "q_uniform", "min": 0.0, "max": 1.0, "q": 1e-7}, {"values": [1, 2]}],
+            "20000002 points",
+        ),
+    ],
+)
+def test_a_grid_is_counted_and_not_listed(domains, text):
+    parameters = {f"x{at}": domain for at, domain in enumerate(domains)}
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError) as refused:
+            parse_sweep(told(method="grid", parameters=parameters))
+        assert text in str(refused.value)
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("low", "high", "step"), [(1, 9, 1), (0, 10, 5), (0.1, 0.7, 0.1), (0.0, 1.0, 0.25)])
+def test_as_many_are_counted_as_there_are(low, high, step):
+    assert Range(low, high, step=step).count == len(Range(low, high, step=step).values) >= 3
+
+
+def test_whole_numbers_of_any_length_are_counted():
+    assert Range(-(10**30), 10**30, step=1).count == 2 * 10**30 + 1

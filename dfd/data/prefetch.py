@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dfd.data.open_files import max_open_files
 from dfd.shards.cache import Cache
 from dfd.shards.fetch import Remote, rng
 
@@ -57,7 +58,8 @@ class ShardFiles:
 
     def _begin(self) -> None:
         self._process = os.getpid()
-        self._handles: dict[int, int] = {}
+        self._handles: dict[int, int] = {}  # of a window, those that were used last
+        self._limit = max_open_files()
         self._epoch, self._at = -1, -1
         self._windows: list[np.ndarray] = []
         self._turn: dict[int, int] = {}
@@ -76,7 +78,10 @@ class ShardFiles:
         if epoch != self._epoch or shard not in self._handles:
             self._turn_to(epoch, shard)
             if shard not in self._handles:
+                while len(self._handles) >= self._limit:
+                    os.close(self._handles.pop(next(iter(self._handles))))
                 self._handles[shard] = self.cache.open(self.shards[shard], self._keep, self.close)
+        self._handles[shard] = self._handles.pop(shard)  # the last used one comes last
         return self._handles[shard]
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from torch.utils.data import Dataset, Sampler
 
 from dfd.batch import Sample
+from dfd.data.open_files import OpenFile, OpenFiles
 from dfd.data.order import EpochOrder
 from dfd.data.prefetch import ShardFiles
 from dfd.media.crops import View
@@ -111,8 +112,8 @@ class ShardDataset(Dataset[Sample]):
         self._draws = np.random.Philox()
         self._random = np.random.Generator(self._draws)
         self.files = files
-        # local shard -> file descriptor; pread shares them safely across forks
-        self._files: dict[int, int] = {}
+        self._files = OpenFiles()  # of local shards; pread shares them safely across forks and threads
+        self._whole: dict[int, tuple[int, ...]] = {}  # local shard -> which file's checksum was right
 
     def __len__(self) -> int:
         return len(self.contents)
@@ -121,7 +122,12 @@ class ShardDataset(Dataset[Sample]):
         """The file's bytes, as they were prepared."""
         shard = int(self.contents.shard[row])
         length = int(self.contents.length[row])
-        data = os.pread(self._open(shard, epoch), length, int(self.contents.offset[row]))
+        offset = int(self.contents.offset[row])
+        if isinstance(self.contents.shards[shard], Remote):
+            data = os.pread(self.files.open(epoch, shard), length, offset)
+        else:
+            file = self._files.get(shard) or self._opened(shard)
+            data = os.pread(file.descriptor, length, offset)
         if len(data) != length:
             raise ValueError(
                 f"{self.contents.shards[shard]} ends before sample {self.name_of(row)}: {len(data)} of "
@@ -129,14 +135,18 @@ class ShardDataset(Dataset[Sample]):
             )
         return data
 
-    def _open(self, shard: int, epoch: int) -> int:
-        if shard not in self._files:
-            if isinstance(place := self.contents.shards[shard], Remote):
-                return self.files.open(epoch, shard)
-            if self.contents.sha256:
-                verify(place, self.contents.sha256[shard])
-            self._files[shard] = os.open(place, os.O_RDONLY)
-        return self._files[shard]
+    def _opened(self, shard: int) -> OpenFile:
+        """A local shard, whose checksum is right."""
+        path = self.contents.shards[shard]
+        file = OpenFile(path)
+        facts = os.fstat(file.descriptor)
+        version = (facts.st_ino, facts.st_size, facts.st_mtime_ns)
+        # opened again, it may be another file
+        if self.contents.sha256 and self._whole.get(shard) != version:
+            verify(path, self.contents.sha256[shard])
+            self._whole[shard] = version
+        self._files.keep(shard, file)
+        return file
 
     def _draw(self, epoch: int, row: int) -> np.random.Generator:
         """Good until the next sample: the same numbers for (seed, epoch, row) on any rank and worker.
@@ -195,6 +205,3 @@ class ShardDataset(Dataset[Sample]):
         if not sample["mask"].any():  # a crop beside what a transform forged is as real as it was
             sample["label"] = int(self.contents.label[sample["row"]])
         return sample
-
-    def __getstate__(self) -> dict:
-        return {**self.__dict__, "_files": {}}  # a spawned worker opens its own

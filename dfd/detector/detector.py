@@ -15,9 +15,11 @@ from scipy.special import expit
 from dfd.calibration import Verdict, decide
 from dfd.detector.card import Card, load_net
 from dfd.media.crops import View
-from dfd.media.decode import Undecodable, decode
+from dfd.media.decode import read_picture
 from dfd.media.faces import NO_WEIGHTS, Face, FaceDetector, crop_box, find_weights
 from dfd.media.files import read_file
+from dfd.media.formats import Undecodable
+from dfd.media.picture import Picture
 
 if TYPE_CHECKING:
     from dfd.models import Net
@@ -148,16 +150,19 @@ class Detector:
         """Everything up to the net, face by face; may run in any thread."""
         path = "" if isinstance(picture, np.ndarray) else str(picture)
         try:
-            image = picture if isinstance(picture, np.ndarray) else decode(read_file(picture))
+            shown = (
+                Picture("", picture) if isinstance(picture, np.ndarray) else read_picture(read_file(picture))
+            )
         except Undecodable as error:
             return [FaceCrops(Score(path, "unreadable", reason=str(error)))]
         except OSError as error:
             return [FaceCrops(Score(path, "unreadable", reason=error.strerror or str(error)))]
         if whole:
-            return [self._crop(Score(path, "ok"), image)]
+            return [self._crop(Score(path, "ok"), shown)]
         if self.faces is None:
             reason = f"{NO_WEIGHTS}; or --whole if the files are face crops"
             return [FaceCrops(Score(path, "no_detector", reason=reason))]
+        image = shown.pixels
         faces = self.faces.find(image)
         if not faces:
             reason = "no face was found; if the file is a face crop, judge it with --whole"
@@ -167,31 +172,53 @@ class Detector:
         for number, face in enumerate(faces, 1):
             score = Score(path, "ok", number, len(faces), face.box)
             where = None if filling == [face] else crop_box(image.shape, face.box, self.view.margin)
-            crops.append(self._crop(score, image, where, [other for other in faces if other is not face]))
+            crops.append(self._crop(score, shown, where, [other for other in faces if other is not face]))
         return crops
 
     def _crop(
         self,
         score: Score,
-        image: np.ndarray,
+        shown: Picture,
         where: tuple[int, int, int, int] | None = None,
         others: Iterable[Face] = (),
     ) -> FaceCrops:
         """The crops of one face that the net will judge: of the square `where`, or of the whole picture."""
-        x, y, w, h = where = where or (0, 0, image.shape[1], image.shape[0])
-        image = self.view.shrink(image[y : y + h, x : x + w])
+        x, y, w, h = where = where or (0, 0, shown.pixels.shape[1], shown.pixels.shape[0])
+        image = self.view.shrink(shown.pixels[y : y + h, x : x + w])
         score = replace(score, crop=where)
         if min(image.shape[:2]) < self.view.size:  # enlarged or padded pixels are none that the net knows
             shrunk = f", {image.shape[1]} x {image.shape[0]} when shrunk" if image.shape[1] < w else ""
             reason = f"{w} x {h} pixels{shrunk}, and the net needs {self.view.size}"
             return FaceCrops(replace(score, status="too_small", reason=reason))
+        crops, mind = self.view.eval_crops(image), []
+        if shown.opaque is not None:
+            opaque = self._opaque_crops(shown.opaque[y : y + h, x : x + w])
+            if not opaque.any():
+                reason = (
+                    "transparent in parts of what would be judged: what is behind them is not in the file"
+                )
+                return FaceCrops(replace(score, status="unreadable", reason=reason))
+            if not opaque.all():
+                mind.append(
+                    f"judged by {opaque.sum()} of {len(crops)} crops, the others are transparent in parts"
+                )
+            crops = crops[opaque]
         shared = sum(
             x <= face.box[0] + face.box[2] / 2 < x + w and y <= face.box[1] + face.box[3] / 2 < y + h
             for face in others
         )
         if shared:
-            score = replace(score, reason=f"{shared} other face{'s' * (shared > 1)} in what was judged")
-        return FaceCrops(score, self.view.eval_crops(image))
+            mind.append(f"{shared} other face{'s' * (shared > 1)} in what was judged")
+        if shown.scale > 1:
+            mind.append(f"read at 1/{shown.scale} of its width and height: it has too many pixels")
+        return FaceCrops(replace(score, reason="; ".join(mind)), crops)
+
+    def _opaque_crops(self, opaque: np.ndarray) -> np.ndarray:
+        """(N,) bool: which of the crops that the view takes of a picture are opaque, from where it is
+        (H, W).
+        """
+        cover = self.view.eval_crops(np.where(opaque, np.uint8(255), np.uint8(0)))
+        return (cover == 255).all(axis=(1, 2))
 
     def judge(self, faces: Sequence[FaceCrops]) -> list[Score]:
         """The scores of cropped faces, in their order."""

@@ -1,31 +1,30 @@
 """Image decoding: bytes to upright RGB pixels, the same for training, `dfd prepare` and `dfd score`.
 
-simplejpeg decodes ordinary JPEGs (twice OpenCV's speed on small ones); Pillow decodes the rest. A file that
-is not one opaque 8-bit picture is refused with a reason, never guessed.
+simplejpeg decodes ordinary JPEGs (twice OpenCV's speed on small ones); Pillow decodes the rest. What is
+readable is decided here alone. A file that is not one picture whose pixels are all there is refused with a
+reason, never guessed; what surrounds the pixels (metadata, profiles, previews) refuses none.
 """
 
-import io
-import warnings
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import simplejpeg
 
-from dfd.media.jpeg_segments import EXIF, HEAD, segments
+from dfd.media.formats import Undecodable
+from dfd.media.jpeg_repair import decode_repaired, repaired
+from dfd.media.jpeg_segments import LOSSLESS, PROGRESSIVE, SCAN, JpegHeader, all_segments, read_header
+from dfd.media.orientation import jpeg_orientation, upright
+from dfd.media.picture import MAX_JPEG_PIXELS, MAX_PIXELS, Picture, check_size, too_large
+from dfd.media.pillow_reader import read_with_pillow
 
-MAX_PIXELS = 64_000_000  # a 50 megapixel photograph passes; a bomb of a few kilobytes costs 200 MB at most
-# Pillow's other plugins start programs (EPS), or read formats that neither cameras nor generators write
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
-
-
-class Undecodable(ValueError):
-    """The bytes are no whole, single, opaque picture; the text says why."""
+# of one JPEG; honest progressive ones have about 10. Each costs a walk over all blocks, whatever its bytes.
+MAX_SCANS = 100
 
 
 class ImageInfo(NamedTuple):
     format: str  # of FORMATS; a JPEG with further pictures behind it (MPO) is a JPEG
-    width: int  # pixels, upright
+    width: int  # pixels, upright, as `decode` gives them
     height: int
 
 
@@ -33,18 +32,27 @@ def decode(data: bytes) -> np.ndarray:
     """Pixels (H, W, 3) uint8 RGB, turned upright by the EXIF orientation.
 
     CMYK, gray, palette, 1-bit and 16-bit pictures are converted; an alpha channel is dropped where it is
-    opaque everywhere.
+    opaque everywhere. A JPEG of more than MAX_PIXELS is decoded at the half or quarter of its sides that is
+    below.
 
     Raises:
-        Undecodable: empty, truncated, corrupt, no picture, animated, transparent, or more than MAX_PIXELS.
+        Undecodable: empty, truncated, corrupt, no picture, animated, transparent, too large.
     """
-    if _plain_jpeg(data) is None:
-        return _with_pillow(data)[1]
-    try:
-        image = simplejpeg.decode_jpeg(data)  # strict: what libjpeg only warns of (a missing end) raises
-    except ValueError as error:
-        raise Undecodable(f"damaged JPEG: {error}") from error
-    return _upright(image, _jpeg_orientation(data))
+    picture = read_picture(data)
+    picture.check_opaque()
+    return picture.pixels
+
+
+def read_picture(data: bytes) -> Picture:
+    """As `decode`, but a picture that is transparent in parts is read too, and says where."""
+    jpeg = _open_jpeg(data)
+    if jpeg is None:
+        return read_with_pillow(data)
+    orientation = jpeg_orientation(jpeg.header.app1)
+    if not jpeg.plain:
+        return read_with_pillow(jpeg.data, orientation)
+    pixels = _decoded(jpeg.data, min_factor=jpeg.scale)
+    return Picture("JPEG", upright(pixels, orientation), None, jpeg.scale)
 
 
 def image_info(data: bytes) -> ImageInfo:
@@ -59,17 +67,18 @@ def image_info_and_luma(data: bytes) -> tuple[ImageInfo, np.ndarray]:
     A JPEG's entropy-coded data is read in full, since that is where damage shows, but at an eighth of the
     size or so and in gray: three quarters of the time of decoding it.
     """
-    size = _plain_jpeg(data)
-    if size is None:
-        name, image = _with_pillow(data)
-        return ImageInfo(name, image.shape[1], image.shape[0]), cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    try:
-        gray = simplejpeg.decode_jpeg(data, "GRAY", fastdct=True, min_height=64, min_width=64)[..., 0]
-    except ValueError as error:
-        raise Undecodable(f"damaged JPEG: {error}") from error
-    orientation = _jpeg_orientation(data)
-    height, width = size if orientation < 5 else size[::-1]
-    return ImageInfo("JPEG", width, height), _upright(_within(gray, size), orientation)
+    jpeg = _open_jpeg(data)
+    if jpeg is None or not jpeg.plain or jpeg.header.process == LOSSLESS:  # which has no smaller sizes
+        picture = read_picture(data)
+        picture.check_opaque()
+        height, width = picture.pixels.shape[:2]
+        return ImageInfo(picture.format, width, height), cv2.cvtColor(picture.pixels, cv2.COLOR_RGB2GRAY)
+    gray = _decoded(jpeg.data, colorspace="GRAY", fastdct=True, min_height=64, min_width=64)[..., 0]
+    orientation = jpeg_orientation(jpeg.header.app1)
+    height, width = _scaled(jpeg.size, 8 // jpeg.scale)
+    if orientation >= 5:
+        height, width = width, height
+    return ImageInfo("JPEG", width, height), upright(_within(gray, jpeg.size), orientation)
 
 
 def _within(small: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -94,115 +103,77 @@ def _scaled(size: tuple[int, int], eighths: int) -> tuple[int, int]:
     return -(-size[0] * eighths // 8), -(-size[1] * eighths // 8)
 
 
-def _plain_jpeg(data: bytes) -> tuple[int, int] | None:
-    """(H, W) as stored of a JPEG that simplejpeg can decode to RGB; None for all that Pillow should try."""
-    if data[:3] != b"\xff\xd8\xff":
+class _Jpeg(NamedTuple):
+    data: bytes  # the file, repaired where libjpeg does not take its header as it is
+    header: JpegHeader
+    plain: bool  # simplejpeg decodes it to RGB; Pillow decodes CMYK and odd subsampling
+    size: tuple[int, int]  # (H, W) as stored, of a plain one
+    scale: int  # as of Picture
+
+
+def _open_jpeg(data: bytes) -> _Jpeg | None:
+    """What is to be done with a JPEG; None for another file."""
+    if data[:2] != b"\xff\xd8":
         return None
+    header = read_header(data)
     try:
         height, width, space, _ = simplejpeg.decode_jpeg_header(data)
-    except ValueError:  # odd subsampling or a broken header: Pillow reads the one and names the other
-        return None
-    if space in ("CMYK", "YCCK"):
-        return None
-    _check_size(width, height)
-    return height, width
+    except ValueError:
+        data = repaired(data)
+        header = read_header(data)._replace(app1=header.app1)
+        try:
+            height, width, space, _ = simplejpeg.decode_jpeg_header(data)
+        except ValueError:
+            _check_scans(data, header)
+            return _Jpeg(data, header, False, (0, 0), 1)
+    by_scans = _check_scans(data, header)
+    if space not in ("CMYK", "YCCK"):
+        return _Jpeg(data, header, True, (height, width), _scale(width, height, by_scans))
+    check_size(width, height)
+    return _Jpeg(_undamaged(data), header, False, (height, width), 1)
 
 
-def _check_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise Undecodable(
-            f"{width} x {height} pixels, more than the {MAX_PIXELS // 1_000_000} million that are read"
-        )
+def _check_scans(data: bytes, header: JpegHeader) -> bool:
+    """Whether libjpeg holds all coefficients of the picture, as its data comes in scans.
+
+    Raises:
+        Undecodable: more than MAX_SCANS.
+    """
+    if header.interleaved and header.process not in PROGRESSIVE:
+        return False  # libjpeg reads one scan of it
+    # first a bound from above: previews in the metadata have scans too
+    if data.count(b"\xff\xda") > MAX_SCANS:
+        scans = sum(marker == SCAN for marker, *_ in all_segments(data))
+        if scans > MAX_SCANS:
+            raise Undecodable(f"a JPEG of {scans} scans, more than the {MAX_SCANS} that are read")
+    return True
 
 
-def _with_pillow(data: bytes) -> tuple[str, np.ndarray]:
-    """Format and pixels (H, W, 3) uint8."""
-    from PIL import Image, UnidentifiedImageError
-
-    if not data:
-        raise Undecodable("empty file")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of sizes and of metadata that are judged here
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                _check_size(*image.size)
-                if image.format != "MPO" and getattr(image, "is_animated", False):
-                    raise Undecodable(
-                        f"{image.format} with {getattr(image, 'n_frames', 'several')} frames, not one picture"
-                    )
-                image.load()
-                name = "JPEG" if image.format == "MPO" else str(image.format)
-                orientation = _jpeg_orientation(data) if name == "JPEG" else _orientation_tag(image)
-                return name, _upright(np.array(_to_rgb(image)), orientation)
-    except Undecodable:
-        raise
-    except UnidentifiedImageError as error:
-        raise Undecodable(f"not a picture in a format that is read ({', '.join(FORMATS)})") from error
-    except Image.DecompressionBombError as error:
-        raise Undecodable(f"more than the {MAX_PIXELS // 1_000_000} million pixels that are read") from error
-    except Exception as error:  # on hostile bytes the plugins raise anything from SyntaxError to struct.error
-        raise Undecodable(f"damaged or truncated: {error or type(error).__name__}") from error
-
-
-def _to_rgb(image):
-    """A loaded Pillow image as mode RGB, or Undecodable where that would be a guess."""
-    from PIL import Image
-
-    if image.mode in ("RGB", "L", "1", "CMYK", "YCbCr") or (
-        image.mode == "P" and "transparency" not in image.info
-    ):
-        if image.mode in ("RGB", "L") and "transparency" in image.info:  # a colour key, as old PNGs have it
-            return _without_alpha(image.convert("RGBA"))
-        return image.convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "P", "RGBX"):
-        return image.convert("RGB") if image.mode == "RGBX" else _without_alpha(image.convert("RGBA"))
-    if image.mode.startswith("I;16"):
-        # the high byte, as Pillow itself takes it of 16-bit colour
-        high = np.asarray(image).astype(np.uint16) >> 8
-        return Image.fromarray(high.astype(np.uint8)).convert("RGB")
-    raise Undecodable(f"pixels of type {image.mode}, which have no clear 8-bit meaning")
-
-
-def _without_alpha(image):
-    if image.getchannel("A").getextrema()[0] < 255:
-        raise Undecodable("transparent in parts: what is behind them is not in the file")
-    return image.convert("RGB")
-
-
-def _orientation_tag(image) -> int:
-    try:
-        return int(image.getexif().get(0x0112, 1))
-    except Exception:  # a broken EXIF block says nothing about the pixels
+def _scale(width: int, height: int, by_scans: bool) -> int:
+    """The divisor of the sides by which a JPEG has no more than MAX_PIXELS; 1 is no divisor."""
+    if width * height <= MAX_PIXELS:
         return 1
+    if by_scans or width * height > MAX_JPEG_PIXELS:
+        raise too_large(width, height)
+    return next(scale for scale in (2, 4, 8) if np.prod(_scaled((height, width), 8 // scale)) <= MAX_PIXELS)
 
 
-def _jpeg_orientation(data: bytes) -> int:
-    """EXIF orientation 1 to 8 of a JPEG; 1 where there is none. Reads no further than the first scan."""
-    for marker, whole in segments(data):
-        if marker == EXIF and whole[HEAD:].startswith(b"Exif\0\0"):
-            return _tiff_orientation(whole[HEAD + 6 :])
-    return 1
+def _decoded(data: bytes, **options) -> np.ndarray:
+    """Strictly: what libjpeg only warns of is an error, unless it loses no pixel."""
+    try:
+        return simplejpeg.decode_jpeg(data, **options)
+    except ValueError:
+        return decode_repaired(data, lambda clean: simplejpeg.decode_jpeg(clean, **options))
 
 
-def _tiff_orientation(tiff: bytes) -> int:
-    order = {b"II": "little", b"MM": "big"}.get(tiff[:2])
-    if order is None:
-        return 1
-    first = int.from_bytes(tiff[4:8], order)
-    count = int.from_bytes(tiff[first : first + 2], order)
-    for at in range(first + 2, min(first + 2 + 12 * count, len(tiff) - 11), 12):
-        if int.from_bytes(tiff[at : at + 2], order) == 0x0112:
-            value = int.from_bytes(tiff[at + 8 : at + 10], order)
-            return value if 1 <= value <= 8 else 1
-    return 1
+def _undamaged(data: bytes) -> bytes:
+    """A CMYK JPEG for Pillow, which does not hear libjpeg's warnings: repaired, and read once before."""
+    read: list[bytes] = []
 
+    def check(clean: bytes) -> np.ndarray:
+        pixels = simplejpeg.decode_jpeg(clean, "CMYK", min_factor=8)
+        read.append(clean)
+        return pixels
 
-def _upright(image: np.ndarray, orientation: int) -> np.ndarray:
-    """(H, W) or (H, W, 3), turned upright; orientations 5 to 8 swap height and width."""
-    if orientation in (5, 6, 7, 8):
-        image = image.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        image = image[::-1]
-    if orientation in (2, 3, 6, 7):
-        image = image[:, ::-1]
-    return np.ascontiguousarray(image)
+    decode_repaired(data, check)
+    return read[0]

@@ -98,24 +98,29 @@ def _real(folder: str) -> str:
     return os.path.realpath(folder)
 
 
-# HEIC is not read, but it is a picture: it is listed as rejected instead of passed over
-IMAGE_SUFFIXES = frozenset(
+READ_SUFFIXES = frozenset(
     (
         ".jpg",
         ".jpeg",
         ".jpe",
         ".jfif",
         ".png",
+        ".apng",
         ".webp",
         ".bmp",
+        ".dib",
         ".tif",
         ".tiff",
         ".gif",
         ".avif",
         ".jp2",
+        ".j2k",
+        ".jpx",
         ".ppm",
         ".pgm",
-        ".heic",
+        ".pnm",
     )
 )
+# these are not read, but are pictures: they are listed as rejected instead of passed over
+IMAGE_SUFFIXES = READ_SUFFIXES | {".heic", ".heif", ".hif", ".jxl"}
 VIDEO_SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"))

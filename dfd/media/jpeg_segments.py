@@ -1,15 +1,53 @@
-"""Segments of a JPEG file: markers and their bytes, up to the first scan (ITU-T T.81, annex B)."""
+"""Segments of a JPEG file: markers and their bytes (ITU-T T.81, annex B)."""
 
+import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
-HUFFMAN, SCAN, END = 0xC4, 0xDA, 0xD9
+START, HUFFMAN, SCAN, END = 0xD8, 0xC4, 0xDA, 0xD9
 EXIF = 0xE1  # APP1, which XMP shares
 METADATA = frozenset({*range(0xE0, 0xF0), 0xFE})  # APPn and COM: JFIF, EXIF, ICC, comments
+FRAMES = frozenset(range(0xC0, 0xD0)) - {HUFFMAN, 0xC8, 0xCC}  # SOF0 to SOF15, one a process
+PROGRESSIVE = frozenset((0xC2, 0xCA))
+LOSSLESS = 0xC3
 HEAD = 4  # bytes of a segment before its content: marker and length
+# ends a scan: any marker but a restart; 0xFF00 is a stuffed byte, further 0xFF are filling
+_SCAN_END = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+
+
+class JpegHeader(NamedTuple):
+    """What a JPEG says before its first scan."""
+
+    process: int  # marker of its frame, one of FRAMES; 0 where there is none
+    interleaved: bool  # the first scan holds all components, as all of a sequential file mostly do
+    app1: list[bytes]  # contents of the EXIF and XMP segments
+
+
+def read_header(data: bytes) -> JpegHeader:
+    """Reads no further than the first scan. Written for speed: it runs on each picture of an epoch."""
+    process, components, app1 = 0, 0, []
+    at, length = 2, len(data)
+    while at + HEAD <= length and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xFF:  # filling
+            at += 1
+            continue
+        if marker == SCAN:
+            return JpegHeader(process, data[at + 4 : at + 5] == bytes((components,)), app1)
+        if marker == END:
+            break
+        end = at + 2 + (data[at + 2] << 8) + data[at + 3]
+        if marker == EXIF:
+            app1.append(data[at + HEAD : end])
+        elif marker in FRAMES and end <= length and end - at > 9:
+            process, components = marker, data[at + 9]
+        at = end
+    return JpegHeader(process, False, app1)
 
 
 def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Marker and whole segment, its head included, of each; ends where the header is not a JPEG's.
+    """Marker and whole segment, its head included, of each before the first scan; ends where the header is
+    not a JPEG's.
 
     The last one is shorter than it says where the file is cut.
     """
@@ -24,3 +62,32 @@ def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
         end = at + 2 + int.from_bytes(data[at + 2 : at + HEAD], "big")
         yield marker, data[at:end]
         at = end
+
+
+def all_segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Marker, content and, of a scan, its entropy-coded bytes, of each segment of the file's first picture.
+
+    Found as libjpeg finds them: bytes between segments that belong to none are passed over. The last one is
+    END with no content where the file has one; what follows it is no part of the picture.
+    """
+    at, scanned = 2, False
+    while (at := data.find(b"\xff", at)) >= 0:
+        while data[at : at + 1] == b"\xff":  # filling
+            at += 1
+        marker, at = int.from_bytes(data[at : at + 1]), at + 1
+        if marker == START and scanned:  # the next picture, of a file whose first has no end
+            return
+        if marker in (0x00, 0x01, START) or 0xD0 <= marker <= 0xD7:  # these have no content
+            continue
+        if marker == END:
+            yield END, b"", b""
+            return
+        end = at + max(2, int.from_bytes(data[at : at + 2], "big"))
+        if end > len(data):
+            return
+        content, coded, at = data[at + 2 : end], b"", end
+        if marker == SCAN:
+            found = _SCAN_END.search(data, at)
+            end = found.start() if found else len(data)
+            coded, at, scanned = data[at:end], end, True
+        yield marker, content, coded

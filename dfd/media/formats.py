@@ -1,0 +1,46 @@
+"""Picture formats: which are read, and what a file is that is none of them."""
+
+# Pillow's other plugins start programs (EPS), or read formats that neither cameras nor generators write
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
+
+# where in the file, the bytes there, what that is, and what to do
+_OTHERS = (
+    (4, b"ftyphei", "HEIC", "Convert it to JPEG or PNG, by heif-convert for instance"),
+    (4, b"ftyphev", "HEIC", "Convert it to JPEG or PNG, by heif-convert for instance"),
+    (4, b"ftypmif1", "HEIF", "Convert it to JPEG or PNG, by heif-convert for instance"),
+    (4, b"ftypmsf1", "HEIF", "Convert it to JPEG or PNG, by heif-convert for instance"),
+    (4, b"ftypcrx ", "a camera's raw file", "Convert it to TIFF or JPEG"),
+    (4, b"ftyp", "a video", "dfd prepare --frames N takes faces out of videos"),
+    (4, b"JXL ", "JPEG XL", "Convert it to JPEG or PNG, by djxl for instance"),
+    (0, b"\xff\x0a", "JPEG XL", "Convert it to JPEG or PNG, by djxl for instance"),
+    (0, b"version https://git-lfs", "a pointer of Git LFS instead of the file", "Run git lfs pull"),
+    (0, b"PK\x03\x04", "a zip archive", "Unpack it"),
+    (0, b"\x1f\x8b", "a gzip archive", "Unpack it"),
+    (0, b"%PDF", "PDF", "Take the pictures out of it, by pdfimages for instance"),
+    (0, b"8BPS", "Photoshop's format", "Save it as PNG or TIFF"),
+    (0, b"\0\0\1\0", "an icon", "Save it as PNG"),
+    (8, b"AVI ", "a video", "dfd prepare --frames N takes faces out of videos"),
+    (0, b"\x1aE\xdf\xa3", "a video", "dfd prepare --frames N takes faces out of videos"),
+)
+_TEXTS = (
+    (b"<svg", "SVG, which is drawn and has no pixels", "Nothing in it can be judged"),
+    (b"<!doctype html", "a web page instead of a picture", "Download the picture itself"),
+    (b"<html", "a web page instead of a picture", "Download the picture itself"),
+)
+
+
+class Undecodable(ValueError):
+    """The bytes are no whole, single, opaque picture; the text says why."""
+
+
+def not_a_picture(data: bytes) -> Undecodable:
+    """The error for bytes that no reader of FORMATS knows; it names what they are where that is plain."""
+    wanted = f"not a picture in a format that is read ({', '.join(FORMATS)})"
+    for at, magic, kind, advice in _OTHERS:
+        if data[at : at + len(magic)] == magic:
+            return Undecodable(f"{kind}: {wanted}. {advice}.")
+    start = data[:1000].lower()
+    for word, kind, advice in _TEXTS:
+        if word in start:
+            return Undecodable(f"{kind}: {wanted}. {advice}.")
+    return Undecodable(wanted)

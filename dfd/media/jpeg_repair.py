@@ -1,0 +1,224 @@
+"""JPEG repair: files that break the standard and lose no pixel by it, written as the standard has them.
+
+Of libjpeg's warnings (JWRN_* of its jerror.h) some mean lost pixels and some do not:
+
+| libjpeg says | pixels | so |
+|---|---|---|
+| Invalid SOS parameters for sequential JPEG | whole: the parameters have one legal value | set |
+| unknown JFIF revision number | whole: no revision changes the pixels | set |
+| Unknown Adobe color transform code | whole: read as YCbCr or YCCK, as libjpeg does | set |
+| bad ICC marker | whole: profiles are not applied | left out |
+| extraneous bytes before a marker, between segments | whole | left out |
+| extraneous bytes before the end | whole where they are padding, else damage (`_is_padding`) | left out |
+| Premature end of JPEG file, no end marker | whole where all scans are there and full | end added |
+| premature end of data segment; bad Huffman code; bad arithmetic code | lost | refused |
+| found marker instead of RST; extraneous bytes before a RST | lost: blocks are out of place | refused |
+| Inconsistent progression sequence | lost: bits of coefficients are missing | refused |
+
+The repaired file is read as strictly as any other, so a second fault behind a harmless first one is found.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from dfd.media.formats import Undecodable
+from dfd.media.jpeg_segments import END, FRAMES, HUFFMAN, METADATA, PROGRESSIVE, SCAN, all_segments
+
+_JFIF, _ADOBE, _HEIGHT, _RESTART = 0xE0, 0xEE, 0xDC, 0xDD
+_TABLES = frozenset((HUFFMAN, 0xCC, 0xDB, _RESTART))
+_HUFFMAN_SEQUENTIAL = frozenset((0xC0, 0xC1))
+_PROCESSES = {
+    0xC3: "lossless",
+    **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE), "hierarchical"),
+    0xCB: "lossless and arithmetic",
+    0xCF: "hierarchical",
+}
+_READ = frozenset((0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA))
+_CONVERT = "Convert it to PNG or to an ordinary JPEG"
+_EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+# libjpeg counts what is extraneous but for the bytes it has in hand, so a second look may be needed
+_ROUNDS = 8
+
+
+class _Segment(NamedTuple):
+    marker: int
+    content: bytes
+    coded: bytes  # of a scan
+
+    def written(self) -> bytes:
+        length = (len(self.content) + 2).to_bytes(2, "big")
+        return bytes((0xFF, self.marker)) + length + self.content + self.coded
+
+
+def decode_repaired(data: bytes, read: Callable[[bytes], np.ndarray]) -> np.ndarray:
+    """What `read` makes of the repaired file.
+
+    Args:
+        data: a JPEG that `read` refused.
+        read: a strict decoder, which raises ValueError with libjpeg's words.
+
+    Raises:
+        Undecodable: pixels are lost, or the file is of a kind that is not read.
+    """
+    clean = repaired(data)
+    for _ in range(_ROUNDS):
+        try:
+            return read(clean)
+        except ValueError as error:
+            clean = _without_padding(clean, str(error))
+    raise Undecodable("damaged JPEG: extraneous bytes before its end")
+
+
+def repaired(data: bytes) -> bytes:
+    """The JPEG with what its pixels depend on alone: tables, frame and scans as the standard has them, and of
+    the metadata the two segments by which decoders tell the colours.
+
+    Raises:
+        Undecodable: a process or precision that is not read, or no whole picture.
+    """
+    parts = [_Segment(*part) for part in all_segments(data)]
+    frame = next((part for part in parts if part.marker in FRAMES), None)
+    if frame is None or len(frame.content) < 6 or not any(part.marker == SCAN for part in parts):
+        raise Undecodable("damaged JPEG: it ends before its picture, or holds none")
+    precision, components = frame.content[0], frame.content[5]
+    if frame.marker not in _READ or precision != 8:
+        process = _PROCESSES.get(frame.marker)
+        kind = f"by the {process} process (SOF{frame.marker - 0xC0})" if process else "of a rare process"
+        if precision != 8:
+            kind = f"with {precision} bits a sample" + (f", {kind}" if process else "")
+        raise Undecodable(f"a JPEG {kind}, which is not read. {_CONVERT}.")
+    unknown = [part.marker for part in parts if part.marker < 0xC0 or 0xF0 <= part.marker < 0xFE]
+    if unknown:
+        raise Undecodable(f"damaged JPEG: unknown marker 0x{unknown[0]:02x}")
+    if parts[-1].marker != END and not _is_complete(frame, parts):
+        raise Undecodable("truncated JPEG: it ends without an end marker, and scans are missing")
+    return b"".join((b"\xff\xd8", *(part.written() for part in _kept(frame, parts, components)), b"\xff\xd9"))
+
+
+def _kept(frame: _Segment, parts: Sequence[_Segment], components: int) -> list[_Segment]:
+    kept = []
+    for part in parts:
+        if part.marker == _JFIF and part.content[:5] == b"JFIF\0" and len(part.content) >= 14:
+            kept.append(part._replace(content=b"JFIF\0\1\1" + part.content[7:12] + b"\0\0"))
+        elif part.marker == _ADOBE and part.content[:5] == b"Adobe" and len(part.content) >= 12:
+            transform = part.content[11]
+            known = {3: (1, 0), 4: (2, 0)}.get(components, (transform,))
+            transform = transform if transform in known else known[0]
+            kept.append(part._replace(content=part.content[:11] + bytes((transform,))))
+        elif part.marker in FRAMES:
+            kept.append(part._replace(content=_with_height(frame, parts)) if part is frame else part)
+        elif part.marker == SCAN and frame.marker not in (*PROGRESSIVE, 0xC3):
+            kept.append(part._replace(content=part.content[:-3] + b"\0\x3f\0"))
+        elif part.marker in _TABLES or part.marker == SCAN:
+            kept.append(part)
+        elif part.marker not in METADATA | {_HEIGHT, END}:
+            raise Undecodable(f"damaged JPEG: unknown marker 0x{part.marker:02x}")
+    return kept
+
+
+def _with_height(frame: _Segment, parts: Sequence[_Segment]) -> bytes:
+    """The frame's content; a height of 0 says that it follows the first scan (DNL)."""
+    content = frame.content
+    told = next((part.content for part in parts if part.marker == _HEIGHT and len(part.content) == 2), None)
+    return content[:1] + told + content[3:] if content[1:3] == b"\0\0" and told else content
+
+
+def _is_complete(frame: _Segment, parts: Sequence[_Segment]) -> bool:
+    """Whether the scans bring all bits of all coefficients of each component."""
+    names = frame.content[6::3][: frame.content[5]]
+    bits = {name: [99] * 64 for name in names}  # the lowest bit known so far
+    for part in parts:
+        if part.marker != SCAN or len(part.content) < 4:
+            continue
+        count, (first, last, approximation) = part.content[0], part.content[-3:]
+        if frame.marker not in PROGRESSIVE:
+            first, last, approximation = 0, 63, 0
+        for name in part.content[1 : 1 + 2 * count : 2]:
+            for at in range(first, min(last, 63) + 1):
+                bits.get(name, [99] * 64)[at] = approximation & 15
+    return all(bit == 0 for known in bits.values() for bit in known)
+
+
+def _without_padding(clean: bytes, complaint: str) -> bytes:
+    """The repaired file without the bytes before its end that libjpeg complains of."""
+    found = _EXTRANEOUS.search(complaint)
+    if found is None or not _is_padding(clean, int(found[1])):
+        raise Undecodable(f"damaged JPEG: {complaint}")
+    return clean[: -2 - int(found[1])] + clean[-2:]
+
+
+def _is_padding(clean: bytes, count: int) -> bool:
+    """Whether the last `count` bytes before the end are no part of the picture.
+
+    A decoder that wrong bits put out of step ends early, and what is left are the picture's last blocks. A
+    quarter of wrong bits shows by nothing else, so what reads as whole blocks is no padding.
+    """
+    left = clean[-2 - count : -2]
+    if len(set(left)) == 1 and left[0] in (0x00, 0xFF):
+        return True
+    parts = [_Segment(*part) for part in all_segments(clean)]
+    frame = next(part for part in parts if part.marker in FRAMES)
+    scan = next(part for part in reversed(parts) if part.marker == SCAN)
+    if frame.marker not in _HUFFMAN_SEQUENTIAL:
+        return False
+    tables = b"".join(part.written() for part in parts if part.marker in _TABLES - {_RESTART})
+    frame, unit = _of_components(frame, scan)
+    # the first bit of the rest is in one of the first three bytes, and its last one in the last
+    for skipped in range(24):
+        whole, cut = (_shifted(clean[-4 - count : end], skipped) for end in (-2, -3))
+        if _reads_as_units(tables, frame, scan, unit, whole) and not _reads_as_units(
+            tables, frame, scan, unit, cut
+        ):
+            return False
+    return True
+
+
+def _shifted(coded: bytes, skipped: int) -> bytes:
+    """Entropy-coded bytes from a bit on."""
+    bits = coded.replace(b"\xff\0", b"\xff")
+    size = 8 * len(bits)
+    number = (int.from_bytes(bits, "big") << skipped) & ((1 << size) - 1)
+    return number.to_bytes(len(bits), "big")[: (size - skipped + 7) // 8].replace(b"\xff", b"\xff\0")
+
+
+def _of_components(frame: _Segment, scan: _Segment) -> tuple[_Segment, tuple[int, int]]:
+    """The frame with the components of a scan alone, and width and height of its smallest unit in pixels."""
+    names = scan.content[1 : 1 + 2 * scan.content[0] : 2]
+    described = [frame.content[at : at + 3] for at in range(6, len(frame.content) - 2, 3)]
+    described = [each for each in described if each[0] in names]
+    if len(described) == 1:  # one block is a unit, however the component is sampled
+        described = [described[0][:1] + b"\x11" + described[0][2:]]
+    unit = (8 * max(each[1] >> 4 for each in described), 8 * max(each[1] & 15 for each in described))
+    content = frame.content[:5] + bytes((len(described),)) + b"".join(described)
+    return frame._replace(content=content), unit
+
+
+def _reads_as_units(
+    tables: bytes, frame: _Segment, scan: _Segment, unit: tuple[int, int], coded: bytes
+) -> bool:
+    """Whether the bytes are one or more whole units of `unit` (W, H) pixels, and nothing else."""
+    import simplejpeg
+
+    for units in range(1, 65):
+        size = (unit[1] * units).to_bytes(2, "big") + unit[0].to_bytes(2, "big")
+        content = frame.content[:1] + size + frame.content[5:]
+        small = b"".join(
+            (
+                b"\xff\xd8",
+                tables,
+                frame._replace(content=content).written(),
+                scan._replace(coded=coded).written(),
+                b"\xff\xd9",
+            )
+        )
+        try:
+            simplejpeg.decode_jpeg(small, "GRAY")
+        except ValueError as error:
+            if _EXTRANEOUS.search(str(error)) is None:
+                return False
+        else:
+            return True
+    return False

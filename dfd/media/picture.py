@@ -1,0 +1,41 @@
+"""Picture: what a file shows, and the limits of what is read."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from dfd.media.formats import Undecodable
+
+MAX_PIXELS = 64_000_000  # of a decoded picture
+# of a JPEG that is read at a part of its size: those of 108 and 200 megapixel cameras
+MAX_JPEG_PIXELS = 256_000_000
+OPAQUE = 250  # alpha from which a pixel counts as opaque: editors leave 254 at edges
+
+
+class Picture(NamedTuple):
+    format: str  # of FORMATS; a JPEG with further pictures behind it (MPO) is a JPEG
+    pixels: np.ndarray  # (H, W, 3) uint8 RGB, upright; as stored, also where they are transparent
+    opaque: np.ndarray | None = None  # (H, W) bool, where the picture is opaque; None where it is everywhere
+    scale: int = 1  # the file's picture is so many times as wide and high: 1, 2 or 4
+
+    def check_opaque(self) -> None:
+        """Raises Undecodable where the picture is transparent."""
+        if self.opaque is not None:
+            share = max(1 - float(self.opaque.mean()), 0.001)
+            raise Undecodable(
+                f"transparent in parts ({share:.1%} of it): what is behind them is not in the file"
+            )
+
+
+def check_size(width: int, height: int) -> None:
+    """Raises Undecodable where a picture has more than MAX_PIXELS."""
+    if width * height > MAX_PIXELS:
+        raise too_large(width, height)
+
+
+def too_large(width: int, height: int) -> Undecodable:
+    millions = MAX_PIXELS // 1_000_000, MAX_JPEG_PIXELS // 1_000_000
+    return Undecodable(
+        f"{width} x {height} pixels, more than the {millions[0]} million that are read "
+        f"({millions[1]} million of an ordinary JPEG). Save it smaller, or cut the face out of it"
+    )

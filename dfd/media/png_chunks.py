@@ -1,0 +1,76 @@
+"""Chunks of a PNG file (W3C PNG, third edition): those that pixels depend on, and the rest left out."""
+
+import zlib
+from collections.abc import Iterator
+
+from dfd.media.formats import Undecodable
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# header, palette, pixels, transparency; the frames of an animation; the orientation
+_PIXELS = frozenset((b"IHDR", b"PLTE", b"IDAT", b"tRNS"))
+_KEPT = _PIXELS | {b"acTL", b"fcTL", b"fdAT", b"eXIf", b"IEND"}
+_TEXTS = frozenset((b"tEXt", b"zTXt", b"iTXt"))
+# texts in which some tools write the orientation
+_ORIENTATION = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
+_MAX_TEXT = 1 << 20  # bytes of such a text; larger ones are left out like all others
+
+
+def without_metadata(data: bytes) -> bytes:
+    """The PNG without what says nothing of its pixels or of which way up they are.
+
+    Texts, profiles and unknown chunks may be of any size, and may be broken: libpng only warns of that.
+
+    Raises:
+        Undecodable: a chunk that the pixels depend on is cut off, or is not what its checksum says.
+    """
+    kept, size, dropped, texts = [SIGNATURE], len(SIGNATURE), False, set(_ORIENTATION)
+    for kind, start, end in _chunks(data):
+        body = memoryview(data)[start + 8 : end - 4]
+        name = next((text for text in texts if data.startswith(text, start + 8)), None)
+        is_kept = kind in _KEPT or (kind in _TEXTS and name is not None and _is_small(kind, bytes(body)))
+        if is_kept and zlib.crc32(body, zlib.crc32(kind)) != int.from_bytes(data[end - 4 : end], "big"):
+            if kind in _PIXELS:
+                raise Undecodable(f"damaged PNG: the checksum of a chunk {kind.decode()} does not match")
+            is_kept = False
+        if is_kept:
+            texts.discard(name)
+            kept.append(memoryview(data)[start:end])
+            size += end - start
+        dropped |= not is_kept
+    if not dropped and size == len(data):
+        return data
+    return b"".join(kept) + b"\0\0\0\0IEND\xaeB`\x82"
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Type, start and end of each chunk up to IEND."""
+    at = len(SIGNATURE)
+    while at + 12 <= len(data):
+        kind, end = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if end > len(data):
+            if kind in _PIXELS:
+                raise Undecodable(f"truncated PNG: it ends in a chunk {kind.decode()}")
+            return
+        yield kind, at, end
+        if kind == b"IEND":
+            return
+        at = end
+
+
+def _is_small(kind: bytes, body: bytes) -> bool:
+    """Whether a text is small, unpacked as well, of whose packed form only so much is unpacked."""
+    if len(body) > _MAX_TEXT:
+        return False
+    after = body[body.find(b"\0") + 1 :]
+    if kind == b"iTXt" and after[:1] == b"\1":
+        packed = after[2:].split(b"\0", 2)[-1]
+    elif kind == b"zTXt":
+        packed = after[1:]
+    else:
+        return True
+    unpacking = zlib.decompressobj()
+    try:
+        unpacking.decompress(packed, _MAX_TEXT)
+    except zlib.error:
+        return False
+    return not unpacking.unconsumed_tail

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,17 +53,6 @@ def _without(made: dict[str, Any], *names: str) -> dict[str, Any]:
         **made,
         "init_args": {name: value for name, value in made["init_args"].items() if name not in names},
     }
-
-
-def _class_paths(made: Any) -> Iterator[str]:
-    """Every class path in a config."""
-    if isinstance(made, dict):
-        if "class_path" in made:
-            yield made["class_path"]
-        made = list(made.values())
-    if isinstance(made, list):
-        for value in made:
-            yield from _class_paths(value)
 
 
 def judged_as_trained(args: list[str], view: dict[str, Any] | None) -> list[str]:
@@ -119,11 +107,11 @@ def check_same_net(checkpoint: Path, net: nn.Module) -> None:
     asks for.
     """
     from dfd.detector import load_net
-    from dfd.models.net import difference, recipe, shapes
+    from dfd.models.net import class_paths, difference, recipe, shapes
 
     asked = recipe(net)
     stored, card = load_net(
-        checkpoint, allow={f"{path.partition('.')[0]}." for path in _class_paths(asked)}, role=None
+        checkpoint, allow={f"{path.partition('.')[0]}." for path in class_paths(asked)}, role=None
     )
     if difference(shapes(stored), shapes(net)):
         differences = "; ".join(_differences(card.net, asked)[:4])

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from dfd import __version__
 from dfd.calibration import UNFITTED
+from dfd.detector.card_check import check_card, made_view
+from dfd.media.crops import View
 
 if TYPE_CHECKING:
     import torch
@@ -75,25 +77,27 @@ class Card:
             where: what to call the file in an error.
 
         Raises:
-            ValueError: dfd did not write it.
+            ValueError: dfd did not write it, or another version did.
         """
+        check_card(plain, where)
         known = {each.name for each in fields(cls)}
         given = {name: value for name, value in plain.items() if name in known}
         # before there were cards, an average was known by the names of its weights
         averaged = any(name.startswith(AVERAGE) for name in state)
         card = cls(**{"net": {}, "weights_in": AVERAGE if averaged else NET, **given})
-        thresholds = card.thresholds
-        if not (isinstance(thresholds, Mapping) and thresholds.keys() == UNFITTED.keys()):
-            raise ValueError(f"{where} has no thresholds {', '.join(UNFITTED)}: dfd did not write it.")
-        try:
-            # infinite ones are strings in JSON
-            card.thresholds = {name: float(thresholds[name]) for name in UNFITTED}
-            card.temperature = float(card.temperature)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{where} has a calibration that is no number: dfd did not write it.") from error
-        if not card.temperature > 0:
-            raise ValueError(f"{where} has the temperature {card.temperature}: dfd did not write it.")
+        # infinite ones are strings in JSON
+        card.thresholds = {name: float(card.thresholds[name]) for name in UNFITTED}
+        card.temperature = float(card.temperature)
         return card
+
+    def made_view(self, where: str) -> View:
+        """How the net's images were cut.
+
+        Raises:
+            ValueError: the view belongs to another version of dfd, or to a data module of one's own.
+        """
+        assert self.view, "ask only of a card that has one"
+        return made_view(self.view, where, {"version": self.version})
 
     @property
     def basis(self) -> str:

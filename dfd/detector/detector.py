@@ -14,7 +14,6 @@ from scipy.special import expit
 
 from dfd.calibration import Verdict, decide
 from dfd.detector.card import Card, load_net
-from dfd.media.crops import View
 from dfd.media.decode import read_picture
 from dfd.media.faces import NO_WEIGHTS, Face, FaceDetector, crop_box, find_weights
 from dfd.media.files import read_file
@@ -22,6 +21,8 @@ from dfd.media.formats import Undecodable
 from dfd.media.picture import Picture
 
 if TYPE_CHECKING:
+    import torch
+
     from dfd.models import Net
 
 Status = Literal["ok", "no_face", "too_small", "no_detector", "unreadable"]
@@ -105,7 +106,7 @@ class Detector:
         assert card.view, "a detector needs to know how its images were cut"
         self.net, self.card, self.faces = net.to(device).eval(), card, faces
         # a data module of one's own may have stored a view that states no margin
-        self.view = View(**card.view).resolved()
+        self.view = card.made_view("the card").resolved()
         self.device, self.batch_size = device, batch_size
 
     @property
@@ -134,9 +135,31 @@ class Detector:
         with torch.inference_mode():
             for start in range(0, len(images), self.batch_size):
                 image = torch.from_numpy(images[start : start + self.batch_size]).to(self.device)
-                logits.append(self.net(image.movedim(-1, -3).float().div_(255)).double().cpu())
+                logits.append(self._forward(image.movedim(-1, -3).float().div_(255)).double().cpu())
         parts = torch.cat(logits).split([len(stack) for stack in crops])
         return [float(part.mean()) for part in parts]
+
+    def _forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Logits (B,) of images (B, 3, size, size)."""
+        import torch
+
+        try:
+            logit = self.net(image)
+        except torch.OutOfMemoryError as error:
+            raise ValueError(
+                f"out of memory on {self.device}. Use a batch size below {len(image)}."
+            ) from error
+        except (RuntimeError, TypeError, IndexError) as error:
+            why = str(error).strip().partition("\n")[0]
+            raise ValueError(
+                f"the net cannot judge crops of {self.view.size} px: {why}. Its checkpoint has the recipe or "
+                "the view of another net."
+            ) from error
+        if logit.shape != image.shape[:1]:
+            raise ValueError(
+                f"the net answers {tuple(logit.shape)} for {len(image)} crops: a detector gives a logit each."
+            )
+        return logit
 
     def score(self, picture: str | Path | np.ndarray, whole: bool = False) -> list[Score]:
         """One score a face of a file, or of pixels (H, W, 3) uint8 RGB; one with a status where there is no
@@ -289,6 +312,7 @@ def load(
             "training. Fit with a ShardDataModule, which stores its view, or judge your own tensors with the "
             "net that dfd.detector.load_net gives."
         )
+    card.made_view(str(path))
     return Detector(net, card, finder, device, batch_size)
 
 

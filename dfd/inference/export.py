@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from dfd.detector.card import AVERAGE, NET, load_net
 from dfd.models.safetensors_export import SUFFIX, beside, exported_from, write_export
 from dfd.models.seal import sha256_of
 from dfd.outputs import check_file
+
+ELSEWHERE = re.compile(r"[/~]|[A-Za-z]:[/\\]|\\\\|\w+://")  # begins an absolute path or an address
 
 
 def export(checkpoint: Path, out: Path, allow: Iterable[str] = ("dfd.",)) -> str:
@@ -30,7 +34,7 @@ def export(checkpoint: Path, out: Path, allow: Iterable[str] = ("dfd.",)) -> str
     if len(taken) == 2 or any(exported_from(file) != sha256_of(checkpoint) for file in taken):
         raise ValueError(f"{taken[0]} exists. Choose another name or remove it.")
     net, card = load_net(checkpoint, allow=allow, role=None)
-    task = card.task
+    task = _without_paths(card.task)
     if task and "ema_decay" in task["init_args"]:
         # one net is written: a task that judges with it must not look for an average beside it
         task = {**task, "init_args": {**task["init_args"], "ema_decay": None}}
@@ -40,7 +44,9 @@ def export(checkpoint: Path, out: Path, allow: Iterable[str] = ("dfd.",)) -> str
         weights="moving average" if card.weights_in == AVERAGE else card.weights or "last step",
         checkpoint_sha256=sha256_of(checkpoint),
         ema_decay=None,
+        net=_without_paths(card.net),
         task=task,
+        data=_without_paths(card.data),
         # which pictures trained it stays at home
         seen={},
     )
@@ -49,3 +55,26 @@ def export(checkpoint: Path, out: Path, allow: Iterable[str] = ("dfd.",)) -> str
     write_export(net.state_dict(), plain, out)
     parameters = sum(weight.numel() for weight in net.parameters())
     return f"{type(net).__name__}, {parameters:,} parameters: {out}, {beside(out)}"
+
+
+def _without_paths(made: Any) -> Any:
+    """Stored arguments without the places of the machine that trained: shards, weights and whatever else is
+    an absolute path or an address by their last name alone, folders to write into not at all.
+    """
+    if isinstance(made, dict):
+        return {
+            name: _last_names(value) if name == "roots" else _without_paths(value)
+            for name, value in made.items()
+            if name not in ("cache", "folder")
+        }
+    if isinstance(made, list):
+        return [_without_paths(value) for value in made]
+    return _last_names(made) if isinstance(made, str) and ELSEWHERE.match(made) else made
+
+
+def _last_names(value: Any) -> Any:
+    if isinstance(value, str):
+        return re.split(r"[/\\]", value.rstrip("/\\"))[-1]
+    if isinstance(value, dict):
+        return {_last_names(root): weight for root, weight in value.items()}
+    return [_last_names(each) for each in value] if isinstance(value, list) else value

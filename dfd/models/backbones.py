@@ -12,6 +12,10 @@ import torch
 from torch import nn
 
 from dfd.models.net import Net
+from dfd.models.seal import LFS_POINTER, is_lfs_pointer
+
+# arguments of timm.create_model by which it would read or fetch another file
+REACHING = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
 
 
 class TimmBackbone(Net):
@@ -32,6 +36,11 @@ class TimmBackbone(Net):
     def __init__(self, name: str, pretrained: bool | str = False, options: dict[str, Any] | None = None):
         super().__init__()
         _check_name(name)
+        if reaching := sorted(REACHING & set(options or ())):
+            raise ValueError(
+                f"options={{{reaching[0]!r}: ...}}: weights are named by pretrained=PATH alone, and a "
+                "checkpoint keeps them itself. Leave it out."
+            )
         self.model = _create(name, pretrained, options or {})
         self.num_features: int = self.model.head_hidden_size  # ty: ignore[invalid-assignment]
         # in the checkpoint, not left to timm: which mean belongs to a name has changed between its releases
@@ -116,6 +125,8 @@ def _create(name: str, pretrained: bool | str, options: dict[str, Any]) -> nn.Mo
             f"pretrained={str(file)!r}: there is no such file. Give the path of {name}'s weights "
             "(.safetensors or .pth)."
         )
+    if is_lfs_pointer(file):
+        raise ValueError(f"pretrained={str(file)!r} {LFS_POINTER}")
     source = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}
     try:
         model, again = _draw(name, options, **source), _draw(name, options, **source)

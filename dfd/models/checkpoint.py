@@ -8,15 +8,18 @@ arguments as plain values. Only the net is built from it, never an optimizer or 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from dfd.models.net import Net, build, difference, shapes
+from dfd.models.net import OURS, Net, build, class_paths, difference, shapes
 from dfd.models.safetensors_export import SUFFIX, read_export
-from dfd.models.seal import check_whole
+from dfd.models.seal import LFS_POINTER, check_whole, is_lfs_pointer
 
 USES = {
     "detector": "`dfd test` and `dfd score` use it",
@@ -43,18 +46,75 @@ def rebuild(
     Raises:
         ValueError: the recipe gives no net, or one of another role, or the weights do not fit it.
     """
-    net = build(recipe, allow)
+    with _at_most(4 * len(weights) + 1000, path):
+        _check_shapes(recipe, weights, path)
+        try:
+            net = build(recipe, allow)
+        except _TooLarge:
+            raise
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
     if role not in (None, net.role):
         raise ValueError(
             f"{path} holds a {net.role} ({type(net).__name__}), where a {role} is needed: {USES[net.role]}."
         )
+    _check_fit(net, weights, recipe, path)
+    for name, value in net.state_dict().items():
+        if value.is_complex() != weights[name].is_complex():
+            raise ValueError(f"The weights in {path} do not fit its net: {name} is {weights[name].dtype}.")
+    net.load_state_dict(weights)
+    return net
+
+
+def _check_shapes(recipe: Any, weights: Mapping[str, torch.Tensor], path: str | os.PathLike[str]) -> None:
+    """ValueError where a recipe of dfd's own nets asks for other weights than the file holds, so that no file
+    of a few kilobytes makes a net of terabytes.
+    """
+    if not all(isinstance(each, str) and each.startswith(OURS) for each in class_paths(recipe)):
+        return  # code that the user trusts, which may look at the numbers that it makes
+    try:
+        with torch.device("meta"):  # shapes without numbers
+            net = build(recipe)
+    except _TooLarge:
+        raise
+    except (ValueError, NotImplementedError, RuntimeError):
+        return  # a fault of the recipe, which `build` names, or a net that looks at its numbers
+    _check_fit(net, weights, recipe, path)
+
+
+def _check_fit(
+    net: Net, weights: Mapping[str, torch.Tensor], recipe: Any, path: str | os.PathLike[str]
+) -> None:
     if differs := difference(shapes(net), {name: tuple(value.shape) for name, value in weights.items()}):
         raise ValueError(
             f"The weights in {path} do not fit the {recipe['class_path']} that it names: {differs}. "
             "The file was put together from two trainings, or belongs to another version of dfd or timm."
         )
-    net.load_state_dict(weights)
-    return net
+
+
+class _TooLarge(ValueError):
+    """A recipe asks for many more weights than its file holds."""
+
+
+@contextmanager
+def _at_most(parameters: int, path: str | os.PathLike[str]) -> Iterator[None]:
+    """ValueError as soon as a net with more parameters is made: a recipe may ask for any number of layers."""
+    made = 0
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal made
+        made += 1
+        if made > parameters:
+            raise _TooLarge(
+                f"{path} asks for a net of more than {parameters} weights, and the file holds far fewer: dfd "
+                "did not write it."
+            )
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -65,9 +125,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ValueError: the file is damaged, or none that dfd wrote.
     """
     if not path.is_file():
-        raise ValueError(
-            f"There is no checkpoint {path}. Give the path of a .ckpt file that `dfd fit` wrote."
-        )
+        raise ValueError(f"There is no checkpoint {path}. {_nearest(path)}")
+    if is_lfs_pointer(path):
+        raise ValueError(f"{path} {LFS_POINTER}")
     if path.suffix == SUFFIX:
         return read_export(path)
     check_whole(path)
@@ -84,4 +144,60 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} is a torch file, but not a checkpoint that dfd wrote: it names no net to rebuild."
         )
+    for name, value in checkpoint["state_dict"].items():
+        what = strange_tensor(value) if isinstance(name, str) else "a weight without a name"
+        if what:
+            raise ValueError(f"{path} holds {what} among its weights: dfd did not write it.")
+    if not _knows_its_steps(checkpoint):
+        raise ValueError(
+            f"{path} does not say how far its training was, as Lightning here writes it: dfd did not write "
+            "it, or it belongs to another version. `dfd export` of a whole one takes the net out."
+        )
     return checkpoint
+
+
+def strange_tensor(value: Any) -> str:
+    """What keeps a stored value from being a tensor whose numbers lie in its file; "" for nothing."""
+    if not isinstance(value, torch.Tensor):
+        return f"a {type(value).__name__}"
+    if value.layout != torch.strided or value.is_quantized:
+        return "a sparse or quantized tensor"
+    if value.device.type != "cpu":
+        return f"a tensor without values (on {value.device.type})"
+    # a stride of 0 makes terabytes of one number
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        return f"a tensor {tuple(value.shape)} of more numbers than the file holds"
+    return ""
+
+
+def _knows_its_steps(checkpoint: dict[str, Any]) -> bool:
+    """Whether what a resumed fit reads of Lightning's loops is there, where a checkpoint has them at all."""
+    try:
+        progress = checkpoint.get("loops", {}).get("fit_loop")
+        if not progress:
+            return True
+        batches = progress["epoch_loop.batch_progress"]
+        counts = (
+            *(progress["epoch_progress"]["current"][name] for name in ("ready", "processed")),
+            batches["current"]["ready"],
+            progress["epoch_loop.state_dict"]["_batches_that_stepped"],
+            checkpoint["global_step"],
+        )
+        return isinstance(batches["is_last_batch"], bool) and all(
+            type(count) is int and 0 <= count < 1 << 63 for count in counts
+        )
+    except (KeyError, TypeError, AttributeError):
+        return False
+
+
+def _nearest(path: Path) -> str:
+    """What to give instead of a path that is no file."""
+    best = path / "checkpoints" / "best.ckpt"
+    if best.is_file():
+        return f"That is the folder of a run: give {best}."
+    found = sorted(path.glob("*.ckpt")) if path.is_dir() else []
+    if found:
+        return f"That is a folder: give {next((each for each in found if each.stem == 'best'), found[0])}."
+    if "://" in str(path) or str(path).startswith(("http:/", "https:/", "s3:/", "gs:/")):
+        return "Addresses are not opened: download it first."
+    return "Give the path of a .ckpt file that `dfd fit` wrote."

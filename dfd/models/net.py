@@ -6,7 +6,7 @@ import copy
 import importlib
 import inspect
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -125,11 +125,24 @@ def build(recipe: dict[str, Any], allow: Iterable[str] = (OURS,)) -> Net:
     }
     try:
         return cls(**arguments)
-    except (TypeError, AttributeError, RuntimeError) as error:
+    except ValueError:
+        raise
+    except Exception as error:  # arguments out of a file may bring a constructor to anything
         raise ValueError(
             f"{path} does not take the arguments {sorted(arguments)} that were stored: {error}. "
             "The checkpoint belongs to another version of this code."
         ) from error
+
+
+def class_paths(made: Any) -> Iterator[Any]:
+    """Every class path in a config or a recipe, whatever it is."""
+    if isinstance(made, dict):
+        if "class_path" in made:
+            yield made["class_path"]
+        made = list(made.values())
+    if isinstance(made, (list, tuple)):
+        for value in made:
+            yield from class_paths(value)
 
 
 def runs(path: str) -> bool:
@@ -201,7 +214,9 @@ def _build_inside(value: Any, allowed: tuple[str, ...]) -> Any:
     if isinstance(value, dict):
         if value.keys() == {"class_path", "init_args"}:
             return build(value, allowed)
-        return {key: _build_inside(item, allowed) for key, item in value.items()}
+        return {
+            key: False if key == "pretrained" else _build_inside(item, allowed) for key, item in value.items()
+        }
     if isinstance(value, list):
         return [_build_inside(item, allowed) for item in value]
     return copy.copy(value)

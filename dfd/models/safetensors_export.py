@@ -24,6 +24,7 @@ from dfd.outputs import output_file
 
 SUFFIX = ".safetensors"
 CARD, DIGEST = "dfd", "dfd_sha256"  # keys of the header
+MAX_CARD = 1_000_000  # bytes
 
 
 def write_export(weights: dict[str, Tensor], card: dict[str, Any], path: Path) -> None:
@@ -107,8 +108,17 @@ def read_export(path: Path) -> dict[str, Any]:
             f"{path} is damaged: the sha256 of its contents is {found}, where {header[DIGEST]} was recorded "
             "when it was written. Copy it again, or export it anew."
         )
-    card = json.loads(header[CARD])
-    prefix = card.setdefault("weights_in", "net.")
+    try:
+        if len(header[CARD]) > MAX_CARD:
+            raise ValueError(f"more than {MAX_CARD // 1000} kB")
+        card = json.loads(header[CARD])
+        if not isinstance(card, dict) or not isinstance(card.setdefault("weights_in", "net."), str):
+            raise ValueError("no names and values")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path} has a header that cannot be read: {error}. dfd did not write it."
+        ) from error
+    prefix = card["weights_in"]
     return {"state_dict": {f"{prefix}{name}": value for name, value in weights.items()}, "dfd": card}
 
 

@@ -2,6 +2,7 @@ import csv
 import hashlib
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 
@@ -91,6 +92,53 @@ def test_what_exists_is_not_overwritten(checkpoint, tmp_path):
     with pytest.raises(ValueError, match="There is no checkpoint"):
         export(tmp_path / "gone.ckpt", out=tmp_path / "best.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_has_one_export_to_the_byte(checkpoint, tmp_path):
+    for number in range(8):  # the library shuffles what it writes
+        export(checkpoint, out=tmp_path / f"{number}.safetensors")
+    assert len({path.read_bytes() for path in tmp_path.glob("*.safetensors")}) == 1
+    assert len({path.read_bytes() for path in tmp_path.glob("*.json")}) == 1
+
+
+def test_an_export_that_was_killed_between_its_two_names_is_finished_by_the_same_command(
+    checkpoint, save, tmp_path, monkeypatch
+):
+    out, replace, named = tmp_path / "best.safetensors", os.replace, []
+
+    def killed(source, target):
+        if named:
+            raise KeyboardInterrupt
+        named.append(Path(target).name)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        export(checkpoint, out=out)
+    monkeypatch.undo()
+    assert named == ["best.safetensors"], "the page describes a file that is there"
+    with pytest.raises(ValueError, match="exists"):
+        export(save(temperature=2.0), out=out)
+    export(checkpoint, out=out)
+    assert json.loads((tmp_path / "best.safetensors.json").read_text())["sha256"]
+
+
+def test_an_export_tells_nothing_of_the_machine_that_trained(save, tmp_path):
+    data = {
+        "class_path": "dfd.data.ShardDataModule",
+        "init_args": {
+            "roots": {"/home/ada/shards/mine": 1.0, "https://user:secret@host/more": 2.0, "here/third": 1.0},
+            "cache": {"folder": "/scratch/ada"},
+            "val_augment": [{"class_path": "dfd.augment.X", "init_args": {"file": r"C:\Users\ada\x.bin"}}],
+        },
+    }
+    out = tmp_path / "best.safetensors"
+    export(save(data=data), out=out)
+    for text in (out.read_bytes().decode("latin-1"), (tmp_path / "best.safetensors.json").read_text()):
+        for word in ("ada", "secret", "host", "scratch", "here/"):
+            assert word not in text.lower().replace("metadata", ""), word
+    stored = load_net(out)[1].data["init_args"]
+    assert stored["roots"] == {"mine": 1.0, "more": 2.0, "third": 1.0} and "cache" not in stored
 
 
 def test_a_damaged_export_is_found(checkpoint, tmp_path):

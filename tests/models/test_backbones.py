@@ -104,3 +104,26 @@ def test_real_weights_load_offline(name, real_weights, monkeypatch):
     assert all(torch.equal(weights[key], stored[key].to(weights[key].dtype)) for key in weights)
     assert {value.dtype for value in net.parameters()} == {torch.float32}
     assert net(torch.rand(2, 3, 64, 64)).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"pretrained": True},
+        {"checkpoint_path": "/etc/passwd"},
+        {"pretrained_cfg": {"hf_hub_id": "somebody/net"}},
+        {"pretrained_cfg_overlay": {"url": "http://127.0.0.1:9/x.pth"}},
+        {"cache_dir": "elsewhere"},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_options_reach_for_no_other_file(options):
+    with pytest.raises(ValueError, match="pretrained=PATH alone"):
+        TimmBackbone("test_resnet", options=options)
+
+
+def test_weights_that_git_lfs_did_not_fetch_are_said_to_be_a_pointer(tmp_path):
+    file = tmp_path / "w.safetensors"
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 14\n")
+    with pytest.raises(ValueError, match=r"Git LFS pointer.*git lfs pull"):
+        TimmBackbone("test_resnet", pretrained=str(file))

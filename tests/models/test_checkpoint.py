@@ -199,7 +199,7 @@ def test_build_imports_our_nets_only(class_path, words):
 def test_what_is_no_recipe_is_refused(made, saved):
     with pytest.raises(ValueError, match="A net's recipe is a class path and its arguments"):
         build(made)
-    with pytest.raises(ValueError, match="A net's recipe is a class path and its arguments"):
+    with pytest.raises(ValueError, match=r"class path and (its )?arguments"):
         load_net(saved(SmallCNN(8), dfd={"net": made}))
 
 

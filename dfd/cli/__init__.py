@@ -89,7 +89,11 @@ def _verb(args: list[str]) -> str:
 
 
 def _words(error: Exception) -> str:
-    """The message; of an OSError without its number, and with the file."""
+    """The message; of an OSError without its number, and with the file; of a stranger's code, with the option
+    that allows it.
+    """
+    if words := getattr(error, "on_command_line", ""):
+        return words
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     text = str(error) or type(error).__name__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,42 +11,114 @@ from lightning.pytorch.accelerators import AcceleratorRegistry
 from torch import nn
 
 from dfd.cli.trusted_classes import foreign
+from dfd.detector.card_check import shown, strange_view
+from dfd.models.net import class_paths
+
+# what judges, of what dfd's data modules were trained with. The rest belongs to training, or would let a file
+# choose where to write: no cache, no folder
+JUDGING_DATA = {
+    "ShardDataModule": ("roots", "view", "batch_size", "val_augment", "num_workers", "seed"),
+    "ToyDataModule": (
+        "num_images", "picture", "toy_seed", "view", "batch_size", "val_augment", "num_workers", "seed",
+    ),
+}  # fmt: skip
+JUDGE, JUDGING_TASK = "dfd.tasks.ClassificationTask", ("ema_decay", "channels_last")
+# up to these a file is believed; dfd draws the toy set anew where it is not there
+LARGEST = {
+    "batch_size": 4096,
+    "num_workers": 64,
+    "num_images": 20_000,
+    "picture": 512,
+    "seed": 1 << 32,
+    "toy_seed": 1 << 32,
+}
 
 
-def experiment_of(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """A checkpoint's task and net, and its data where it names some, as a config with nothing to download;
-    and its view.
+def experiment_of(
+    checkpoint: Path, allow: Iterable[str] = (), roots: bool = True
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """A checkpoint's task and net, and its data where it names some, as a config with nothing to download and
+    nowhere to write; and its view.
 
-    ValueError where the file does not give them, or names code from outside dfd.
+    Args:
+        checkpoint: file that `dfd fit` or `dfd export` wrote.
+        allow: packages whose code the file may name, beside dfd.
+        roots: whether its own roots are to be read; no address among them is.
+
+    Raises:
+        ValueError: the file does not give them, names code from outside `allow`, or what only a person may
+            choose.
     """
     from dfd.detector import load_net
-    from dfd.models.net import recipe
+    from dfd.models.net import OURS, ForeignCode, packages, recipe
 
+    allowed = packages(allow)
+    theirs = tuple(each for each in allowed if each != OURS)
     # refuses what is not ours; built, so that every `pretrained` in it is off
-    net, card = load_net(checkpoint)
+    net, card = load_net(checkpoint, allow=allowed)
     average = {"ema_decay": card.ema_decay}
-    task = card.task or {"class_path": "dfd.tasks.ClassificationTask", "init_args": average}
-    data = card.data
-    # these name classes to import, and belong to training or to another evaluation
-    for what, made in (("task", task), ("data", data)):
-        if made and not (isinstance(made, dict) and isinstance(made.get("init_args"), dict)):
-            raise ValueError(
-                f"{checkpoint} names a {what} without a class path and arguments: dfd did not write it."
-            )
-    task, data = _without(task, "net", "optimizer", "loss"), data and _without(data, "augment", "corruption")
-    task["init_args"]["net"] = recipe(net)
-    view = card.view
+    task = card.task or {"class_path": JUDGE, "init_args": average}
+    data, view = card.data, card.view
+    ours = not task["class_path"].startswith(theirs)
+    task = _only(task, JUDGING_TASK) if ours else _without(task, "net", "optimizer", "loss")
+    if data and not data["class_path"].startswith(theirs):
+        data = _only(data, JUDGING_DATA.get(data["class_path"].rpartition(".")[2], ()))
+        _check_data(data["init_args"], checkpoint, roots)
     for what, made in (("task", task), ("data", data), ("view", view)):
-        if strange := next(foreign(made), None):
-            raise ValueError(
-                f"{checkpoint} names a {what} with code from outside dfd, {strange}, and a file may not "
-                "choose code to run. Name the experiment yourself: --config CONFIG --ckpt_path CHECKPOINT."
-            )
+        if strange := next(foreign(made, allow=theirs), None):
+            raise ForeignCode(strange, str(checkpoint), what)
+    if data and (other := next(_no_data(data, theirs), None)):
+        raise ValueError(
+            f"{checkpoint} names {other} as data, and a file may choose data modules, transforms and views "
+            "of dfd alone. Name the data yourself: --data data/140k.yaml."
+        )
+    if ours:
+        # dfd's tasks differ in how they train: an adversarial one would ask for its attack
+        task["class_path"] = JUDGE
+    task["init_args"]["net"] = recipe(net)
     stated = data and data["init_args"].get("view")
     if isinstance(stated, dict) and stated.get("margin", 0) is None and view:
         # the config left the margin to the shards that the net was trained on, not to those it is judged on
         data["init_args"]["view"] = {**stated, "margin": view.get("margin")}
     return {"model": task} | ({"data": data} if data else {}), view
+
+
+def _no_data(data: dict[str, Any], theirs: tuple[str, ...]) -> Iterator[str]:
+    """Class paths that belong to no part of a data module, such as a net's, which might fetch weights."""
+    yield from (
+        path
+        for path in class_paths(data)
+        if not path.startswith(("dfd.data.", "dfd.augment.", "dfd.media.", *theirs))
+    )
+
+
+def _check_data(given: dict[str, Any], checkpoint: Path, roots: bool) -> None:
+    """ValueError where a file's data would cost without bound, or reach out of this machine."""
+    for name, largest in LARGEST.items():
+        if name in given and not (type(given[name]) is int and 0 <= given[name] <= largest):
+            raise ValueError(
+                f"{checkpoint} asks for data.{name}={shown(given[name])}, and a file is believed from 0 to "
+                f"{largest}. Name the data yourself: --data data/140k.yaml."
+            )
+    if isinstance(view := given.get("view"), dict) and (strange := strange_view(view)):
+        raise ValueError(f"{checkpoint} has data whose view is {strange}: dfd did not write it.")
+    named = given.get("roots", [])
+    named = [named] if isinstance(named, str) else list(named) if isinstance(named, (list, dict)) else [None]
+    if not all(isinstance(root, str) and root for root in named):
+        raise ValueError(f"{checkpoint} names data.roots that are no folders: dfd did not write it.")
+    if roots and (away := [root for root in named if "://" in root]):
+        raise ValueError(
+            f"{checkpoint} was trained on {', '.join(away[:3])}, and a file may not choose an address to "
+            "ask. If you trust it, name it yourself: --data.roots=ADDRESS or FOLDER."
+        )
+
+
+def _only(made: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    given = made["init_args"]
+    return {
+        "class_path": made["class_path"],
+        "init_args": {name: given[name] for name in names if name in given},
+    }
 
 
 def _without(made: dict[str, Any], *names: str) -> dict[str, Any]:
@@ -102,17 +175,16 @@ def check_something_to_train(checkpoint: str | None, max_epochs: int | None) -> 
         )
 
 
-def check_same_net(checkpoint: Path, net: nn.Module) -> None:
+def check_same_net(checkpoint: Path, net: nn.Module, allow: Iterable[str] = ()) -> None:
     """ValueError with the arguments that differ, unless the checkpoint's weights fit the net that a config
-    asks for.
+    asks for. The file may name code of `allow`, and of the packages that the config itself names.
     """
     from dfd.detector import load_net
-    from dfd.models.net import class_paths, difference, recipe, shapes
+    from dfd.models.net import difference, recipe, shapes
 
     asked = recipe(net)
-    stored, card = load_net(
-        checkpoint, allow={f"{path.partition('.')[0]}." for path in class_paths(asked)}, role=None
-    )
+    named = {path.partition(".")[0] for path in class_paths(asked)}
+    stored, card = load_net(checkpoint, allow={*named, *allow}, role=None)
     if difference(shapes(stored), shapes(net)):
         differences = "; ".join(_differences(card.net, asked)[:4])
         raise ValueError(
@@ -132,7 +204,7 @@ def other_settings(checkpoint: Path, config: dict[str, Any]) -> list[str]:
     if "task" not in stored:  # made in a notebook, which writes down no arguments
         return []
     for what, was, now in (
-        ("data", stored["data"], config["data"]),
+        ("data", stored.get("data"), config["data"]),
         ("optimizer", *(made["task"]["init_args"].get("optimizer") for made in (stored, config))),
     ):
         if (was or {}).get("class_path") != (now or {}).get("class_path"):
@@ -144,7 +216,9 @@ def other_settings(checkpoint: Path, config: dict[str, Any]) -> list[str]:
     task = _differences(*(_without(made["task"], "net") for made in (stored, config)), at="model")
     # of the others the data module knows whether they changed, and refuses
     others = ("roots", "batch_size", "seed", "window", "num_workers", "folder")
-    data = _differences(*(_without(made["data"], *others) for made in (stored, config)), at="data")
+    data = _differences(
+        *(made.get("data") and _without(made["data"], *others) for made in (stored, config)), at="data"
+    )
     return [*task, *data]
 
 

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, get_type_hints
 
 from dfd.terminal import printable
@@ -238,9 +239,20 @@ def _parameters(owner: Any) -> dict[str, Any]:
 
 def _unknown_class(class_path: str) -> str:
     found = _classes_like(class_path)
+    package = class_path.partition(".")[0]
+    if _is_missing(package):
+        near = f" Or did you mean {' or '.join(found)}?" if found else ""
+        return f"there is no package {package!r} here, for {class_path}: is its folder on PYTHONPATH?{near}"
     return f"there is no class {class_path}. " + (
         f"Did you mean {' or '.join(found)}?" if found else "Write the path that Python would import."
     )
+
+
+def _is_missing(package: str) -> bool:
+    try:
+        return find_spec(package) is None
+    except (ImportError, ValueError):
+        return True
 
 
 def _classes_like(class_path: str) -> list[str]:

@@ -26,6 +26,8 @@ from dfd.run_record import RunFolder
 from dfd.shards.pattern import parse_root
 from dfd.training.run_folder import SHARED
 
+_log = logging.getLogger(__name__)
+
 # what Lightning says that a user of dfd cannot or need not act upon
 CHATTER = (
     ".*does not have many workers.*",  # the shards are read by offset: two workers are enough
@@ -49,12 +51,13 @@ def run(args: list[str]) -> int:
     verb, rest = args[0], args[1:]
     keep_pages()
     _quiet()
+    allow, rest = _allowed(rest)
     config, rest = with_paths(rest)
     place = None
     if verb != "fit":
-        place, rest = _with_checkpoint(verb, rest)
+        place, rest = _with_checkpoint(verb, rest, allow)
     try:
-        RunCLI(verb, config_name(config), place, rest, args)
+        RunCLI(verb, config_name(config), place, rest, args, allow)
     except SIGTERMException:  # Lightning would exit with 0, as if the run had finished
         return 143
     except SystemExit as leave:
@@ -82,7 +85,23 @@ def run(args: list[str]) -> int:
     return 0
 
 
-def _with_checkpoint(verb: str, args: list[str]) -> tuple[Path | None, list[str]]:
+def _allowed(args: list[str]) -> tuple[tuple[str, ...], list[str]]:
+    """The packages of all `--allow PACKAGE`, and the other arguments."""
+    packages: list[str] = []
+    others: list[str] = []
+    args = list(args)
+    while args:
+        option, equals, value = args.pop(0).partition("=")
+        if option != "--allow":
+            others.append(option + equals + value)
+            continue
+        if not equals and (not args or args[0].startswith("-")):
+            raise UsageError("--allow needs a package: --allow my_package.")
+        packages.append(value if equals else args.pop(0))
+    return tuple(packages), others
+
+
+def _with_checkpoint(verb: str, args: list[str], allow: tuple[str, ...]) -> tuple[Path | None, list[str]]:
     """A leading CHECKPOINT as options, its experiment first so that all others beat it; and the folder to
     judge it in.
     """
@@ -93,7 +112,8 @@ def _with_checkpoint(verb: str, args: list[str]) -> tuple[Path | None, list[str]
             )
         return None, args
     checkpoint, rest = Path(args[0]), args[1:]
-    experiment, view = experiment_of(checkpoint)
+    own = not any(re.match(r"--data(\.init_args)?(\.roots)?(=|$)", arg) for arg in rest)
+    experiment, view = experiment_of(checkpoint, allow, roots=own)
     if "data" not in experiment and "--data" not in rest:
         raise ValueError(
             f"{checkpoint} does not say what data it was trained on. Name some: --data data/140k.yaml."
@@ -104,11 +124,15 @@ def _with_checkpoint(verb: str, args: list[str]) -> tuple[Path | None, list[str]
         for root in ([roots] if isinstance(roots, str) else roots)
         if "://" not in root and not Path(parse_root(root).folder).exists()
     ]
-    if gone and not any(re.match(r"--data(\.init_args)?(\.roots)?(=|$)", arg) for arg in rest):
+    if gone and own:
         raise ValueError(
             f"{checkpoint} was trained on {', '.join(gone)}, which is not here. Name other data: "
             "--data.roots=FOLDER."
         )
+    if roots and own:
+        # a file chooses what is read: its user is to know
+        named = ", ".join([roots] if isinstance(roots, str) else roots)
+        _log.info("judged on the data that the checkpoint names: %s (others: --data.roots=FOLDER)", named)
     options = [
         "--config",
         json.dumps(experiment),

@@ -14,6 +14,7 @@ from dfd.cli.config_files import find_config
 from dfd.cli.error_messages import UsageError, explain, explain_fault
 
 CHECKPOINT = "runs/dual_stream/ID/checkpoints/best.ckpt"
+ALLOW = "--allow my_package if it names code of yours, whose folder is then on PYTHONPATH."
 USAGE = {  # printed as it is; what argparse would put here are two hundred lines
     "fit": """dfd fit --config CONFIG [options]
 
@@ -21,6 +22,7 @@ USAGE = {  # printed as it is; what argparse would put here are two hundred line
   dfd fit --config dual_stream --data data/140k.yaml --data.roots=shards/mine --trainer.max_epochs=20
 
 CONFIG is a file, or the name of one that dfd ships. A second --config and all options lie on top of it.
+--ckpt_path FILE goes on from a checkpoint; --allow my_package if it names code of yours, on PYTHONPATH.
 The options of a class that a config names: dfd fit --data.help=dfd.data.ShardDataModule""",
     "validate": f"""dfd validate CHECKPOINT [options]
 
@@ -29,6 +31,7 @@ The options of a class that a config names: dfd fit --data.help=dfd.data.ShardDa
 
 CHECKPOINT is a file that dfd fit wrote; net, data and preprocessing come from it. It is judged on the val
 split, which chose its epoch and its thresholds.
+{ALLOW}
 The options of a class: dfd validate --data.help=dfd.data.ShardDataModule""",
     "test": f"""dfd test CHECKPOINT [options]
 
@@ -38,6 +41,7 @@ The options of a class: dfd validate --data.help=dfd.data.ShardDataModule""",
 
 CHECKPOINT is a file that dfd fit wrote; net, data and preprocessing come from it. --data.roots=FOLDER judges
 other data.
+{ALLOW}
 The options of a class: dfd test --data.help=dfd.data.ShardDataModule""",
     "predict": f"""dfd predict CHECKPOINT [options]
 
@@ -46,6 +50,7 @@ The options of a class: dfd test --data.help=dfd.data.ShardDataModule""",
 
 CHECKPOINT is a file that dfd fit wrote; net, data and preprocessing come from it. --data.roots=FOLDER judges
 other data.
+{ALLOW}
 The options of a class: dfd predict --data.help=dfd.data.ShardDataModule""",
 }
 

@@ -66,9 +66,19 @@ class RunCLI(LightningCLI):
         place: the run's folder instead of that one, unless --run_folder or trainer.default_root_dir names it.
         args: what follows the verb on the command line.
         typed: the command line as it was typed, verb and all.
+        allow: packages beside dfd whose code a checkpoint may name.
     """
 
-    def __init__(self, verb: str, name: str, place: Path | None, args: list[str], typed: list[str]):
+    def __init__(
+        self,
+        verb: str,
+        name: str,
+        place: Path | None,
+        args: list[str],
+        typed: list[str],
+        allow: tuple[str, ...] = (),
+    ):
+        self.allow = allow
         self.verb, self.name, self.place, self.typed = verb, name, place, typed
         self.config = self.trainer = self.folder = None
         self.make, self.ours = Maker(), False  # ours: the run folder was empty when this run came
@@ -228,7 +238,7 @@ class RunCLI(LightningCLI):
                 make_folder(local(callback.dirpath))  # said now, not after an epoch
         # neither the config nor the strategy brings its own
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
-            trainer.strategy.checkpoint_io = DurableCheckpointIO()
+            trainer.strategy.checkpoint_io = DurableCheckpointIO(judging=self.verb != "fit")
         if type(getattr(trainer.strategy, "_layer_sync", None)) is TorchSyncBatchNorm:
             trainer.strategy._layer_sync = SyncBatchNorm()
         return trainer
@@ -291,7 +301,7 @@ class RunCLI(LightningCLI):
             plain = yaml.safe_load(self.parser.dump(self.config, skip_none=False))[self.verb]
             self.model.config = {"task": plain["model"], "data": plain["data"]}
             if checkpoint and Path(checkpoint).suffix:  # Lightning's own words, such as last, have none
-                check_same_net(Path(checkpoint), self.model.net)
+                check_same_net(Path(checkpoint), self.model.net, self.allow)
                 if self.verb == "fit" and (settings := other_settings(Path(checkpoint), self.model.config)):
                     schedule = (
                         " The schedule is rescaled to it."

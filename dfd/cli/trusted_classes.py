@@ -20,33 +20,37 @@ PLAIN = {str, int, float, bool, Path, NoneType}  # types for which a string is n
 WORD = re.compile(r"[\w.+-]*")  # what YAML never reads as a mapping
 
 
-def foreign(made: Any, wanted: Any = object) -> Iterator[str]:
+def foreign(made: Any, wanted: Any = object, allow: tuple[str, ...] = ()) -> Iterator[str]:
     """All in `made`, the plain value of a parameter of type `wanted`, that would or might import what dfd
-    does not define.
+    does not define, and what lies in no package of `allow`, by its beginning: ("my_package.",).
     """
     if isinstance(made, str):
+        if made.startswith(allow) and WORD.fullmatch(made) and not runs(made):
+            return
         objects = {leaf for leaf in _leaves(wanted) if leaf not in PLAIN and get_origin(leaf) is not Literal}
         if objects and not (objects == {Any} and WORD.fullmatch(made)) and _ours(made) is None:
             yield made
     elif isinstance(made, (list, tuple)):
         for value in made:
-            yield from foreign(value, wanted)
+            yield from foreign(value, wanted, allow)
     elif isinstance(made, dict) and "class_path" in made:
-        if (cls := _ours(made["class_path"])) is None:
-            yield str(made["class_path"])
+        path = made["class_path"]
+        theirs = isinstance(path, str) and path.startswith(allow) and not runs(path)
+        if (cls := _ours(path)) is None and not theirs:
+            yield str(path)
             return
-        types, arguments = _types(cls), made.get("init_args")
+        types, arguments = {} if cls is None else _types(cls), made.get("init_args")
         for name, value in arguments.items() if isinstance(arguments, dict) else ():
-            yield from foreign(value, types.get(name, object))
+            yield from foreign(value, types.get(name, str if cls is None else object), allow)
         for name in made.keys() - {"class_path", "init_args"}:
-            yield from foreign(made[name])
+            yield from foreign(made[name], allow=allow)
     elif isinstance(made, dict):
         fields: dict[str, Any] = {}  # of one of dfd's own classes, whose path jsonargparse does not need
         for leaf in _leaves(wanted):
             if isinstance(leaf, type) and leaf.__module__.startswith(OURS):
                 fields |= _types(leaf)
         for name, value in made.items():
-            yield from foreign(value, fields.get(name, wanted))
+            yield from foreign(value, fields.get(name, wanted), allow)
 
 
 def _ours(path: Any) -> type | None:

@@ -32,7 +32,7 @@ def score(
         device: Where the net runs, as torch names it.
         batch_size: Crops that go through the net at once.
         threads: How many decode and find faces; by default up to four.
-        allow: Packages beside dfd whose code the checkpoint may name, such as my_package.
+        allow: Packages beside dfd whose code the checkpoint may name, such as my_package; on PYTHONPATH.
     """
     from dfd.inference import score_files
 
@@ -44,7 +44,7 @@ def score(
         json=json,
         csv=csv,
         device=device,
-        allow=_packages(allow),
+        allow=allow,
         batch_size=batch_size,
         threads=threads,
     )
@@ -68,11 +68,11 @@ def export(
         checkpoint: File that dfd fit wrote.
         out: File to write, NAME.safetensors.
         format: Of the weights.
-        allow: Packages beside dfd whose code the checkpoint may name, such as my_package.
+        allow: Packages beside dfd whose code the checkpoint may name, such as my_package; on PYTHONPATH.
     """
     from dfd.inference.export import export
 
-    print(export(checkpoint, out, allow=_packages(allow)))
+    print(export(checkpoint, out, allow=allow))
 
 
 def generate(
@@ -86,6 +86,7 @@ def generate(
     split: str = "train",
     source: str = "dfd-gan",
     method: str = "fastgan",
+    allow: tuple[str, ...] = (),
 ) -> None:
     """A trained generator's fakes become shards, to be trained on beside others: --data.roots '{SHARDS: 1,
     OUT: 0.5}'.
@@ -105,18 +106,22 @@ def generate(
             leave it at train.
         source: What the table calls them, and
         method: how it says that they were made.
+        allow: Packages beside dfd whose code the checkpoint may name, such as my_package; on PYTHONPATH.
     """
     from dfd.inference.generate import generate
 
     made = generate(
-        checkpoint, out=out, like=like, num=num, seed=seed, split=split, source=source, method=method
+        checkpoint,
+        out=out,
+        like=like,
+        num=num,
+        seed=seed,
+        split=split,
+        source=source,
+        method=method,
+        allow=allow,
     )
     print(made)
 
 
 VERBS = (score, export, generate)
-
-
-def _packages(allow: tuple[str, ...]) -> tuple[str, ...]:
-    """Prefixes of the modules whose classes a checkpoint may name: dfd's own, and those of `--allow`."""
-    return ("dfd.", *(f"{package.rstrip('.')}." for package in allow))

@@ -149,7 +149,7 @@ def _net(value: Any) -> str:
     return _instance(value) or _plain(value, finite=True)
 
 
-def _view(value: Any) -> str:
+def strange_view(value: Any) -> str:
     """The facts that a view of this version has; others are for `made_view` to refuse, where one is made."""
     if not isinstance(value, dict) or (strange := _plain(value)):
         return strange if isinstance(value, dict) else shown(value)
@@ -210,7 +210,7 @@ CHECKS: dict[str, Callable[[Any], str]] = {
     "version": _text,
     "net": _net,
     "weights_in": _text,
-    "view": _optional(_view),
+    "view": _optional(strange_view),
     "temperature": _number(*TEMPERATURE),
     "thresholds": _thresholds,
     "calibrated_on": _optional(_calibrated_on),

@@ -4,7 +4,7 @@ show.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -119,6 +119,7 @@ def generate(
     split: str = "train",
     source: str = "dfd-gan",
     method: str = "fastgan",
+    allow: Iterable[str] = (),
 ) -> str:
     """Writes `num` fakes as shards, whole or not at all, and returns what to tell the user.
 
@@ -134,7 +135,7 @@ def generate(
     if split not in SPLITS:
         raise ValueError(f"--split {split}: splits are {', '.join(SPLITS)}.")
     check_new_folder(out)  # said now, not after an hour's work
-    net, _ = load_net(checkpoint, role="generator")
+    net, _ = load_net(checkpoint, allow=allow, role="generator")
     fakes = Fakes(net, like, split, seed)
     made_by = {
         "command": "generate", "checkpoint": str(checkpoint.resolve()), "seed": seed,

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from dfd.models.net import OURS, Net, build, class_paths, difference, shapes
+from dfd.models.net import OURS, ForeignCode, Net, build, class_paths, difference, shapes
 from dfd.models.safetensors_export import SUFFIX, read_export
 from dfd.models.seal import LFS_POINTER, check_whole, is_lfs_pointer
 
@@ -52,6 +52,8 @@ def rebuild(
             net = build(recipe, allow)
         except _TooLarge:
             raise
+        except ForeignCode as error:
+            raise ForeignCode(error.path, str(path)) from error
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
     if role not in (None, net.role):

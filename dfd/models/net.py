@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import importlib.util
 import inspect
 import os
 from collections.abc import Iterable, Iterator
@@ -102,12 +103,9 @@ def build(recipe: dict[str, Any], allow: Iterable[str] = (OURS,)) -> Net:
             f"A net's recipe is a class path and its arguments, not {str(recipe)[:80]}: dfd did not write "
             "this."
         )
-    allowed = (OURS, allow) if isinstance(allow, str) else (OURS, *allow)
+    allowed = packages(allow)
     if not path.startswith(allowed):
-        raise ValueError(
-            f"The net is a {path}, code from outside dfd. If you trust where the file came from, "
-            f'say so with allow=("{path.split(".")[0]}.",).'
-        )
+        raise ForeignCode(path)
     module, _, name = path.rpartition(".")
     if runs(path):
         raise ValueError(f"{path} is not a dfd.models.Net. A checkpoint may name nets only.")
@@ -115,7 +113,7 @@ def build(recipe: dict[str, Any], allow: Iterable[str] = (OURS,)) -> Net:
         cls = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(
-            f"The net is a {path}, which cannot be imported here: {error}. Install or upgrade its package."
+            f"The net is a {path}, which cannot be imported here: {error}. {how_to_import(path)}"
         ) from error
     if not (isinstance(cls, type) and issubclass(cls, Net)):
         raise ValueError(f"{path} is not a dfd.models.Net. A checkpoint may name nets only.")
@@ -132,6 +130,44 @@ def build(recipe: dict[str, Any], allow: Iterable[str] = (OURS,)) -> Net:
             f"{path} does not take the arguments {sorted(arguments)} that were stored: {error}. "
             "The checkpoint belongs to another version of this code."
         ) from error
+
+
+class ForeignCode(ValueError):
+    """A file names code that is not dfd's, and nobody allowed its package.
+
+    Args:
+        path: the class path.
+        where: what to call the file; "" for none.
+        what: "net", "task" or "data".
+    """
+
+    def __init__(self, path: str, where: str = "", what: str = "net"):
+        self.path, self.what, package = path, what, path.partition(".")[0]
+        start = f"{where}: the {what} is" if where else f"The {what} is"
+        start += f" a {path}, code from outside dfd. If you trust where the file came from, say so with"
+        # two ways to say it, and each reader has one of them
+        self.on_command_line = f"{start} --allow {package}; the package's folder has to be on PYTHONPATH."
+        super().__init__(f'{start} allow=("{package}.",).')
+
+
+def how_to_import(path: str) -> str:
+    """What to do where the package of a class path is not found."""
+    package = path.partition(".")[0]
+    try:
+        there = importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):
+        there = False
+    if there:
+        return "Install or upgrade its package, unless it is as it was."
+    return f"There is no package {package!r} here: is its folder on PYTHONPATH?"
+
+
+def packages(allow: Iterable[str]) -> tuple[str, ...]:
+    """Beginnings of the class paths that a file may name: dfd's own, and those of the packages in `allow`,
+    with or without a dot at their end.
+    """
+    names = (allow,) if isinstance(allow, str) else allow
+    return (OURS, *(f"{name.rstrip('.')}." if name else "" for name in names))
 
 
 def class_paths(made: Any) -> Iterator[Any]:

@@ -20,8 +20,11 @@ import torch
 from lightning.pytorch.plugins import CheckpointIO
 
 from dfd.durable import TEMPORARY, atomic_write, sync
+from dfd.models.checkpoint import read_checkpoint
 from dfd.models.safetensors_export import SUFFIX, read_export
 from dfd.models.seal import check_whole, previous, save_sealed
+
+LIGHTNING = {"pytorch-lightning_version": lightning.__version__}  # without it nothing can be loaded
 
 
 class DurableCheckpointIO(CheckpointIO):
@@ -35,9 +38,13 @@ class DurableCheckpointIO(CheckpointIO):
     Saving raises OSError where the folder cannot be written or the disk is full, and ValueError for a state
     that `weights_only=True` would not read back; the files of before are then untouched. Reading is always
     with `weights_only=True`, and raises ValueError for a damaged file.
+
+    Args:
+        judging: read weights and card alone, as `dfd validate`, `test` and `predict` need no more of a file.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, judging: bool = False) -> None:
+        self.judging = judging
         self._written: set[Path] = set()  # by this process: known to be whole
 
     def save_checkpoint(
@@ -84,8 +91,11 @@ class DurableCheckpointIO(CheckpointIO):
         path = local(path)
         refuse_code(weights_only)
         if path.suffix == SUFFIX:
-            return {**read_export(path), "pytorch-lightning_version": lightning.__version__}
+            return {**read_export(path), **LIGHTNING}
         check_whole(path)
+        if self.judging:
+            checkpoint = read_checkpoint(path)
+            return {name: checkpoint[name] for name in ("state_dict", "dfd")} | LIGHTNING
         return torch.load(path, map_location=map_location, weights_only=True)
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:

@@ -22,6 +22,7 @@ TASK = {
     "class_path": "dfd.tasks.ClassificationTask",
     "init_args": {"class_weight": "balanced", "ema_decay": None},
 }
+SHARDS = {"class_path": "dfd.data.ShardDataModule", "init_args": {"roots": ["shards/mine"]}}
 VIEW = {"size": 32, "crops": 5}
 NET = SingleStream(SmallCNN(2))
 
@@ -75,19 +76,117 @@ THINGS = [
 def test_a_file_cannot_name_code_wherever_it_hides_it(planted, checkpoint, thing):
     places = [
         {"task": thing},
-        {"task": with_argument(TASK, attack=thing)},
-        {"task": with_argument(TASK, penalty=[1, {"deep": thing}])},
         {"data": thing},
         {"data": with_argument(DATA, val_augment=thing)},
         {"data": with_argument(DATA, val_augment=[thing])},
-        {"data": with_argument(DATA, mix=thing)},
         {"data": with_argument(DATA, view=thing)},
-        {"data": {**DATA, "dict_kwargs": {"more": thing}}},
         {"view": thing},
     ]
+    left_out = [
+        {"task": with_argument(TASK, attack=thing)},
+        {"task": with_argument(TASK, penalty=[1, {"deep": thing}])},
+        {"data": with_argument(DATA, mix=thing)},
+        {"data": with_argument(SHARDS, cache=thing)},
+        {"data": with_argument(DATA, folder=thing)},
+        {"data": {**DATA, "dict_kwargs": {"more": thing}}},
+    ]
     for facts in places:
-        with pytest.raises(ValueError, match=r"code from outside dfd|dfd did not write it"):
+        with pytest.raises(ValueError, match=r"code from outside dfd|dfd did not write it|dfd alone"):
             experiment_of(checkpoint(**facts))
+    for facts in left_out:
+        experiment, _ = experiment_of(checkpoint(**facts))
+        assert repr(thing) not in repr(experiment), facts
+    assert not planted.exists()
+
+
+def test_a_file_chooses_neither_where_to_write_nor_whom_to_ask(checkpoint):
+    """Only what judges is taken from a checkpoint."""
+    made = with_argument(
+        SHARDS,
+        view={"size": 32},
+        batch_size=8,
+        val_augment=[{"class_path": "dfd.augment.Corruption", "init_args": {"name": "jpeg"}}],
+        cache={"folder": "/home/ada/pictures", "gb": 0.001},
+        augment=[{"class_path": "dfd.augment.Augment"}],
+        window=3,
+        max_undecodable=1.0,
+    )
+    experiment, _ = experiment_of(checkpoint(data=made))
+    kept = {"roots", "view", "batch_size", "val_augment"}
+    assert experiment["data"] == {
+        "class_path": made["class_path"],
+        "init_args": {name: made["init_args"][name] for name in kept},
+    }
+    toy = with_argument(DATA, folder="/home/ada/pictures", num_workers=0)
+    assert experiment_of(checkpoint(data=toy))[0]["data"] == with_argument(DATA, num_workers=0)
+    task = with_argument(TASK, ema_decay=None, channels_last=False, warmup=0.1)
+    assert experiment_of(checkpoint(task=task))[0]["model"]["init_args"].keys() == {
+        "ema_decay",
+        "channels_last",
+        "net",
+    }
+    for roots in (
+        "s3://bucket/x",
+        ["here", "http://127.0.0.1:9/x"],
+        {"https://host/x": 1.0},
+        "simplecache::file://x",
+    ):
+        away = checkpoint(data=with_argument(SHARDS, roots=roots))
+        with pytest.raises(ValueError, match=r"may not choose an address.*--data\.roots=ADDRESS"):
+            experiment_of(away)
+        experiment_of(away, roots=False)  # the user has named others
+    attacked = {
+        "class_path": "dfd.tasks.AdversarialTask",
+        "init_args": {"attack": {"class_path": "dfd.augment.PGD"}},
+    }
+    assert (
+        experiment_of(checkpoint(task=attacked))[0]["model"]["class_path"] == "dfd.tasks.ClassificationTask"
+    )
+    for roots in (None, 3, [None], [""], {3: 1}, [["a"]]):
+        with pytest.raises(ValueError, match="dfd did not write it"):
+            experiment_of(checkpoint(data=with_argument(SHARDS, roots=roots)))
+    for costly in (
+        {"num_images": 10**6},
+        {"picture": 10**5},
+        {"batch_size": 10**9},
+        {"num_workers": 10**4},
+        {"seed": -1},
+    ):
+        with pytest.raises(ValueError, match="a file is believed from 0 to"):
+            experiment_of(checkpoint(data=with_argument(DATA, **costly)))
+
+
+def test_a_file_has_nothing_downloaded(checkpoint):
+    """No net as a transform, whose constructor would fetch its weights."""
+    backbone = {
+        "class_path": "dfd.models.TimmBackbone",
+        "init_args": {"name": "test_resnet", "pretrained": True},
+    }
+    for made in (
+        with_argument(DATA, val_augment=[backbone]),
+        with_argument(
+            DATA, val_augment=[{"class_path": "dfd.augment.Augment", "init_args": {"x": [backbone]}}]
+        ),
+    ):
+        with pytest.raises(ValueError, match=r"names dfd\.models\.TimmBackbone as data"):
+            experiment_of(checkpoint(data=made))
+    net = with_argument(recipe(NET), backbone=with_argument(backbone, options={"pretrained": True}))
+    with pytest.raises(ValueError, match="pretrained=PATH alone"):
+        experiment_of(checkpoint(net=net))
+
+
+def test_an_allowed_package_may_be_named_and_no_other(planted, checkpoint):
+    own = with_argument(
+        DATA, val_augment={"class_path": "planted.Thing", "init_args": {"word": "planted.thing"}}
+    )
+    with pytest.raises(ValueError, match=r'data is a planted\.Thing.*allow=\("planted\.",\)') as refused:
+        experiment_of(checkpoint(data=own))
+    assert "--allow planted;" in refused.value.on_command_line
+    for allow in (("planted",), ("planted.",)):
+        experiment, _ = experiment_of(checkpoint(data=own), allow)
+        assert experiment["data"] == own
+    with pytest.raises(ValueError, match="code from outside dfd"):
+        experiment_of(checkpoint(data=own), ("plant",))
     assert not planted.exists()
 
 

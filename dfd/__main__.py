@@ -2,7 +2,11 @@
 
 import sys
 
-from dfd.cli import main
+from dfd.interpreters import leave_current_folder
 
 if __name__ == "__main__":
+    leave_current_folder()
+
+    from dfd.cli import main
+
     sys.exit(main())

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 from typing import Any
 
+from dfd.interpreters import safe_path
+
 
 def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -46,10 +48,11 @@ class ProcessPool:
             context.set_forkserver_preload(["__main__", prepared])
         self.count = count
         if method == "forkserver":
-            resource_tracker.ensure_running()  # when it starts, it unblocks the signal
-            # while the server imports what is prepared, Ctrl-C would get a traceback of it
-            with _undisturbed():
-                forkserver.ensure_running()
+            with safe_path():
+                resource_tracker.ensure_running()  # when it starts, it unblocks the signal
+                # while the server imports what is prepared, Ctrl-C would get a traceback of it
+                with _undisturbed():
+                    forkserver.ensure_running()
         self._pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin)
 
     def __enter__(self) -> "ProcessPool":
@@ -69,7 +72,10 @@ class ProcessPool:
         running: set[Future] = set()
         try:
             for task in tasks:
-                with _undisturbed():  # it may start a process, and half started nobody waits for it
+                with (
+                    safe_path(),
+                    _undisturbed(),
+                ):  # it may start a process, and half started nobody waits for it
                     running.add(self._pool.submit(function, task))
                 if len(running) > 2 * self.count:  # one task waits for each worker
                     done, running = wait(running, return_when=FIRST_COMPLETED)

@@ -9,9 +9,9 @@ import dfd
 
 PACKAGE = Path(dfd.__file__).parent
 ROWS = (
-    {"batch", "eval_mode", "durable", "signals", "terminal", "resources", "malloc", "parallel",
+    {"batch", "eval_mode", "durable", "signals", "terminal", "resources", "malloc", "interpreters",
      "distributed", "locks", "_torchvision"},
-    {"media", "outputs", "run_record", "progress"},
+    {"media", "outputs", "parallel", "run_record", "progress"},
     {"forensics", "shards"},
     {"models", "augment", "metrics", "calibration", "plots", "html"},
     {"detector", "explain", "synthetic"},
@@ -45,6 +45,7 @@ NO_TORCH = (
     "batch.py",
     "durable.py",
     "eval_mode.py",
+    "interpreters.py",
     "locks.py",
     "malloc.py",
     "outputs.py",

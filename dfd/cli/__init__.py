@@ -17,6 +17,7 @@ from dfd.cli.error_messages import UsageError, closest, shortened
 from dfd.cli.extras import how_to_install
 from dfd.cli.logs import logs_on_stderr
 from dfd.commands import cluster, data, detect, study
+from dfd.interpreters import safe_path
 from dfd.signals import stop_signals
 from dfd.terminal import screen_streams
 
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: list[str]) -> int:
     """The exit code of a command, its errors said on the standard error."""
     try:
-        with logs_on_stderr():
+        with logs_on_stderr(), safe_path():
             return _lightning(args) if args and args[0] in LIGHTNING_VERBS else _plain(args)
     except SystemExit as leave:  # argparse's and cyclopts' way to end --help and --print_config
         return leave.code if isinstance(leave.code, int) else int(leave.code is not None)

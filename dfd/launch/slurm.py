@@ -6,7 +6,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -15,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from dfd.interpreters import fresh, users_environment
 from dfd.resources import config_named, run_name, shipped
 
 _TAKEN = ("trainer.devices", "trainer.num_nodes")  # the script's own
@@ -186,7 +186,7 @@ def _experiment(fit: Sequence[str]) -> dict[str, Any]:
         if option.lstrip("-") in _TAKEN:
             raise ValueError(f"{option} is the script's own: say how many by --gpus and --nodes.")
     parsed = subprocess.run(
-        [sys.executable, "-m", "dfd.cli", "fit", *fit, "--print_config"], capture_output=True, text=True
+        fresh("-m", "dfd.cli", "fit", *fit, "--print_config"), capture_output=True, text=True
     )
     if parsed.returncode:
         raise ValueError(f"the job would end at once. It says:\n{parsed.stderr.strip()}")
@@ -224,7 +224,9 @@ def _pairs(args: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _sbatch(script: str, option: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(["sbatch", option], input=script, capture_output=True, text=True)
+    done = subprocess.run(
+        ["sbatch", option], input=script, env=users_environment(), capture_output=True, text=True
+    )
     if done.returncode:
         raise ValueError(f"sbatch {option} refuses the job: {done.stderr.strip() or done.stdout.strip()}")
     return done

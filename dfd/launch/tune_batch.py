@@ -10,13 +10,13 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dfd import run_record
+from dfd.interpreters import fresh
 
 NO_MEMORY = "out of memory"
 SHORT = (  # three steps, so that the optimizer has made its state; a batch of validation; nothing is kept
@@ -122,7 +122,7 @@ def _attempt(options: Sequence[str], batch: int) -> Outcome:
     with TemporaryDirectory(prefix="dfd-tune-") as scratch:
         folder = Path(scratch) / "run"
         folder.mkdir()
-        command = [sys.executable, "-m", "dfd.cli", "fit", *options, *SHORT]
+        command = fresh("-m", "dfd.cli", "fit", *options, *SHORT)
         command += [f"--data.batch_size={batch}", "--run_folder", str(folder)]
         # a run that fails before its first step removes its folder, unless somebody else's file lies there
         with open(folder / "stderr.txt", "w+", encoding="utf-8", errors="replace") as said:

@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from dfd.durable import atomic_write
+from dfd.interpreters import users_environment
 from dfd.locks import try_flock
 from dfd.run_record import RunFolder
 from dfd.sweep.lease import held
@@ -115,7 +116,7 @@ class Trial:
 
     def _begin(self, devices: Sequence[str] | None) -> subprocess.Popen:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-        environment = {**os.environ, "PATH": path}
+        environment = {**users_environment(), "PATH": path}
         if devices is not None:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
         if shutil.which(self.command[0], path=path) is None:

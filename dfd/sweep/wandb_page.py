@@ -10,6 +10,8 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from dfd.interpreters import fresh
+
 _log = logging.getLogger(__name__)
 PATIENCE = 60  # seconds for W&B, offline or on
 
@@ -21,7 +23,7 @@ def log_page(page: Path, study: str) -> None:
     """
     if os.environ.get("WANDB_MODE") == "disabled" or find_spec("wandb") is None:
         return
-    command = [sys.executable, "-m", "dfd.sweep.wandb_page", str(page), study]
+    command = fresh("-m", "dfd.sweep.wandb_page", str(page), study)
     environment = {"WANDB_ERROR_REPORTING": "false", **os.environ}
     try:
         done = subprocess.run(

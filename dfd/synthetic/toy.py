@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 
 from dfd.batch import FAKE, REAL
+from dfd.interpreters import fresh
 from dfd.locks import take
 from dfd.media.encode import encode_jpeg
 from dfd.synthetic.camera import QUALITIES
@@ -147,13 +148,12 @@ def _draw_all(num_images: int, size: int, seed: int, workers: int) -> Iterator[d
     Fresh interpreters rather than multiprocessing: a fork of a process that runs torch and OpenCV threads can
     hang, and a spawn runs the user's script again.
     """
-    path = os.pathsep.join(filter(None, sys.path))
+    path = os.pathsep.join([*filter(None, sys.path), str(Path(__file__).parents[2])])
     env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     workers = min(workers, num_images)
     code = "import sys; from dfd.synthetic.toy import serve; serve(*map(int, sys.argv[1:]))"
     arguments = [
-        [sys.executable, "-c", code, *map(str, (part, workers, num_images, size, seed))]
-        for part in range(workers)
+        fresh("-c", code, *map(str, (part, workers, num_images, size, seed))) for part in range(workers)
     ]
     painters = [subprocess.Popen(line, env=env, stdout=subprocess.PIPE) for line in arguments]
     try:

@@ -6,13 +6,13 @@ import os
 import re
 import struct
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dfd import run_record
+from dfd.interpreters import fresh
 
 TIMEOUT = 15  # seconds for W&B's server to answer
 HEADER, BLOCK = 7, 1 << 15  # bytes of a .wandb file: LevelDB's log format behind a header
@@ -140,7 +140,7 @@ def _python(*args: str) -> subprocess.CompletedProcess:
     environment.pop("WANDB_SERVICE", None)  # of a run in this process
     with TemporaryDirectory(prefix="dfd-sync-") as logs:  # W&B's own, which else lie in the current folder
         return subprocess.run(
-            [sys.executable, *args],
+            fresh(*args),
             env={**environment, "WANDB_DIR": logs},
             stdin=subprocess.DEVNULL,
             capture_output=True,

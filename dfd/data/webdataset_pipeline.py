@@ -10,7 +10,7 @@ import os
 import sys
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -22,19 +22,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dfd.media.decode import decode
-from dfd.media.files import IMAGE_SUFFIXES, MAX_BYTES
+from dfd.media.files import MAX_BYTES
 from dfd.shards.cache import Cache
 from dfd.shards.checksum import verify
 from dfd.shards.fetch import Remote
 from dfd.shards.remote import open_root, shards_of
 from dfd.shards.splits import SPLITS
-from dfd.shards.tar_reader import plain_members
+from dfd.shards.tar_reader import Member, key_and_extension, plain_members
 
 if TYPE_CHECKING:
     from webdataset import FluidWrapper  # ty: ignore[missing-module-member]
 
 Form = Literal["bytes", "rgb", "pil"]
-Source = dict[str, Any]  # what webdataset's stages hand on for a shard: url, then stream
 _FACTS = ["key", "path", "split", "source", "method", "family", "label"]  # of the table, in every sample
 
 
@@ -91,14 +90,9 @@ def stream_webdataset(
         raise ValueError(f"{root}: a root is a folder, a URL or a pattern of shards. Programs are not run.")
     shards = _open_shards(str(root), split, cache)
     webdataset = _import_webdataset()
-    expand = webdataset.filters.pipelinefilter(webdataset.tariterators.tar_file_expander)
-    group = webdataset.filters.pipelinefilter(webdataset.tariterators.group_by_keys)
     return webdataset.FluidWrapper(webdataset.SimpleShardList(list(shards.places))).compose(
         partial(_shards_of_rank, rank=rank, world=world),
         webdataset.split_by_worker,
-        shards.open,
-        expand(select_files=partial(_is_wanted, masks=masks)),
-        group(),
         partial(_samples, shards=shards, image=image, masks=masks),
     )
 
@@ -120,32 +114,18 @@ class _Shards:
     sha256: dict[str, str]
     table: pa.Table  # sorted by shard
     cache: Cache
-    checked: set[str] = field(default_factory=set)
 
-    def open(self, sources: Iterator[Source]) -> Iterator[Source]:
-        """webdataset's stage that opens shards, which are checked first."""
-        for source in sources:
-            name = source["url"]
-            handle = self._open(self.places[name])
-            with os.fdopen(handle, "rb") as stream:
-                if name not in self.checked:
-                    _check_plain(name, handle)
-                    os.lseek(handle, 0, os.SEEK_SET)
-                    self.checked.add(name)
-                yield {**source, "stream": stream}
-
-    def _open(self, place: Path | Remote) -> int:
+    def open(self, name: str) -> int:
+        """A descriptor of a shard, which is the one that the table was made of."""
+        place = self.places[name]
         if isinstance(place, Remote):
             return self.cache.open(place)
         verify(place, self.sha256[place.name])
         return os.open(place, os.O_RDONLY)
 
-    def lines(self, name: str) -> dict[str, dict[str, Any]]:
-        """The samples of a shard, by their keys in it."""
-        rows = self.table.filter(pc.equal(self.table["shard"], name)).to_pylist()
-        # where shards counted their samples from 0 each, `dfd index` put the shard's name before the key
-        prefix = f"{Path(name).stem.replace('.', '_')}/"
-        return {row["key"].removeprefix(prefix): row for row in rows} | {row["key"]: row for row in rows}
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        """The samples of a shard, in the order of their bytes."""
+        return self.table.filter(pc.equal(self.table["shard"], name)).sort_by("offset").to_pylist()
 
 
 def _open_shards(root: str, split: str, cache: Cache) -> _Shards:
@@ -157,65 +137,75 @@ def _open_shards(root: str, split: str, cache: Cache) -> _Shards:
     names = pc.unique(table["shard"].cast(pa.string())).to_pylist()
     places = dict(zip(names, shards_of(root, index, names), strict=True))
     sha256 = {shard["name"]: shard["sha256"] for shard in index["shards"]}
-    return _Shards(places, sha256, table.select([*_FACTS, "shard", "length"]), cache)
+    return _Shards(places, sha256, table.select([*_FACTS, "shard", "offset", "length"]), cache)
 
 
-def _shards_of_rank(sources: Iterator[Source], rank: int, world: int) -> Iterator[Source]:
+def _shards_of_rank(sources: Iterator[dict[str, str]], rank: int, world: int) -> Iterator[dict[str, str]]:
     # not webdataset's split_by_node, which takes the rank from the environment
     return islice(sources, rank, None, world)
 
 
-def _check_plain(name: str, handle: int) -> None:
-    """Raises ValueError for a tar that webdataset's iterator, which has no limits, should not read."""
+def _members(name: str, handle: int) -> list[Member]:
+    """The files in a tar, in its order.
 
-    def refuse(member: tarfile.TarInfo) -> None:
-        raise ValueError(
-            f"{name}: {member.name!r:.100} is a link, a device or a sparse file: such are not read."
-        )
+    Raises:
+        ValueError: it is no whole tar, or holds a link, a device, a sparse or a far too large file: the table
+            speaks of none of these.
+    """
+
+    def refuse(member: str, reason: str) -> None:
+        if member:
+            raise ValueError(f"{name}: {member!r:.100} is {reason}.")
 
     try:
-        for member in plain_members(handle, refuse):
-            if member.size > MAX_BYTES:
-                raise ValueError(
-                    f"{name}: {member.name!r:.100} has {member.size} bytes, more than the {MAX_BYTES} that "
-                    "are read."
-                )
+        members = list(plain_members(handle, refuse))
     except tarfile.TarError as error:
         raise ValueError(f"{name} is no whole tar: {error}. Copy it again.") from error
-
-
-def _is_wanted(name: str, masks: bool) -> bool:
-    return Path(name).suffix.lower() in IMAGE_SUFFIXES and (masks or not name.lower().endswith(".mask.png"))
+    for member in members:
+        if member.size > MAX_BYTES:
+            raise ValueError(
+                f"{name}: {member.name!r:.100} has {member.size} bytes, more than the {MAX_BYTES} that "
+                "are read."
+            )
+    return members
 
 
 def _samples(
-    found: Iterator[dict[str, Any]], shards: _Shards, image: Form, masks: bool
+    sources: Iterator[dict[str, str]], shards: _Shards, image: Form, masks: bool
 ) -> Iterator[dict[str, Any]]:
-    """webdataset's samples with what the table says of them; those of other splits are left out."""
-    name, lines, left = "", {}, set()
-    for each in found:
-        if each["__url__"] != name:
-            _check_all_found(name, left)
-            name = each["__url__"]
-            lines = shards.lines(name)
-            left = {line["key"] for line in lines.values()}
-        if (line := lines.get(each["__key__"])) is None:
-            continue
-        pictures = [data for part, data in each.items() if part[:2] != "__" and not part.startswith("mask.")]
-        if [len(data) for data in pictures] != [line["length"]] or line["key"] not in left:
-            raise ValueError(f"{name}: {line['key']} is not what the table says. Make the table again.")
-        left.remove(line["key"])
-        sample = {"image": _in_form(pictures[0], image), **{fact: line[fact] for fact in _FACTS}}
-        if masks:
-            mask = each.get("mask.png")
-            sample["mask"] = None if mask is None else _in_form(mask, image, mask=True)
-        yield sample
-    _check_all_found(name, left)
+    """The samples of each shard (its name is `url`), at their places in it, with what the table says of them.
+
+    Not by webdataset's iterator, which ends at a tar's first end mark and takes neighbours for a sample:
+    `dfd index` does neither.
+    """
+    for source in sources:
+        name = source["url"]
+        with os.fdopen(shards.open(name), "rb", buffering=0) as file:
+            members = _members(name, file.fileno())
+            at = {member.offset: member for member in members}
+            mask_of = {
+                (key, member.part): member
+                for member in members
+                for key, extension in [key_and_extension(member.name)]
+                if extension == "mask.png"
+            }
+            for line in shards.lines(name):
+                member = at.get(line["offset"])
+                if member is None or member.size != line["length"]:
+                    raise ValueError(f"{name}: {line['key']} is not what the table says. Make it again.")
+                sample = {
+                    "image": _in_form(_read(file.fileno(), member), image),
+                    **{fact: line[fact] for fact in _FACTS},
+                }
+                if masks:
+                    mask = mask_of.get((key_and_extension(member.name)[0], member.part))
+                    found = None if mask is None else _read(file.fileno(), mask)
+                    sample["mask"] = None if found is None else _in_form(found, image, mask=True)
+                yield sample
 
 
-def _check_all_found(name: str, left: set[str]) -> None:
-    if left:
-        raise ValueError(f"{name}: {len(left)} samples of the table are not in it, first {min(left)}.")
+def _read(handle: int, member: Member) -> bytes:
+    return os.pread(handle, member.size, member.offset)
 
 
 def _in_form(data: bytes, form: Form, mask: bool = False) -> Any:

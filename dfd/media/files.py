@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import stat
 from functools import lru_cache
 from io import FileIO
@@ -124,3 +125,26 @@ READ_SUFFIXES = frozenset(
 # these are not read, but are pictures: they are listed as rejected instead of passed over
 IMAGE_SUFFIXES = READ_SUFFIXES | {".heic", ".heif", ".hif", ".jxl"}
 VIDEO_SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"))
+
+# folders and files that systems leave beside pictures: macOS (zip, tar), Synology, Windows, GNU tar
+_LITTER_FOLDERS = re.compile(r"__MACOSX|@eaDir|\$RECYCLE\.BIN|System Volume Information|PaxHeaders?(\..*)?")
+_LITTER_FILES = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", ".ds_store", "icon\r"))
+
+
+def is_litter(path: str) -> bool:
+    """Whether a path, relative to a source or in a tar, is what a system leaves behind: nobody's picture,
+    whatever its suffix. macOS's "._a.jpg" holds the attributes of a.jpg.
+    """
+    *folders, name = path.split("/")
+    return (
+        name.startswith("._")
+        or name.lower() in _LITTER_FILES
+        or any(_LITTER_FOLDERS.fullmatch(folder) for folder in folders)
+    )
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a path, relative to a source or in a tar, has a part that begins with a dot: such are passed
+    over. "." and ".." hide nothing.
+    """
+    return any(part.startswith(".") and part.strip(".") for part in path.split("/"))

@@ -4,6 +4,9 @@ scan (every tar once) -> report unused keys -> assign families and splits -> wri
 """
 
 import logging
+import os
+import re
+import shlex
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -15,9 +18,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dfd.durable import make_folder
+from dfd.media.files import is_hidden
 from dfd.parallel import ProcessPool, num_processes
 from dfd.prepare.assign import assign, without_contradictions
 from dfd.prepare.checks import Rejected, check_leaks, check_usable
+from dfd.prepare.readers.walk import not_tried
 from dfd.prepare.report import Report
 from dfd.prepare.scan import scan_shard
 from dfd.progress import progress
@@ -25,10 +30,12 @@ from dfd.shards.format import SCHEMA, Shard
 from dfd.shards.pattern import parse_root
 from dfd.shards.rejects import Reject, write_rejects
 from dfd.shards.table import made_by, read_index, remake
+from dfd.shards.validate import is_shard_name
 from dfd.shards.writer import write_contents
 from dfd.terminal import printable
 
 _log = logging.getLogger(__name__)
+_COMPRESSED = re.compile(r"\.(tar\.(gz|bz2|xz|zst|lz4?|z)|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
 # as SCHEMA, but the split may be unknown still, and the family always is
 _PLAIN = {field.name: pa.string() if pa.types.is_dictionary(field.type) else field.type for field in SCHEMA}
 _FOUND = pa.schema([(name, kind) for name, kind in _PLAIN.items() if name != "family"])
@@ -39,6 +46,7 @@ class Scanned(NamedTuple):
 
     table: pa.Table  # _FOUND, in the order of the shards
     rejects: list[Reject]
+    not_tried: list[str]  # hidden pictures, and files without a suffix
     shards: list[Shard]
     labels: Counter[str]  # "cls 1 as fake": how often
     unused: dict[str, None]  # keys of the json
@@ -80,7 +88,12 @@ def index_root(root: Path, workers: int | None = None, allow_leaks: bool = False
     }
     shards = as_kept(scanned.shards, table)
     write_contents(root, table, shards, facts, len(rejected), assigned.leaks.facts())
-    return Report.of(root, read_index(root), seconds=time.monotonic() - start)
+    return Report.of(
+        root,
+        read_index(root),
+        not_tried=not_tried([*scanned.not_tried, *(compressed(root) if names is None else [])]),
+        seconds=time.monotonic() - start,
+    )
 
 
 def check_root(root: Path) -> None:
@@ -103,24 +116,53 @@ def find_tars(root: Path, names: Sequence[str] | None) -> list[Path]:
     """The shards of these names, or all of them by name.
 
     Raises:
-        ValueError: one of them is missing, or there are none.
+        ValueError: one of them is missing, is no file, or has a name that no table may hold; or there
+            are none.
     """
-    paths = sorted(root.glob("*.tar")) if names is None else [root / name for name in names]
-    if names and (missing := [path for path in paths if not path.is_file()]):
+    if names is None:
+        # also those of Windows, whose suffix may be in capitals; macOS's "._train.tar" is none
+        paths = sorted(path for path in root.iterdir() if path.suffix.lower() == ".tar")
+        paths = [path for path in paths if not is_hidden(path.name)]
+    else:
+        paths = [root / name for name in names]
+    if names and (missing := [path for path in paths if not os.path.lexists(path)]):
         raise ValueError(
             f"{missing[0]} is not there ({len(missing)} of {len(paths)} shards are missing). Correct the "
             "pattern."
         )
+    for path in paths:
+        # asked before the work, not by whoever reads the table that comes of it
+        if not is_shard_name(path.name):
+            raise ValueError(f"{path}: no name for a shard. Rename it: {_rename(path)}")
+        if not path.is_file():
+            raise ValueError(
+                f"{path} is no file (a folder, a pipe, or a link that leads nowhere). Move it away."
+            )
     if paths:
         return paths
-    packed = next((path.name for path in root.glob("*.t*gz")), "")
-    cure = f"Unpack {packed} and its like with gunzip: compressed tars have no offsets."
+    packed = next(iter(compressed(root)), "")
+    cure = f"Unpack {packed} and its like (gunzip, unxz, unzstd): compressed tars have no offsets."
     raise ValueError(f"{root}: no .tar shards. {cure if packed else 'Name their folder.'}")
+
+
+def compressed(root: Path) -> list[str]:
+    """Names of the compressed tars of a folder, which are not read."""
+    return sorted(path.name for path in root.iterdir() if _COMPRESSED.search(path.name))
+
+
+def _rename(path: Path) -> str:
+    """The command that gives a shard a name that a table may hold."""
+    stem = re.sub(r"[^\w.+@=-]+", "-", path.stem).strip("-.")[:200] or "shard"
+    quoted = shlex.quote(path.name)
+    if not path.name.isprintable():
+        # $'...' of bash takes bytes by their numbers
+        quoted = f"$'{''.join(f'{chr(92)}x{byte:02x}' for byte in os.fsencode(path.name))}'"
+    return f"(cd {shlex.quote(str(path.parent))} && mv -- {quoted} {shlex.quote(stem + '.tar')})"
 
 
 def scan(paths: Sequence[Path], processes: int) -> Scanned:
     """Reads every tar once."""
-    tables, rejects, shards, labels, unused = [], [], [], Counter(), {}
+    tables, rejects, not_tried, shards, labels, unused = [], [], [], [], Counter(), {}
     with (
         ProcessPool(min(processes, len(paths)), "dfd.prepare.scan") as pool,
         progress(len(paths), "indexing shards") as advance,
@@ -128,12 +170,13 @@ def scan(paths: Sequence[Path], processes: int) -> Scanned:
         for one in pool.run(scan_shard, paths):
             tables.append(pa.Table.from_pylist(one.rows, _FOUND))
             rejects += one.rejects
+            not_tried += one.not_tried
             shards.append(one.shard)
             labels += one.labels
             unused |= one.unused
             advance(1)
     table = pa.concat_tables(tables).sort_by([("shard", "ascending"), ("offset", "ascending")])
-    return Scanned(table, rejects, shards, labels, unused)
+    return Scanned(table, rejects, not_tried, shards, labels, unused)
 
 
 def report_unused(root: Path, scanned: Scanned) -> None:
@@ -150,7 +193,7 @@ def with_unique_keys(table: pa.Table) -> pa.Table:
     """The table with the shard's name before each key, where shards count their samples from 0 each.
 
     Raises:
-        ValueError: a key comes twice in one shard.
+        ValueError: two shards have names that are one in a key.
     """
     if len(pc.unique(table["key"])) == len(table):
         return table
@@ -159,7 +202,8 @@ def with_unique_keys(table: pa.Table) -> pa.Table:
     twice = [key for key, count in Counter(keys).items() if count > 1]
     if twice:
         raise ValueError(
-            f"{len(twice)} keys come twice in one shard, first {twice[0]}. A WebDataset key names one sample."
+            f"{len(twice)} keys come twice, first {twice[0]}: the names of two shards differ in a dot only. "
+            "Rename one of them."
         )
     return table.set_column(0, "key", pa.array(keys))
 

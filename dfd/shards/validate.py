@@ -19,9 +19,15 @@ from dfd.media.files import MAX_BYTES
 from dfd.shards.format import recorded_margin
 from dfd.shards.splits import SPLITS
 
-_NAME = re.compile(r"(?!\.)[\w.+@=, -]{1,200}\.tar")  # a file of the folder itself
+# no path, no URL, no pattern of names, nothing that a shell obeys in double quotes
+_NAME = re.compile(r"""(?!\.)[^/\\:*?"<>|{};$`]{1,200}\.tar""")
 _SAMPLE = 1024  # bytes that a sample takes of a tar at the least: a header and a block
 _LINE = 1 << 16  # bytes that a line of the table takes at the most, on average
+
+
+def is_shard_name(name: str) -> bool:
+    """Whether a table may hold a shard of this name: a .tar of the folder itself. "train (1).tar" is one."""
+    return name.isprintable() and _NAME.fullmatch(name) is not None
 
 
 def check_index(index: Any) -> None:
@@ -31,7 +37,7 @@ def check_index(index: Any) -> None:
     for shard in index["shards"]:
         facts = shard if isinstance(shard, Mapping) else {}
         name, size, digest = (facts.get(each) for each in ("name", "bytes", "sha256"))
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not is_shard_name(name):
             raise ValueError(f"a shard called {name!r:.80}: a shard is a .tar of this folder")
         if (
             not isinstance(size, int)

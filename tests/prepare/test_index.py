@@ -1,0 +1,80 @@
+"""`dfd index` asks of names, files and classes before the work, and what it writes can be read again."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from test_scan import picture, samples, tar
+
+from dfd.cli import main
+from dfd.prepare import index as index_module
+from dfd.prepare.index import index_root
+from dfd.shards.table import load_table
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["train (1).tar", "train#1.tar", "train~old.tar", "it's.tar", "a&b.tar", "train[1].tar", "100%.tar", "a!b.tar",
+     "人物.tar", "ä.tar", "u\u0308.tar", "train.v2.tar"],
+)  # fmt: skip
+def test_names_of_browsers_and_people_are_read(tmp_path, name):
+    (tmp_path / name).write_bytes(tar(samples(8)))
+    for _ in range(2):
+        assert index_root(tmp_path, workers=1).images == 8
+    assert len(load_table(tmp_path)) == len(load_table(tmp_path / name)) == 8
+
+
+@pytest.mark.parametrize(
+    "name", ["train:0.tar", "a\nb.tar", "\x1b[2J.tar", "a*b.tar", "a?.tar", '"a".tar', "a\\b.tar", "a|b.tar", "TRAIN.TAR",
+             b"caf\xe9.tar", "a;b.tar", "{a}.tar", "$HOME.tar", "'\n'.tar", "-a:'b'.tar", "x" * 240 + ".tar"]
+)  # fmt: skip
+def test_other_names_are_refused_before_the_work_with_a_command_that_works(tmp_path, monkeypatch, name):
+    root = tmp_path / "their set"
+    root.mkdir()
+    (root / os.fsdecode(name)).write_bytes(tar(samples(8)))
+    monkeypatch.setattr(index_module, "scan", lambda *_: pytest.fail("read before the name was asked"))
+    with pytest.raises(ValueError, match="no name for a shard") as error:
+        index_root(root)
+    said = str(error.value).partition("Rename it: ")[2]
+    assert said.isprintable()
+    subprocess.run(["bash", "-c", said], check=True)
+    monkeypatch.undo()
+    assert index_root(root, workers=1).images == 8
+
+
+def test_what_is_no_file_is_refused_and_what_a_mac_leaves_is_not_seen(tmp_path):
+    (tmp_path / "a.tar").write_bytes(tar(samples(8)))
+    (tmp_path / "._a.tar").write_bytes(b"\0\5\x16\7")
+    assert index_root(tmp_path, workers=1).images == 8
+    for make in (Path.mkdir, os.mkfifo, lambda path: path.symlink_to("nowhere")):
+        make(tmp_path / "b.tar")
+        with pytest.raises(
+            ValueError, match=r"b\.tar is no file \(a folder, a pipe, or a link that leads nowhere"
+        ):
+            index_root(tmp_path)
+        shutil.rmtree(tmp_path / "b.tar") if (tmp_path / "b.tar").is_dir() else (tmp_path / "b.tar").unlink()
+
+
+def test_a_tar_that_may_not_be_read_is_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "a.tar").write_bytes(tar(samples(8)))
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied", str(tmp_path / "a.tar"))
+
+    monkeypatch.setattr(index_module, "scan", refuse)  # root may read everything
+    assert main(["index", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "Permission denied" in said and "a.tar" in said and "Traceback" not in said
+
+
+def test_keys_that_count_from_0_in_each_shard_are_told_apart(tmp_path):
+    (tmp_path / "train.0.tar").write_bytes(tar(samples(4)))
+    (tmp_path / "train_0.tar").write_bytes(tar(samples(4, 4, "{:03d}")))
+    assert index_root(tmp_path, workers=1).images == 8
+    (tmp_path / "train_0.tar").write_bytes(
+        tar([(name, picture(9) if "png" in name else b"1") for name, _ in samples(1)])
+    )
+    with pytest.raises(ValueError, match="names of two shards differ in a dot only"):
+        index_root(tmp_path, workers=1)

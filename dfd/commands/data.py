@@ -21,6 +21,10 @@ def prepare(
     faces: Path | None = None,
     task: str | None = None,
     merge: bool = False,
+    real: list[str] | None = None,
+    fake: list[str] | None = None,
+    root: Path | None = None,
+    max_rejected: float = 0.05,
 ) -> None:
     """Pictures become WebDataset shards of the original bytes, with a table of contents; the source is only
     read.
@@ -46,9 +50,16 @@ def prepare(
         task: Do a part of the slow work only, such as 3/16: the third of 16 tasks of a job array, into the
             same OUT.
         merge: Make the shards of what the tasks did; refuse if one is missing.
+        real: What the source calls real pictures, besides real: a folder's name or a label in a table; may be
+            given several times.
+        fake: What it calls fake ones, besides fake.
+        root: Folder that the paths in a table start at, by default the table's own; absolute paths lie in it
+            too.
+        max_rejected: Share of the files that may be rejected, from 0 to below 1; rejected.csv lists each.
     """
     from dfd.prepare.job_array import ArrayTask
     from dfd.prepare.pipeline import prepare
+    from dfd.prepare.readers.class_names import ClassNames
 
     if task and (merge or overwrite):
         raise ValueError(
@@ -66,6 +77,9 @@ def prepare(
         faces=faces,
         array_task=ArrayTask.parse(task) if task else None,
         merge=merge,
+        class_names=ClassNames(tuple(real or ()), tuple(fake or ())),
+        root=root,
+        max_rejected=max_rejected,
     )
     _print_answer(report)
 

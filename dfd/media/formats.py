@@ -1,9 +1,11 @@
 """Picture formats: which are read, and what a file is that is none of them."""
 
+from dfd.media.file_kinds import HEAD_BYTES, kind_of
+
 # Pillow's other plugins start programs (EPS), or read formats that neither cameras nor generators write
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
 
-# where in the file, the bytes there, what that is, and what to do
+# beside what file_kinds knows: where in the file, the bytes there, what that is, and what to do
 _OTHERS = (
     (4, b"ftyphei", "HEIC", "Convert it to JPEG or PNG, by heif-convert for instance"),
     (4, b"ftyphev", "HEIC", "Convert it to JPEG or PNG, by heif-convert for instance"),
@@ -13,9 +15,6 @@ _OTHERS = (
     (4, b"ftyp", "a video", "dfd prepare --frames N takes faces out of videos"),
     (4, b"JXL ", "JPEG XL", "Convert it to JPEG or PNG, by djxl for instance"),
     (0, b"\xff\x0a", "JPEG XL", "Convert it to JPEG or PNG, by djxl for instance"),
-    (0, b"version https://git-lfs", "a pointer of Git LFS instead of the file", "Run git lfs pull"),
-    (0, b"PK\x03\x04", "a zip archive", "Unpack it"),
-    (0, b"\x1f\x8b", "a gzip archive", "Unpack it"),
     (0, b"%PDF", "PDF", "Take the pictures out of it, by pdfimages for instance"),
     (0, b"8BPS", "Photoshop's format", "Save it as PNG or TIFF"),
     (0, b"\0\0\1\0", "an icon", "Save it as PNG"),
@@ -43,4 +42,7 @@ def not_a_picture(data: bytes) -> Undecodable:
     for word, kind, advice in _TEXTS:
         if word in start:
             return Undecodable(f"{kind}: {wanted}. {advice}.")
+    other = kind_of(data[:HEAD_BYTES])
+    if other is not None and other.way:
+        return Undecodable(f"{other.name}: {wanted}. {other.way[:1].upper()}{other.way[1:]}.")
     return Undecodable(wanted)

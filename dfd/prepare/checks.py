@@ -1,8 +1,9 @@
 """Checks that refuse a source: too many rejected files, a missing class, leaks between official splits."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from math import ceil
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pyarrow as pa
 from dfd.shards.duplicates import Leaks, counted
 from dfd.shards.format import count_classes
 from dfd.shards.rejects import REJECTED, Reject
+from dfd.terminal import printable
 
 MAX_REJECTED = 0.05
 
@@ -41,36 +43,75 @@ class Rejected:
         return [*self.files, *self.pictures, *self.left_out]
 
 
-def check_usable(source: Path, table: pa.Table, rejected: Rejected) -> None:
-    """Raises ValueError where more than MAX_REJECTED of a source is rejected, which says that something else
-    is wrong, or a class has no pictures.
+def check_usable(
+    source: Path,
+    table: pa.Table,
+    rejected: Rejected,
+    *,
+    stated: Iterable[str] = (),
+    max_rejected: float | None = None,
+    why: Callable[[Sequence[Reject]], str] = lambda rejects: "",
+) -> None:
+    """Raises ValueError where so much of a source is rejected that something else is wrong, or a class that
+    it states has no pictures left. A source of one class is fine.
 
     Args:
         source: what the error names.
         table: the pictures that can be used, with `label`.
+        stated: names of the classes that the source states, as far as it is known.
+        max_rejected: the share that may be rejected, where the command has an option for it; None takes
+            MAX_REJECTED.
+        why: what else is known of rejected files, as a sentence.
     """
-    _check_share(source, rejected.files, rejected.num_files - len(rejected.files), "files")
-    _check_share(source, rejected.pictures, len(table), "faces" if rejected.num_files else "files")
+    _check_share(source, rejected.files, rejected.num_files - len(rejected.files), "files", max_rejected, why)
+    unit = "faces" if rejected.num_files else "files"
+    _check_share(source, rejected.pictures, len(table), unit, max_rejected, why)
     count = count_classes(table)
-    if not all(count.values()):
-        lines = rejected.lines()
-        why = f" ({commonest(line.reason for line in lines)})" if lines else ""
+    lines = rejected.lines()
+    reasons = f" ({commonest(lines)})" if lines else ""
+    if not any(count.values()):
+        raise ValueError(f"{source}: no picture is left, {len(lines)} were rejected or left out{reasons}.")
+    if lost := [name for name in stated if not count[name]]:
         raise ValueError(
             f"{source}: {count['real']} real and {count['fake']} fake pictures, {len(lines)} rejected or "
-            f"left out{why}. A detector needs both classes; check the names of the folders or the label "
-            "column."
+            f"left out{reasons}: of the {lost[0]} ones none is left. Mend them, or take them out of the "
+            "source if it is to be of one class."
         )
 
 
-def _check_share(source: Path, rejects: Sequence[Reject], num_good: int, unit: str) -> None:
+def check_max_rejected(max_rejected: float) -> None:
+    """Raises ValueError where it is no share."""
+    if not 0 <= max_rejected < 1:
+        raise ValueError(f"--max-rejected {max_rejected:g}: a share from 0 to below 1, such as 0.2.")
+
+
+def _check_share(
+    source: Path,
+    rejects: Sequence[Reject],
+    num_good: int,
+    unit: str,
+    max_rejected: float | None,
+    why: Callable[[Sequence[Reject]], str],
+) -> None:
     total = len(rejects) + num_good
     share = len(rejects) / max(total, 1)
-    if share > MAX_REJECTED:
-        raise ValueError(
-            f"{source}: {len(rejects)} of {total} {unit} were rejected ({share:.1%}; {MAX_REJECTED:.0%} may "
-            f"be). Most often: {commonest(reject.reason for reject in rejects)}. {REJECTED} in the output "
-            "folder names them all: mend them, or take them out of the source."
+    limit = MAX_REJECTED if max_rejected is None else max_rejected
+    if share > limit:
+        option = (
+            f", or go on without them: --max-rejected {_rounded_up(share)}"
+            if max_rejected is not None
+            else ""
         )
+        raise ValueError(
+            f"{source}: {len(rejects)} of {total} {unit} were rejected ({share:.1%}; {limit:.0%} may be). "
+            f"Most often: {commonest(rejects)}.{why(rejects)} {REJECTED} in the output folder names them "
+            f"all: mend them, or take them out of the source{option if num_good else ''}."
+        )
+
+
+def _rounded_up(share: float) -> str:
+    """A share in hundredths that allows it, below 1."""
+    return f"{min(ceil(share * 100), 99.9) / 100:g}"
 
 
 def check_leaks(source: Path, leaks: Leaks, allow_leaks: bool) -> None:
@@ -83,7 +124,15 @@ def check_leaks(source: Path, leaks: Leaks, allow_leaks: bool) -> None:
         )
 
 
-def commonest(reasons: Iterable[str]) -> str:
-    """The three reasons that come most often, with their numbers."""
-    counts = Counter(reason[:100] for reason in reasons).most_common(3)
-    return "; ".join(f"{count} x {reason}" for reason, count in counts)
+def commonest(rejects: Iterable[Reject]) -> str:
+    """The three reasons that come most often, with their numbers and the first path of each."""
+    counts: Counter[str] = Counter()
+    first: dict[str, str] = {}
+    for reject in rejects:
+        reason = reject.reason[:160]
+        counts[reason] += 1
+        first.setdefault(reason, reject.path)
+    return "; ".join(
+        f"{count} x {reason} ({'first ' * (count > 1)}{printable(first[reason], keep='')})"
+        for reason, count in counts.most_common(3)
+    )

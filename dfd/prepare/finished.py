@@ -6,13 +6,21 @@ from pathlib import Path
 from dfd.prepare.changes import source_changes
 from dfd.prepare.cut import MARGIN
 from dfd.prepare.passes import STATE
+from dfd.prepare.readers.class_names import ClassNames
 from dfd.prepare.report import Report
 from dfd.prepare.source import Source
 from dfd.shards.table import read_index
 
 
 def report_finished(
-    path: Path, out: Path, reader: str | None, frames: int | None, margin: float | None
+    path: Path,
+    out: Path,
+    reader: str | None,
+    *,
+    frames: int | None,
+    margin: float | None,
+    class_names: ClassNames,
+    root: Path | None,
 ) -> Report:
     """What the finished shards in `out` hold, where they are those of the source at `path` as it is now.
 
@@ -26,7 +34,11 @@ def report_finished(
         raise ValueError(
             f"{out} holds finished shards of {maker}, not of {path.resolve().name!r}. Choose another --out."
         )
-    source = Source(path, reader or made["reader"])
+    told = made.get("class_names", {"real": [], "fake": []})
+    class_names = class_names or ClassNames(tuple(told["real"]), tuple(told["fake"]))
+    if root is None and "root" in made:
+        root = Path(made["root"])
+    source = Source(path, reader or made["reader"], class_names, root)
     cut = made.get("cut")
     plan, rejects = source.plan(videos=bool(cut) and cut["frames"] is not None)
     if cut and (frames, margin or MARGIN) != (cut["frames"], cut["margin"]):

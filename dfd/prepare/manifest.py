@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 
 from dfd.batch import FAKE, REAL
 from dfd.durable import atomic_write
-from dfd.prepare.readers.row import Row
+from dfd.prepare.readers.listed_paths import NotInFolder, find_listed
+from dfd.prepare.readers.row import Row, fault_of
 from dfd.shards.rejects import Reject
 from dfd.shards.splits import SPLITS
 
@@ -39,20 +40,24 @@ def key_of(path: str) -> str:
     return hashlib.blake2b(path.encode(), digest_size=10).hexdigest()
 
 
-def make_plan(rows: Iterable[Row | Reject], source_name: str) -> tuple[pa.Table, list[Reject]]:
-    """One line a picture (PLAN), sorted by key, and what cannot be used. A path listed twice with the same
-    facts is one row.
+def make_plan(
+    rows: Iterable[Row | Reject], source_name: str, folder: str
+) -> tuple[pa.Table, list[Reject], int]:
+    """One line a picture (PLAN), sorted by key; what cannot be used; and how many rows were copies of
+    another, with the same path and the same facts: they are one row.
 
     Args:
         source_name: the source of rows that name none.
+        folder: real path of the folder that the rows' paths start at.
     """
     rejects: list[Reject] = []
-    table = pa.Table.from_batches(_batches(rows, source_name, rejects), PLAN).sort_by("key")
+    table = pa.Table.from_batches(_batches(rows, source_name, folder, rejects), PLAN).sort_by("key")
     keys = table["key"].to_numpy(zero_copy_only=False)
     same = np.flatnonzero(keys[1:] == keys[:-1])
     if not len(same):
-        return table, rejects
+        return table, rejects, 0
     drop: list[int] = []
+    copies = 0
     for key in np.unique(keys[same]):
         first, last = np.searchsorted(keys, key), np.searchsorted(keys, key, side="right")
         lines = table.slice(first, last - first).to_pylist()
@@ -66,11 +71,12 @@ def make_plan(rows: Iterable[Row | Reject], source_name: str) -> tuple[pa.Table,
             drop += range(first, last)
         else:
             drop += range(first + 1, last)
-    return table.take(np.setdiff1d(np.arange(len(table)), drop)), rejects
+            copies += last - first - 1
+    return table.take(np.setdiff1d(np.arange(len(table)), drop)), rejects, int(copies)
 
 
 def _batches(
-    rows: Iterable[Row | Reject], source_name: str, rejects: list[Reject]
+    rows: Iterable[Row | Reject], source_name: str, folder: str, rejects: list[Reject]
 ) -> Iterator[pa.RecordBatch]:
     lines: list[dict] = []
     for row in rows:
@@ -84,12 +90,17 @@ def _batches(
                 )
             )
             continue
-        try:
-            row.path.encode()
-        except UnicodeEncodeError:
-            rejects.append(Reject(ascii(row.path), "a file name that is not UTF-8"))
+        if fault := fault_of(row):
+            rejects.append(Reject(row.path if row.path.isprintable() else ascii(row.path), fault))
             continue
-        path = row.path if ".." in row.path.split("/") else posixpath.normpath(row.path)
+        try:
+            path, mask, original = (
+                text and find_listed(folder, text) for text in (row.path, row.mask, row.original)
+            )
+        except NotInFolder as error:
+            rejects.append(Reject(row.path, str(error)))
+            continue
+        path = path if ".." in path.split("/") else posixpath.normpath(path)
         lines.append(
             {
                 "key": key_of(path if row.face is None else f"{path}/{row.face.number}"),
@@ -99,9 +110,9 @@ def _batches(
                 "split": row.split,
                 "source": row.source or source_name,
                 "method": row.method,
-                "mask": row.mask,
+                "mask": mask,
                 "face": None if row.face is None else json.dumps(asdict(row.face), separators=(",", ":")),
-                "original": row.original,
+                "original": original,
             }
         )
         if len(lines) == _BATCH:

@@ -21,9 +21,12 @@ from dfd.shards.splits import SPLITS
 from dfd.shards.table import made_by
 
 
-def check_folders(source: Path, out: Path) -> None:
+def check_folders(source: Path, out: Path, root: Path | None = None) -> None:
     """Raises ValueError where the source is missing, empty or finished shards, or one of the two lies in the
     other.
+
+    Args:
+        root: folder of a table's pictures, where it is another than the table's.
     """
     if not source.exists():
         raise ValueError(
@@ -38,7 +41,10 @@ def check_folders(source: Path, out: Path) -> None:
             "mean dfd reencode? It makes a second set of them, all cut and encoded alike: "
             f"dfd reencode {source} --out ALIKE --jpeg 90 --size 224."
         )
-    inner, outer = out.resolve(), (source if source.is_dir() else source.parent).resolve()
+    inner = out.resolve()
+    if root is not None and (inner == root.resolve() or inner in root.resolve().parents):
+        raise ValueError(f"{out} holds --root {root}. Choose another --out: sources are never touched.")
+    outer = (source if source.is_dir() else source.parent).resolve()
     if inner == outer or (source.is_dir() and outer in inner.parents) or inner in outer.parents:
         raise ValueError(
             f"{out} and {source} lie inside one another. Choose an --out beside the source: sources are "

@@ -8,6 +8,7 @@ written atomically, so a run that was killed goes on where it stopped. The table
 without them nothing trusts the folder. A lock keeps a second run out.
 """
 
+import json
 import logging
 import shutil
 import time
@@ -18,11 +19,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dfd import __version__
+from dfd.batch import LABELS
 from dfd.durable import folder_if_used
 from dfd.parallel import ProcessPool, num_processes
 from dfd.prepare.assign import assign, without_contradictions
 from dfd.prepare.changes import keep_sources
-from dfd.prepare.checks import Rejected, check_leaks, check_usable
+from dfd.prepare.checks import MAX_REJECTED, Rejected, check_leaks, check_max_rejected, check_usable
 from dfd.prepare.cut import FACES, Cutting, cut_faces, cut_pass, cutting_of, num_pieces
 from dfd.prepare.finished import report_finished
 from dfd.prepare.job_array import ArrayTask, check_tasks, finish_task
@@ -38,6 +40,7 @@ from dfd.prepare.output import (
 )
 from dfd.prepare.passes import STATE, inspect_pass, inspect_pieces, refused, with_shards, write_pass
 from dfd.prepare.readers import recognise
+from dfd.prepare.readers.class_names import NO_NAMES, ClassNames
 from dfd.prepare.report import Report, num_misnamed
 from dfd.prepare.source import Source
 from dfd.shards.format import INDEX, SHARD_BYTES
@@ -70,6 +73,9 @@ def prepare(
     faces: Path | None = None,
     array_task: ArrayTask | None = None,
     merge: bool = False,
+    class_names: ClassNames = NO_NAMES,
+    root: Path | None = None,
+    max_rejected: float = MAX_REJECTED,
 ) -> Report | str:
     """Makes shards of a source; goes on where an interrupted run stopped; leaves finished shards of the same
     source alone.
@@ -92,6 +98,9 @@ def prepare(
         faces: YuNet's .onnx file; None looks for it as `find_weights` does.
         array_task: do this task's part alone, make no shards, and return a sentence that says so.
         merge: refuse unless all tasks are finished.
+        class_names: what the source calls its classes, besides real and fake.
+        root: folder that the paths of a table start at, and lie in; None takes the table's own.
+        max_rejected: the share of the source's files that may be rejected, from 0 to below 1.
 
     Raises:
         ValueError: what is wrong with the source or the arguments; the source changed since the shards were
@@ -100,12 +109,15 @@ def prepare(
     """
     path, out, start = Path(path), Path(out), time.monotonic()
     processes = num_processes(workers)
-    check_folders(path, out)
+    check_max_rejected(max_rejected)
+    check_folders(path, out, root)
     if (out / INDEX).is_file() and not overwrite:
-        return report_finished(path, out, reader, frames, margin)
+        return report_finished(
+            path, out, reader, frames=frames, margin=margin, class_names=class_names, root=root
+        )
     check_free(out)
     with folder_if_used(out), exclusive(out, shared=array_task is not None):
-        source = Source(path, reader or recognise(path))
+        source = Source(path, reader or recognise(path, class_names), class_names, root)
         how = "" if reader else ", recognised by its layout"
         _log.info("%s: read as %s%s", path, source.reader, how)
         plan, rejects = source.plan(videos=frames is not None)
@@ -116,6 +128,7 @@ def prepare(
             check_tasks(out / STATE)
         make_way(out, overwrite, tidy=array_task is None)
         settings = {"dfd": __version__, "reader": source.reader, "shard_bytes": str(shard_bytes)}
+        settings |= {name: json.dumps(value) for name, value in source.facts().items()}
         store_plan(plan, out, settings | (cutting.settings() if cutting else {}), overwrite)
 
         # a process takes as long to start as dozens of pictures
@@ -134,7 +147,14 @@ def prepare(
             table, contradictory = without_contradictions(usable)
             rejected = pictures.rejected.and_pictures([*refused(inspected), *contradictory])
             write_rejects(out, rejected.lines())
-            check_usable(path, table, rejected)
+            check_usable(
+                path,
+                table,
+                rejected,
+                stated=[LABELS[label] for label in pc.unique(plan["label"]).to_pylist()],
+                max_rejected=max_rejected,
+                why=source.why_missing,
+            )
             assigned = assign(table)
             check_leaks(path, assigned.leaks, allow_leaks)
             table = with_shards(assigned.table, shard_bytes)
@@ -147,6 +167,7 @@ def prepare(
             "reader": source.reader,
             "shard_bytes": shard_bytes,
             "allow_leaks": allow_leaks,
+            **source.facts(),
             **assigned.facts(),
         }
         if cutting:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from dfd.prepare.checks import commonest
 from dfd.shards.duplicates import counted
-from dfd.shards.rejects import REJECTED, read_rejects
+from dfd.shards.rejects import REJECTED, Reject, read_rejects
 
 SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "PNG": (".png",), "WEBP": (".webp",), "BMP": (".bmp",),
@@ -73,7 +73,7 @@ class Report:
             hashed_families=made_by.get("dealt", {}),
             moved_families=made_by.get("lent", []),
             labels=made_by.get("labels", {}),
-            reasons=commonest(read_rejects(out).values()),
+            reasons=commonest(Reject(*line) for line in read_rejects(out).items()),
             leaks=index["leaks"].get("counts", {}),
             cut=made_by.get("cut", {}),
             **happened,
@@ -143,16 +143,27 @@ class Report:
             for one in self.moved_families
         ]
         lacking = [split for split, count in self.splits.items() if not all(count.values())]
+        if not all(self.classes.values()):
+            return [*lines, self._about_one_class()]
         for split in lacking:
             real, fake = self.splits[split].values()
             lines.append(f"The {split} split has {real} real and {fake} fake images{self._why(split)}.")
-        if lacking:
+        if lacking and all(self.classes.values()):
             lines.append(
                 "`dfd fit` needs both classes in train and val, `dfd test` in test. State the splits in the "
                 "source (folders train, val, test or a column `split`), add families, or judge on other "
                 "shards with --data.roots."
             )
         return lines
+
+    def _about_one_class(self) -> str:
+        """What a set of one class is good for."""
+        has, lacks = sorted(self.classes, key=lambda label: -self.classes[label])
+        return (
+            f"All pictures are {has}. `dfd fit` and metrics of ranking need {lacks} ones too: name shards "
+            f"that have some beside these, --data.roots '[{self.out}, OTHERS]'. `dfd test` judges the "
+            "test split; a folder test, or a column split, puts all pictures there."
+        )
 
     def _why(self, split: str) -> str:
         """Why a split may lack a class."""

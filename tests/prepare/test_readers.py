@@ -143,8 +143,9 @@ def test_bad_lines_are_listed_and_the_others_read(tmp_path):
     (tmp_path / "list.csv").rename(tmp_path / "old")
     (tmp_path / "list.jsonl").write_text(
         '{"path": "a.png", "label": 1}\nnot json\n[1]\n{"path": "b.png", "label": true}\n'
+        '{"path": "c.png", "label": 0}\n'
     )
-    assert [type(item) for item in read(tmp_path)] == [Row, Reject, Reject, Reject]
+    assert [type(item) for item in read(tmp_path)] == [Row, Reject, Reject, Reject, Row]
 
 
 def test_a_table_without_its_columns_is_an_error(tmp_path):
@@ -193,14 +194,15 @@ def test_an_unknown_layout_names_what_was_expected(tmp_path):
         error.value
     )
     lines = shortened(f"dfd prepare: {error.value}").splitlines()
-    assert lines[1:] == str(error.value).splitlines()[1:] and len(lines) < 8, (
+    assert lines[1:] == str(error.value).splitlines()[1:] and len(lines) <= 10, (
         "nothing is cut off on the screen"
     )
+    assert lines[0].endswith("It holds: a (1 picture).") and lines[1] == "Expected:"
     assert (
-        lines[1]
+        lines[2]
         == f"  class_folders: {tmp_path / 'real'} and {tmp_path / 'fake'}, or {tmp_path / 'train/real'} and so on"
     )
-    assert lines[2].startswith(
+    assert lines[3].startswith(
         f"  table: {tmp_path / 'samples.csv'} or .jsonl with the columns path and label"
     )
 
@@ -298,7 +300,7 @@ def test_columns_of_no_use_are_named_in_one_line(tmp_path, capsys):
 def test_how_numbers_are_read_as_labels_is_said(tmp_path, capsys):
     table = write_table(tmp_path, "path,label\na.png,0\nb.png,1\nc.png,1\nd.png,fake\n")
     read(table, "table")
-    told = "labels read: 0 as real (1), 1 as fake (2). If 1 is real there, write real and fake instead."
+    told = "labels read: 0 as real (1), 1 as fake (2). If 1 is real there: --real 1 --fake 0."
     assert capsys.readouterr().err == f"{table}: {told}\n"
     read(write_table(tmp_path, "path,label,label_str\na.png,0,real\nb.png,1,fake\n"), "table")
     assert capsys.readouterr().err == "", "words say what the numbers mean"

@@ -129,6 +129,66 @@ DRAWN = {  # by reader: files, the rows that they make, and other folders that m
         ],
         (),
     ),
+    "celeb_df": (
+        {
+            "Celeb-real/id0_0000.mp4": "",
+            "Celeb-real/id1_0000.mp4": "",
+            "Celeb-synthesis/id0_id1_0000.mp4": "",
+            "Celeb-synthesis/id1_id0_0007.mp4": "",
+            "YouTube-real/00170.mp4": "",
+            "List_of_testing_videos.txt": "1 YouTube-real/00170.mp4\n0 Celeb-synthesis/id0_id1_0000.mp4\n\n",
+        },
+        [
+            Row("Celeb-real/id0_0000.mp4", REAL, ("celebdf-id0",), "train", "celeb-df"),
+            Row("Celeb-real/id1_0000.mp4", REAL, ("celebdf-id1",), "train", "celeb-df"),
+            Row(
+                "Celeb-synthesis/id0_id1_0000.mp4", FAKE, ("celebdf-id0", "celebdf-id1"), "test", "celeb-df",
+                "celeb-synthesis", original="Celeb-real/id0_0000.mp4",
+            ),
+            Row(
+                "Celeb-synthesis/id1_id0_0007.mp4", FAKE, ("celebdf-id0", "celebdf-id1"), "train", "celeb-df",
+                "celeb-synthesis",
+            ),
+            Row("YouTube-real/00170.mp4", REAL, ("celebdf-youtube-00170",), "test", "celeb-df"),
+        ],
+        (),
+    ),
+    "dfdc": (
+        {
+            "dfdc_train_part_0/metadata.json": json.dumps(
+                {
+                    "b.mp4": {"label": "REAL", "split": "train"},
+                    "a.mp4": {"label": "FAKE", "split": "train", "original": "b.mp4"},
+                    "c.mp4": {"label": "FAKE", "split": "train", "original": "z.mp4"},
+                }
+            ),
+            **{f"dfdc_train_part_0/{name}.mp4": "" for name in "abc"},
+        },
+        [
+            Row(
+                "dfdc_train_part_0/a.mp4", FAKE, ("dfdc-b",), None, "dfdc", "dfdc",
+                original="dfdc_train_part_0/b.mp4",
+            ),
+            Row("dfdc_train_part_0/b.mp4", REAL, ("dfdc-b",), None, "dfdc"),
+            Row("dfdc_train_part_0/c.mp4", FAKE, ("dfdc-z",), None, "dfdc", "dfdc"),
+        ],
+        ("dfdc_train_part_0",),
+    ),
+    "genimage": (
+        {
+            "imagenet_midjourney/train/ai/1.png": "",
+            "imagenet_midjourney/train/nature/n01440764_1.JPEG": "",
+            "sd/imagenet_ai_0419_sdv4/val/ai/2.png": "",
+            "sd/imagenet_ai_0419_sdv4/val/nature/ILSVRC2012_val_1.JPEG": "",
+        },
+        [
+            Row("imagenet_midjourney/train/ai/1.png", FAKE, (), "train", "genimage", "midjourney"),
+            Row("imagenet_midjourney/train/nature/n01440764_1.JPEG", REAL, (), "train", "genimage"),
+            Row("sd/imagenet_ai_0419_sdv4/val/ai/2.png", FAKE, (), "val", "genimage", "sdv4"),
+            Row("sd/imagenet_ai_0419_sdv4/val/nature/ILSVRC2012_val_1.JPEG", REAL, (), "val", "genimage"),
+        ],
+        (),
+    ),
     "openforensics": (
         {
             "Train_poly.json": json.dumps(
@@ -242,7 +302,7 @@ def test_a_name_that_is_no_utf8_is_rejected_with_a_reason(name, drawn):
     odd = os.fsencode(drawn / row.path).replace(b".", b"\xff.")
     shutil.copy(drawn / row.path, odd)
     found = read(drawn)
-    plan, rejects = make_plan(found, "here")
+    plan, rejects, _ = make_plan(found, "here", str(drawn))
     assert plan["path"].to_pylist() and len(plan) == len(DRAWN[name][1])
     assert len(rejects) == 1 and rejects[0].reason
 
@@ -305,7 +365,7 @@ def test_dagnelies_rows_twice_are_one_or_none(tmp_path):
     files = DRAWN["dagnelies"][0]
     root = draw(tmp_path, files)
     (root / "metadata.csv").write_text(files["metadata.csv"] + "c.mp4,107,107,REAL,\nb.mp4,185,185,REAL,\n")
-    plan, rejects = make_plan(read(root), "here")
+    plan, rejects, _ = make_plan(read(root), "here", str(root))
     assert sorted(plan["path"].to_pylist()) == ["faces_224/a.jpg", "faces_224/c.jpg"]
     assert [reject.path for reject in rejects] == [
         "faces_224/b.jpg"

@@ -6,12 +6,16 @@ by which layouts are recognised.
 """
 
 import importlib
+import shlex
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import wrap
 
-from dfd.prepare.readers.row import FaceBox, Row
+from dfd.prepare.readers.class_names import NO_NAMES, ClassNames
+from dfd.prepare.readers.contents import Contents, refuse_other_files
+from dfd.prepare.readers.row import FaceBox, Row, label_of, split_of
+from dfd.prepare.readers.walk import listed
 from dfd.shards.rejects import Reject
 
 __all__ = ["BUILT_IN", "FaceBox", "Reader", "Reject", "Row", "find_reader", "recognise"]
@@ -24,10 +28,16 @@ BUILT_IN = (  # in the order in which they are tried: the most particular first
     "ciplab",
     "dagnelies",
     "faceforensics",
+    "celeb_df",
+    "dfdc",
     "openforensics",
+    "genimage",
     "table",
     "class_folders",
 )
+NAMED = ("table", "class_folders")  # these may be told what the classes are called there
+_SETS = tuple(name for name in BUILT_IN if name not in NAMED)
+_MAX_INSIDE, _MAX_AROUND = 20, 2  # folders whose layout is looked at where that of the source is unknown
 _INDENTED = {
     "initial_indent": "  ",
     "subsequent_indent": "  ",
@@ -36,40 +46,73 @@ _INDENTED = {
 }
 
 
-def recognise(root: Path) -> str:
+def recognise(root: Path, class_names: ClassNames = NO_NAMES) -> str:
     """The name of the built-in reader whose layout `root` has.
 
     Raises:
-        ValueError: none fits; names what each expected first.
+        ValueError: none fits; says what `root` is or holds, the shortest way on, and what each expected.
     """
+    refuse_other_files(root)
     expected = {}
-    for name in BUILT_IN:
-        expected[name] = importlib.import_module(f"{__name__}.{name}").mismatch(root)
+    for name in NAMED if class_names else BUILT_IN:
+        expected[name] = _mismatch(name, root, class_names)
         if not expected[name]:
             return name
     # these two are for data of one's own; the others are of public sets
     own = {name: expected.pop(name) for name in ("class_folders", "table")}
+    held = Contents.of(root)
+    others = "; ".join(f"{name}: {path.replace(f'{root}/', '')}" for name, path in expected.items())
     lines = [
+        f"{root} has none of the layouts that are known. It holds: {held}.",
+        *filter(None, [" ".join([*_other_levels(root), *held.ways_on(root)])]),
+        "Expected:",
         *(f"  {name}: {path}" for name, path in own.items()),
-        "or one of your own, --reader package.module:rows; or a public set:",
-        *wrap(
-            "; ".join(f"{name}: {path.replace(f'{root}/', '')}" for name, path in expected.items()),
-            300,
-            **_INDENTED,
-        ),
+        "or one of your own, --reader package.module:rows" + ("; or a public set:" if others else "."),
+        *wrap(others, 300, **_INDENTED),
     ]
-    raise ValueError("\n".join([f"{root} has none of the layouts that are known. Expected:", *lines]))
+    raise ValueError("\n".join(lines))
 
 
-def find_reader(name: str, videos: bool = False) -> Reader:
+def _mismatch(name: str, root: Path, class_names: ClassNames = NO_NAMES) -> str:
+    module = importlib.import_module(f"{__name__}.{name}")
+    return module.mismatch(root, class_names) if name == "class_folders" else module.mismatch(root)
+
+
+def _other_levels(root: Path) -> list[str]:
+    """That a folder inside or around `root` has a known layout, as a sentence."""
+    if not root.is_dir():
+        return []
+    inside = sorted(entry.name for entry in listed(root) if entry.is_dir(follow_symlinks=False))
+    tried = [(root / name, BUILT_IN) for name in inside[:_MAX_INSIDE]]
+    whole = root.resolve()
+    # class folders and tables around it may have nothing to do with it
+    part = label_of(whole.name) is not None or split_of(whole.name) is not None
+    tried += [(folder, BUILT_IN if part else _SETS) for folder in list(whole.parents)[:_MAX_AROUND]]
+    for folder, readers in tried:
+        if fits := next((name for name in readers if not _mismatch(name, folder)), ""):
+            return [f"{folder} has the layout of {fits}: dfd prepare {shlex.quote(str(folder))} --out OUT."]
+    return []
+
+
+def find_reader(name: str, videos: bool = False, class_names: ClassNames = NO_NAMES) -> Reader:
     """A built-in reader by name, or any function by its dotted path "package.module:function".
 
-    With `videos`, the videos of a layout that may hold both videos and frames extracted from them.
+    Args:
+        videos: take the videos of a layout that may hold both videos and frames extracted from them.
+        class_names: what the classes are called, for a reader of NAMED.
 
     Raises:
-        ValueError: there is no such reader, or importing it fails; once called, one that is not built in
-            raises it for any error inside.
+        ValueError: there is no such reader, it knows its classes' names itself, or importing it fails; once
+            called, one that is not built in raises it for any error inside.
     """
+    if class_names and name not in NAMED:
+        raise ValueError(
+            f"--real and --fake are for {' and '.join(NAMED)}; the reader {name} knows its classes itself. "
+            "Leave them out."
+        )
+    if name in NAMED:
+        module = importlib.import_module(f"{__name__}.{name}")
+        return lambda root: module.rows(root, class_names)
     if name in BUILT_IN:
         module = importlib.import_module(f"{__name__}.{name}")
         return module.videos if videos and hasattr(module, "videos") else module.rows

@@ -3,64 +3,82 @@
     train/real/a.jpg   Test/Fake/b.png   training_real/c.jpg   real/d.jpg   Dataset/Validation/Real/e.jpg
     0_real/f.png
 
-Videos are rows too; of each, faces are cut. Other folders around or inside them carry no meaning: which
-person or method a sub-folder stands for is the table's to say (reader `table`). What is not named as a
-picture or a video is passed over. Links to folders are listed as rejected, not followed, and so is what is no
-file at all: pipes, sockets, links that lead nowhere.
+Folders of other names are classes where `--real NAME` and `--fake NAME` say so. Videos are rows too; of
+each, faces are cut. Other folders around or inside them carry no meaning: which person or method a sub-folder
+is of, the table says (reader `table`). What is not named as a picture or a video is passed over. Links to
+folders are listed as rejected, not followed, and so is what is no file at all: pipes, sockets, links that
+lead nowhere.
 """
 
+import logging
 import os
 import posixpath
+import shlex
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dfd.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from dfd.prepare.readers.row import Row, label_of, split_of
+from dfd.prepare.readers.class_names import NO_NAMES, ClassNames
+from dfd.prepare.readers.row import Row, split_of
 from dfd.prepare.readers.walk import NOT_FOLLOWED, listed, not_tried, passed_over, unusable
 from dfd.shards.rejects import Reject
+from dfd.terminal import printable
 
+_log = logging.getLogger(__name__)
 _DEPTH = 4  # class folders lie at most this deep; an unrelated tree is not searched to its end
 
 
-def mismatch(root: Path) -> str:
+def mismatch(root: Path, class_names: ClassNames = NO_NAMES) -> str:
     """What this layout would have that `root` lacks; "" where it fits."""
-    folders, links = _class_folders(root) if root.is_dir() else ([], [])
+    folders, links = _class_folders(root, class_names) if root.is_dir() else ([], [])
     if folders:
         return ""
     if links:
         return f"{links[0]} itself: {NOT_FOLLOWED}"
-    return f"{root / 'real'} and {root / 'fake'}, or {root / 'train' / 'real'} and so on"
+    real, fake = (
+        (*names, word)[0] for names, word in ((class_names.real, "real"), (class_names.fake, "fake"))
+    )
+    return f"{root / real} and {root / fake}, or {root / 'train' / real} and so on"
 
 
-def rows(root: Path) -> Iterator[Row | Reject]:
+def rows(root: Path, class_names: ClassNames = NO_NAMES) -> Iterator[Row | Reject]:
     """The pictures below each class folder, in the order of their paths.
 
     A split named only together with a class ("training_real") counts where there are several: alone, it
     divides nothing.
 
     Raises:
-        ValueError: all folders of a class are empty.
+        ValueError: all folders of a class are empty, or links.
     """
-    folders, _ = _class_folders(root)
+    folders, links = _class_folders(root, class_names)
     named = {split_of(folder.name) for folder in folders} - {None}
+    tree = _Tree(root, class_names, joined_splits=len(named) > 1)
     labels = set()
-    for item in _walk(root, "", None, None, joined_splits=len(named) > 1):
+    for item in tree.walk("", None, None):
         if isinstance(item, Row):
             labels.add(item.label)
         yield item
-    _refuse_empty(
-        root,
-        [folder.relative_to(root).as_posix() for folder in folders if label_of(folder.name) not in labels],
-    )
+    empty = [folder for folder in folders if class_names.of_folder(folder.name) not in labels]
+    _refuse_empty(tree, [folder.relative_to(root).as_posix() for folder in empty])
+    if lost := [link for link in links if class_names.of_folder(link.name) not in (None, *labels)]:
+        raise ValueError(f"{root}: {lost[0].relative_to(root)} itself: {NOT_FOLLOWED}.")
+    if tree.without_meaning:
+        _log.info(
+            "%s: folders inside those of a class that mean nothing to dfd: %s. Which person or method they "
+            "stand for, a table says in its columns group and method.",
+            root,
+            printable(", ".join(list(tree.without_meaning)[:3])),
+        )
 
 
-def _refuse_empty(root: Path, folders: list[str]) -> None:
+def _refuse_empty(tree: "_Tree", folders: list[str]) -> None:
     """Raises ValueError where there is nothing to try in the folders of a class, not even something to
     reject.
     """
-    if not folders or any(True for folder in folders for _ in _walk(root, folder, None, None, False)):
+    if not folders or any(True for folder in folders for _ in tree.walk(folder, None, None)):
         return
+    root = tree.root
     others = not_tried([path for folder in folders for path in passed_over(root, folder)])
     named = ", ".join(folders[:3]) + (" and so on" if len(folders) > 3 else "")
     raise ValueError(
@@ -69,33 +87,54 @@ def _refuse_empty(root: Path, folders: list[str]) -> None:
     )
 
 
-def _walk(
-    root: Path, folder: str, label: int | None, split: str | None, joined_splits: bool
-) -> Iterator[Row | Reject]:
-    for entry in listed(root / folder):
-        path = posixpath.join(folder, entry.name)
-        if reason := unusable(entry):
-            yield Reject(path, reason)
-        elif entry.is_dir(follow_symlinks=False):
-            mine, home = label_of(entry.name), split_of(entry.name)
-            if mine is not None and not joined_splits:
-                home = None
-            if mine is not None and label is not None and mine != label:
-                yield Reject(path, "a folder of one class inside a folder of the other")
-            elif home and split and home != split:
-                yield Reject(path, f"a folder of the {home} split inside one of the {split} split")
+@dataclass
+class _Tree:
+    """A tree of class folders, walked from its root.
+
+    Args:
+        joined_splits: whether a split in a class folder's own name ("training_real") counts.
+    """
+
+    root: Path
+    class_names: ClassNames
+    joined_splits: bool
+    # folders in those of a class that mean nothing
+    without_meaning: dict[str, None] = field(default_factory=dict)
+
+    def walk(self, folder: str, label: int | None, split: str | None) -> Iterator[Row | Reject]:
+        for entry in listed(self.root / folder):
+            path = posixpath.join(folder, entry.name)
+            if reason := unusable(entry):
+                yield Reject(path, reason)
+            elif entry.is_dir(follow_symlinks=False):
+                mine, home = self.class_names.of_folder(entry.name), split_of(entry.name)
+                if mine is not None and not self.joined_splits:
+                    home = None
+                if mine is not None and label is not None and mine != label:
+                    yield Reject(path, "a folder of one class inside a folder of the other")
+                elif home and split and home != split:
+                    yield Reject(path, f"a folder of the {home} split inside one of the {split} split")
+                else:
+                    if label is not None and mine is None and home is None:
+                        self.without_meaning[path] = None
+                    yield from self.walk(path, label if mine is None else mine, home or split)
+            elif os.path.splitext(entry.name)[1].lower() not in IMAGE_SUFFIXES | VIDEO_SUFFIXES | {""}:
+                continue
+            elif label is None:
+                if os.path.splitext(entry.name)[1]:
+                    yield Reject(path, self._in_no_class(folder))
             else:
-                yield from _walk(root, path, label if mine is None else mine, home or split, joined_splits)
-        elif os.path.splitext(entry.name)[1].lower() not in IMAGE_SUFFIXES | VIDEO_SUFFIXES | {""}:
-            continue
-        elif label is None:
-            if os.path.splitext(entry.name)[1]:
-                yield Reject(path, "in no folder named real or fake")
-        else:
-            yield Row(path, label, split=split)
+                yield Row(path, label, split=split)
+
+    def _in_no_class(self, folder: str) -> str:
+        name = next((part for part in folder.split("/") if part and split_of(part) is None), "")
+        if not name:
+            return "in no folder named real or fake"
+        option = f"--real or --fake {shlex.quote(name)}"
+        return f"in the folder {name}, which is named neither real nor fake: {option} says which"
 
 
-def _class_folders(root: Path) -> tuple[list[Path], list[Path]]:
+def _class_folders(root: Path, class_names: ClassNames) -> tuple[list[Path], list[Path]]:
     """Folders with a class in their name, and links to folders with a class or a split in theirs.
 
     They are found without listing what is inside them.
@@ -105,9 +144,10 @@ def _class_folders(root: Path) -> tuple[list[Path], list[Path]]:
         below = []
         for folder in level:
             for path in (Path(entry.path) for entry in listed(folder) if os.path.isdir(entry.path)):
+                is_class = class_names.of_folder(path.name) is not None
                 if path.is_symlink():
-                    links += [path] if label_of(path.name) is not None or split_of(path.name) else []
-                elif label_of(path.name) is not None:
+                    links += [path] if is_class or split_of(path.name) else []
+                elif is_class:
                     found.append(path)
                 else:
                     below.append(path)

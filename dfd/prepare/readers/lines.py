@@ -1,17 +1,20 @@
 """CSV and JSON Lines: the lines of a table by column, each with its number; none is lost without an error.
 
 A CSV's cells are separated by commas, semicolons or tabs, whichever its first line has most of. The text is
-UTF-8.
+UTF-8, or UTF-16 with its mark at the beginning, as spreadsheets write it.
 """
 
+import codecs
 import csv
 import json
 import logging
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
+from dfd.media.file_kinds import file_kind
 from dfd.prepare.readers.row import meant
 
 _log = logging.getLogger(__name__)
@@ -49,10 +52,18 @@ def why_unusable(path: Path, needed: Sequence[str]) -> str:
     """What keeps a file from being read as a table with these columns, as words to follow its name; "" for
     nothing.
     """
+    if (kind := file_kind(path)) and kind.way:
+        return f"is {kind.name}: {kind.way.replace('FILE', shlex.quote(str(path)))}"
     try:
         columns = _columns(path)
     except ValueError as error:
         return str(error).removeprefix(f"{path} ")
+    if _is_array(path):
+        lines = "[print(json.dumps(each)) for each in json.load(open(sys.argv[1]))]"
+        return (
+            "is one JSON array; needed is an object a line: "
+            f'python -c "import json, sys; {lines}" {shlex.quote(str(path))} > NEW.jsonl'
+        )
     missing = [name for name in needed if name not in columns]
     if not missing:
         return ""
@@ -63,6 +74,15 @@ def why_unusable(path: Path, needed: Sequence[str]) -> str:
         f"{', '.join(filter(None, columns)) or 'none that can be read'}. {''.join(hints)}It needs the "
         f"columns {', '.join(needed[:-1])} and {needed[-1]}: rename those that stand for them."
     )
+
+
+def _is_array(path: Path) -> bool:
+    if not _is_json(path):
+        return False
+    with _opened(path) as file:
+        text = file.read(4096).lstrip()
+    # a line that is an array of its own is a bad line
+    return text.startswith("[") and (text.rstrip() == "[" or "{" in text.partition("]")[0])
 
 
 def _meant_for(name: str, columns: Sequence[str]) -> str:
@@ -88,19 +108,28 @@ def read_lines(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Mapping
 
 
 def _opened(path: Path) -> TextIO:
-    return open(path, encoding="utf-8-sig", newline="")
+    return open(path, encoding=_encoding(path), newline="")
+
+
+def _encoding(path: Path) -> str:
+    with open(path, "rb") as file:
+        return "utf-16" if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
 
 
 def _not_utf8(path: Path) -> ValueError:
     data = path.read_bytes()
+    encoding = _encoding(path)
     try:
-        data.decode()
+        data.decode(encoding)
     except (
         UnicodeDecodeError
     ) as error:  # of the whole: a reading file counts bytes from the block that it reads
+        if encoding == "utf-16":
+            return ValueError(f"{path} is no whole UTF-16 ({error.reason}). Save it as UTF-8.")
         line = data.count(b"\n", 0, error.start) + 1
         return ValueError(
-            f"{path} is not UTF-8 ({error.reason} at byte {error.start}, line {line}). Save it as UTF-8."
+            f"{path} is not UTF-8 ({error.reason} at byte {error.start}, line {line}). Save it as UTF-8; of "
+            f"Windows it is often CP1252: iconv -f CP1252 -t UTF-8 {shlex.quote(str(path))} > NEW.csv"
         )
     return ValueError(f"{path} changed while it was read. Run the same command again.")
 

@@ -52,6 +52,22 @@ class Row:
             )
 
 
+def fault_of(row: Row) -> str:
+    """Why a row's texts cannot be kept, whatever is in its file; "" where they can."""
+    texts = {"path": row.path, "mask": row.mask or "", "original": row.original or ""}
+    names = {"source": row.source, "method": row.method}
+    for name, text in (texts | names | {"group": "".join(row.groups)}).items():
+        if "\0" in text:
+            return f"{name} {text!a:.100} has a NUL"
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            if name == "path":
+                return "a file name that is not UTF-8; convmv -f latin1 -t utf8 -r FOLDER renames such"
+            return f"{name} {text!a:.100} is not UTF-8"
+    # a terminal would obey them
+    bad = next((name for name, text in names.items() if text and not text.isprintable()), "")
+    return f"{bad} {names[bad]!a:.100} has letters that cannot be printed" if bad else ""
+
+
 def words(name: str) -> list[str]:
     """The lower-case words of a folder's name: "training_real" has two."""
     return re.findall(r"[a-z]+", name.lower())

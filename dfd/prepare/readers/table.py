@@ -4,15 +4,17 @@
     faces/a.png,real,id07,train,ffhq,,
     faces/b.png,fake,id07;id12,train,ffhq,swap,masks/b.png
 
-`path` and `mask` are relative to the file's folder. `label` is real, fake, 0 (real) or 1 (fake). `group` or
-`groups` are identities, several separated by ";" (in JSON Lines a list will do); `split` is train, val or
-test in the usual spellings. A `path` may be a video's, of which faces are cut; `original` then names the
-video that a forged one was made of, whose face boxes it is cut by, and has to be a path of the table too.
-Other columns are named and not used, unless one looks like one of these misspelt.
+`path` and `mask` are relative to the file's folder, or to that of `--root`. `label` is real, fake, 0 (real),
+1 (fake), or what `--real` and `--fake` name. `group` or `groups` are identities, several separated by ";" (in
+JSON Lines a list will do); `split` is train, val or test in the usual spellings. A `path` may be that of a
+video, of which faces are cut; `original` then names the video that a forged one was made of, whose face boxes
+it is cut by, and has to be a path of the table too. Other columns are named and not used, unless one looks
+like one of these misspelt.
 """
 
 import logging
 import posixpath
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
@@ -21,8 +23,11 @@ from typing import Any
 
 from dfd.batch import LABELS
 from dfd.media.files import VIDEO_SUFFIXES
+from dfd.prepare.checks import MAX_REJECTED
+from dfd.prepare.readers.class_names import NO_NAMES, ClassNames, which_is_which
 from dfd.prepare.readers.lines import SUFFIXES, missing_columns, read_lines, why_unusable
-from dfd.prepare.readers.row import LABEL_WORDS, SPLIT_WORDS, Row, meant
+from dfd.prepare.readers.row import SPLIT_WORDS, Row, fault_of, meant
+from dfd.prepare.readers.walk import listed
 from dfd.shards.rejects import Reject
 from dfd.terminal import printable
 
@@ -42,12 +47,12 @@ def mismatch(root: Path) -> str:
         return str(error)
 
 
-def rows(root: Path) -> Iterator[Row | Reject]:
+def rows(root: Path, class_names: ClassNames = NO_NAMES) -> Iterator[Row | Reject]:
     """The lines of the one table in `root`, or of `root` itself where it is such a file.
 
     Raises:
         ValueError: no table, several, a missing or misspelt column, no line below the header, a cell over
-            several lines, or text that is not UTF-8.
+            several lines, text that is not UTF-8, or other words for the classes.
     """
     tables = _tables(root)
     if len(tables) != 1:
@@ -56,7 +61,7 @@ def rows(root: Path) -> Iterator[Row | Reject]:
             f"{root} needs one CSV or JSON Lines file with the columns path and label; found: {found}. Name "
             "the file itself."
         )
-    return _checked_rows(tables[0])
+    return _checked_rows(tables[0], class_names)
 
 
 def _tables(root: Path) -> list[Path]:
@@ -68,10 +73,11 @@ def _tables(root: Path) -> list[Path]:
 def _candidates(root: Path) -> list[Path]:
     if not root.is_dir():
         return []
-    return sorted(path for path in root.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    files = (Path(entry.path) for entry in listed(root))
+    return [path for path in files if path.suffix.lower() in SUFFIXES and path.is_file()]
 
 
-def _checked_rows(path: Path) -> Iterator[Row | Reject]:
+def _checked_rows(path: Path, class_names: ClassNames) -> Iterator[Row | Reject]:
     """The rows of a table; videos that name an original come last, when all that it lists are known.
 
     How labels that are numbers were read, and which columns were of no use, is printed at the end.
@@ -82,23 +88,22 @@ def _checked_rows(path: Path) -> Iterator[Row | Reject]:
     seen: set[tuple[bool, tuple[str, ...]]] = set()
     unused: dict[str, None] = {}
     numbers: Counter[str] = Counter()  # labels that no word explains
+    words: Counter[str] = Counter()
     at = ""
     for at, line in read_lines(path, _NEEDED):
         if isinstance(line, str):
             yield Reject(at, line)
             continue
+        word = _label_word(line)
+        words[word] += 1
         is_video = _is_video(_text(line.get("path")))
         if (columns := (is_video, tuple(line))) not in seen:
             _refuse_misspelt(path, line, is_video)
             seen.add(columns)
             unused.update({name: None for name in line if name and name not in _KNOWN})
-        item = _row(line, at)
-        if (
-            isinstance(item, Row)
-            and (label := _text(line.get("label"))).isdigit()
-            and not _text(line.get("label_str"))
-        ):
-            numbers[f"{label} as {LABELS[item.label]}"] += 1
+        item = _row(line, at, class_names)
+        if isinstance(item, Row) and word[:1].isdigit() and not (_text(line.get("label_str")) or class_names):
+            numbers[f"{word} as {LABELS[item.label]}"] += 1
         if is_video:
             videos[posixpath.normpath(item.path)] = isinstance(item, Row) and item.original is not None
         elif _text(line.get("original")):
@@ -111,18 +116,33 @@ def _checked_rows(path: Path) -> Iterator[Row | Reject]:
         raise ValueError(
             f"{path} has no line below its header. Each line names a picture by its path and its label."
         )
+    _refuse_strange(path, words, class_names)
     for row in forged:
         reason = _no_original(row.original, videos)
         yield Reject(row.path, reason) if reason else row
     if numbers:
         read = ", ".join(f"{label} ({count})" for label, count in sorted(numbers.items()))
-        _log.info("%s: labels read: %s. If 1 is real there, write real and fake instead.", path, read)
+        _log.info("%s: labels read: %s. If 1 is real there: --real 1 --fake 0.", path, read)
     if unused:
         grouped = any({"group", "groups"} & set(names) for _, names in seen)
         hint = (
             "" if grouped else " Name in a column group what belongs together, such as a person or a video."
         )
         _log.info("%s: columns that are not used: %s.%s", path, printable(", ".join(unused)), hint)
+
+
+def _refuse_strange(path: Path, words: Counter[str], class_names: ClassNames) -> None:
+    """Raises ValueError where no line names a class, and so many have another word that it is no slip."""
+    classes = {class_names.of_word(word) for word in words} - {None}
+    strange = Counter({word: words[word] for word in words if word and class_names.of_word(word) is None})
+    if len(classes) == 2 or strange.total() <= MAX_REJECTED * words.total():
+        return
+    found = ", ".join(f"{word} ({count})" for word, count in words.most_common(6))
+    way = which_is_which(filter(None, words), f"dfd prepare {shlex.quote(str(path))} --out OUT")
+    raise ValueError(
+        f"{path}: the column label holds {printable(found, keep='')}; read are real, fake, 0 (real), 1 "
+        f"(fake) and what --real and --fake name. {way or 'Name each kind so'}."
+    )
 
 
 def _refuse_misspelt(path: Path, names: Iterable[str], is_video: bool) -> None:
@@ -152,20 +172,21 @@ def _no_original(original: str, videos: Mapping[str, bool]) -> str:
     return f"its original {original!r} names an original itself: name that one" if videos[original] else ""
 
 
-def _row(line: Mapping[str, Any], at: str) -> Row | Reject:
+def _row(line: Mapping[str, Any], at: str, class_names: ClassNames) -> Row | Reject:
     if not isinstance(line.get("path") or "", str):
         return Reject(at, f"path {line['path']!r:.80} is no text; needed is a file's path")
     path = _text(line.get("path"))
     if not path:
         return Reject(at, "no path")
-    label = LABEL_WORDS.get(_text(line.get("label")).lower())
+    label = class_names.of_word(_label_word(line))
     if label is None:
         return Reject(path, f"label {line.get('label')!r} is none of real, fake, 0 (real), 1 (fake)")
     in_words = _text(line.get("label_str")).lower()  # 140K's tables have one: there 1 is real
-    if in_words and LABEL_WORDS.get(in_words) != label:
+    if in_words and class_names.of_word(in_words) != label:
         return Reject(
             path,
-            f"label {line.get('label')!r} and label_str {in_words!r} contradict each other: 1 is fake here",
+            f"label {line.get('label')!r} and label_str {in_words!r} contradict each other: 1 is fake here; "
+            "if it is real there, --real 1 --fake 0",
         )
     split = _text(line.get("split")).lower()
     if split and split not in SPLIT_WORDS:
@@ -173,7 +194,7 @@ def _row(line: Mapping[str, Any], at: str) -> Row | Reject:
         hint = f"; {meant[0]} may be meant" if meant else ""
         return Reject(path, f"split {line.get('split')!r} is none of train, val, test{hint}")
     groups = [group for name in ("groups", "group") for group in _listed(line.get(name))]
-    return Row(
+    row = Row(
         path=path,
         label=label,
         groups=tuple(sorted({_text(group) for group in groups} - {""})),
@@ -183,6 +204,13 @@ def _row(line: Mapping[str, Any], at: str) -> Row | Reject:
         mask=_text(line.get("mask")) or None,
         original=_original(line, path),
     )
+    fault = fault_of(row)
+    return Reject(at, fault) if fault else row
+
+
+def _label_word(line: Mapping[str, Any]) -> str:
+    label = line.get("label")
+    return str(label).lower() if isinstance(label, bool) else _text(label)
 
 
 def _listed(groups: Any) -> list[Any]:

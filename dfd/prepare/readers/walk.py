@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from dfd.media.files import IMAGE_SUFFIXES, NO_FILE, VIDEO_SUFFIXES
+from dfd.media.files import IMAGE_SUFFIXES, NO_FILE, VIDEO_SUFFIXES, is_hidden, is_litter
 from dfd.shards.rejects import Reject
 from dfd.terminal import printable
 
@@ -35,11 +35,16 @@ _BESIDE_PICTURES = frozenset(
 
 
 def listed(folder: Path) -> list[os.DirEntry]:
-    """What a folder holds, by name; hidden things are passed over."""
+    """What a folder holds, by name; hidden things, and what systems leave behind, are passed over."""
     with os.scandir(folder) as entries:
         return sorted(
-            (entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name
+            (entry for entry in entries if not _is_passed_over(entry)), key=lambda entry: entry.name
         )
+
+
+def _is_passed_over(entry: os.DirEntry) -> bool:
+    name = f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name
+    return is_hidden(entry.name) or is_litter(name)
 
 
 def unusable(entry: os.DirEntry) -> str:
@@ -76,20 +81,19 @@ def passed_over(root: Path, folder: str = "") -> Iterator[str]:
     """Paths of the files that no reader of folders tries and that may be pictures, in their order.
 
     These are hidden ones with the suffix of a picture or a video, and others without. Hidden folders are not
-    entered: Git's and the like hold copies. macOS's "._a.jpg" is no picture.
+    entered: Git's and the like hold copies. What systems leave behind (`is_litter`) is no picture.
     """
     with os.scandir(root / folder) as entries:
         found = sorted(entries, key=lambda entry: entry.name)
     for entry in found:
         path, hidden = posixpath.join(folder, entry.name), entry.name.startswith(".")
         has_suffix = (suffix := os.path.splitext(entry.name)[1].lower()) in IMAGE_SUFFIXES | VIDEO_SUFFIXES
+        if is_litter(f"{entry.name}/"):
+            continue
         if entry.is_dir(follow_symlinks=False):
             yield from () if hidden else passed_over(root, path)
         elif (
-            hidden != has_suffix
-            or suffix in _BESIDE_PICTURES
-            or entry.name.startswith("._")
-            or not entry.is_file()
+            hidden != has_suffix or suffix in _BESIDE_PICTURES or is_litter(entry.name) or not entry.is_file()
         ):
             continue
         else:

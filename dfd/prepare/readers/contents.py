@@ -1,0 +1,183 @@
+"""Contents of a folder in words: what a source of no known layout holds, and the shortest way on."""
+
+import json
+import os
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dfd.media.file_kinds import PARQUET, PICTURE, TAR, VIDEO, FileKind, file_kind
+from dfd.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_litter
+from dfd.prepare.readers.class_names import like_a_class, which_is_which
+from dfd.prepare.readers.row import split_of
+from dfd.terminal import printable
+
+_MAX_FOLDERS = 2000  # that are listed; an unrelated tree is not searched to its end
+_MAX_DEPTH = 6
+_MAX_NAMED = 6  # folders and files in the sentence
+_MAX_OPENED = 8  # files whose kind is looked at
+
+
+def refuse_other_files(path: Path) -> None:
+    """Raises ValueError for a file that is no table; says what it is and the shortest way on."""
+    kind = file_kind(path)
+    if kind is None:
+        return
+    way = kind.way
+    if kind is PICTURE:
+        way = "name the folder that holds the real and the fake ones"
+    if kind is VIDEO:
+        way = "name the folder that holds the real and the fake ones, with --frames 16"
+    if kind is TAR:
+        way = (
+            f"a shard in the layout of WebDataset is for dfd index {shlex.quote(str(path.parent))}; of loose "
+            f"files, {way}, then dfd prepare FOLDER"
+        )
+    if kind is PARQUET:
+        way = parquet_export(path)
+    named = way.replace("FILE", shlex.quote(str(path)))
+    raise ValueError(f"{path} is {kind.name}. dfd prepare reads folders and tables: {named}.")
+
+
+def parquet_export(path: Path) -> str:
+    """What a parquet file of Hugging Face holds, and the command that writes its pictures as files."""
+    try:
+        schema = pq.read_schema(path)
+    except (OSError, pa.ArrowException) as error:
+        return f"it cannot be read ({error})"
+    columns = ", ".join(schema.names)
+    meant = _label_names(schema)
+    picture = next((field.name for field in schema if pa.types.is_struct(field.type)), "")
+    label = next((name for name in ("label", "labels", "class", "target") if name in schema.names), "")
+    if not picture or not label:
+        return f"its columns are {columns}; export the pictures into folders real and fake"
+    code = (
+        f"import pathlib, pyarrow.parquet as pq; [(f := pathlib.Path('FOLDER', str(r['{label}']), "
+        f"f'{{b:04d}}-{{i:05d}}')).parent.mkdir(parents=True, exist_ok=True) or f.write_bytes("
+        f"r['{picture}']['bytes']) for b, batch in enumerate(pq.ParquetFile('{path}').iter_batches(256)) "
+        f"for i, r in enumerate(batch.to_pylist())]"
+    )
+    return (
+        f'its columns are {columns}. Write its pictures into a folder for each {label}:\n  python -c "{code}"'
+        f"\nThen dfd prepare FOLDER --out OUT, with --real NAME --fake NAME for what the folders are called"
+        f"{meant and f' (the file says: {meant})'}"
+    )
+
+
+def _label_names(schema: pa.Schema) -> str:
+    """What Hugging Face's notes in the file call the numbers of its labels: "0 is fake, 1 is real"; or ""."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        names = next(each["names"] for each in features.values() if each.get("_type") == "ClassLabel")
+        return printable(", ".join(f"{number} is {name}" for number, name in enumerate(names[:6])), keep="")
+    except (KeyError, TypeError, ValueError, AttributeError, StopIteration, RecursionError):
+        return ""
+
+
+@dataclass
+class Contents:
+    """What lies below a folder, as far as it was looked at."""
+
+    # by path below the folder, "" for itself
+    pictures: Counter[str] = field(default_factory=Counter)
+    videos: Counter[str] = field(default_factory=Counter)
+    others: list[str] = field(default_factory=list)  # paths of other files
+
+    @classmethod
+    def of(cls, root: Path) -> "Contents":
+        """Lists the folder; nothing is opened, links are not followed."""
+        found = cls()
+        level = [""]
+        listed = 0
+        for _ in range(_MAX_DEPTH):
+            below = []
+            for folder in level:
+                if (listed := listed + 1) > _MAX_FOLDERS:
+                    return found
+                below += found._look(root, folder)
+            level = below
+        return found
+
+    def _look(self, root: Path, folder: str) -> list[str]:
+        below = []
+        try:
+            with os.scandir(root / folder) as entries:
+                inside = sorted(entries, key=lambda entry: entry.name)
+        except OSError:
+            return []
+        for entry in inside:
+            path = f"{folder}/{entry.name}".lstrip("/")
+            suffix = os.path.splitext(entry.name)[1].lower()
+            if entry.name.startswith(".") or is_litter(path):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                if not is_litter(f"{path}/"):
+                    below.append(path)
+            elif suffix in IMAGE_SUFFIXES:
+                self.pictures[folder] += 1
+            elif suffix in VIDEO_SUFFIXES:
+                self.videos[folder] += 1
+            else:
+                self.others.append(path)
+        return below
+
+    def __str__(self) -> str:
+        named = [
+            f"{folder or 'itself'} ({_counted(self.pictures[folder], 'picture')}"
+            f"{', ' * bool(self.pictures[folder] and self.videos[folder])}"
+            f"{_counted(self.videos[folder], 'video')})"
+            for folder in sorted(self.pictures | self.videos)
+        ]
+        more = len(named) - _MAX_NAMED
+        shown = [*named[:_MAX_NAMED], f"{more} more folders"] if more > 0 else named
+        files = self.others[:3] + ["and so on"] * (len(self.others) > 3)
+        return ", ".join([*shown, *files]) or "no files"
+
+    def class_names(self) -> list[str]:
+        """Names of the folders that may be the classes; [] where that is not clear."""
+        paths = [
+            [name for name in folder.split("/") if split_of(name) is None]
+            for folder in self.pictures | self.videos
+            if folder
+        ]
+        depth = max(map(len, paths), default=0)
+        levels = [sorted({path[at] for path in paths if len(path) > at}) for at in range(depth)]
+        several = [names for names in levels if len(names) > 1]
+        alike = [names for names in several if any(map(like_a_class, names))]
+        return next(iter([*alike, *several]), [])
+
+    def ways_on(self, root: Path) -> list[str]:
+        """What to do next, a sentence each."""
+        ways = []
+        if found := which_is_which(self.class_names(), f"dfd prepare {shlex.quote(str(root))} --out OUT"):
+            ways.append(f"{found}.")
+        for path, kind in self._kinds(root):
+            way = parquet_export(root / path) if kind is PARQUET else kind.way
+            ways.append(f"{path} is {kind.name}: {way.replace('FILE', shlex.quote(str(root / path)))}.")
+        return ways[:3]
+
+    def _kinds(self, root: Path) -> list[tuple[str, FileKind]]:
+        """One file of each kind that holds pictures in another form."""
+        seen: dict[FileKind, str] = {}
+        for path in _by_suffix(self.others)[:_MAX_OPENED]:
+            kind = file_kind(root / path)
+            if kind is not None and kind.way:
+                seen.setdefault(kind, path)
+        return [(path, kind) for kind, path in seen.items()]
+
+
+def _by_suffix(paths: Sequence[str]) -> list[str]:
+    """One path of each suffix."""
+    first: dict[str, str] = {}
+    for path in paths:
+        first.setdefault(os.path.splitext(path)[1].lower(), path)
+    return list(first.values())
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count != 1)}" if count else ""

@@ -177,7 +177,7 @@ def _faces(line: Line, squares: Sequence[Cut | Missing], none: str) -> list[Cut 
 def _frames(root: str, line: Line, num: int) -> Iterator[tuple[int, np.ndarray, np.ndarray | None]]:
     """Number, pixels (H, W, 3) and mask (H, W), or None, of the frames that a video is looked at in."""
     with open_inside(root, line["path"]) as video:
-        numbers = evenly_spaced(count_frames(video), num)
+        numbers = evenly_spaced(count_frames(video, line["path"]), num)
         if not line["mask"]:
             yield from ((number, image, None) for number, image in frames_at(video, numbers))
             return

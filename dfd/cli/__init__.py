@@ -124,9 +124,16 @@ def _plain(args: list[str]) -> int:
     from cyclopts import CycloptsError, UnknownCommandError, UnusedCliTokensError
 
     verbs = (*LIGHTNING_VERBS, *PLAIN_VERBS)
+    args = _with_dashes(args)
+    if "-" in args:
+        raise UsageError("the standard input is not read: write it to a file, and name that.")
+    if args[:1] in (["help"], ["version"]):
+        args = [*args[1:], f"--{args[0]}"]
+    if args[-1:] == ["--help"] and args[0] in LIGHTNING_VERBS:
+        return _lightning(args)
     try:
         return _app()(
-            _with_dashes(args) or ["--help"],
+            args or ["--help"],
             exit_on_error=False,
             print_error=False,
             result_action="return_int_as_exit_code_else_zero",

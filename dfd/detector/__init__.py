@@ -3,6 +3,7 @@ loaded.
 """
 
 from dfd.detector.card import Card, load_net
-from dfd.detector.detector import Detector, Score, load
+from dfd.detector.detector import Detector, load
+from dfd.detector.score import Score
 
 __all__ = ["Card", "Detector", "Score", "load", "load_net"]

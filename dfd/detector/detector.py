@@ -5,76 +5,30 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import expit
 
-from dfd.calibration import Verdict, decide
+from dfd.calibration import decide
 from dfd.detector.card import Card, load_net
-from dfd.media.decode import read_picture
+from dfd.detector.inputs import path_of, read_input
+from dfd.detector.score import FaceCrops, Score
 from dfd.media.faces import NO_WEIGHTS, Face, FaceDetector, crop_box, find_weights
-from dfd.media.files import read_file
 from dfd.media.formats import Undecodable
 from dfd.media.picture import Picture
 
 if TYPE_CHECKING:
     import torch
 
+    from dfd.detector.inputs import Input
     from dfd.models import Net
-
-Status = Literal["ok", "no_face", "too_small", "no_detector", "unreadable"]
 
 # A face fills a picture as in training if the picture's longer side is at most this times the training margin
 # times the face's. A margin is a median: 140K's pictures are 1.3 to 1.4 faces wide (two versions of YuNet),
 # and 99% of them under 1.61.
 FILLS = 1.25
-
-
-@dataclass(frozen=True)
-class Score:
-    """What is said of one face, or why nothing is said.
-
-    Args:
-        path: the file; "" for pixels.
-        face: number of the face in its picture, from 1, left to right; 0 where none was found or looked for.
-        faces: how many faces the picture has.
-        box: x, y, width, height of the face in the upright picture, in pixels.
-        crop: the part of the picture that was judged, likewise.
-        status: "ok" is a judged face; with the others there is no verdict and `reason` says why.
-        verdict: "real", "fake" or "inconclusive", where the status is "ok".
-        prob: P(fake), sigmoid(logit / temperature); None without a verdict or without a calibration.
-        logit: raw, the mean over the crops that the view takes.
-        threshold: the balanced threshold on the scale of `prob`.
-        inconclusive: from where to where on the scale of `prob` no verdict is given.
-        calibrated_on: where temperature and thresholds come from: split, data and number of images; "" if
-            from nowhere.
-        reason: why there is no verdict, or what to mind about this one.
-    """
-
-    path: str
-    status: Status
-    face: int = 0
-    faces: int = 0
-    box: tuple[float, float, float, float] | None = None
-    crop: tuple[int, int, int, int] | None = None
-    verdict: Verdict | None = None
-    prob: float | None = None
-    logit: float | None = None
-    threshold: float | None = None
-    inconclusive: tuple[float, float] | None = None
-    calibrated_on: str = ""
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class FaceCrops:
-    """A face on its way to the net: `crops` (N, size, size, 3) uint8, None where nothing can be judged."""
-
-    score: Score
-    crops: np.ndarray | None = None
 
 
 class Detector:
@@ -161,21 +115,19 @@ class Detector:
             )
         return logit
 
-    def score(self, picture: str | Path | np.ndarray, whole: bool = False) -> list[Score]:
-        """One score a face of a file, or of pixels (H, W, 3) uint8 RGB; one with a status where there is no
-        face to judge.
+    def score(self, picture: Input, whole: bool = False) -> list[Score]:
+        """One score a face of a file, of a file's bytes, of a Pillow image, or of pixels (H, W, 3) uint8 RGB;
+        one with a status where there is no face to judge.
 
         With `whole` the picture is taken as a face crop like those in training, and no face is looked for.
         """
         return self.judge(self.crop_faces(picture, whole))
 
-    def crop_faces(self, picture: str | Path | np.ndarray, whole: bool = False) -> list[FaceCrops]:
+    def crop_faces(self, picture: Input, whole: bool = False) -> list[FaceCrops]:
         """Everything up to the net, face by face; may run in any thread."""
-        path = "" if isinstance(picture, np.ndarray) else str(picture)
+        path = path_of(picture)
         try:
-            shown = (
-                Picture("", picture) if isinstance(picture, np.ndarray) else read_picture(read_file(picture))
-            )
+            shown = read_input(picture)
         except Undecodable as error:
             return [FaceCrops(Score(path, "unreadable", reason=str(error)))]
         except OSError as error:

@@ -7,11 +7,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from dfd.detector import Detector, Score, load
-from dfd.detector.detector import FaceCrops
+from dfd.detector.score import FaceCrops
+
+if TYPE_CHECKING:
+    from dfd.detector.inputs import Input
 
 
 class Predictor:
@@ -35,17 +37,22 @@ class Predictor:
         batch_size: int = 32,
     ):
         if not isinstance(detector, Detector):
+            # checked here: what a file of this name would be is no answer
+            if not isinstance(detector, (str, os.PathLike)):
+                raise ValueError(
+                    f"a {type(detector).__name__} is no detector: give a checkpoint's path, or a Detector."
+                )
             detector = load(detector, faces, device, allow, batch_size)
         self.detector = detector
 
-    def score(self, picture: str | Path | np.ndarray, whole: bool = False) -> list[Score]:
-        """The scores of one file or of pixels, as `Detector.score` gives them."""
+    def score(self, picture: Input, whole: bool = False) -> list[Score]:
+        """The scores of a file, its bytes, a Pillow image or pixels, as `Detector.score` gives them."""
         return self.detector.score(picture, whole)
 
     def score_all(
-        self, paths: Iterable[str | Path], whole: bool = False, threads: int | None = None
+        self, paths: Iterable[Input], whole: bool = False, threads: int | None = None
     ) -> Iterator[Score]:
-        """The scores of many files, in their order.
+        """The scores of many files, or whatever else `score` takes, in their order.
 
         `threads` (by default up to 4) decode and find faces while the net judges; each holds one picture at
         most.

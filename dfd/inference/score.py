@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv as csv_format
 import json as json_format
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 
 from dfd.detector import Detector, Score
 from dfd.inference.predictor import Predictor
-from dfd.media.files import IMAGE_SUFFIXES
+from dfd.media.files import IMAGE_SUFFIXES, READ_SUFFIXES, VIDEO_SUFFIXES
 from dfd.outputs import check_file, is_stdout, is_stream, open_stream, output_file
 from dfd.terminal import commanding, is_terminal, nobody_reads, printable
 
@@ -67,6 +68,7 @@ def score_files(
         colour = is_terminal(sys.stdout) and "NO_COLOR" not in os.environ
         screen = commanding(sys.stdout) if colour else sys.stdout
         seen: Counter[str] = Counter()
+        faces_seen = 0
         if table:
             table.writerow(COLUMNS)
         for score in predictor.score_all(files, whole, threads):
@@ -74,18 +76,21 @@ def score_files(
             if nobody_reads(sys.stdout) and (csv is None or printed):
                 break
             seen[score.verdict or score.status] += 1
+            faces_seen += score.face > 0
             if table:
                 table.writerow(_cell(value) for value in asdict(score).values())
             if json:
                 print(json_format.dumps(asdict(score)))
             elif not machine:
                 print(line(score, colour), file=screen)
-    print(closing(predictor.detector, len(files), others, seen), file=sys.stderr if machine else sys.stdout)
+    counts = count(len(files), faces_seen, others, seen)
+    print(f"{counts}.\n{closing(predictor.detector)}", file=sys.stderr if machine else sys.stdout)
     return 0 if seen.keys() & COLOURS.keys() else 1
 
 
-def find_files(paths: Sequence[str | Path]) -> tuple[list[Path], int]:
-    """The files to try, each once, and the number of files in the folders that no picture's suffix has.
+def find_files(paths: Sequence[str | Path]) -> tuple[list[Path], list[Path]]:
+    """The files to try, each once, and those in the folders that have no picture's suffix. A leading ~ is the
+    home folder, also where the shell did not see it.
 
     Raises ValueError where no path is given or one does not exist, a folder cannot be read, or nothing is
     left to try.
@@ -96,24 +101,36 @@ def find_files(paths: Sequence[str | Path]) -> tuple[list[Path], int]:
             "photo.jpg folder/"
         )
     files: dict[Path, None] = {}
-    others: set[Path] = set()
+    others: dict[Path, None] = {}
     for path in map(Path, paths):
+        if str(path).startswith("~") and not path.exists():
+            path = Path(os.path.expanduser(path))
         if path.is_dir():
             for found in _walk(path):
                 if found.suffix.lower() in IMAGE_SUFFIXES and found.is_file():
                     files[found] = None
                 else:
-                    others.add(found)
+                    others[found] = None
         elif path.exists():
             files[path] = None
         else:
-            raise ValueError(f"there is no file or folder {path}. Nothing was scored.")
+            raise ValueError(f"there is no file or folder {path}. {_elsewhere(str(path))}Nothing was scored.")
     if not files:
+        what = count(0, 0, list(others), Counter()).partition("; ")[2]
         raise ValueError(
-            f"no pictures in {', '.join(map(str, paths))} ({len(others)} other files). "
-            f"Name files, or folders with files named {', '.join(sorted(IMAGE_SUFFIXES))}."
+            f"no pictures in {', '.join(map(str, paths))}{f' ({what})' if what else ''}. "
+            f"Name files, or folders with files named {', '.join(sorted(READ_SUFFIXES))}."
         )
-    return list(files), len(others - files.keys())
+    return list(files), [path for path in others if path not in files]
+
+
+def _elsewhere(path: str) -> str:
+    """What to do about a path that is written for something else."""
+    if re.match(r"\w+:/", path):
+        return "Addresses are not opened: download it first. "
+    if re.match(r"[A-Za-z]:\\|\\\\", path):
+        return "That is a path of Windows: write it as this system does, in WSL as /mnt/c/... "
+    return ""
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -144,31 +161,49 @@ def line(score: Score, colour: bool = False) -> str:
         )
     parts.append(printable(score.path, keep=""))
     if score.box:
-        parts.append(f"face {score.face}/{score.faces} at {','.join(f'{value:.0f}' for value in score.box)}")
+        sides = zip(("x", "y", "width", "height"), score.box, strict=True)
+        where = " ".join(f"{side}={value:.0f}" for side, value in sides)
+        parts.append(f"face {score.face}/{score.faces} at {where}")
     if score.reason:
         parts.append(f"({printable(score.reason, keep='')})")
     return "  ".join(parts)
 
 
-def closing(detector: Detector, num_files: int, others: int, seen: Counter[str]) -> str:
-    """What was seen in all, and what P(fake) is and is not."""
+def count(num_files: int, num_faces: int, others: Sequence[Path], seen: Counter[str]) -> str:
+    """What was seen in all: files as files, faces as faces."""
     verdicts = ", ".join(f"{seen[word]} {word}" for word in COLOURS)
-    statuses = ", ".join(f"{count} {word}" for word, count in sorted(seen.items()) if word not in COLOURS)
-    counted = f"{num_files} file{'s' * (num_files != 1)}: {verdicts}" + (
-        f"; no verdict: {statuses}" if statuses else ""
-    )
-    if others:
-        counted += (
-            f"; {others} other file{'s' * (others != 1)} in the folders not tried (no picture's suffix)"
-        )
+    statuses = ", ".join(f"{number} {word}" for word, number in sorted(seen.items()) if word not in COLOURS)
+    # with --whole a file is a face
+    faces = f" with {_many(num_faces, 'face')}" if num_faces else ""
+    text = f"{_many(num_files, 'file')}{faces}: {verdicts}{f'; no verdict: {statuses}' if statuses else ''}"
+    videos = sum(path.suffix.lower() in VIDEO_SUFFIXES for path in others)
+    if videos:
+        text += f"; {_many(videos, 'video')} not tried (dfd prepare --frames N takes faces out of them)"
+    if rest := len(others) - videos:
+        text += f"; {_many(rest, 'other file')} not tried (no picture's suffix: {_kinds(others)})"
+    return text
+
+
+def _kinds(others: Sequence[Path]) -> str:
+    """The commonest endings of files that are no pictures: ".txt, .csv and more"."""
+    endings = Counter(path.suffix.lower()[:10] or "none" for path in others)
+    common = [ending for ending, _ in endings.most_common() if ending not in VIDEO_SUFFIXES]
+    return printable(", ".join(common[:3]) + (" and more" if len(common) > 3 else ""), keep="")
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def closing(detector: Detector) -> str:
+    """What P(fake) is and is not."""
     if not detector.card.calibrated_on:
-        never = "This checkpoint was never calibrated on a validation set: its logits are no verdicts."
-        return f"{counted}.\n{never}"
+        return "This checkpoint was never calibrated on a validation set: its logits are no verdicts."
     low, high = detector.band
     return (
-        f"{counted}.\nP(fake) is calibrated on {detector.card.basis}, and is no proof: on generators, "
-        "cameras and uploads "
-        f"unlike those it can be sure and wrong. From {low:.2f} to {high:.2f} the verdict is inconclusive."
+        f"P(fake) is calibrated on {detector.card.basis}, and is no proof: on generators, cameras and "
+        "uploads unlike those it can be sure and wrong. "
+        f"From {low:.2f} to {high:.2f} the verdict is inconclusive."
     )
 
 

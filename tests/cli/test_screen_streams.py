@@ -151,3 +151,12 @@ def test_a_real_terminal_gets_no_command_of_a_stranger(run):
             break
         said += part
     assert b"\\x1b[31mred" in said and b"\x1b" not in said
+
+
+def test_help_and_version_are_verbs_too(capsys):
+    for words in (["help"], ["help", "score"], ["help", "fit"], ["version"]):
+        assert main(words) == 0
+        said = capsys.readouterr().out
+        assert "dfd" in said or dfd.__version__ in said
+        if len(words) > 1:
+            assert f"dfd {words[1]}" in said

@@ -2,15 +2,18 @@ import csv
 import json
 import os
 import re
+import shutil
+from collections import Counter
 from dataclasses import fields
 
 import pytest
 
+from dfd.cli import main
 from dfd.detector import Score
 from dfd.inference import Predictor, score_files
-from dfd.inference.score import find_files, line
+from dfd.inference.score import count, find_files, line
 
-CLOSING = re.compile(r"(\d+) files?: (\d+) fake, (\d+) real, (\d+) inconclusive")
+CLOSING = re.compile(r"(\d+) files?(?: with \d+ faces?)?: (\d+) fake, (\d+) real, (\d+) inconclusive")
 
 
 @pytest.fixture
@@ -28,10 +31,11 @@ def folder(tmp_path, noise, encoded):
 def test_a_folder_is_walked_in_order_and_nothing_vanishes(folder):
     files, others = find_files([folder])
     assert [str(file.relative_to(folder)) for file in files] == ["c.png", "b/z.jpg", "b/deep/a.JPG"]
-    assert others == 2
+    assert [path.name for path in others] == [".hidden", "notes.txt"]
     # a named file is tried whatever its name, and each file once
     files, others = find_files([folder / "b/notes.txt", folder, folder / "c.png"])
-    assert [file.name for file in files] == ["notes.txt", "c.png", "z.jpg", "a.JPG"] and others == 1
+    assert [file.name for file in files] == ["notes.txt", "c.png", "z.jpg", "a.JPG"]
+    assert [path.name for path in others] == [".hidden"]
 
 
 def test_links_to_folders_are_followed_once(folder, tmp_path_factory, noise, encoded):
@@ -41,7 +45,7 @@ def test_links_to_folders_are_followed_once(folder, tmp_path_factory, noise, enc
     os.symlink(folder, folder / "b" / "deep" / "loop")
     os.symlink(folder / "gone", folder / "broken.png")
     files, others = find_files([folder])
-    assert [file.name for file in files] == ["c.png", "z.jpg", "a.JPG", "d.png"] and others == 3
+    assert [file.name for file in files] == ["c.png", "z.jpg", "a.JPG", "d.png"] and len(others) == 3
 
 
 def test_a_path_that_is_not_there_and_a_folder_without_pictures_are_errors(folder, tmp_path):
@@ -50,7 +54,7 @@ def test_a_path_that_is_not_there_and_a_folder_without_pictures_are_errors(folde
     with pytest.raises(ValueError, match=r"no picture was named.*dfd score CHECKPOINT photo\.jpg"):
         find_files([])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"no pictures in .*empty \(0 other files\)"):
+    with pytest.raises(ValueError, match=r"no pictures in .*empty\. Name files.*\.jpg"):
         find_files([tmp_path / "empty"])
 
 
@@ -69,7 +73,7 @@ def test_one_line_a_file_and_a_closing_line_that_counts_all(checkpoint, folder, 
     num_files, *num_verdicts = map(int, CLOSING.match(counts).groups())
     assert num_files == 3 and sum(num_verdicts) == 2
     assert counts.endswith(
-        "; no verdict: 1 unreadable; 2 other files in the folders not tried (no picture's suffix)."
+        "; no verdict: 1 unreadable; 2 other files not tried (no picture's suffix: none, .txt)."
     )
     assert (
         "calibrated on val, 300 images" in note
@@ -182,7 +186,7 @@ def test_a_line_stays_a_line_and_certainty_is_never_printed():
         == r"fake          P(fake) >0.99  threshold 0.50 (val, 9 images, balanced)  a\n\x1b[31mfake\udcff.jpg"
     )
     low = line(Score("a.jpg", "ok", 1, 2, (1.2, 3.6, 50.0, 60.0), verdict="real", prob=1e-5, threshold=0.5))
-    assert "P(fake) <0.01" in low and low.endswith("a.jpg  face 1/2 at 1,4,50,60")
+    assert "P(fake) <0.01" in low and low.endswith("a.jpg  face 1/2 at x=1 y=4 width=50 height=60")
     assert line(Score("a.jpg", "no_face", reason="why")) == "no_face       a.jpg  (why)"
 
 
@@ -209,3 +213,50 @@ def test_faces_are_scored_from_a_folder(checkpoint, yunet, faces_140k, capsys):
     rows = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
     assert [row["path"] for row in rows if row["face"] == 1] == [str(file) for file in faces_140k[:6]]
     assert all(row["status"] == "ok" and row["prob"] is not None for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("https://example.org/photo.jpg", "download it first"),
+        ("s3://bucket/photo.jpg", "download it first"),
+        (r"C:\Users\ada\photo.jpg", "a path of Windows"),
+        (r"\\server\share\photo.jpg", "a path of Windows"),
+    ],
+)
+def test_a_path_of_another_kind_says_what_to_do(path, words):
+    with pytest.raises(ValueError, match=words):
+        find_files([path])
+
+
+def test_the_home_folder_is_known_where_the_shell_did_not_see_it(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    assert find_files(["~/c.png"])[0] == [folder / "c.png"]
+
+
+def test_a_lone_dash_is_no_picture(capsys):
+    assert main(["score", "best.ckpt", "-"]) == 2
+    assert "standard input is not read" in capsys.readouterr().err
+
+
+def test_videos_and_other_files_are_told_apart(checkpoint, folder, capsys):
+    for name in ("a.mp4", "b.MOV", "c.csv"):
+        (folder / name).write_bytes(b"\0\0\0\x18ftypmp42")
+    assert score_files(checkpoint, [folder, folder / "a.mp4"], whole=True) == 0
+    said = capsys.readouterr().out
+    assert "1 video not tried (dfd prepare --frames N takes faces out of them)" in said
+    assert "3 other files not tried (no picture's suffix: none, .csv, .txt)" in said
+    assert re.search(r"unreadable .*a\.mp4  \(a video: .*dfd prepare --frames N", said)
+    shutil.rmtree(folder / "b")
+    (folder / "c.png").unlink()
+    with pytest.raises(ValueError, match=r"no pictures in .*2 videos not tried.*dfd prepare"):
+        find_files([folder])
+
+
+def test_faces_are_counted_as_faces_and_files_as_files():
+    seen = Counter(fake=4, real=10, inconclusive=17, too_small=2)
+    assert (
+        count(2, 33, [], seen)
+        == "2 files with 33 faces: 4 fake, 10 real, 17 inconclusive; no verdict: 2 too_small"
+    )
+    assert count(1, 0, [], Counter(real=1)).startswith("1 file: 0 fake, 1 real")

@@ -1,0 +1,56 @@
+"""Score: what is said of one face, or why nothing is said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from dfd.calibration import Verdict
+
+Status = Literal["ok", "no_face", "too_small", "no_detector", "unreadable"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """What is said of one face, or why nothing is said.
+
+    Args:
+        path: the file; "" for pixels.
+        face: number of the face in its picture, from 1, left to right; 0 where none was found or looked for.
+        faces: how many faces the picture has.
+        box: x, y, width, height of the face in the upright picture, in pixels.
+        crop: the part of the picture that was judged, likewise.
+        status: "ok" is a judged face; with the others there is no verdict and `reason` says why.
+        verdict: "real", "fake" or "inconclusive", where the status is "ok".
+        prob: P(fake), sigmoid(logit / temperature); None without a verdict or without a calibration.
+        logit: raw, the mean over the crops that the view takes.
+        threshold: the balanced threshold on the scale of `prob`.
+        inconclusive: from where to where on the scale of `prob` no verdict is given.
+        calibrated_on: where temperature and thresholds come from: split, data and number of images; "" if
+            from nowhere.
+        reason: why there is no verdict, or what to mind about this one.
+    """
+
+    path: str
+    status: Status
+    face: int = 0
+    faces: int = 0
+    box: tuple[float, float, float, float] | None = None
+    crop: tuple[int, int, int, int] | None = None
+    verdict: Verdict | None = None
+    prob: float | None = None
+    logit: float | None = None
+    threshold: float | None = None
+    inconclusive: tuple[float, float] | None = None
+    calibrated_on: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class FaceCrops:
+    """A face on its way to the net: `crops` (N, size, size, 3) uint8, None where nothing can be judged."""
+
+    score: Score
+    crops: np.ndarray | None = None

@@ -27,6 +27,7 @@ from typing import TextIO
 
 from dfd.durable import MAX_NAME, atomic_write, explain_os_error, kind_of, meant_name, temporary_name
 from dfd.locks import try_flock
+from dfd.terminal import ScreenStream, is_terminal
 
 # in a folder that grows: locked by the process that fills it
 WRITER = ".writer"
@@ -211,18 +212,8 @@ def open_stream(path: str | Path) -> Iterator[TextIO]:
         OSError: nobody reads any more, or a device is full; in words.
     """
     if is_stdout(path):
-        buffer = getattr(sys.stdout, "buffer", None)
-        if buffer is None:  # a notebook's, or a test's
-            yield sys.stdout
-            return
-        sys.stdout.flush()
-        lines = sys.stdout.isatty()
-        file = TextIOWrapper(buffer, "utf-8", errors="surrogateescape", newline="", line_buffering=lines)
-        try:
+        with _opened_stdout() as file:
             yield file
-        finally:
-            file.flush()
-            file.detach()
         return
     try:
         handle = _opened(Path(path))
@@ -232,9 +223,28 @@ def open_stream(path: str | Path) -> Iterator[TextIO]:
         with open(handle, "w", buffering=1, encoding="utf-8", errors="surrogateescape", newline="") as file:
             yield file
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise OSError(error.errno, f"no space left for {path}. Choose another name.") from error
-        raise
+        words = {errno.ENOSPC: f"no space left for {path}.", errno.EPIPE: f"nobody reads {path} any more."}
+        raise OSError(error.errno, words.get(error.errno, error.strerror)) from error
+
+
+@contextmanager
+def _opened_stdout() -> Iterator[TextIO]:
+    buffer = getattr(sys.stdout, "buffer", None)
+    if buffer is None or is_terminal(sys.stdout):  # a notebook's; people's eyes, not the bytes of a file
+        yield sys.stdout
+        return
+    sys.stdout.flush()
+    file = TextIOWrapper(buffer, encoding="utf-8", errors="surrogateescape", newline="")
+    try:
+        yield file
+        file.flush()
+    except BrokenPipeError as error:
+        if not isinstance(sys.stdout, ScreenStream):
+            raise
+        sys.stdout.faults.append(error)  # as for whatever else is printed
+    finally:
+        with suppress(OSError):
+            file.detach()
 
 
 def _opened(path: Path) -> int:

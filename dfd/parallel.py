@@ -67,7 +67,7 @@ class ProcessPool:
         Tasks are taken from their iterator only as workers come free.
 
         Raises:
-            RuntimeError: a worker was killed.
+            ChildProcessError: a worker was killed.
         """
         running: set[Future] = set()
         try:
@@ -84,7 +84,7 @@ class ProcessPool:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)
         except BrokenProcessPool as error:
-            raise RuntimeError(
+            raise ChildProcessError(
                 "a worker process was killed, perhaps for want of memory. Run the same command again (it "
                 f"goes on where it stopped), with fewer workers than {self.count} if it happens again."
             ) from error

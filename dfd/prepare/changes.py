@@ -15,6 +15,7 @@ from dfd.prepare.assign import without_contradictions
 from dfd.prepare.inspect import inspect_file
 from dfd.prepare.manifest import PLAN
 from dfd.prepare.masks import without_black_masks
+from dfd.prepare.stamps import STAMPS, changed_bytes
 from dfd.shards.rejects import Reject, as_listed, read_rejects
 from dfd.shards.table import load_table, read_index
 
@@ -46,8 +47,9 @@ def plan_changes(plan: pa.Table, path: Path, settings: Mapping[str, str]) -> str
 def source_changes(root: str, plan: pa.Table, rejects: Sequence[Reject], out: Path) -> str:
     """How a source differs from the finished shards in `out`; "" where it does not.
 
-    A file is taken as unchanged if its size and what its layout says of it are; rejected files are inspected
-    again.
+    A picture is taken as unchanged if its bytes and what its layout says of it are; its stamp says whether
+    its bytes have to be read (`changed_bytes`). Of a video, and of a mask, the size is compared. Rejected
+    files are inspected again.
 
     Args:
         root: real path of the folder that the plan's paths start at.
@@ -69,7 +71,8 @@ def source_changes(root: str, plan: pa.Table, rejects: Sequence[Reject], out: Pa
     return _counts(
         added=sorted((now | refused) - then - rejected),
         removed=sorted((then - now) | (rejected - refused - set(suspects["path"].to_pylist()))),
-        changed=_changed(before, here),
+        changed=_changed(before, here)
+        or [f"{path}: its bytes" for path in changed_bytes(root, table, out / STAMPS)],
         mended=_usable(root, suspects),
     )
 

@@ -8,6 +8,7 @@ could be taken for it, and the next one goes on. A hard link is the source's own
 the tree.
 """
 
+import filecmp
 import os
 import shutil
 from collections import Counter
@@ -19,6 +20,7 @@ import numpy as np
 
 from dfd.batch import LABELS
 from dfd.durable import TEMPORARY, atomic_write, make_folder, sync
+from dfd.media.files import is_hidden, is_litter
 from dfd.prepare.inspect import inspect_file
 from dfd.prepare.readers import ciplab as ciplab_reader
 from dfd.prepare.readers import faces_140k as faces_140k_reader
@@ -122,7 +124,11 @@ def _check(sources: Mapping[str, Path], out: Path) -> None:
                 f"{out} and {source} lie inside one another. Choose an --out beside the sources."
             )
     strange = (
-        sorted(path.name for path in out.iterdir() if path.name not in (TREE, _GROWING))
+        sorted(
+            path.name
+            for path in out.iterdir()
+            if path.name not in (TREE, _GROWING) and not is_litter(path.name)
+        )
         if out.is_dir()
         else []
     )
@@ -198,15 +204,14 @@ def _place(file: Path, target: Path) -> bool:
 
 
 def _is_same(file: Path, target: Path) -> bool:
-    """A copy appears whole or not at all, so its size tells it from one of a file that changed since."""
-    return file.samefile(target) or file.stat().st_size == target.stat().st_size
+    return file.samefile(target) or filecmp.cmp(file, target, shallow=False)
 
 
 def _files(folder: Path) -> set[Path]:
     return {
         path.relative_to(folder)
         for path in folder.rglob("*")
-        if not path.is_dir() and not path.name.startswith(".")
+        if not path.is_dir() and not is_hidden(path.name) and not is_litter(path.name)
     }
 
 

@@ -9,12 +9,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dfd.durable import TEMPORARY, explain_os_error
+from dfd.durable import TEMPORARY, explain_os_error, meant_name
+from dfd.media.files import is_litter
 from dfd.prepare.changes import SOURCES, plan_changes
 from dfd.prepare.cut import FACES
 from dfd.prepare.lock import LOCK
 from dfd.prepare.manifest import keep_plan
 from dfd.prepare.passes import STATE
+from dfd.prepare.stamps import STAMPS
 from dfd.shards.format import INDEX, SAMPLES_FILE
 from dfd.shards.rejects import REJECTED
 from dfd.shards.splits import SPLITS
@@ -56,12 +58,17 @@ def check_free(out: Path) -> None:
     """Raises ValueError where the folder holds what `dfd prepare` did not write."""
     if not out.is_dir() or (out / STATE).is_dir() or made_by(out).get("command") == "prepare":
         return
-    strange = sorted(path.name for path in out.iterdir() if path.name not in (REJECTED, LOCK))
+    strange = sorted(path.name for path in out.iterdir() if not _is_nobodys(path.name))
     if strange:
         raise ValueError(
             f"{out} is not empty and holds no shards of `dfd prepare` ({strange[0]} and so on). Choose "
             "another --out."
         )
+
+
+def _is_nobodys(name: str) -> bool:
+    """Whether something was left by a killed run before it marked the folder as its own, or by a system."""
+    return name in (REJECTED, LOCK) or meant_name(name) in (".dfd", REJECTED, LOCK) or is_litter(name)
 
 
 def make_way(out: Path, overwrite: bool, tidy: bool) -> None:
@@ -98,7 +105,14 @@ def clear(out: Path) -> None:
     """Removes what runs of `dfd prepare` wrote, index.json first: from then on nothing trusts the rest."""
     shards = [path for split in SPLITS for path in out.glob(f"{split}-*.tar")]
     shutil.rmtree(out / STATE / FACES, ignore_errors=True)
-    for path in [out / INDEX, out / SAMPLES_FILE, out / SOURCES, *(out / STATE).iterdir(), *shards]:
+    for path in [
+        out / INDEX,
+        out / SAMPLES_FILE,
+        out / SOURCES,
+        out / STAMPS,
+        *(out / STATE).iterdir(),
+        *shards,
+    ]:
         path.unlink(missing_ok=True)
 
 

@@ -10,6 +10,7 @@ without them nothing trusts the folder. A lock keeps a second run out.
 
 import json
 import logging
+import os
 import shutil
 import time
 from pathlib import Path
@@ -26,6 +27,7 @@ from dfd.prepare.assign import assign, without_contradictions
 from dfd.prepare.changes import keep_sources
 from dfd.prepare.checks import MAX_REJECTED, Rejected, check_leaks, check_max_rejected, check_usable
 from dfd.prepare.cut import FACES, Cutting, cut_faces, cut_pass, cutting_of, num_pieces
+from dfd.prepare.face_crops import sample_faces
 from dfd.prepare.finished import report_finished
 from dfd.prepare.job_array import ArrayTask, check_tasks, finish_task
 from dfd.prepare.lock import exclusive
@@ -43,6 +45,7 @@ from dfd.prepare.readers import recognise
 from dfd.prepare.readers.class_names import NO_NAMES, ClassNames
 from dfd.prepare.report import Report, num_misnamed
 from dfd.prepare.source import Source
+from dfd.prepare.stamps import STAMPS, keep_stamps
 from dfd.shards.format import INDEX, SHARD_BYTES
 from dfd.shards.rejects import Reject, write_rejects
 from dfd.shards.table import read_index
@@ -131,6 +134,8 @@ def prepare(
         settings |= {name: json.dumps(value) for name, value in source.facts().items()}
         store_plan(plan, out, settings | (cutting.settings() if cutting else {}), overwrite)
 
+        if not cutting:
+            keep_stamps(source.root, plan, out / STATE / STAMPS)
         # a process takes as long to start as dozens of pictures
         processes = min(processes, num_pieces(plan) if cutting else -(-len(plan) // 64))
         slowest = "dfd.prepare.cut.cut_pass" if cutting else "dfd.prepare.passes"
@@ -160,6 +165,7 @@ def prepare(
             table = with_shards(assigned.table, shard_bytes)
             check_space(out, table)
             table, shards = write_pass(pictures.root, out, table, pool)
+        face_sample = "" if cutting else str(sample_faces(source.root, table, faces))
 
         made_by = {
             "command": "prepare",
@@ -173,6 +179,8 @@ def prepare(
         if cutting:
             keep_sources(source.root, plan, out)
             made_by["cut"] = cutting.facts() | {"left_out": len(rejected.left_out)}
+        else:
+            os.replace(out / STATE / STAMPS, out / STAMPS)
         write_contents(out, table, shards, made_by, len(rejected), assigned.leaks.facts())
         shutil.rmtree(out / STATE, ignore_errors=True)
     return Report.of(
@@ -181,6 +189,7 @@ def prepare(
         misnamed=num_misnamed(table),
         unmasked_fakes=num_unmasked_fakes(table),
         not_tried=source.not_tried(),
+        face_sample=face_sample,
         seconds=time.monotonic() - start,
     )
 

@@ -46,6 +46,8 @@ class Report:
     leaks: dict[str, int] = field(default_factory=dict)
     # what the reader passed over: `Source.not_tried`
     not_tried: str = ""
+    # that most pictures are no face crops: `FaceSample`
+    face_sample: str = ""
     # files whose name claims another format than their bytes have
     misnamed: int = 0
     # fakes without a mask where others have one
@@ -102,6 +104,8 @@ class Report:
             lines.append(f"{self.not_tried}.")
         if self.cut:
             lines.append(self._about_faces())
+        if self.face_sample:
+            lines.append(self.face_sample)
         if self.misnamed:
             lines.append(
                 f"{self.misnamed} files are of another format than their name says; in the shards they have "

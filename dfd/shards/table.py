@@ -1,6 +1,7 @@
 """Table of contents of finished shards: samples.parquet and index.json, read and checked."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -67,16 +68,18 @@ def _read_index(root: Path) -> dict[str, Any]:
 def made_by(root: Path) -> dict[str, Any]:
     """What index.json says of the command that made the shards; empty if it cannot be read."""
     try:
-        return json.loads((root / INDEX).read_text())["made_by"]
-    except (OSError, ValueError, KeyError):
+        found = json.loads((root / INDEX).read_text("utf-8"))["made_by"]
+    # a file of that name may be anybody's
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def remake(root: Path) -> str:
     """The command that makes the table of `root` again."""
     maker = made_by(root)
     if maker.get("command") == "prepare":
-        return f"dfd prepare {maker['source']} --out {root} --overwrite"
+        return f"dfd prepare {maker['source']} --out {root}{_options(maker)} --overwrite"
     if maker.get("command") == "match":
         return f"dfd reencode {maker['source']} --out ANOTHER --jpeg {maker['jpeg']} --size {maker['size']}"
     if maker.get("command") == "generate":
@@ -85,6 +88,14 @@ def remake(root: Path) -> str:
             "--out ANOTHER"
         )
     return f"dfd index {root}"
+
+
+def _options(maker: dict[str, Any]) -> str:
+    """The options by which `dfd prepare` was told how to read its source."""
+    told = maker.get("class_names", {})
+    given = [("--root", maker["root"])] if "root" in maker else []
+    given += [(f"--{title}", name) for title in ("real", "fake") for name in told.get(title, [])]
+    return "".join(f" {option} {shlex.quote(str(value))}" for option, value in given)
 
 
 def load_table(root: Path, columns: Sequence[str] | None = None) -> pa.Table:

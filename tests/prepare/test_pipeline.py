@@ -79,7 +79,7 @@ def test_pictures_become_shards_and_stay_what_they_are(source, tmp_path, capsys)
         assert row["label"] == (FAKE if "fake" in row["path"] else REAL)
         assert (row["source"], row["family"], row["width"], row["height"]) == ("faces", row["sha256"], 12, 10)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
-        {"index.json", "samples.parquet", "rejected.csv", *table["shard"].to_pylist()}
+        {"index.json", "samples.parquet", "rejected.csv", ".stamps.parquet", *table["shard"].to_pylist()}
     )
     train = [row["label"] for row in table.to_pylist() if row["split"] == "train"]
     assert max(len(run) for run in "".join(map(str, train)).split("0")) < 15, (

@@ -36,7 +36,8 @@ BUILT_IN = (  # in the order in which they are tried: the most particular first
     "class_folders",
 )
 NAMED = ("table", "class_folders")  # these may be told what the classes are called there
-_SETS = tuple(name for name in BUILT_IN if name not in NAMED)
+# of a folder around the source; the others find their folders at any level below, whatever else is there
+_AROUND = tuple(name for name in BUILT_IN if name not in (*NAMED, "dfdc", "genimage"))
 _MAX_INSIDE, _MAX_AROUND = 20, 2  # folders whose layout is looked at where that of the source is unknown
 _INDENTED = {
     "initial_indent": "  ",
@@ -58,9 +59,11 @@ def recognise(root: Path, class_names: ClassNames = NO_NAMES) -> str:
         expected[name] = _mismatch(name, root, class_names)
         if not expected[name]:
             return name
+    held = Contents.of(root)
+    if packed := held.packed(root):
+        raise ValueError(f"{root} holds no picture that can be read: {held}.\n" + "\n".join(packed))
     # these two are for data of one's own; the others are of public sets
     own = {name: expected.pop(name) for name in ("class_folders", "table")}
-    held = Contents.of(root)
     others = "; ".join(f"{name}: {path.replace(f'{root}/', '')}" for name, path in expected.items())
     lines = [
         f"{root} has none of the layouts that are known. It holds: {held}.",
@@ -87,7 +90,7 @@ def _other_levels(root: Path) -> list[str]:
     whole = root.resolve()
     # class folders and tables around it may have nothing to do with it
     part = label_of(whole.name) is not None or split_of(whole.name) is not None
-    tried += [(folder, BUILT_IN if part else _SETS) for folder in list(whole.parents)[:_MAX_AROUND]]
+    tried += [(folder, BUILT_IN if part else _AROUND) for folder in list(whole.parents)[:_MAX_AROUND]]
     for folder, readers in tried:
         if fits := next((name for name in readers if not _mismatch(name, folder)), ""):
             return [f"{folder} has the layout of {fits}: dfd prepare {shlex.quote(str(folder))} --out OUT."]

@@ -56,17 +56,16 @@ def parquet_export(path: Path) -> str:
     label = next((name for name in ("label", "labels", "class", "target") if name in schema.names), "")
     if not picture or not label:
         return f"its columns are {columns}; export the pictures into folders real and fake"
-    code = (
-        f"import pathlib, pyarrow.parquet as pq; [(f := pathlib.Path('FOLDER', str(r['{label}']), "
-        f"f'{{b:04d}}-{{i:05d}}')).parent.mkdir(parents=True, exist_ok=True) or f.write_bytes("
-        f"r['{picture}']['bytes']) for b, batch in enumerate(pq.ParquetFile('{path}').iter_batches(256)) "
-        f"for i, r in enumerate(batch.to_pylist())]"
-    )
-    return (
-        f'its columns are {columns}. Write its pictures into a folder for each {label}:\n  python -c "{code}"'
-        f"\nThen dfd prepare FOLDER --out OUT, with --real NAME --fake NAME for what the folders are called"
-        f"{meant and f' (the file says: {meant})'}"
-    )
+    told = f" (the file says: {meant})" if meant else ""
+    return f"""its columns are {columns}. Write its pictures, and those beside it, into folders:
+python -c "
+import pathlib as p, pyarrow.parquet as q
+for g in p.Path('{path.parent}').glob('*.parquet'):
+  for n, b in enumerate(q.ParquetFile(g).iter_batches(256)):
+    for i, r in enumerate(b.to_pylist()):
+      f = p.Path('FOLDER', g.stem.split('-')[0], str(r['{label}']), f'{{g.stem}}-{{n}}-{{i}}')
+      f.parent.mkdir(parents=True, exist_ok=True); f.write_bytes(r['{picture}']['bytes'])"
+Then dfd prepare FOLDER --out OUT, with --real NAME --fake NAME for what the folders are called{told}"""
 
 
 def _label_names(schema: pa.Schema) -> str:
@@ -153,13 +152,19 @@ class Contents:
 
     def ways_on(self, root: Path) -> list[str]:
         """What to do next, a sentence each."""
+        names = which_is_which(self.class_names(), f"dfd prepare {shlex.quote(str(root))} --out OUT")
+        return [*([f"{names}."] if names else []), *self._unpack(root)][:3]
+
+    def packed(self, root: Path) -> list[str]:
+        """What to do where all pictures are inside other files; [] where that is not so."""
+        return [] if self.pictures or self.videos else self._unpack(root)
+
+    def _unpack(self, root: Path) -> list[str]:
         ways = []
-        if found := which_is_which(self.class_names(), f"dfd prepare {shlex.quote(str(root))} --out OUT"):
-            ways.append(f"{found}.")
         for path, kind in self._kinds(root):
             way = parquet_export(root / path) if kind is PARQUET else kind.way
             ways.append(f"{path} is {kind.name}: {way.replace('FILE', shlex.quote(str(root / path)))}.")
-        return ways[:3]
+        return ways
 
     def _kinds(self, root: Path) -> list[tuple[str, FileKind]]:
         """One file of each kind that holds pictures in another form."""

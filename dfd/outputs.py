@@ -19,7 +19,7 @@ import re
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
@@ -81,7 +81,7 @@ def output_file(path: Path) -> Iterator[Path]:
         OSError: as `atomic_write`.
     """
     target, handle = _target(path), None
-    remove_leftovers(target)
+    remove_leftovers(target.parent, {target.name})
     try:
         with atomic_write(target) as part:
             handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
@@ -108,7 +108,7 @@ def output_folder(out: Path, whole: str) -> Iterator[Path]:
     """
     check_new_folder(out)
     out = _target(out)
-    remove_leftovers(out)
+    remove_leftovers(out.parent, {out.name})
     part = temporary_name(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -146,13 +146,13 @@ def check_new_folder(out: Path) -> None:
         )
 
 
-def remove_leftovers(path: Path) -> None:
-    """Removes what killed processes left of an output: temporary files and folders of its name that no living
-    process has locked. What cannot be removed stays.
+def remove_leftovers(folder: Path, names: Container[str]) -> None:
+    """Removes what killed processes left of outputs: temporary files and folders of these names that no
+    living process has locked. What cannot be removed stays.
     """
     with suppress(OSError):
-        for entry in list(os.scandir(path.parent)):
-            if meant_name(entry.name) != path.name:
+        for entry in list(os.scandir(folder)):
+            if meant_name(entry.name) not in names:
                 continue
             left = Path(entry.path)
             with suppress(OSError):

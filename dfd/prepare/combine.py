@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from dfd.batch import LABELS
-from dfd.durable import TEMPORARY, atomic_write, make_folder, sync
+from dfd.durable import TEMPORARY, atomic_write, make_folder, meant_name, sync
 from dfd.media.files import is_hidden, is_litter
 from dfd.prepare.inspect import inspect_file
 from dfd.prepare.readers import ciplab as ciplab_reader
@@ -96,7 +96,8 @@ def combine(faces_140k: Path, ciplab: Path, out: Path) -> Combined:
         return Combined(tree, counts, 0, tuple(left_out), already=True)
     make_folder(growing)
     for leaving in growing.rglob(f"*{TEMPORARY}*"):
-        leaving.unlink()
+        if meant_name(leaving.name):
+            leaving.unlink()
     if strange := sorted(_files(growing) - wanted.keys()):
         raise ValueError(
             f"{growing / strange[0]} is of neither of these two sets. Take {growing} away and start again."

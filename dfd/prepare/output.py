@@ -85,7 +85,8 @@ def make_way(out: Path, overwrite: bool, tidy: bool) -> None:
         clear(out)
     if tidy:
         for temporary in [*out.glob(f"*{TEMPORARY}*"), *(out / STATE).glob(f"*{TEMPORARY}*")]:
-            temporary.unlink()
+            if meant_name(temporary.name):
+                temporary.unlink()
 
 
 def store_plan(plan: pa.Table, out: Path, settings: dict[str, str], overwrite: bool) -> None:
@@ -103,7 +104,8 @@ def store_plan(plan: pa.Table, out: Path, settings: dict[str, str], overwrite: b
 
 def clear(out: Path) -> None:
     """Removes what runs of `dfd prepare` wrote, index.json first: from then on nothing trusts the rest."""
-    shards = [path for split in SPLITS for path in out.glob(f"{split}-*.tar")]
+    # six digits, as `shard_name` has them: a tar of another name is somebody else's
+    shards = [path for split in SPLITS for path in out.glob(f"{split}-{6 * '[0-9]'}.tar")]
     shutil.rmtree(out / STATE / FACES, ignore_errors=True)
     for path in [
         out / INDEX,

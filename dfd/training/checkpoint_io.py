@@ -11,7 +11,6 @@ import re
 import shutil
 import warnings
 from contextlib import ExitStack, suppress
-from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ import lightning
 import torch
 from lightning.pytorch.plugins import CheckpointIO
 
-from dfd.durable import TEMPORARY, atomic_write, sync
+from dfd.durable import atomic_write, meant_name, sync
 from dfd.models.checkpoint import read_checkpoint
 from dfd.models.safetensors_export import SUFFIX, read_export
 from dfd.models.seal import check_whole, previous, save_sealed
@@ -132,10 +131,11 @@ def refuse_code(weights_only: bool | None) -> None:
 
 def _sweep(path: Path) -> None:
     """Removes what killed processes left of a checkpoint and of the version before it."""
-    for each in (path, previous(path)):
-        for part in each.parent.glob(f"{escape(each.name)}{TEMPORARY}*"):  # a name may hold brackets
-            # where it may not be removed, nothing may be written: that is said in a moment
-            with suppress(OSError):
+    names = {path.name, previous(path).name}
+    # where it may not be removed, nothing may be written: that is said in a moment
+    with suppress(OSError):
+        for part in path.parent.iterdir():
+            if meant_name(part.name) in names:
                 part.unlink()
 
 

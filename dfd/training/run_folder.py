@@ -18,8 +18,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
 
-from dfd.durable import TEMPORARY, atomic_write
+from dfd.durable import atomic_write, meant_name, probe_folder
 from dfd.locks import take
+from dfd.outputs import check_file, remove_leftovers
 from dfd.run_record import RunFolder
 from dfd.training.wandb_results import log_data
 
@@ -31,6 +32,7 @@ LOCK = ".lock"  # held by the process that trains there
 FAULT = ".fault"  # the rank that makes it reports the error
 
 _HELD: dict[Path, FileLock] = {}
+_MADE: set[Path] = set()  # run folders that this process made
 
 
 def run_id() -> tuple[str, bool]:
@@ -70,14 +72,17 @@ def open_run_folder(wanted: Path, fresh: bool, rank: int) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         for again in range(2, 1000):
             with suppress(FileExistsError):
-                folder.mkdir(exist_ok=not fresh)
+                folder.mkdir()
+                _MADE.add(folder)
                 break
             if not folder.is_dir():
                 raise NotADirectoryError(20, "a file of that name is in the way")
+            if not fresh:
+                break
             folder = wanted.absolute().with_name(f"{wanted.name}-{again}")
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
+        probe_folder(folder)
+        for file in _files(folder):
+            check_file(file, str(file))
     except OSError as error:
         raise ValueError(
             f"cannot write the run folder {folder}: {error.strerror}. Give another with --run_folder DIR."
@@ -91,6 +96,12 @@ def open_run_folder(wanted: Path, fresh: bool, rank: int) -> Path:
     (folder / FAULT).unlink(missing_ok=True)
     os.environ[SHARED] = str(folder)
     return folder
+
+
+def _files(folder: Path) -> tuple[Path, ...]:
+    """What a run may write beside its folders."""
+    files = RunFolder(folder)
+    return files.record, files.config, files.summary, files.metrics, files.undecodable, files.not_finite
 
 
 def hold(folder: Path) -> None:
@@ -113,6 +124,7 @@ def hold(folder: Path) -> None:
             "--run_folder."
         ) from error
     if lock is not None:
+        remove_leftovers(folder, {file.name for file in _files(folder)})
         _HELD[path] = lock
         with suppress(OSError):  # nor write it
             path.write_text(f"pid {os.getpid()} on {socket.gethostname()}")
@@ -158,24 +170,28 @@ def first_to_fail(folder: Path, node: int) -> bool:
 
 
 def discard(folder: Path, parents: Sequence[Path]) -> None:
-    """Removes a run folder that holds no more than a run writes before it trains, and parents that are then
-    empty.
+    """Removes what a run writes before it trains, where a folder that was empty before holds no more than
+    that, and then the folder and its parents as far as they were made for it.
+
+    An empty folder of the user's own is kept: he may be in it.
 
     Args:
-        parents: those that were made for it, the nearest first. An empty folder of the user's own is kept: he
-            may be in it.
+        parents: those that were made, the nearest first.
     """
     files = RunFolder(folder)
     before_training = {files.config.name, files.record.name, files.wandb.name, FAULT, LOCK}
     names = {
-        path.relative_to(folder).parts[0].partition(TEMPORARY)[0]
+        meant_name(top := path.relative_to(folder).parts[0]) or top
         for path in folder.rglob("*")
-        if path.is_file()
+        if path.is_symlink() or not path.is_dir()
     }
     if names <= before_training:
         for _ in range(5):  # another rank may still write into it
             with suppress(OSError):
-                rmtree(folder)
+                for path in folder.iterdir():
+                    rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+                if folder in _MADE:
+                    folder.rmdir()
                 break
             time.sleep(0.1)
         with suppress(OSError):

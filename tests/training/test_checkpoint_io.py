@@ -248,7 +248,7 @@ def test_removing_takes_everything_along(last):
     io = DurableCheckpointIO()
     for step in (0, 1):
         io.save_checkpoint(checkpoint(step), last)
-    last.with_name(f"last.ckpt{TEMPORARY}0000").touch()
+    last.with_name(f"last.ckpt{TEMPORARY}0123abcd").touch()
     other = last.with_name("last-v1.ckpt")
     io.save_checkpoint(checkpoint(5), other)
     io.remove_checkpoint(last)

@@ -1,14 +1,17 @@
 """Whatever an output name is, nothing of anybody's is lost."""
 
 import os
+import shutil
 import socket
 import stat
 import subprocess
 import sys
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import pytest
+from killing import killed_at
 
 from dfd import outputs
 from dfd.durable import make_folder, temporary_name
@@ -245,6 +248,46 @@ def test_what_a_killed_writer_left_goes_with_the_next(tmp_path):
         "other.csv.part-12345678",
     }
     assert {path.name for path in tmp_path.iterdir()} == names | {"a.part-0123abcd", theirs.name, kept.name}
+
+
+def test_a_file_that_is_killed_at_any_call_is_written_by_the_next(tmp_path):
+    def write():
+        with output_file(tmp_path / "new" / "scores.csv") as part:
+            part.write_text("whole")
+
+    for number in count():
+        dies = killed_at(number, write)
+        found = list((tmp_path / "new").glob("scores.csv"))
+        assert all(path.read_text() == "whole" for path in found)
+        write()
+        assert [path.name for path in (tmp_path / "new").iterdir()] == ["scores.csv"]
+        shutil.rmtree(tmp_path / "new")
+        if not dies:
+            break
+    assert number > 4
+
+
+def test_a_folder_that_is_killed_at_any_call_is_filled_by_the_next(tmp_path):
+    def fill():
+        with output_folder(tmp_path / "new" / "shards", whole="index.json") as part:
+            for name in ("train-000000.tar", "index.json"):
+                (part / name).write_text("whole")
+
+    for number in count():
+        dies = killed_at(number, fill)
+        if finished := (tmp_path / "new" / "shards").exists():
+            with pytest.raises(ValueError, match="exists and is not empty"):
+                fill()
+        else:
+            fill()
+        assert {path.name for path in (tmp_path / "new").iterdir()} == {"shards"}
+        names = {path.name for path in (tmp_path / "new" / "shards").iterdir()}
+        # killed after all was done but this
+        assert names - {WRITER} == {"train-000000.tar", "index.json"} and (finished or WRITER not in names)
+        shutil.rmtree(tmp_path / "new")
+        if not dies:
+            break
+    assert number > 4
 
 
 def test_what_a_living_writer_has_begun_stays(tmp_path):

@@ -23,8 +23,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dfd.durable import atomic_write, check_replaceable, explain_os_error, make_folder, meant_name, sync
+from dfd.durable import check_replaceable, explain_os_error, make_folder, meant_name, sync
 from dfd.locks import NO_LOCKS, flock, try_flock
+from dfd.outputs import output_file
 from dfd.shards.fetch import FetchError, Remote, fetch, rng
 from dfd.terminal import printable
 
@@ -270,7 +271,7 @@ class Cache:
         try:
             flock(handle)
             if not self._marked():
-                with atomic_write(self.path / TAG) as temporary:
+                with output_file(self.path / TAG) as temporary:
                     temporary.write_text(TAG_TEXT)
             yield
         except OSError as error:

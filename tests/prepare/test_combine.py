@@ -154,7 +154,7 @@ def test_interrupted_and_run_again_it_goes_on(sources, tmp_path, monkeypatch, li
         )
         with pytest.raises(ValueError, match="none of the layouts"):
             recognise(out)
-    write(out / ".combining/train/real/140k__real_00000.jpg.part-1", "ha")
+    write(out / ".combining/train/real/140k__real_00000.jpg.part-0123abcd", "ha")
     done = combine(*sources, out)
     assert [path.name for path in out.iterdir()] == ["combined-real-vs-fake"]
     assert sorted(contents(done.tree).values()) == sorted(

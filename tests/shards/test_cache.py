@@ -2,12 +2,15 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from itertools import count
 
 import pytest
+from killing import killed_at
 
 from dfd.shards.cache import TAG, Cache
 from dfd.shards.fetch import FetchError, Remote
@@ -182,6 +185,18 @@ def test_a_cache_of_before_there_were_marks_goes_on(site, tmp_path, left):
     assert site.asked() == {}
     os.close(cache.open(remote(site, 1)))
     assert held(cache) == [0, 1] and (cache.path / TAG).exists() and not list(cache.path.glob("*.tar.*"))
+
+
+def test_a_cache_that_is_killed_at_any_call_goes_on(site, tmp_path):
+    cache = Cache(str(tmp_path / "cache"), gb=20 * KB, timeout=2, patience=2)
+    for number in count():
+        dies = killed_at(number, lambda: cache.open(remote(site, 0)))
+        os.close(cache.open(remote(site, 0)))
+        assert {path.name for path in cache.path.iterdir()} == {name(0), ".lock", TAG}
+        shutil.rmtree(cache.path)
+        if not dies:
+            break
+    assert number > 8
 
 
 def test_another_programs_cache_is_none_of_ours(site, tmp_path):

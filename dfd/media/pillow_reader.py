@@ -1,7 +1,10 @@
 """Pictures by Pillow: all formats but ordinary JPEGs, their pixels without the rest of the file."""
 
 import io
+import os
+import threading
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
 
@@ -10,6 +13,11 @@ from dfd.media.orientation import image_orientation, upright
 from dfd.media.picture import MAX_PIXELS, OPAQUE, Picture, check_size
 from dfd.media.png_chunks import SIGNATURE, without_metadata
 
+# From so many pixels on, one picture at a time is decoded by a process, whatever its threads: Pillow and its
+# libraries take up to 20 bytes a pixel meanwhile, and a file of a few kilobytes can ask for all of them.
+_LARGE = 16_000_000
+_one_large = threading.Lock()
+_STRIP = 1024  # rows that are copied out of Pillow at once
 _MAX_PAGES = 16  # of a TIFF, previews among them
 _REDUCED = 1  # bit of NewSubfileType; and 2 in SubfileType, its predecessor
 
@@ -33,10 +41,11 @@ def read_with_pillow(data: bytes, orientation: int | None = None) -> Picture:
                 name = "JPEG" if image.format == "MPO" else str(image.format)
                 _select_only_picture(image)
                 check_size(*image.size)
-                image.load()
-                if orientation is None:
-                    orientation = image_orientation(image)
-                pixels, opaque = _to_rgb(image)
+                with _one_large if image.width * image.height > _LARGE else nullcontext():
+                    image.load()
+                    if orientation is None:
+                        orientation = image_orientation(image)
+                    pixels, opaque = _to_rgb(image)
                 opaque = None if opaque is None else upright(opaque, orientation)
                 return Picture(name, upright(pixels, orientation), opaque)
     except Undecodable:
@@ -90,13 +99,35 @@ def _to_rgb(image) -> tuple[np.ndarray, np.ndarray | None]:
         return np.dstack([high] * 3), None
     colour_key = image.mode in ("P", "RGB", "L", "1") and "transparency" in image.info
     if colour_key or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
-        # all 0 in a BMP is no alpha, as Windows takes it: its writers leave the fourth byte as it is
-        means_nothing = image.format == "BMP"
-        alpha_too = np.array(image.convert("RGBA"))
-        alpha = alpha_too[..., 3]
+        rgba = _converted(image, "RGBA", 4)
+        alpha = rgba[..., 3]
         opaque = alpha >= OPAQUE
-        pixels = np.ascontiguousarray(alpha_too[..., :3])
-        return pixels, None if opaque.all() or (means_nothing and not alpha.any()) else opaque
+        # all 0 in a BMP is no alpha, as Windows takes it: many writers leave the fourth byte as it is
+        if opaque.all() or (image.format == "BMP" and not alpha.any()):
+            opaque = None
+        return np.ascontiguousarray(rgba[..., :3]), opaque
     if image.mode in ("RGB", "L", "1", "P", "CMYK", "YCbCr", "RGBX"):
-        return np.array(image.convert("RGB")), None
+        return _converted(image, "RGB", 3), None
     raise Undecodable(f"pixels of type {image.mode}, which have no clear 8-bit meaning")
+
+
+def _converted(image, mode: str, channels: int) -> np.ndarray:
+    """Pixels (H, W, channels) of a Pillow image in a mode, strip by strip: as a whole it would take four
+    copies.
+    """
+    pixels = np.empty((image.height, image.width, channels), np.uint8)
+    for top in range(0, image.height, _STRIP):
+        bottom = min(top + _STRIP, image.height)
+        strip = image if bottom - top == image.height else image.crop((0, top, image.width, bottom))
+        pixels[top:bottom] = np.asarray(strip if strip.mode == mode else strip.convert(mode))
+    return pixels
+
+
+def _renew_lock() -> None:
+    global _one_large
+    _one_large = threading.Lock()
+
+
+# a process that was forked while another thread held the lock would wait for ever
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)

@@ -1,0 +1,140 @@
+"""PNGs: what surrounds the pixels refuses no picture, what the pixels need is checked."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from dfd.media.decode import Undecodable, decode, image_info
+from dfd.media.png_chunks import SIGNATURE
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
+
+
+def png(pixels: np.ndarray = PIXELS, **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", **options)
+    return buffer.getvalue()
+
+
+def chunk(kind: bytes, body: bytes, wrong: int = 0) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body) ^ wrong)
+
+
+def behind_header(more: bytes, data: bytes | None = None) -> bytes:
+    data = data or png()
+    return data[:33] + more + data[33:]
+
+
+def before_end(more: bytes) -> bytes:
+    return png()[:-12] + more + png()[-12:]
+
+
+LARGE = zlib.compress(bytes(100 << 20))  # 100 KB that unpack to 100 MB
+XMP = b"XML:com.adobe.xmp\0"
+HARMLESS = {
+    "a large text": behind_header(chunk(b"tEXt", b"workflow\0" + b"a" * (3 << 20))),
+    "a packed text": behind_header(chunk(b"zTXt", b"workflow\0\0" + LARGE)),
+    "a packed international text": behind_header(chunk(b"iTXt", b"workflow\0\1\0\0\0" + LARGE)),
+    "a packed text behind the pixels": before_end(chunk(b"zTXt", b"workflow\0\0" + LARGE)),
+    "many texts": behind_header(chunk(b"tEXt", b"workflow\0" + b"a" * 900_000) * 80),
+    "a large XMP": behind_header(chunk(b"iTXt", XMP + b"\0\0\0\0" + b"a" * (3 << 20))),
+    "a packed XMP": behind_header(chunk(b"iTXt", XMP + b"\1\0\0\0" + LARGE)),
+    "a broken XMP": behind_header(chunk(b"iTXt", XMP + b"\1\0\0\0no zlib")),
+    "packed EXIF in a text": behind_header(chunk(b"zTXt", b"Raw profile type exif\0\0" + LARGE)),
+    "broken EXIF in a text": behind_header(chunk(b"tEXt", b"Raw profile type exif\0\n\nexif\n 9\nxyz")),
+    "a large profile": behind_header(chunk(b"iCCP", b"display\0\0" + LARGE)),
+    "a profile of another compression": behind_header(chunk(b"iCCP", b"display\0\7abc")),
+    "a broken profile": behind_header(chunk(b"iCCP", b"display\0\0no zlib")),
+    "short colour chunks": behind_header(
+        b"".join(
+            chunk(kind, b"\0") for kind in (b"sRGB", b"gAMA", b"cHRM", b"pHYs", b"sBIT", b"bKGD", b"tIME")
+        )
+    ),
+    "unknown chunks": behind_header(chunk(b"prVt", bytes(99)) + chunk(b"zzZz", b"")),
+    "a wrong checksum of a text": behind_header(chunk(b"tEXt", b"Software\0made", wrong=1)),
+    "a wrong checksum of a profile": behind_header(chunk(b"iCCP", b"display\0\0abc", wrong=1)),
+    "a wrong checksum of EXIF": behind_header(chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\0", wrong=1)),
+    "a broken EXIF": behind_header(chunk(b"eXIf", b"no exif")),
+    "an animation of one frame": behind_header(
+        chunk(b"acTL", struct.pack(">II", 1, 0))
+        + chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, 56, 40, 0, 0, 1, 1, 0, 0))
+    ),
+    "bytes behind its end": png() + b"trailer" * 1000,
+    "no end": png()[:-12],
+    "half an end": png()[:-5],
+}
+
+
+@pytest.mark.parametrize("fault", HARMLESS)
+def test_what_surrounds_the_pixels_refuses_none(fault):
+    assert (decode(HARMLESS[fault]) == PIXELS).all()
+    assert image_info(HARMLESS[fault]) == ("PNG", 56, 40)
+
+
+def spoiled(kind: bytes, data: bytes) -> bytes:
+    """With a wrong checksum of its first chunk of a kind."""
+    at = data.index(kind)
+    end = at + 4 + int.from_bytes(data[at - 4 : at], "big")
+    return data[:end] + bytes((data[end] ^ 1,)) + data[end + 1 :]
+
+
+PALETTE = Image.fromarray(PIXELS).convert("P")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (spoiled(b"IHDR", png()), "checksum of a chunk IHDR"),
+        (spoiled(b"IDAT", png()), "checksum of a chunk IDAT"),
+        (png()[: len(png()) // 2], "ends in a chunk IDAT"),
+        (png()[:20], "ends in a chunk IHDR"),
+        (SIGNATURE, "damaged|not a picture"),
+        (png().replace(b"IDAT", b"teXt"), "damaged"),
+    ],
+    ids=["header", "pixels", "cut", "cut at its header", "signature", "no pixels"],
+)
+def test_what_the_pixels_need_is_checked(data, reason):
+    for read in (decode, image_info):
+        with pytest.raises(Undecodable, match=reason):
+            read(data)
+
+
+def test_a_palette_is_checked_and_an_opaque_one_is_no_transparency():
+    buffer = io.BytesIO()
+    PALETTE.save(buffer, "PNG", transparency=bytes([255] * 256))
+    data = buffer.getvalue()
+    assert (decode(data) == np.asarray(PALETTE.convert("RGB"))).all()
+    for kind in (b"PLTE", b"tRNS"):
+        with pytest.raises(Undecodable, match=f"checksum of a chunk {kind.decode()}"):
+            decode(spoiled(kind, data))
+
+
+def test_the_orientation_of_texts_is_kept():
+    """Behind a text that is left out, in each of the three kinds of text."""
+    raw = b"MM\0*\0\0\0\x08\0\1" + struct.pack(">HHIHH", 0x0112, 3, 1, 6, 0) + b"\0\0\0\0"
+    profile = f"\nexif\n{len(raw):8}\n{(b'Exif' + bytes(2) + raw).hex()}\n".encode()
+    texts = [
+        chunk(b"iTXt", XMP + b"\0\0\0\0" + b'<a tiff:Orientation="6"/>'),
+        chunk(b"iTXt", XMP + b"\1\0\0\0" + zlib.compress(b'<a tiff:Orientation="6"/>')),
+        chunk(b"tEXt", b"Raw profile type exif\0" + profile),
+        chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(profile)),
+        chunk(b"eXIf", raw),
+    ]
+    for text in texts:
+        turned = decode(behind_header(chunk(b"zTXt", b"workflow\0\0" + LARGE) + text))
+        assert (turned == np.rot90(PIXELS, -1)).all()
+
+
+def test_interlaced_and_deep_pngs_are_read(tmp_path):
+    import cv2
+
+    deep = PIXELS.astype(np.uint16) << 8 | 7
+    assert (decode(cv2.imencode(".png", deep[..., ::-1])[1].tobytes()) == PIXELS).all()
+    info = PngInfo()
+    info.add_text("Software", "made")
+    assert (decode(png(pnginfo=info)) == PIXELS).all()

@@ -343,6 +343,96 @@ def test_ten_thousand_damaged_pictures_cost_no_crash_no_time_and_no_memory(tmp_p
     assert 0 < int(decoded) < count and float(slowest) < 0.5 and int(extra) < 300, done.stdout
 
 
+BOMB = """
+import re, sys, threading, time
+from PIL import Image
+from dfd.media.decode import Undecodable, decode, image_info
+
+Image.init()
+import dfd.media.pillow_reader
+data = open(sys.argv[1], "rb").read()
+decode(open(sys.argv[2], "rb").read())
+
+
+def peak():  # in kB; getrusage would count what the parent had when it forked
+    return int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1])
+
+
+before = peak()
+start = time.perf_counter()
+
+
+def read():
+    for function in (decode, image_info):
+        try:
+            function(data)
+        except Undecodable:
+            pass
+
+
+threads = [threading.Thread(target=read) for _ in range(int(sys.argv[3]))]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(time.perf_counter() - start, (peak() - before) // 1024)
+"""
+
+
+def read_bomb(tmp_path: Path, data: bytes, threads: int = 1) -> tuple[float, int]:
+    """Seconds and MB that a picture costs a process of its own."""
+    (tmp_path / "bomb").write_bytes(data)
+    (tmp_path / "small").write_bytes(picture(0, "JPEG"))
+    done = subprocess.run(
+        [sys.executable, "-c", BOMB, tmp_path / "bomb", tmp_path / "small", str(threads)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    seconds, extra = done.stdout.split()
+    return float(seconds), int(extra)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options", "limit"),
+    [
+        ("JPEG", {}, 300),
+        ("JPEG", {"progressive": True}, 700),
+        ("PNG", {}, 700),
+        ("TIFF", {"compression": "tiff_lzw"}, 700),
+        ("WEBP", {"lossless": True}, 1500),
+        ("JPEG2000", {}, 1500),
+    ],
+)
+def test_a_bomb_of_pixels_costs_no_more_than_is_said(tmp_path, name, options, limit):
+    """The docstring of `decode`: 64 million pixels out of a few kilobytes."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (8000, 8000)).save(buffer, name, **options)
+    assert len(buffer.getvalue()) < 3_000_000
+    assert read_bomb(tmp_path, buffer.getvalue())[1] < limit
+
+
+@pytest.mark.slow
+def test_bombs_of_several_threads_are_decoded_one_by_one(tmp_path):
+    buffer = io.BytesIO()
+    Image.new("RGB", (5000, 5000)).save(buffer, "WEBP", lossless=True)
+    alone, together = (read_bomb(tmp_path, buffer.getvalue(), threads)[1] for threads in (1, 4))
+    assert together < 2.5 * alone, "what is decoded is held four times, what decoding takes once"
+
+
+@pytest.mark.slow
+def test_a_bomb_of_scans_is_refused_at_once(tmp_path):
+    """20,000 scans of 470 KB took a minute."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (4000, 4000)).save(buffer, "JPEG", progressive=True)
+    data = buffer.getvalue()
+    last = data.rindex(b"\xff\xda")
+    seconds, _ = read_bomb(tmp_path, data[:-2] + data[last:-2] * 20_000 + data[-2:])
+    assert seconds < 3
+
+
 @pytest.mark.slow
 def test_names_from_strangers_run_nothing_in_the_page(tmp_path):
     """A method called as a script: the audit's page shows the words."""

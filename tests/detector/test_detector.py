@@ -15,6 +15,7 @@ from dfd.detector import Card, Detector, load_net
 from dfd.detector.card import AVERAGE, NET
 from dfd.inference.export import export
 from dfd.media.crops import View
+from dfd.media.faces import Face
 from dfd.media.files import MAX_BYTES
 from dfd.models import SingleStream, SmallCNN, recipe
 
@@ -142,3 +143,59 @@ def test_the_top_of_the_package_imports_nothing_until_it_is_asked():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+class Boxes:
+    """Finds faces where it is told."""
+
+    def __init__(self, *boxes):
+        self.faces = [Face(box, 0.9, np.zeros((5, 2))) for box in boxes]
+
+    def find(self, image):
+        return self.faces
+
+
+def with_alpha(path, clear):
+    """A picture of noise 160 x 160, transparent in a region."""
+    alpha = np.full((160, 160, 1), 255, np.uint8)
+    alpha[clear] = 0
+    noise = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)
+    Image.fromarray(np.dstack([noise, alpha])).save(path)
+    return path
+
+
+def test_a_face_that_is_opaque_is_judged_in_a_picture_that_is_not(net, card, tmp_path):
+    path = with_alpha(tmp_path / "cut-out.png", np.s_[:, 90:])
+    inside, outside = (20, 40, 40, 50), (100, 40, 40, 50)
+    detector = Detector(net, card, Boxes(inside, outside))
+    judged, clear = detector.score(path)
+    assert judged.status == "ok" and judged.logit is not None and judged.reason == ""
+    assert clear.status == "unreadable" and clear.verdict is None and "transparent" in clear.reason
+    opaque = np.asarray(Image.open(path).convert("RGB"))
+    assert detector.score(opaque)[0].logit == judged.logit, "the pixels are those of the file"
+
+
+def test_round_corners_leave_the_crops_that_are_opaque(net, card, tmp_path):
+    corners = np.zeros((160, 160), bool)
+    corners[np.ix_([0, 1, 158, 159], [0, 1, 158, 159])] = True
+    path = with_alpha(tmp_path / "round.png", corners)
+    detector = Detector(net, card)
+    (score,) = detector.score(path, whole=True)
+    assert score.status == "ok" and "judged by 1 of 5 crops" in score.reason
+    opaque = np.asarray(Image.open(path).convert("RGB"))
+    centre = detector.view.eval_crops(opaque)[-1:]
+    assert score.logit == pytest.approx(detector.logits([centre])[0], abs=1e-6)
+    (none,) = detector.score(with_alpha(tmp_path / "clear.png", np.s_[::9, ::9]), whole=True)
+    assert none.status == "unreadable" and "transparent in parts" in none.reason
+
+
+def test_a_jpeg_of_too_many_pixels_is_judged_at_a_part_of_its_size_and_that_is_said(
+    net, card, tmp_path, monkeypatch
+):
+    Image.fromarray(pixels(3).repeat(4, 0).repeat(4, 1)).save(tmp_path / "phone.jpg")
+    detector = Detector(net, card)
+    assert detector.score(tmp_path / "phone.jpg", whole=True)[0].reason == ""
+    monkeypatch.setattr(sys.modules["dfd.media.decode"], "MAX_PIXELS", 10_000)
+    (score,) = detector.score(tmp_path / "phone.jpg", whole=True)
+    assert score.status == "ok" and score.crop == (0, 0, 80, 96)
+    assert score.reason.startswith("read at 1/2 of its width and height")

@@ -1,5 +1,6 @@
 import io
 import struct
+import sys
 import zlib
 
 import numpy as np
@@ -8,7 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from dfd.media.decode import MAX_PIXELS, Undecodable, decode, image_info, image_info_and_luma
+from dfd.media import picture
+from dfd.media.decode import MAX_PIXELS, Undecodable, decode, image_info, image_info_and_luma, read_picture
+
+MODULE = sys.modules["dfd.media.decode"]  # dfd.media.decode is the function too
 
 
 def photo(height: int = 48, width: int = 64) -> Image.Image:
@@ -214,3 +218,43 @@ def test_a_glance_shows_the_picture_alone(width):
     assert (facts.width, facts.height) == (width, width + 3) and min(luma.shape) >= 64
     wanted = 255 * (np.arange(luma.shape[1]) + 0.5) / luma.shape[1]
     assert np.abs(luma.mean(axis=0) - wanted)[2:-2].max() < 1.2
+
+
+@pytest.mark.parametrize("size", [(120, 90), (121, 93), (90, 120), (200, 200)])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_jpeg_of_too_many_pixels_is_read_at_a_part_of_its_size(size, orientation, monkeypatch):
+    """With limits as small as the pictures: at the largest of a half, a quarter and an eighth that fits."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = photo(200, 200).resize(size)
+    data = encoded(image, "JPEG", exif=exif, quality=95)
+    for limit in (size[0] * size[1], size[0] * size[1] - 1, size[0] * size[1] // 5, size[0] * size[1] // 17):
+        monkeypatch.setattr(MODULE, "MAX_PIXELS", limit)
+        pixels, info = decode(data), image_info(data)
+        assert (info.height, info.width) == pixels.shape[:2] and info.height * info.width <= limit
+        scale = read_picture(data).scale
+        wanted = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB"))
+        wanted = np.asarray(Image.fromarray(wanted).resize(pixels.shape[1::-1], Image.Resampling.BOX))
+        assert (scale == 1) == (limit == size[0] * size[1])
+        assert np.abs(pixels.astype(int) - wanted).mean() < 4
+
+
+def test_what_would_be_held_as_a_whole_keeps_the_limit(monkeypatch):
+    for module in (MODULE, picture):
+        monkeypatch.setattr(module, "MAX_PIXELS", 2000)
+    for data in (
+        encoded(photo(), "JPEG", progressive=True),
+        *(encoded(photo(), name) for name in ("PNG", "WEBP")),
+    ):
+        for read in (decode, image_info):
+            with pytest.raises(Undecodable, match=r"64 x 48 pixels, more than .*Save it smaller"):
+                read(data)
+    monkeypatch.setattr(MODULE, "MAX_JPEG_PIXELS", 3000)
+    with pytest.raises(Undecodable, match="64 x 48 pixels, more than"):
+        decode(encoded(photo(), "JPEG"))
+
+
+@pytest.mark.slow
+def test_a_photograph_of_108_megapixels():
+    data = encoded(Image.new("RGB", (12000, 9000), (90, 110, 130)), "JPEG", quality=40)
+    assert decode(data).shape == (4500, 6000, 3) and image_info(data) == ("JPEG", 6000, 4500)

@@ -99,7 +99,8 @@ class RunFailure(ValueError):
 class Record:
     """Times are seconds since 1970, of the run's own clock."""
 
-    # running, done, preempted or failed, as the run last wrote it: a killed one is still "running"
+    # running, done (its planned end was reached), stopped (by max_time or a callback before that), preempted or
+    # failed, as the run last wrote it: a killed one is still "running"
     state: str
     command: list[str]  # as it was typed
     cwd: str
@@ -271,7 +272,7 @@ def listing(folder: Path) -> str:
         now, reason = state(record)
         if reason:
             told.append(f"    {reason}")
-        if now in ("preempted", "failed"):
+        if now in ("stopped", "preempted", "failed"):
             told.append(f"    go on: {again(path, record)}")
     return "\n".join(told + unread)
 

@@ -14,6 +14,7 @@ from dfd.callbacks.relocated_checkpoints import RelocatedCheckpoints
 from dfd.callbacks.run_status import RunStatus
 from dfd.callbacks.sample_grid import SampleGrid
 from dfd.callbacks.step_seed import StepSeed
+from dfd.callbacks.time_limit import TimeLimit
 
 __all__ = [
     "AttackStats",
@@ -31,4 +32,5 @@ __all__ = [
     "SampleGrid",
     "StepSeed",
     "TerminalBar",
+    "TimeLimit",
 ]

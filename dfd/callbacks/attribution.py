@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from dfd.batch import FAKE, LABELS, REAL, Batch
-from dfd.callbacks.publish import publish
+from dfd.callbacks.publish import only_a_warning, publish
 from dfd.eval_mode import eval_mode
 
 if TYPE_CHECKING:
@@ -102,8 +102,9 @@ class AttributionGrid(Callback):
             rank_zero_warn("AttributionGrid has seen no validation picture, so there is nothing to draw.")
             return
         title = f"After epoch {epoch}. Red speaks for fake, blue for real; each map has its own scale."
-        publish(trainer, self._grid(task, pictures, title), name)
-        self._drawn = name
+        with only_a_warning(name):
+            publish(trainer, self._grid(task, pictures, title), name)
+            self._drawn = name
 
     def _grid(self, task: LightningModule, pictures: list[tuple[int, Tensor]], title: str) -> Figure:
         # captum, and below matplotlib: seconds that `dfd fit --help` need not wait for

@@ -8,7 +8,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from dfd.batch import Predictions
 from dfd.callbacks.conditions import conditions, sentence
-from dfd.callbacks.publish import publish
+from dfd.callbacks.publish import only_a_warning, publish
 from dfd.metrics import detection_metrics, format_metric, interval
 
 
@@ -41,15 +41,15 @@ class Curves(Callback):
     def _draw(self, trainer: Trainer, task: LightningModule, stage: str, when: str = "") -> None:
         if not trainer.is_global_zero:
             return
-        from dfd.plots import curves  # matplotlib: most of a second that `dfd fit --help` need not wait for
+        with only_a_warning(f"{stage}-curves"):
+            from dfd.plots import (
+                curves,
+            )  # matplotlib: most of a second that `dfd fit --help` need not wait for
 
-        pictures = fill(f"{when}{sentence(conditions(trainer.datamodule, stage))}", 100)
-        title = f"{pictures}\n{_summary(task.predictions)}"
-        publish(
-            trainer,
-            curves(task.predictions, task.temperature, task.thresholds["balanced"], title),
-            f"{stage}-curves",
-        )
+            pictures = fill(f"{when}{sentence(conditions(trainer.datamodule, stage))}", 100)
+            title = f"{pictures}\n{_summary(task.predictions)}"
+            figure = curves(task.predictions, task.temperature, task.thresholds["balanced"], title)
+            publish(trainer, figure, f"{stage}-curves")
 
 
 def _summary(predictions: Predictions) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +15,18 @@ from dfd.run_record import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def only_a_warning(name: str) -> Iterator[None]:
+    """A figure that cannot be drawn or written costs the run that figure: the work behind it is not saved yet."""
+    try:
+        yield
+    except Exception as error:
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        _log.warning(f"the figure {name} was left out, and the run goes on: {why}")
 
 
 def publish(trainer: Trainer, figure: Figure, name: str) -> Path:

@@ -69,7 +69,9 @@ class RunStatus(Callback):
             self._best = float(value)
 
     def on_train_epoch_end(self, trainer: Trainer, task: LightningModule) -> None:
-        self._update(trainer, epoch=trainer.current_epoch + 1)
+        # an epoch that a limit cut short is none that has finished
+        whole = trainer.fit_loop.epoch_loop._num_ready_batches_reached()
+        self._update(trainer, epoch=trainer.current_epoch + whole)
 
     def _update_when_due(self, trainer: Trainer) -> None:
         if time.monotonic() - self._updated >= self.seconds:

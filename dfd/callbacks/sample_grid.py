@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from dfd.callbacks.publish import publish
+from dfd.callbacks.publish import only_a_warning, publish
 
 
 class SampleGrid(Callback):
@@ -44,12 +44,12 @@ class SampleGrid(Callback):
         name = f"samples-epoch{epoch:03d}"
         if not trainer.is_global_zero or name == self._drawn:
             return
-        from dfd.plots import image_grid  # matplotlib: a second that `dfd fit --help` need not wait for
+        with only_a_warning(name):
+            from dfd.plots import image_grid  # matplotlib: a second that `dfd fit --help` need not wait for
 
-        latent = torch.randn(self.num_images, task.net.latent, generator=torch.Generator().manual_seed(0))
-        image = task.samples(latent.to(task.device)).permute(0, 2, 3, 1).float().cpu().numpy()
-        title = f"Generated after epoch {epoch}, {trainer.global_step} steps"
-        publish(
-            trainer, image_grid(list(image), [""] * len(image), columns=min(8, len(image)), title=title), name
-        )
-        self._drawn = name
+            latent = torch.randn(self.num_images, task.net.latent, generator=torch.Generator().manual_seed(0))
+            image = task.samples(latent.to(task.device)).permute(0, 2, 3, 1).float().cpu().numpy()
+            title = f"Generated after epoch {epoch}, {trainer.global_step} steps"
+            columns = min(8, len(image))
+            publish(trainer, image_grid(list(image), [""] * len(image), columns=columns, title=title), name)
+            self._drawn = name

@@ -150,12 +150,29 @@ def check_accelerator(name: Any) -> None:
         )
 
 
-def check_something_to_train(checkpoint: str | None, max_epochs: int | None) -> None:
-    """ValueError where a fit, or a fit that goes on from a checkpoint, would end before its first step."""
+def check_something_to_train(checkpoint: str | None, trainer: Any) -> None:
+    """ValueError where a fit, or a fit that goes on from a checkpoint, would end before its first step.
+
+    Args:
+        trainer: the Trainer's options.
+    """
+    max_epochs, max_steps = trainer.max_epochs, trainer.max_steps
     if max_epochs == 0:
         raise ValueError("trainer.max_epochs=0: nothing would be trained. Use 1 or more, or -1 for no end.")
+    if max_steps == 0:
+        raise ValueError("trainer.max_steps=0: nothing would be trained. Use 1 or more, or -1 for no end.")
+    if trainer.limit_train_batches == 0:
+        raise ValueError(
+            "trainer.limit_train_batches=0: nothing would be trained. Use 1 or more batches, or a share of "
+            "them such as 0.1; to judge a checkpoint there is dfd validate."
+        )
+    if trainer.accumulate_grad_batches < 1:
+        raise ValueError(
+            f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches} is no number of batches that "
+            "make a step. Use 1 or more."
+        )
     # Lightning's words, such as last, have no suffix
-    if max_epochs is None or max_epochs < 0 or not checkpoint or not Path(checkpoint).suffix:
+    if not checkpoint or not Path(checkpoint).suffix:
         return
     from dfd.models.checkpoint import read_checkpoint
 
@@ -168,10 +185,15 @@ def check_something_to_train(checkpoint: str | None, max_epochs: int | None) -> 
     progress = stored["loops"]["fit_loop"]
     begun, done = (progress["epoch_progress"]["current"][name] for name in ("ready", "processed"))
     epochs = begun if progress["epoch_loop.batch_progress"]["is_last_batch"] else done
-    if epochs >= max_epochs:
+    if max_epochs is not None and 0 <= max_epochs <= epochs:
         raise ValueError(
             f"{checkpoint} is the end of epoch {epochs}, and trainer.max_epochs={max_epochs}: nothing is "
             f"left to train. Use --trainer.max_epochs={epochs + 10} for ten more."
+        )
+    if 0 <= max_steps <= (steps := stored["global_step"]):
+        raise ValueError(
+            f"{checkpoint} is of step {steps}, and trainer.max_steps={max_steps}: nothing is left to train. "
+            f"Use --trainer.max_steps={steps + 1000} for a thousand more."
         )
 
 

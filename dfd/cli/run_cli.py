@@ -19,14 +19,16 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from dfd import run_record
-from dfd.callbacks.conditions import best_interval, chosen, conditions, sentence, training
+from dfd.callbacks.conditions import best_interval, conditions, sentence
 from dfd.callbacks.preemption import Preempted, restarts_left
+from dfd.callbacks.time_limit import TimeLimit
 from dfd.cli.checkpoint_config import (
     check_accelerator,
     check_same_net,
     check_something_to_train,
     other_settings,
 )
+from dfd.cli.fit_summary import best_facts, data_facts, ending, ending_facts, shown
 from dfd.cli.parser import USAGE, Maker, Parser
 from dfd.cli.runtime_errors import explain_failure
 from dfd.durable import make_folder
@@ -37,11 +39,13 @@ from dfd.training.metrics_csv import ResumableCSVLogger
 from dfd.training.resume import check_whole_window, resumable, steps_of, whole
 from dfd.training.run_folder import (
     SaveConfig,
+    as_yaml,
     discard,
     first_to_fail,
     hold,
     open_run_folder,
     run_id,
+    drawn_seed,
     safe_name,
     write_summary,
 )
@@ -186,24 +190,35 @@ class RunCLI(LightningCLI):
         stores none.
         """
 
-    def before_instantiate_classes(self) -> None:
+    def _set_seed(self) -> None:
+        """`true` draws a number, which a run that goes on and all its ranks keep."""
+        config = self.config[self.verb]
+        if config.seed_everything is True:
+            config.seed_everything = drawn_seed(RunFolder(self._wanted_folder()[0]).config)
+        super()._set_seed()
+
+    def _wanted_folder(self) -> tuple[Path, bool]:
+        """Where the run is to live, and whether it takes a free name beside that if it is taken."""
         config = self.config[self.verb]
         if given := config.run_folder or config.trainer.default_root_dir:
-            wanted, fresh = Path(given), False
-        elif self.place:
-            wanted, fresh = self.place, True
-        else:
-            identity, fresh = run_id()
-            wanted = (
-                Path("runs") / self.name / (identity if self.verb == "fit" else f"{identity}-{self.verb}")
-            )
+            return Path(given), False
+        if self.place:
+            return self.place, True
+        identity, fresh = run_id()
+        return Path("runs") / self.name / (
+            identity if self.verb == "fit" else f"{identity}-{self.verb}"
+        ), fresh
+
+    def before_instantiate_classes(self) -> None:
+        config = self.config[self.verb]
+        wanted, fresh = self._wanted_folder()
         check_accelerator(config.trainer.accelerator)
         refuse_code(config.weights_only)
         if self.verb == "fit":
             # Lightning's own words, such as last, have no suffix
             if config.ckpt_path and Path(config.ckpt_path).suffix:
                 config.ckpt_path = str(whole(Path(config.ckpt_path)))
-            check_something_to_train(config.ckpt_path, config.trainer.max_epochs)
+            check_something_to_train(config.ckpt_path, config.trainer)
         self.made = [parent for parent in wanted.absolute().parents if not parent.exists()]
         self.folder = open_run_folder(wanted, fresh, rank_zero_only.rank)
         self.ours = rank_zero_only.rank == 0 and not any(self.folder.iterdir())
@@ -211,11 +226,15 @@ class RunCLI(LightningCLI):
             hold(self.folder)
             run_record.begin(self.folder, self.typed)
         # an unfinished run: of a finished one it is refused
-        goes_on = self.verb == "fit" and not config.ckpt_path
-        if goes_on and (last := resumable(RunFolder(self.folder).checkpoints)):
+        last = resumable(RunFolder(self.folder).checkpoints) if self.verb == "fit" else None
+        # a run that began with another one's checkpoint goes on with its own
+        begun_elsewhere = config.ckpt_path and not Path(config.ckpt_path).absolute().is_relative_to(
+            self.folder
+        )
+        if last and (not config.ckpt_path or begun_elsewhere):
             # even its end: a job that was cut after its last epoch lacks no more than the summary
             config.ckpt_path = str(last)
-            self._say(f"goes on from {_shown(last)}")
+            self._say(f"goes on from {shown(last)}")
         if self.verb == "fit" and config.ckpt_path and Path(config.ckpt_path).suffix:
             check_whole_window(Path(config.ckpt_path), config.trainer.accumulate_grad_batches)
 
@@ -230,6 +249,8 @@ class RunCLI(LightningCLI):
             kwargs["enable_progress_bar"] = False
         if self.verb != "fit":
             kwargs["enable_model_summary"] = False
+        if self.verb == "fit":
+            kwargs |= self._limits(config, callbacks)
         trainer = super().instantiate_trainer(**kwargs)
         for callback in trainer.checkpoint_callbacks:
             if getattr(callback, "dirpath", "elsewhere") is None:
@@ -242,6 +263,24 @@ class RunCLI(LightningCLI):
         if type(getattr(trainer.strategy, "_layer_sync", None)) is TorchSyncBatchNorm:
             trainer.strategy._layer_sync = SyncBatchNorm()
         return trainer
+
+    def _limits(self, config: Any, callbacks: list[Callback]) -> dict[str, Any]:
+        """max_time as of this start, and without validation no callback that waits for one."""
+        limits: dict[str, Any] = {}
+        if config.max_time is not None:
+            callbacks.append(TimeLimit(config.max_time))
+            limits["max_time"] = None
+        if config.limit_val_batches == 0:
+            waiting = [each for each in callbacks if str(getattr(each, "monitor", "")).startswith("val/")]
+            for callback in waiting:
+                callbacks.remove(callback)
+            names = " and ".join(f"{type(each).__name__} of {each.monitor}" for each in waiting)
+            without = f" Left out, since they would wait for it: {names}." if names else ""
+            self._say(
+                "no validation, since trainer.limit_val_batches=0: the last weights are saved, unjudged and "
+                f"without a calibration.{without}"
+            )
+        return limits
 
     def _with_defaults(self, callbacks: list[Callback], progress: bool | None) -> list[Callback]:
         from dfd.callbacks import (
@@ -314,43 +353,37 @@ class RunCLI(LightningCLI):
                     )
         gc.enable()
         gc.freeze()  # what was imported stays: later collections need not walk it
-        self._say(f"run folder: {_shown(self.folder)}")
+        self._say(f"run folder: {shown(self.folder)}")
 
     def after_fit(self) -> None:
         trainer = self.trainer
+        loop = trainer.fit_loop
+        if loop.batches == loop.begun_at and loop.stopped_by:
+            raise ValueError(
+                f"nothing was trained: {ending(trainer)}, before its first step. Give it more time "
+                "(--trainer.max_time), or take out what stops it."
+            )
         if not trainer.is_global_zero:
             return
-        best = next(
-            (each for each in trainer.checkpoint_callbacks if getattr(each, "best_model_path", "")), None
-        )
-        facts: dict[str, Any] = {"run folder": _shown(self.folder)}
         ends = None
-        if best is not None:
-            facts["best checkpoint"] = _shown(Path(best.best_model_path))
-            if best.monitor and best.best_model_score is not None:
-                predictions = getattr(self.model, "chosen_by", None)
-                ends = best_interval(best, predictions)
-                facts |= chosen(best, predictions, ends)
-                if (path := Path(best.best_model_path)).exists():  # the user may have taken it away
-                    facts["chosen after"] = f"step {steps_of(path)}; the plots are of the last validation"
-        for stop in trainer.early_stopping_callbacks:
-            if stop.stopped_epoch:
-                facts["stopped early"] = f"{stop.monitor} has not improved for {stop.patience} validations"
-        if hasattr(self.datamodule, "augment"):
-            facts["trained on"] = training(self.datamodule)
-        facts["validated on"] = sentence(self._pictures())
-        facts |= self._pages()
-        facts["epochs"], facts["steps"] = trainer.current_epoch, trainer.global_step
-        self._say(write_summary(self.folder, facts).rstrip())
-        run_record.end(self.folder, "done")
-        log_best(trainer, self.model, ends, done=True)
+        if trainer.chooser is not None:
+            ends = best_interval(trainer.chooser, getattr(self.model, "chosen_by", None))
+        facts: dict[str, Any] = {"run folder": shown(self.folder)}
+        facts |= best_facts(trainer, self.model, ends) | data_facts(self.datamodule)
+        if trainer.enable_validation:
+            facts["validated on"] = sentence(self._pictures())
+        facts |= self._pages() | ending_facts(trainer)
+        if loop.stopped_by:
+            run_record.end(self.folder, "stopped", ending(trainer))
+            text = as_yaml(facts | {"to go on": "the same command"})
+        else:
+            text = write_summary(self.folder, facts)
+            run_record.end(self.folder, "done")
+        log_best(trainer, self.model, ends, done=not loop.stopped_by)
+        self._say(text.rstrip())  # last: what is printed may fail, as where nobody reads it any more
 
     def _after_judging(self) -> None:
-        self._say(
-            yaml.safe_dump(
-                {"run folder": _shown(self.folder), **self._pages()}, sort_keys=False, width=1000
-            ).rstrip()
-        )
+        self._say(as_yaml({"run folder": shown(self.folder), **self._pages()}).rstrip())
 
     after_validate = after_test = after_predict = _after_judging
 
@@ -363,13 +396,8 @@ class RunCLI(LightningCLI):
             "pictures left out": files.undecodable,
             "steps skipped": files.not_finite,
         }
-        return {what: _shown(page) for what, page in pages.items() if page.exists()}
+        return {what: shown(page) for what, page in pages.items() if page.exists()}
 
     @rank_zero_only
     def _say(self, text: str) -> None:
         print(printable(text), flush=True)
-
-
-def _shown(path: Path) -> str:
-    """Relative to the current folder where it lies within."""
-    return os.path.relpath(path) if path.absolute().is_relative_to(Path.cwd()) else str(path)

@@ -37,7 +37,7 @@ def sweep(
 
 
 def runs(folder: Path = Path("runs"), /) -> None:
-    """The runs of dfd fit below a folder: running, done, preempted or failed and why, how far, how good, and
+    """The runs of dfd fit below a folder: running, done, stopped, preempted or failed and why, how far, how good, and
     how to go on.
 
     Args:

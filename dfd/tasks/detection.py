@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -37,6 +37,8 @@ class DetectionTask(LightningModule):
         self.temperature, self.thresholds = 1.0, dict(UNFITTED)
         self.calibrated_on: dict[str, Any] | None = None
         self.selected_on = "nothing yet"
+        # training batches of the run when these were measured; a checkpoint of other weights leaves them out
+        self.judged_at: int | None = None
         self.seen: dict[str, Tensor] = {}
         self.config: dict[str, Any] = {}
         self.predictions: Predictions | None = None
@@ -110,6 +112,7 @@ class DetectionTask(LightningModule):
             return
         if self.trainer.state.fn == "fit":
             self._calibrate(self.predictions)
+            self.judged_at = self._batches
         self._log(stage, self.predictions)
 
     def _gather(self, stage: str) -> Predictions:
@@ -132,6 +135,7 @@ class DetectionTask(LightningModule):
             "split": "val",
             "images": len(predictions),
             "groups": predictions.num_families,
+            "step": self.trainer.global_step,
         }
         if title := getattr(self._data, "title", ""):
             self.calibrated_on["data"] = title
@@ -161,27 +165,45 @@ class DetectionTask(LightningModule):
     def _data(self) -> DetectionData | None:
         return self.trainer.datamodule
 
+    @property
+    def _batches(self) -> int:
+        """Training batches of the run so far."""
+        return self.trainer.fit_loop.epoch_loop.batch_progress.total.ready
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self.trainer.state.fn == "fit":
-            monitor = self._monitor_at_best()
-            best = f"{monitor} (best epoch so far, split: val)"
-            self.selected_on = best if monitor else "nothing: the last weights"
-            self.chosen_by = self.predictions if monitor else self.chosen_by
+            self._select()
         checkpoint["dfd"] = self.card().to_plain()
 
+    def _select(self) -> None:
+        """Says what chose the weights that are about to be saved."""
+        step = f"step {self.trainer.global_step}"
+        if self._batches != self.judged_at:
+            self.selected_on = f"nothing: the weights of {step}, which no validation has judged"
+        elif monitor := self._monitor_at_best():
+            self.selected_on = f"{monitor} (best so far, split: val, {step})"
+            self.chosen_by = self.predictions
+        else:
+            self.selected_on = f"nothing: the last weights, of {step}"
+
     def card(self) -> Card:
-        """What a checkpoint says of the net."""
-        return Card(
+        """What a checkpoint says of the net. The calibration is left out where the weights have moved on."""
+        card = Card(
             net=recipe(self.net),
             weights_in=NET if self.average is None else AVERAGE,
             view=plain_view(self._data),
-            temperature=self.temperature,
-            thresholds=dict(self.thresholds),
-            calibrated_on=self.calibrated_on,
             selected_on=self.selected_on,
             seen=self.seen,
             ema_decay=self.ema_decay,
             **self.config,
+        )
+        if self.trainer.state.fn == "fit" and self._batches != self.judged_at:
+            return card
+        return replace(
+            card,
+            temperature=self.temperature,
+            thresholds=dict(self.thresholds),
+            calibrated_on=self.calibrated_on,
         )
 
     def _monitor_at_best(self) -> str | None:
@@ -204,6 +226,8 @@ class DetectionTask(LightningModule):
         self.temperature, self.thresholds = card.temperature, card.thresholds
         self.calibrated_on, self.seen = card.calibrated_on, card.seen
         self.selected_on = card.selected_on or self.selected_on
+        if card.calibrated_on and (loops := checkpoint.get("loops")):
+            self.judged_at = loops["fit_loop"]["epoch_loop.batch_progress"]["total"]["ready"]
         # checkpoints of earlier days held the calibration as buffers too
         for name in ("temperature_", "thresholds_"):
             state.pop(name, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -148,12 +149,41 @@ class SaveConfig(SaveConfigCallback):
         log_data(trainer)
 
 
+def drawn_seed(config: Path) -> int:
+    """A seed drawn by chance for a new run; of one that goes on that in its config.
+
+    Args:
+        config: the run's resolved config, there or not.
+
+    Raises:
+        ValueError: processes that a launcher started cannot agree on one.
+    """
+    with suppress(OSError, yaml.YAMLError, AttributeError):
+        seed = (yaml.safe_load(config.read_text(encoding="utf-8")) or {}).get("seed_everything")
+        if isinstance(seed, int) and not isinstance(seed, bool):
+            return seed
+    several = any(int(os.environ.get(name) or 1) > 1 for name in ("WORLD_SIZE", "SLURM_NTASKS"))
+    if several and (shared := os.environ.get("PL_GLOBAL_SEED")):  # of the process that started this one
+        return int(shared)
+    if several:
+        raise ValueError(
+            "seed_everything=true: processes that a launcher started would each draw a seed of their own. "
+            "Give them one: --seed_everything=NUMBER."
+        )
+    return secrets.randbelow(2**32)
+
+
 def write_summary(folder: Path, facts: Mapping[str, Any]) -> str:
     """Writes summary.yaml, which marks a finished run, whole or not at all, and returns its text."""
-    text = yaml.safe_dump(dict(facts), sort_keys=False, allow_unicode=True, width=1000)
+    text = as_yaml(facts)
     with atomic_write(RunFolder(folder).summary) as temporary:
         temporary.write_text(text)
     return text
+
+
+def as_yaml(facts: Mapping[str, Any]) -> str:
+    """Facts as a person reads them, a line each."""
+    return yaml.safe_dump(dict(facts), sort_keys=False, allow_unicode=True, width=1000)
 
 
 def first_to_fail(folder: Path, node: int) -> bool:

@@ -1,4 +1,4 @@
-"""Lightning's Trainer: ranks end together where a checkpoint cannot be saved; the last epoch is validated."""
+"""Lightning's Trainer: ranks end together where a checkpoint cannot be saved; a fit's last weights are judged."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 from lightning.pytorch import Trainer as LightningTrainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from dfd.training.fit_loop import EpochLoop, FitLoop
+
 # seconds in which rank 0 says what happened: the first rank that ends takes the others with it
 HEAD_START = 3
 
@@ -16,15 +18,11 @@ HEAD_START = 3
 class Trainer(LightningTrainer):
     """The Trainer of `dfd fit`."""
 
-    @property
-    def check_val_every_n_epoch(self) -> int | None:
-        """1 in the last epoch, or the net that a run ends with would neither be judged nor saved."""
-        ends = self.max_epochs is not None and 0 <= self.max_epochs <= self.current_epoch + 1
-        return 1 if ends and self._every_n_epochs is not None else self._every_n_epochs
-
-    @check_val_every_n_epoch.setter
-    def check_val_every_n_epoch(self, epochs: int | None) -> None:
-        self._every_n_epochs = epochs
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        made = self.fit_loop
+        self.fit_loop = FitLoop(self, made.min_epochs, made.max_epochs)
+        self.fit_loop.epoch_loop = EpochLoop(self, made.min_steps, made.max_steps)
 
     @property
     def chooser(self) -> ModelCheckpoint | None:

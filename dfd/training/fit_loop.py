@@ -1,0 +1,150 @@
+"""Fit loop: whatever ends a fit, its last weights are judged and saved, and whether that was the planned end.
+
+Lightning validates at the end of an epoch or at an interval. A fit that `max_steps`, `max_time` or a callback
+ends between two validations would leave its last steps unjudged, and mostly unsaved.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
+from lightning.pytorch.loops import _TrainingEpochLoop
+from lightning.pytorch.loops.fit_loop import _FitLoop
+
+from dfd.run_record import RunFolder
+
+
+class FitLoop(_FitLoop):
+    """Lightning's, which also judges and saves what it ends with, and prepares validation before it trains.
+
+    Attributes:
+        begun_at: batches that were trained before this process began; -1 until then.
+    """
+
+    begun_at = -1
+
+    @property
+    def batches(self) -> int:
+        """Training batches of the run so far, those before it was resumed included."""
+        return self.epoch_loop.batch_progress.total.ready
+
+    @property
+    def whole_epochs(self) -> int:
+        """Epochs of the run that have ended with their last batch."""
+        return self.epoch_progress.current.processed - self._is_cut
+
+    @property
+    def stopped_by(self) -> str:
+        """What ended the fit before its planned end, in words; "" where that was reached: max_steps, max_epochs
+        or early stopping.
+        """
+        trainer, epochs = self.trainer, self.max_epochs
+        if 0 <= self.max_steps <= trainer.global_step or (
+            epochs is not None and 0 <= epochs <= self.whole_epochs
+        ):
+            return ""
+        for stop in trainer.early_stopping_callbacks:
+            if stop.stopping_reason == EarlyStoppingReason.NON_FINITE_METRIC:
+                return f"early stopping, since {stop.monitor} was not defined (NaN or Inf)"
+            if stop.stopping_reason != EarlyStoppingReason.NOT_STOPPED:
+                return ""
+        timers = [callback for callback in trainer.callbacks if isinstance(callback, Timer)]
+        left = [timer.time_remaining() for timer in timers]
+        return "max_time" if any(time is not None and time <= 0 for time in left) else "a callback"
+
+    @property
+    def _is_cut(self) -> bool:
+        """Whether the epoch has ended before its last batch."""
+        epoch = self.epoch_progress.current
+        return (
+            0 < epoch.ready == epoch.processed
+            and self.epoch_loop.batch_progress.current.ready > 0
+            and not self.epoch_loop._num_ready_batches_reached()
+        )
+
+    def run(self) -> None:
+        self.begun_at = self.batches
+        super().run()
+
+    def on_run_start(self) -> None:
+        # what is wrong with the validation data, or with the share of them, is said before the first step
+        if self.trainer.enable_validation and self.trainer.val_dataloaders is None:
+            self.trainer.validating = True
+            self.epoch_loop.val_loop.setup_data()
+            self.trainer.training = True
+        super().on_run_start()
+
+    def on_run_end(self) -> None:
+        if self.batches > self.begun_at:
+            if self.trainer.enable_validation and self.epoch_loop.judged_at != self.batches:
+                self.epoch_loop.judge()
+            self._save()
+        super().on_run_end()
+
+    def _save(self) -> None:
+        """Saves last.ckpt, unless a callback has saved these weights or the user wants no checkpoints."""
+        savers = self.trainer.checkpoint_callbacks
+        saved = {getattr(saver, "_last_global_step_saved", None) for saver in savers}
+        if savers and not self.trainer.fast_dev_run and self.trainer.global_step not in saved:
+            self.trainer.save_checkpoint(RunFolder(self.trainer.default_root_dir).last)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Of an epoch that was cut, the state in which its last batch left it: so a resumed run trains on the
+        rest.
+        """
+        state = super().state_dict(*args, **kwargs)
+        if self._is_cut:
+            for progress in (state["epoch_progress"]["current"], state["epoch_progress"]["total"]):
+                progress["processed"] = progress["completed"] = progress["ready"] - 1
+            state["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
+        return state
+
+
+class EpochLoop(_TrainingEpochLoop):
+    """Lightning's, which also validates behind the last step of a fit.
+
+    Attributes:
+        judged_at: batches that the run had trained at its last validation.
+    """
+
+    judged_at = -1
+
+    @property
+    def done(self) -> bool:
+        # gradients that wait for the rest of an accumulation window are in no checkpoint
+        within_window = self.trainer.should_stop and self._should_accumulate()
+        return not within_window and super().done
+
+    def _should_check_val_fx(self, data_fetcher: Any) -> bool:
+        epoch = self.trainer.fit_loop.epoch_progress.current
+        if self.restarting and self.restarted_on_last and epoch.processed < epoch.ready:
+            # saved behind the validation of this batch, or behind the last batch of a run without one: nothing
+            # is left of it but to be counted, which Lightning does where it passes over a validation
+            return True
+        if not self.trainer.enable_validation or (self.trainer.should_stop and self._should_accumulate()):
+            return False
+        if super()._should_check_val_fx(data_fetcher) or self._is_last:
+            self.judged_at = self.batch_progress.total.ready
+            return True
+        return False
+
+    @property
+    def _is_last(self) -> bool:
+        """Whether the batch that was just trained on is the last one of the fit."""
+        fit_loop = self.trainer.fit_loop
+        if self.trainer.should_stop and fit_loop._can_stop_early:
+            return True
+        epochs = fit_loop.max_epochs
+        last_epoch = epochs is not None and 0 <= epochs <= self.trainer.current_epoch + 1
+        return 0 <= self.max_steps <= self.global_step or (last_epoch and self._num_ready_batches_reached())
+
+    def judge(self) -> None:
+        """Validates between two epochs, and logs it with the step of the epoch's end."""
+        self.trainer.validating = True
+        self._batches_that_stepped -= 1
+        self.val_loop.run()
+        self._batches_that_stepped += 1
+        self.trainer.training = True
+        self.judged_at = self.batch_progress.total.ready

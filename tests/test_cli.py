@@ -201,6 +201,16 @@ def test_overlays_and_flags_lie_on_top_of_a_config_that_names_another(capsys):
             ["trainer.max_epoch.", "Did you mean trainer.max_epochs"],
         ),  # argparse would complete it
         (["--trainer.max_epoch", "3"], ["Did you mean trainer.max_epochs"]),
+        (["--lr", "1e-3"], ["Did you mean --model.optimizer.lr?"]),
+        (["--learning-rate=1e-3"], ["Did you mean --model.optimizer.lr?"]),
+        (
+            ["--model.lr=1e-3"],
+            ["ClassificationTask has no option 'lr'", "Did you mean --model.optimizer.lr?"],
+        ),
+        (["--epochs=3"], ["Did you mean --trainer.max_epochs?"]),
+        (["--batch_size", "3"], ["Did you mean --data.batch_size?"]),
+        (["--model.net=my_package.nets.MyNet"], ["no package 'my_package'", "is its folder on PYTHONPATH?"]),
+        (["--trainer.callbacks+=mine.Mine"], ["no package 'mine'", "PYTHONPATH"]),
         (["--trainer.max_epochs=three"], ["trainer.max_epochs", "int", "'three'"]),
         (["--data.batchsize=3"], ["ToyDataModule", "Did you mean batch_size"]),
         (["--data.init_args.view.sise=3"], ["ToyDataModule.view", "Did you mean size"]),
@@ -290,6 +300,7 @@ def test_a_wrong_config_is_named_with_what_was_meant(capsys, text, words):
         ([*SMALL, "--run_folder=taken"], ["taken", "--run_folder"]),
         ([*SMALL, "--run_folder=/proc/dfd"], ["/proc/dfd", "--run_folder"]),
         ([*SMALL, "--ckpt_path=text.ckpt"], ["text.ckpt"]),
+        ([*SMALL, "--data.seed=18446744073709551616"], ["data.seed=18446744073709551616", "2^63"]),
     ],
 )
 def test_input_that_does_not_fit_ends_with_one(capsys, args, words):

@@ -136,16 +136,20 @@ class FiniteGuard(Callback):
                 f"{printable(', '.join(keys[:3]))}{f' and {len(keys) - 3} more' if len(keys) > 3 else ''}, "
                 f"in {path}."
             )
-        for name, count, limit in (
-            ("in a row ", self._in_a_row, self.max_in_a_row),
-            ("", self._total, self.max_total),
+        rate = ", ".join(f"{group['lr']:.2g}" for group in trainer.optimizers[0].param_groups)
+        slower = f"a smaller --model.optimizer.lr (now {rate}), or --trainer.gradient_clip_val=1"
+        # one batch after the other: that is no picture's doing
+        in_a_row = f"so many are hardly the pictures' doing: the weights have run away. Use {slower}"
+        in_all = f"look at those pictures, or use {slower}"
+        for name, count, limit, why in (
+            ("in a row ", self._in_a_row, self.max_in_a_row, in_a_row),
+            ("", self._total, self.max_total, in_all),
         ):
             if count > limit:
                 raise RunFailure(
                     f"{count} steps {name}were not finite (NaN or Inf), the last one step {step.number}, "
-                    f"whose batch holds {', '.join(keys[:3])}; all keys are in {path}. The weights are as "
-                    "they were before. Look at those pictures; lower --model.optimizer.lr, or set "
-                    "--trainer.gradient_clip_val=1. The same command goes on from the last checkpoint.",
+                    f"whose batch holds {', '.join(keys[:3])}; {why}. All keys are in {path}. The weights are as they were before. The same command "
+                    "goes on from the last checkpoint.",
                     NOT_FINITE,
                 )
 

@@ -16,6 +16,7 @@ from scipy.special import expit
 from dfd.batch import FAKE, LABELS, REAL, Predictions
 from dfd.calibration import decide
 from dfd.callbacks.conditions import conditions, sentence
+from dfd.detector.card import TOY
 from dfd.metrics import (
     METRICS,
     by_method,
@@ -70,6 +71,9 @@ class PredictionWriter(Callback):
         path = RunFolder(trainer.default_root_dir).predictions(stage)
         check_finite(task.predictions)
         words = [decide(logit, task.thresholds) for logit in task.predictions.logit.tolist()]
+        silent = (task.calibrated_on or {}).get("data") == TOY != trainer.datamodule.title
+        if silent:
+            words = ["inconclusive"] * len(words)
         facts = trainer.datamodule.describe(task.predictions.row)
         with output_file(path) as temporary:
             _write(temporary, task.predictions, task.temperature, words, facts)
@@ -77,6 +81,11 @@ class PredictionWriter(Callback):
         console.print(sentence(conditions(trainer.datamodule, stage)), soft_wrap=True)
         for line in (*_report(stage, task, words), _seen_before(stage, task, trainer.datamodule)):
             console.print(line)
+        if silent:
+            console.print(
+                "No verdicts: this detector has seen drawings only, and knows nothing of other pictures.",
+                soft_wrap=True,
+            )
         for root, known in trainer.datamodule.leaks.items():
             console.print(
                 f"LEAK: in {root} related pictures lie in different splits ({known}), kept by --allow-leaks."

@@ -31,6 +31,26 @@ HOMES = (
 )
 
 
+# what other trainers call what dfd calls otherwise
+OTHER_NAMES = {
+    "model.optimizer.lr": ("lr", "learning_rate"),
+    "model.optimizer.weight_decay": ("weight_decay", "wd"),
+    "model.ema_decay": ("ema",),
+    "trainer.max_epochs": ("epochs", "num_epochs", "n_epochs", "epoch"),
+    "trainer.max_steps": ("steps", "num_steps"),
+    "trainer.devices": ("gpus", "gpu", "ngpus", "devices"),
+    "trainer.accelerator": ("device", "cpu", "cuda"),
+    "trainer.precision": ("amp", "fp16", "bf16"),
+    "data.batch_size": ("batch_size", "batch", "bs"),
+    "data.num_workers": ("workers", "num_workers"),
+    "data.roots": ("root", "roots", "data_dir", "data_path", "dataset"),
+    "data.view.size": ("size", "img_size", "image_size", "resolution"),
+    "seed_everything": ("seed",),
+    "ckpt_path": ("resume", "checkpoint", "ckpt", "weights"),
+    "run_folder": ("out", "output", "output_dir", "log_dir", "save_dir"),
+}
+
+
 class UsageError(ValueError):
     """The command line or a config is at fault: exit code 2."""
 
@@ -116,7 +136,7 @@ def _unknown(given: str, options: list[str]) -> str:
     name = given.lstrip("-").partition("=")[0]
     parts = [(name, options)]
     parts += [(name.split(".")[at], {option.split(".")[at] for option in options}) for at in (-1, 0)]
-    hint = next(filter(None, (closest(word, known) for word, known in parts)), "")
+    hint = _other_name(name) or next(filter(None, (closest(word, known) for word, known in parts)), "")
     return f"there is no option {name}. {hint}Options are written in full."
 
 
@@ -207,7 +227,7 @@ def _unknown_argument(name: str, class_path: str) -> str:
         owner, title = accepted.get(group), f"{title}.{group}"
     accepted = _parameters(owner)
     takes = f"It takes: {', '.join(accepted)}." if accepted else ""
-    near = closest(word, accepted)
+    near = closest(word, accepted) or _other_name(word)
     if not near and title == "ToyDataModule":  # of a shipped config, whose data are the drawn set
         near = "Shards of your own want --data data/140k.yaml before their options. "
     return f"{title} has no option {word!r}. {near}{takes}".rstrip()
@@ -235,6 +255,12 @@ def _parameters(owner: Any) -> dict[str, Any]:
         if not any(each.kind is each.VAR_KEYWORD for each in parameters):
             break
     return found
+
+
+def _other_name(option: str) -> str:
+    """ "Did you mean --data.batch_size? " for what another trainer calls so, or ""."""
+    word = option.replace("-", "_")
+    return next((f"Did you mean --{ours}? " for ours, theirs in OTHER_NAMES.items() if word in theirs), "")
 
 
 def _unknown_class(class_path: str) -> str:

@@ -35,6 +35,7 @@ CHATTER = (
     ".*predict returned None.*",  # predictions are in the prediction table
     ".*callbacks used to create the checkpoint need to be provided.*",  # not to judge it
     ".*logging interval.*",
+    ".*srun. command is available.*",  # a login node or a job step: what is started here is meant
     ".*your dataloader is not resumable.*",  # the sampler goes on where the run stood
     # the prediction table is gathered before it is measured: every rank logs the same numbers
     ".*sync_dist=True.*",

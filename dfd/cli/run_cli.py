@@ -318,8 +318,9 @@ class RunCLI(LightningCLI):
     def _default_loggers(self) -> list[Logger]:
         table = ResumableCSVLogger(self.folder)
         checkpoint = self._get(self.config_init, "ckpt_path") or ""
-        if self.verb == "fit" and Path(checkpoint).suffix and rank_zero_only.rank == 0:
-            table.go_on(steps_of(Path(checkpoint)))
+        if rank_zero_only.rank == 0:
+            goes_on = self.verb == "fit" and Path(checkpoint).suffix
+            table.go_on(steps_of(Path(checkpoint)) if goes_on else 0)
         if self.verb != "fit":
             table.pictures = self._pictures()
         if self.verb != "fit" or os.environ.get("WANDB_MODE") == "disabled":

@@ -16,6 +16,9 @@ _NO_MEMORY = re.compile(
 _WORKER = re.compile(
     r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal: ([\w ]+)|exited unexpectedly)"
 )
+_BATCH_NORM = re.compile(
+    r"Expected more than 1 value per channel when training, got input size torch.Size\(\[(\d+)"
+)
 _PEER = re.compile(r"by peer|Broken pipe|remote process|ncclRemoteError|heartbeat timeout", re.IGNORECASE)
 
 
@@ -49,6 +52,13 @@ def explain_failure(error: BaseException, trainer: Trainer | None, data: Any) ->
                 OUT_OF_MEMORY,
             )
         return RunFailure(f"out of memory: {_smaller(trainer, data, ranks)}", OUT_OF_MEMORY)
+    if isinstance(error, ValueError) and (found := _BATCH_NORM.search(text)):
+        batch = getattr(data, "batch_size", None)
+        given = f"data.batch_size={batch}" + (f" on {ranks} ranks" if ranks > 1 else "")
+        return RunFailure(
+            f"BatchNorm needs two pictures or more to train on, and got {found[1]}: {given}. Use "
+            f"--data.batch_size={2 * ranks} or more."
+        )
     if ranks > 1 and isinstance(error, RuntimeError) and _PEER.search(text):
         return RunFailure(
             f"another of the {ranks} ranks has ended without a word: it was killed, as for want of memory, "

@@ -18,6 +18,7 @@ def score(
     batch_size: int = 32,
     threads: int | None = None,
     allow: tuple[str, ...] = (),
+    drawings: bool = False,
 ) -> int:
     """Judges every face in files and folders: one line a face, real, fake or inconclusive, or why there is no
     verdict.
@@ -33,6 +34,8 @@ def score(
         batch_size: Crops that go through the net at once.
         threads: How many decode and find faces; by default up to four.
         allow: Packages beside dfd whose code the checkpoint may name, such as my_package; on PYTHONPATH.
+        drawings: The files are the toy set's drawings, the only ones that a detector of the toy set has a
+            verdict on.
     """
     from dfd.inference import score_files
 
@@ -47,6 +50,7 @@ def score(
         allow=allow,
         batch_size=batch_size,
         threads=threads,
+        drawings=drawings,
     )
 
 

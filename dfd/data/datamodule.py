@@ -109,8 +109,8 @@ class ShardDataModule(LightningDataModule):
             raise ValueError(
                 f"data.window={window}: it takes at least one shard. null shuffles all of them together."
             )
-        if seed < 0:
-            raise ValueError(f"data.seed={seed} is negative. Use 0 or more.")
+        if not 0 <= seed < 1 << 63:
+            raise ValueError(f"data.seed={seed} is no number from 0 to 2^63 - 1. Use one of these.")
         self.view, self.batch_size, self.num_workers, self.window, self.seed = (
             view,
             batch_size,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dfd.data.datamodule import Mix, ShardDataModule, Transforms
+from dfd.detector.card import TOY
 from dfd.media.crops import View
 from dfd.synthetic import make_toy, toy_root
 
@@ -25,7 +26,7 @@ class ToyDataModule(ShardDataModule):
             `ShardDataModule`.
     """
 
-    title = "toy drawings, no photographs"
+    title = TOY
 
     def __init__(
         self,

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # where checkpoints of tasks keep a net, and the average of its weights
 NET, AVERAGE = "net.", "average.module."
+# what a calibration on the toy set names as its data
+TOY = "toy drawings, no photographs"
 
 
 @dataclass
@@ -98,6 +100,12 @@ class Card:
         """
         assert self.view, "ask only of a card that has one"
         return made_view(self.view, where, {"version": self.version})
+
+    @property
+    def of_drawings(self) -> bool:
+        """Whether the toy set made it, so that it knows nothing of photographs."""
+        trained_on = (self.data or {}).get("class_path")
+        return trained_on == "dfd.data.ToyDataModule" or (self.calibrated_on or {}).get("data") == TOY
 
     @property
     def basis(self) -> str:

@@ -40,6 +40,8 @@ class Detector:
         faces: finds faces; without one, only whole face crops are judged.
         device: where the net runs, as torch names it.
         batch_size: crops that go through the net at once.
+        drawings: the pictures are the toy set's drawings, the only ones that a detector trained on it has a
+            verdict on.
 
     Raises:
         ValueError: batch_size is below 1.
@@ -52,6 +54,7 @@ class Detector:
         faces: FaceDetector | None = None,
         device: str = "cpu",
         batch_size: int = 32,
+        drawings: bool = False,
     ):
         if batch_size < 1:
             raise ValueError(
@@ -62,6 +65,8 @@ class Detector:
         # a data module of one's own may have stored a view that states no margin
         self.view = card.made_view("the card").resolved()
         self.device, self.batch_size = device, batch_size
+        # a drawing's detector says "fake" of photographs, and is sure
+        self.speaks = drawings or not card.of_drawings
 
     @property
     def threshold(self) -> float:
@@ -140,7 +145,8 @@ class Detector:
         image = shown.pixels
         faces = self.faces.find(image)
         if not faces:
-            reason = "no face was found; if the file is a face crop, judge it with --whole"
+            crop = "; only a file that is a crop of one face, as in training, may be judged with --whole"
+            reason = f"no face was found{crop if self.speaks else ''}"
             return [FaceCrops(Score(path, "no_face", reason=reason))]
         filling = [face for face in faces if max(image.shape[:2]) <= FILLS * self.view.margin * face.side]
         crops = []
@@ -211,9 +217,12 @@ class Detector:
                 f"the net answers {logit} for {score.path or 'these pixels'}: its weights are broken. Train "
                 "it again."
             )
+        if not self.speaks:
+            reason = "no verdict: this detector has seen drawings only, and knows nothing of photographs"
+            return replace(score, verdict="inconclusive", reason=reason)
         if not self.card.calibrated_on:
             # the bare sigmoid of a net is no probability, and zero no threshold
-            reason = "the checkpoint was never calibrated on a validation set"
+            reason = "these weights were never calibrated on a validation set"
             return replace(score, logit=logit, verdict="inconclusive", reason=reason)
         if math.isinf(self.card.thresholds["fpr5"]) and not score.reason:
             reason = (
@@ -238,6 +247,7 @@ def load(
     device: str = "cpu",
     allow: Iterable[str] = ("dfd.",),
     batch_size: int = 32,
+    drawings: bool = False,
 ) -> Detector:
     """The detector of a file that `dfd fit` or `dfd export` wrote. Nothing else is read, and no network is
     needed.
@@ -249,6 +259,8 @@ def load(
         device: where the net runs, as torch names it.
         allow: packages whose nets a checkpoint may name, such as ("dfd.", "my_package.").
         batch_size: crops that go through the net at once.
+        drawings: the pictures are the toy set's drawings. Of other pictures a detector that was trained on
+            the toy set has no verdict.
 
     Raises:
         ValueError: what is wrong with the file, the device or the face detector's weights.
@@ -265,7 +277,7 @@ def load(
             "net that dfd.detector.load_net gives."
         )
     card.made_view(str(path))
-    return Detector(net, card, finder, device, batch_size)
+    return Detector(net, card, finder, device, batch_size, drawings)
 
 
 def check_device(name: str) -> None:

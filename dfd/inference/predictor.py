@@ -26,6 +26,7 @@ class Predictor:
         device: where the net runs, as torch names it.
         allow: packages whose nets a checkpoint may name, such as ("dfd.", "my_package.").
         batch_size: crops that go through the net at once.
+        drawings: the pictures are the toy set's drawings, see `dfd.load`.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Predictor:
         device: str = "cpu",
         allow: Iterable[str] = ("dfd.",),
         batch_size: int = 32,
+        drawings: bool = False,
     ):
         if not isinstance(detector, Detector):
             # checked here: what a file of this name would be is no answer
@@ -42,7 +44,7 @@ class Predictor:
                 raise ValueError(
                     f"a {type(detector).__name__} is no detector: give a checkpoint's path, or a Detector."
                 )
-            detector = load(detector, faces, device, allow, batch_size)
+            detector = load(detector, faces, device, allow, batch_size, drawings)
         self.detector = detector
 
     def score(self, picture: Input, whole: bool = False) -> list[Score]:

@@ -36,6 +36,7 @@ def score_files(
     allow: Iterable[str] = ("dfd.",),
     batch_size: int = 32,
     threads: int | None = None,
+    drawings: bool = False,
 ) -> int:
     """Judges every face in files and folders, prints one line a face and a closing line.
 
@@ -52,6 +53,7 @@ def score_files(
         allow: packages whose nets the checkpoint may name.
         batch_size: crops that go through the net at once.
         threads: how many decode and find faces; by default up to four.
+        drawings: the pictures are the toy set's drawings, see `dfd.load`.
 
     Returns the exit code: 0 if at least one face got a verdict (inconclusive is one), 1 if none did.
     """
@@ -64,7 +66,7 @@ def score_files(
     files, others = find_files(paths)
     machine = json or printed
     with _table(csv) as table:
-        predictor = Predictor(checkpoint, faces=faces, device=device, allow=allow, batch_size=batch_size)
+        predictor = Predictor(checkpoint, faces, device, allow, batch_size, drawings)
         colour = is_terminal(sys.stdout) and "NO_COLOR" not in os.environ
         screen = commanding(sys.stdout) if colour else sys.stdout
         seen: Counter[str] = Counter()
@@ -197,8 +199,14 @@ def _many(number: int, what: str) -> str:
 
 def closing(detector: Detector) -> str:
     """What P(fake) is and is not."""
+    if not detector.speaks:
+        return (
+            "This detector was trained on the toy set, which is drawn: it knows nothing of photographs, and has "
+            "no verdict on them. Train one on photographs: dfd prepare, then dfd fit --data data/140k.yaml. If "
+            "these files are the toy set's own drawings: --drawings."
+        )
     if not detector.card.calibrated_on:
-        return "This checkpoint was never calibrated on a validation set: its logits are no verdicts."
+        return "These weights were never calibrated on a validation set: their logits are no verdicts."
     low, high = detector.band
     return (
         f"P(fake) is calibrated on {detector.card.basis}, and is no proof: on generators, cameras and "

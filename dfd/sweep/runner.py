@@ -103,7 +103,8 @@ class TrialRunner:
             return f"{lines[0]}. Nothing is left to begin; other workers see to the rest."
         if best is not None:
             lines.append(
-                f"best {told.metric}: {best.value:.6g}, trial {best.number} in {self.study.folder_of(best)}"
+                f"best {told.metric} ({told.direction}): {best.value:.6g}, trial {best.number} in "
+                f"{self.study.folder_of(best)}"
             )
             lines.append(f"its command: {told.shown_command(best.params)}")
         if self.last:

@@ -29,6 +29,10 @@ DISTRIBUTIONS = {  # and the keys that each takes
 KEYS = ("program", "command", "method", "metric", "parameters", "early_terminate", "run_cap")
 FOR_WANDB_ALONE = ("apiVersion", "kind", "name", "description", "project", "entity")  # which change no trial
 COMMAND = ("${env}", "${interpreter}", "${program}", "${args}")
+# metrics of which more is better; a part of their name
+HIGHER = {"auroc", "ap", "acc", "balanced_acc", "precision", "recall", "f1", "tpr", "auc", "accuracy"}
+HIGHER |= {"robust_acc", "clean_acc", "images_per_second"}
+LARGEST = 1 << 53  # whole numbers up to it are floats without loss
 POINTS = 1_000_000  # of a grid: more is a slip
 
 
@@ -40,8 +44,10 @@ def load_sweep(path: Path) -> Sweep:
     """
     try:
         told = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise ValueError(f"{path} is no sweep: it is nested too deeply to be read.") from error
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())[:300]}") from error
     try:
         return parse_sweep(told)
     except ValueError as error:
@@ -57,7 +63,7 @@ def parse_sweep(told: Any) -> Sweep:
     sweep = Sweep(
         _one_of("method", told["method"], METHODS),
         str(told["metric"]["name"]),
-        _one_of("metric.goal", told["metric"].get("goal", "minimize"), GOALS) == "maximize",
+        _goal(told["metric"]) == "maximize",
         tuple(map(str, told.get("command", COMMAND))),
         str(told.get("program", "")),
         {name: value for name, value in given.items() if not isinstance(value, (Choice, Range))},
@@ -67,6 +73,19 @@ def parse_sweep(told: Any) -> Sweep:
     )
     _check(sweep)
     return sweep
+
+
+def _goal(metric: Mapping[str, Any]) -> str:
+    """minimize or maximize; where the file leaves it out W&B's default, unless that looks for the worst."""
+    if "goal" in metric:
+        return _one_of("metric.goal", metric["goal"], GOALS)
+    name = str(metric["name"])
+    if HIGHER & set(re.split(r"[/@]", name)):
+        raise ValueError(
+            f"metric.goal is missing, and its default, minimize, would look for the worst {name}. Write "
+            f"metric: {{name: {name}, goal: maximize}}."
+        )
+    return "minimize"
 
 
 def _check(sweep: Sweep) -> None:
@@ -124,6 +143,10 @@ def _read(where: str, given: Any) -> Choice | Range | Scalar:
 
 def _range(where: str, kind: str, low: float, high: float, step: float) -> Range:
     if kind == "log_uniform":
+        if max(abs(low), abs(high)) > 700:
+            raise ValueError(
+                f"{where}: min and max are exponents of e, and {low} or {high} leaves all floats."
+            )
         low, high = math.exp(low), math.exp(high)
     if not low < high:
         raise ValueError(f"{where}: min {low} is not below max {high}.")
@@ -205,6 +228,11 @@ def _scalar(where: str, value: Any) -> Scalar:
         raise ValueError(
             f"{where}: null would reach the trial as the word None. Vary it in configs, one a sweep."
         )
+    for number in value if isinstance(value, list) else [value]:
+        if isinstance(number, float) and not math.isfinite(number):
+            raise ValueError(f"{where}: {number} is no number that a trial could be told. Leave it out.")
+        if isinstance(number, int) and abs(number) > LARGEST:
+            raise ValueError(f"{where}: a whole number beyond 2^53 is not kept exactly. Use a smaller one.")
     if isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, list) and all(isinstance(each, (bool, int, float, str)) for each in value):
@@ -217,6 +245,8 @@ def _number(where: str, value: Any) -> float:
         raise ValueError(
             f"{where}: YAML takes {value} for a word. Write {value.lower().replace('e', '.0e')}."
         )
+    if isinstance(value, int) and abs(value) > LARGEST:
+        raise ValueError(f"{where}: a whole number beyond 2^53 is not kept exactly. Use a smaller one.")
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ValueError(f"{where}: {value!r} is no number.")
     return value

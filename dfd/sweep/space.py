@@ -73,6 +73,11 @@ class Sweep:
     cap: int | None
 
     @property
+    def direction(self) -> str:
+        """Which value of the metric is the best, in a word."""
+        return "highest" if self.maximize else "lowest"
+
+    @property
     def points(self) -> int | None:
         """How many trials a grid has, counted and not listed; None of what has no end."""
         return math.prod(domain.count for domain in self.space.values()) if self.method == "grid" else None

@@ -40,6 +40,7 @@ def sweep(
     path = _find(file)
     told = load_sweep(path)
     total = _total(told, total)
+    print(f"looks for the {told.direction} {told.metric}", flush=True)
     if slots < 1:
         raise ValueError(f"--workers {slots}: it takes at least 1.")
     if seed is not None and seed < 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from dfd.detector.card import AVERAGE, NET, Card
 from dfd.distributed import gather, release, share_buffers
 from dfd.metrics import by_method, by_source, detection_metrics, interval, intervals
 from dfd.models import Net, recipe
+from dfd.run_record import NOT_FINITE, RunFailure
 from dfd.tasks.prediction_table import PredictionTable
 
 
@@ -111,6 +113,7 @@ class DetectionTask(LightningModule):
         if self.trainer.sanity_checking or stage == "predict":
             return
         if self.trainer.state.fn == "fit":
+            self._check_finite(self.predictions)
             self._calibrate(self.predictions)
             self.judged_at = self._batches
         self._log(stage, self.predictions)
@@ -127,6 +130,17 @@ class DetectionTask(LightningModule):
         whole = all(limit == 1.0 and isinstance(limit, float) for limit in limits)
         data.check_ledger("val" if stage == "val" else "test", row, whole and not trainer.sanity_checking)
         return Predictions.of(row, logit, label, data.describe(row))
+
+    def _check_finite(self, predictions: Predictions) -> None:
+        strange = int((~np.isfinite(predictions.logit)).sum())
+        if strange:
+            raise RunFailure(
+                f"{strange} of {len(predictions)} validation logits are NaN or infinite after step "
+                f"{self.trainer.global_step}: the weights have run away, whatever the pictures show. Use a "
+                "smaller --model.optimizer.lr, or --trainer.gradient_clip_val=1, and begin anew, or go on "
+                "from the last checkpoint.",
+                NOT_FINITE,
+            )
 
     def _calibrate(self, predictions: Predictions) -> None:
         self.temperature = fit_temperature(predictions.logit, predictions.label)

@@ -28,7 +28,11 @@ class ResumableCSVLogger(CSVLogger):
         super().__init__(str(folder), name="", version="", flush_logs_every_n_steps=1)
 
     def go_on(self, steps: int) -> None:
-        """Keeps the lines of the run's first `steps` training steps and appends to them. For rank 0."""
+        """Keeps the lines of the run's first `steps` training steps and appends to them. For rank 0.
+
+        Raises:
+            ValueError: the file that is there is no such table. Lightning's logger would remove it.
+        """
         self._experiment = _Continued(self.log_dir, steps)
 
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
@@ -43,12 +47,21 @@ class _Continued(ExperimentWriter):
         super().__init__(folder)
 
     def _check_log_dir_exists(self) -> None:
-        if not os.path.isfile(self.metrics_file_path):
+        path = Path(self.metrics_file_path)
+        if not path.exists():
             return
-        with open(self.metrics_file_path, newline="") as file:
-            reader = csv.DictReader(file)
-            whole = [line for line in reader if None not in line.values()]  # the last one may be cut
-            lines = [line for line in whole if int(line["step"]) < self.steps]
+        try:
+            with open(path, newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file)
+                whole = [line for line in reader if None not in line.values()]  # the last one may be cut
+                lines = [line for line in whole if int(line["step"]) < self.steps]
+                if not {"epoch", "step"} <= set(reader.fieldnames or ("epoch", "step")):
+                    raise ValueError
+        except (ValueError, KeyError, TypeError, csv.Error, OSError) as error:
+            raise ValueError(
+                f"{path} is no table of dfd's, whose columns are epoch, step and metrics: another program "
+                "wrote it, or it is damaged. Move it away, or give another --run_folder."
+            ) from error
         if not lines:
             os.remove(self.metrics_file_path)
             return

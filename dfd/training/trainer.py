@@ -44,7 +44,7 @@ class Trainer(LightningTrainer):
             OSError: rank 0 could not save. The other ranks leave with SystemExit(1).
         """
         with self.profiler.profile("save_checkpoint"):
-            checkpoint = self._checkpoint_connector.dump_checkpoint(weights_only)
+            checkpoint = self._checkpoint_connector.dump_checkpoint(bool(weights_only))
             fault: Exception | None = None
             try:
                 self.strategy.save_checkpoint(checkpoint, filepath, storage_options=storage_options)

@@ -49,6 +49,16 @@ trainer:
 """
 
 
+def test_a_batch_of_one_for_batchnorm_is_one_line_with_the_batch_to_take():
+    net = torch.nn.BatchNorm1d(8)
+    with pytest.raises(ValueError) as caught:
+        net(torch.zeros(1, 8))
+    trainer = SimpleNamespace(world_size=2)
+    known = str(explain_failure(caught.value, trainer, SimpleNamespace(batch_size=2)))
+    assert "BatchNorm needs two pictures or more" in known and "--data.batch_size=4" in known
+    assert explain_failure(ValueError("another"), trainer, None) is None
+
+
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("cache")

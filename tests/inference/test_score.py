@@ -10,6 +10,7 @@ import pytest
 
 from dfd.cli import main
 from dfd.detector import Score
+from dfd.detector.card import TOY
 from dfd.inference import Predictor, score_files
 from dfd.inference.score import count, find_files, line
 
@@ -127,13 +128,32 @@ def test_no_file_is_lost_to_a_table(checkpoint, folder):
 
 
 def test_a_verdict_says_of_which_pictures_its_errors_are_known(save, folder, capsys):
-    known = {"split": "val", "images": 240, "groups": 40, "data": "toy drawings, no photographs"}
+    known = {"split": "val", "images": 240, "groups": 40, "data": "faces"}
     assert score_files(save(calibrated_on=known), [folder / "c.png"], whole=True) == 0
     out = capsys.readouterr().out
-    assert "threshold 0.51 (val of toy drawings, no photographs, 240 images, balanced)" in out
+    assert "threshold 0.51 (val of faces, 240 images, balanced)" in out
     few = save(thresholds={"balanced": 0.1, "fpr5": float("inf"), "fnr5": float("-inf")})
     assert score_files(few, [folder / "c.png"], whole=True) == 0
     assert "inconclusive " in (out := capsys.readouterr().out) and "under 20 real or fake images" in out
+
+
+@pytest.mark.parametrize(
+    "toy",
+    [
+        {"calibrated_on": {"split": "val", "images": 240, "groups": 40, "data": TOY}},
+        {"data": {"class_path": "dfd.data.ToyDataModule", "init_args": {}}},
+    ],
+)
+def test_a_detector_of_drawings_has_no_verdict_on_photographs(toy, save, folder, capsys):
+    checkpoint = save(**toy)
+    assert score_files(checkpoint, [folder / "c.png"], whole=True) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("inconclusive ") and "P(fake)" not in out and "has seen drawings only" in out
+    assert "no verdict on them" in out and "--drawings" in out
+    assert score_files(checkpoint, [folder / "c.png"], whole=True, drawings=True) == 0
+    assert "P(fake) " in (out := capsys.readouterr().out) and "drawings only" not in out
+    (score,) = Predictor(checkpoint).score(folder / "c.png", whole=True)
+    assert (score.status, score.verdict, score.prob) == ("ok", "inconclusive", None)
 
 
 def test_json_and_csv_give_back_the_scores(checkpoint, folder, capsys):

@@ -31,6 +31,19 @@ def parameter(**given):
     return sweep.space.get("x", sweep.fixed.get("x"))
 
 
+@pytest.mark.parametrize("name", ["val/loss", "val/eer", "val/nll", "mine"])
+def test_without_a_goal_a_sweep_minimizes_what_is_not_known_to_be_better_above(name):
+    sweep = parse_sweep(told(metric={"name": name}))
+    assert not sweep.maximize and sweep.direction == "lowest"
+
+
+def test_a_file_that_is_nested_without_end_is_named(tmp_path):
+    deep = tmp_path / "deep.yaml"
+    deep.write_text("a: " + "[" * 20000)
+    with pytest.raises(ValueError, match=r"deep\.yaml is no sweep: it is nested too deeply"):
+        load_sweep(deep)
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_the_shipped_ones_are_read_and_say_how_many_trials(path):
     sweep = load_sweep(path)
@@ -73,7 +86,20 @@ def test_log_uniform_takes_exponents_of_e():
         ({"scheduler": {"engine": "optuna"}}, "dfd sweep does not know scheduler"),
         ({"metric": {"name": "a", "goal": "max"}}, "metric.goal: dfd sweep does not know 'max'"),
         ({"metric": {"name": "a", "target": 1}}, "metric: dfd sweep does not know target"),
+        ({"metric": {"name": "val/auroc"}}, "would look for the worst val/auroc. Write"),
+        ({"metric": {"name": "val/auroc/celeb-df"}}, "metric.goal is missing"),
+        ({"metric": {"name": "test/tpr@fpr1"}}, "goal: maximize"),
         ({"parameters": {}}, "parameters: it should hold"),
+        ({"parameters": {"x": {"values": [1.0, math.nan]}}}, "parameters.x.values: nan is no number"),
+        ({"parameters": {"x": {"values": [1.0, -math.inf]}}}, "-inf is no number"),
+        ({"parameters": {"x": {"values": [[0.9, math.nan], [0.5, 0.9]]}}}, "nan is no number"),
+        ({"parameters": {"x": {"value": math.nan}}}, "parameters.x.value: nan"),
+        ({"parameters": {"x": {"min": 1, "max": 10**400}}}, "beyond 2^53"),
+        ({"parameters": {"x": {"values": [1, 2**60]}}}, "beyond 2^53"),
+        (
+            {"parameters": {"x": {"min": 1.0, "max": 1000.0, "distribution": "log_uniform"}}},
+            "exponents of e",
+        ),
         ({"parameters": {"x": {"value": 1}}}, "nothing is varied"),
         (
             {"parameters": {"x": {"value": None}}},

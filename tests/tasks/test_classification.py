@@ -167,6 +167,7 @@ def test_a_checkpoint_answers_for_itself(toy, tmp_path):
     net, card = load_net(tmp_path / "last.ckpt")
     assert card.view == {"size": 48, "crops": 1, "longest": 96, "resize": False, "margin": 1.35}
     known = {"split": "val", "images": len(task.predictions), "groups": len(set(task.predictions.family))}
+    known["step"] = trainer.global_step
     assert card.calibrated_on == known | {"data": "toy drawings, no photographs"}
     assert card.thresholds == pytest.approx(fit_thresholds(task.predictions.logit, task.predictions.label))
     assert card.temperature == pytest.approx(task.temperature) and card.selected_on == task.selected_on

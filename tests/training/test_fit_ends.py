@@ -241,3 +241,36 @@ def test_output_that_nobody_reads_costs_no_summary(monkeypatch):
     monkeypatch.setattr("dfd.cli.run_cli.RunCLI._say", closed)
     assert main(FIT) == 1
     assert run_record.read(Path("run")).state == "done" and summary()["steps"] == STEPS
+
+
+def test_a_rate_that_runs_away_is_blamed_and_not_the_pictures(capsys):
+    assert main([*FIT, "--model.optimizer.lr=1e30", "--trainer.limit_train_batches=2"]) == 1
+    said = capsys.readouterr().err
+    assert "the weights have run away" in said and "--model.optimizer.lr" in said
+    assert "Look at those pictures" not in said and run_record.read(Path("run")).reason_code == "not_finite"
+
+
+def test_a_validation_of_one_class_ends_well_and_says_why_nothing_was_chosen(capsys):
+    assert main([*FIT, "--trainer.limit_val_batches=1", "--data.batch_size=2"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "validation images, of trainer.limit_val_batches=1, were of one class, " in said
+    assert "last.ckpt" in {path.name for path in Path("run/checkpoints").iterdir()}
+
+
+def test_a_random_seed_is_drawn_kept_by_the_run_and_another_for_the_next(monkeypatch):
+    fit = [*FIT[:-1], "--seed_everything=true", "--trainer.limit_train_batches=1"]
+    seeds = []
+    for run in ("one", "two"):
+        assert main([*fit, f"--run_folder={run}"]) == 0
+        seeds.append(yaml.safe_load(Path(run, "config.yaml").read_text())["seed_everything"])
+    assert seeds[0] != seeds[1]
+    Path("one/summary.yaml").unlink()  # as if it had been cut before that
+    assert main([*fit, "--run_folder=one"]) == 0
+    assert yaml.safe_load(Path("one/config.yaml").read_text())["seed_everything"] == seeds[0]
+
+
+def test_processes_of_a_launcher_are_given_their_seed(monkeypatch, capsys):
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main([*FIT, "--seed_everything=true"]) == 1
+    assert "--seed_everything=NUMBER" in capsys.readouterr().err

@@ -429,3 +429,51 @@ def test_a_run_that_was_cut_after_its_last_epoch_lacks_only_its_summary(here, ca
     # which takes the verdicts of the epoch that is best
     kept = [line for line in summary.splitlines() if "interval" not in line]
     assert Path("run/summary.yaml").read_text().splitlines() == kept
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a,b\n1,2\n",
+        b"step\n1\n",
+        b"\x89PNG\r\n\x1a\n\x00\xff",
+        b"epoch,step\n0,first\n",
+    ],
+)
+def test_a_metrics_csv_that_another_program_wrote_is_named_and_kept(here, capsys, content):
+    table = Path("run/metrics.csv")
+    table.parent.mkdir()
+    table.write_bytes(content)
+    assert main(FIT) == 1
+    said = capsys.readouterr().err
+    assert len(said.strip().splitlines()) == 1 and "run/metrics.csv is no table of dfd's" in said
+    assert table.read_bytes() == content and not LAST.exists()
+
+
+def test_a_best_checkpoint_that_was_damaged_does_not_stop_the_end_of_a_run(here, capsys):
+    assert main([*FIT, "--trainer.max_epochs=2"]) == 0
+    best = Path("run/checkpoints/best.ckpt")
+    for content in (best.read_bytes()[:999], b""):
+        Path("run/summary.yaml").unlink()
+        previous(best).unlink(missing_ok=True)
+        best.write_bytes(content)
+        assert main([*FIT, "--trainer.max_epochs=2"]) == 0
+        facts = yaml.safe_load(Path("run/summary.yaml").read_text())
+        assert "best.ckpt is lost" not in facts and facts["last checkpoint"] == "run/checkpoints/last.ckpt"
+    assert "the best checkpoint is lost" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["damaged", "gone", "damaged, with the one before it"])
+def test_a_run_that_goes_on_without_its_best_checkpoint_has_the_best_of_what_remains(here, capsys, how):
+    unfinished()
+    best = Path("run/checkpoints/best.ckpt")
+    if "before" in how:
+        shutil.copy(best, previous(best))
+    best.unlink() if how == "gone" else best.write_bytes(best.read_bytes()[:999])
+    assert main([*FIT, "--trainer.max_epochs=2"]) == 0
+    assert "the best checkpoint is lost" in capsys.readouterr().err
+    kept = torch.load(best, weights_only=True)
+    facts = yaml.safe_load(Path("run/summary.yaml").read_text())
+    assert facts["best checkpoint"] == "run/checkpoints/best.ckpt" and "chosen after" in facts
+    assert kept["global_step"] == (2 if "before" in how else 4)

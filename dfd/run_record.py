@@ -99,7 +99,7 @@ class RunFailure(ValueError):
 class Record:
     """Times are seconds since 1970, of the run's own clock."""
 
-    # running, done (its planned end was reached), stopped (by max_time or a callback before that), preempted or
+    # running, done (at its planned end), stopped (by max_time or a callback before that), preempted or
     # failed, as the run last wrote it: a killed one is still "running"
     state: str
     command: list[str]  # as it was typed

@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def only_a_warning(name: str) -> Iterator[None]:
-    """A figure that cannot be drawn or written costs the run that figure: the work behind it is not saved yet."""
+    """A figure that cannot be drawn or written costs the run no more: its work may not be saved yet."""
     try:
         yield
     except Exception as error:

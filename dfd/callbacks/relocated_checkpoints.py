@@ -1,6 +1,4 @@
-"""Relocated checkpoints: a run folder that was moved or copied keeps its own best checkpoint, or the best that
-is left of it.
-"""
+"""Relocated checkpoints: a run folder that was moved, copied or damaged keeps its own best checkpoint."""
 
 import logging
 import os

@@ -41,11 +41,11 @@ from dfd.training.run_folder import (
     SaveConfig,
     as_yaml,
     discard,
+    drawn_seed,
     first_to_fail,
     hold,
     open_run_folder,
     run_id,
-    drawn_seed,
     safe_name,
     write_summary,
 )

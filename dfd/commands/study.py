@@ -37,8 +37,8 @@ def sweep(
 
 
 def runs(folder: Path = Path("runs"), /) -> None:
-    """The runs of dfd fit below a folder: running, done, stopped, preempted or failed and why, how far, how good, and
-    how to go on.
+    """The runs of dfd fit below a folder: running, done, stopped, preempted or failed and why, how far, how
+    good, and how to go on.
 
     Args:
         folder: Where to look; by default runs.

@@ -37,8 +37,8 @@ class FitLoop(_FitLoop):
 
     @property
     def stopped_by(self) -> str:
-        """What ended the fit before its planned end, in words; "" where that was reached: max_steps, max_epochs
-        or early stopping.
+        """What ended the fit before its planned end, in words; "" where that was reached: max_steps,
+        max_epochs or early stopping.
         """
         trainer, epochs = self.trainer, self.max_epochs
         if 0 <= self.max_steps <= trainer.global_step or (
@@ -120,8 +120,8 @@ class EpochLoop(_TrainingEpochLoop):
     def _should_check_val_fx(self, data_fetcher: Any) -> bool:
         epoch = self.trainer.fit_loop.epoch_progress.current
         if self.restarting and self.restarted_on_last and epoch.processed < epoch.ready:
-            # saved behind the validation of this batch, or behind the last batch of a run without one: nothing
-            # is left of it but to be counted, which Lightning does where it passes over a validation
+            # saved behind the validation of this batch, or behind the last batch of a run without one: it is
+            # only left to be counted, which Lightning does where it passes over a validation
             return True
         if not self.trainer.enable_validation or (self.trainer.should_stop and self._should_accumulate()):
             return False

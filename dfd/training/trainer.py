@@ -1,4 +1,4 @@
-"""Lightning's Trainer: ranks end together where a checkpoint cannot be saved; a fit's last weights are judged."""
+"""Lightning's Trainer: ranks end together where a checkpoint cannot be saved; last weights are judged."""
 
 from __future__ import annotations
 

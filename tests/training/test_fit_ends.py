@@ -12,8 +12,6 @@ from small import SMALL
 
 from dfd import run_record
 from dfd.cli import main
-from dfd.models.seal import previous
-from dfd.training.resume import resumable
 
 STEPS = 6  # an epoch, of 4 drawings each
 FIT = [

@@ -148,8 +148,8 @@ class FiniteGuard(Callback):
             if count > limit:
                 raise RunFailure(
                     f"{count} steps {name}were not finite (NaN or Inf), the last one step {step.number}, "
-                    f"whose batch holds {', '.join(keys[:3])}; {why}. All keys are in {path}. The weights are as they were before. The same command "
-                    "goes on from the last checkpoint.",
+                    f"whose batch holds {', '.join(keys[:3])}; {why}. All keys are in {path}. The weights "
+                    "are as they were before. The same command goes on from the last checkpoint.",
                     NOT_FINITE,
                 )
 

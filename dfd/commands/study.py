@@ -49,7 +49,7 @@ def runs(folder: Path = Path("runs"), /) -> None:
 
 
 def sync(run: Path, /, *more: Path) -> None:
-    """Sends runs that were logged offline to W&B's server: curves, tables, pictures, artifacts, alerts.
+    """Sends what W&B's server has not got of runs: curves, tables, pictures, artifacts, alerts.
 
     W&B's key comes from `wandb login` or WANDB_API_KEY, the server from WANDB_BASE_URL. What was sent once is
     not sent again. Send it from the machine that ran it: artifacts lie where the run left them until then.

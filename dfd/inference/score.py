@@ -201,9 +201,9 @@ def closing(detector: Detector) -> str:
     """What P(fake) is and is not."""
     if not detector.speaks:
         return (
-            "This detector was trained on the toy set, which is drawn: it knows nothing of photographs, and has "
-            "no verdict on them. Train one on photographs: dfd prepare, then dfd fit --data data/140k.yaml. If "
-            "these files are the toy set's own drawings: --drawings."
+            "This detector was trained on the toy set, which is drawn: it knows nothing of photographs, and "
+            "has no verdict on them. Train one on photographs: dfd prepare, then dfd fit --data "
+            "data/140k.yaml. If these files are the toy set's own drawings: --drawings."
         )
     if not detector.card.calibrated_on:
         return "These weights were never calibrated on a validation set: their logits are no verdicts."

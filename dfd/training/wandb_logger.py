@@ -5,13 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import re
+import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from shutil import rmtree
 from typing import Any
 
+from lightning.fabric.loggers.logger import _DummyExperiment as NoExperiment
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -19,26 +24,30 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from dfd.metrics import METRICS
 from dfd.run_record import RunFolder
 from dfd.signals import stop_signals
+from dfd.training.wandb_sync import has_end, mark_sent
 
 # validation metrics by which runs are compared; of all others W&B keeps the last value
 LOWER_IS_BETTER = ("loss", "nll", "brier", "ece", "eer", "attack_success_rate")
 HIGHER_IS_BETTER = (*(name for name in METRICS if name not in LOWER_IS_BETTER), "robust_acc")
-INIT = 30  # seconds for W&B's server to answer when a run begins
-PATIENCE = 60  # seconds of the 180 that Slurm's warning grants, for W&B's uploads
-UPLOAD = 600  # seconds for them at the end of a run that nobody told to stop
+PATIENCE = 10  # seconds that a run waits for W&B: as it begins, for any one answer, and at its end
+SERVER = 4  # of them for W&B's server to answer as a run begins
+LOCAL = (
+    30  # seconds for W&B's own process to start, which takes one, but on a machine that is busy with others
+)
+WRITES = 2  # seconds for it to write the last lines
 LARGE = 100 * 2**20  # bytes from which a file is not uploaded: the artifact then holds its place and checksum
 
 _log = logging.getLogger(__name__)
-_ending: threading.Thread | None = None
 _warned = False
 
 
 class TolerantWandbLogger(WandbLogger):
     """Lightning's W&B logger as a guest of the run: where W&B fails, the run goes on, and says so once.
 
-    What W&B misses stands in metrics.csv. A run that cannot log online, without a key or a server that
-    answers, logs offline, and `dfd sync` sends it later. W&B ranks runs by the best value of a validation
-    metric, not by the last one.
+    It waits for W&B for PATIENCE at most. A run that cannot log online, without a key or a server that
+    answers, logs offline, and so does one whose W&B fails on its way; `dfd sync` sends both later. Where W&B
+    fails twice, it is let go: what it misses stands in metrics.csv. W&B ranks runs by the best value of a
+    validation metric, not by the last one.
 
     Args:
         log_model: whether the best checkpoint becomes an artifact when the run is done; by default what the
@@ -50,9 +59,12 @@ class TolerantWandbLogger(WandbLogger):
         global _warned
         # W&B's reports on its own use hold up the end of a process for half a minute where no server answers
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        from wandb import Settings
-
-        kwargs.setdefault("settings", Settings(silent=True, init_timeout=INIT))
+        # its sockets, where its own process is gone
+        logging.getLogger("asyncio").setLevel(logging.ERROR)
+        os.environ.setdefault("WANDB_SILENT", "true")  # when it logs in, it looks at no other setting
+        limits = {"init_timeout": SERVER, "finish_timeout": PATIENCE - 2, "finish_timeout_raises": True}
+        # no Settings, which raise what may be wrong in the environment here and now
+        kwargs.setdefault("settings", {"silent": True, **limits})
         super().__init__(**kwargs)  # its own log_model uploads all checkpoints, and never offline
         _warned = False
         # wandb warns of it, even of the None that Lightning passes
@@ -60,6 +72,8 @@ class TolerantWandbLogger(WandbLogger):
         wanted = os.environ.get("WANDB_LOG_MODEL", "").lower() in ("true", "1", "end", "checkpoint")
         self.logs_model = wanted if log_model is None else log_model
         self._defined: set[str] = set()  # metrics of which W&B has been told what to keep
+        self._params: Any = None  # to be told anew where W&B begins anew
+        self._failed = False  # once already, after it had begun
 
     @property
     @rank_zero_experiment
@@ -70,29 +84,63 @@ class TolerantWandbLogger(WandbLogger):
         return self._experiment
 
     def _begin(self) -> None:
-        for mode in dict.fromkeys((self._wandb_init.get("mode"), "offline", "disabled")):
+        fault, modes = "", dict.fromkeys((self._wandb_init.get("mode") or "online", "offline"))
+        for mode in modes:
             self._wandb_init["mode"] = mode
+            before = self._folders()
             try:
-                super().experiment  # noqa: B018  it begins the run
+                within(
+                    PATIENCE if mode == "online" else LOCAL,
+                    lambda: super(TolerantWandbLogger, self).experiment,
+                )
+                if fault:
+                    _warn(f"{fault}; it logs offline, and dfd sync sends it")
                 return
             except Exception as error:
-                if mode == "disabled":
-                    raise
-                later = "" if mode == "offline" else "; what it logs offline is sent by dfd sync"
-                _warn(f"W&B cannot log this run {mode or 'online'}: {_line(error)}{later}")
-                sys.modules["wandb"].teardown()  # which still holds the run's id
+                fault = fault or f"W&B cannot log this run {mode}: {_line(error)}"
+                _end_service()  # which still holds the run's id
+                for folder in self._folders() - before:  # of a run that has not begun
+                    rmtree(folder, ignore_errors=True)
+        _warn(fault)
+        self._experiment = NoExperiment()
+
+    def _folders(self) -> set[Path]:
+        """One for each time that W&B's run was begun."""
+        return set(RunFolder(self.save_dir or ".").wandb.glob("*run-*"))
+
+    def _ask(self, call: Callable[[], Any]) -> None:
+        """Has W&B do something, if it still can. Where it fails, it begins anew, offline; once."""
+        try:
+            if not isinstance(self.experiment, NoExperiment):
+                within(PATIENCE, call)
+        except Exception as error:
+            # W&B got the signal that the run got too
+            again = not (self._failed or stop_signals.requested)
+            if not stop_signals.requested:
+                rest = "It goes on offline, and dfd sync sends it" if again else "It is let go"
+                _warn(f"W&B fails: {_line(error)}. {rest}; what it misses stands in metrics.csv")
+            _end_service()
+            self._experiment = None if again else NoExperiment()
+            self._wandb_init["mode"], self._failed = "offline", True
+            self._defined.clear()
+            if again:
+                if self._params is not None:
+                    self.log_hyperparams(self._params)
+                self._ask(call)
 
     @property
     def begun(self) -> bool:
         """Whether W&B's run is; `experiment` would begin it."""
-        return self._experiment is not None
+        return self._experiment is not None and not isinstance(self._experiment, NoExperiment)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        with tolerated():
-            for name in metrics.keys() - self._defined:
-                self._define(name)
-            super().log_metrics(metrics, step)
+        self._ask(lambda: self._log_metrics(metrics, step))
+
+    def _log_metrics(self, metrics: Mapping[str, Any], step: int | None) -> None:
+        for name in metrics.keys() - self._defined:
+            self._define(name)
+        super().log_metrics(metrics, step)
 
     def _define(self, name: str) -> None:
         self._defined.add(name)
@@ -101,23 +149,26 @@ class TolerantWandbLogger(WandbLogger):
             step = {"step_metric": "trainer/global_step", "step_sync": True}
             self.experiment.define_metric(name, summary=summary, **step)
 
+    @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:
-        with tolerated():
-            super().log_hyperparams(params)
+        log, self._params = super().log_hyperparams, params
+        self._ask(lambda: log(params))
 
+    @rank_zero_only
     def log_image(self, key: str, images: list[Any], step: int | None = None, **kwargs: Any) -> None:
-        with tolerated():
-            super().log_image(key, images, step, **kwargs)
+        log = super().log_image
+        self._ask(lambda: log(key, images, step, **kwargs))
 
+    @rank_zero_only
     def log_table(self, key: str, columns: list[str], data: list[list[Any]], step: int | None = None) -> None:
-        with tolerated(), self._staging():
-            super().log_table(key, columns, data, step=step)
+        log = super().log_table
+        with self._staging():
+            self._ask(lambda: log(key, columns, data, step=step))
 
     @rank_zero_only
     def log_summary(self, values: Mapping[str, Any]) -> None:
         """Numbers and words of the whole run, which W&B lists beside its name."""
-        with tolerated():
-            self.experiment.summary.update(dict(values))
+        self._ask(lambda: self.experiment.summary.update(dict(values)))
 
     @rank_zero_only
     def log_file(
@@ -129,22 +180,26 @@ class TolerantWandbLogger(WandbLogger):
             path: has to stay there until it is sent; one larger than LARGE is never sent.
             kind: of artifact, such as dataset or model.
         """
-        with tolerated(), self._staging():
-            import wandb
+        with self._staging():
+            self._ask(lambda: self._log_file(path.absolute(), name, kind, metadata, aliases))
 
-            path, name = path.absolute(), re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:128]
-            artifact = wandb.Artifact(name, kind, metadata=dict(metadata))
-            if path.stat().st_size > LARGE:
-                artifact.add_reference(f"file://{path}", name=path.name)
-            else:
-                artifact.add_file(str(path), name=path.name, policy="immutable")  # without a copy
-            self.experiment.log_artifact(artifact, aliases=list(aliases))
+    def _log_file(
+        self, path: Path, name: str, kind: str, metadata: Mapping[str, Any], aliases: Sequence[str]
+    ) -> None:
+        import wandb
+
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:128]
+        artifact = wandb.Artifact(name, kind, metadata=dict(metadata))
+        if path.stat().st_size > LARGE:
+            artifact.add_reference(f"file://{path}", name=path.name)
+        else:
+            artifact.add_file(str(path), name=path.name, policy="immutable")  # without a copy
+        self.experiment.log_artifact(artifact, aliases=list(aliases))
 
     @rank_zero_only
     def alert(self, title: str, text: str) -> None:
         """A message to whoever has W&B's alerts on, by e-mail or Slack."""
-        with tolerated():
-            self.experiment.alert(title, text, level="ERROR")
+        self._ask(lambda: self.experiment.alert(title, text, level="ERROR"))
 
     @contextmanager
     def _staging(self) -> Iterator[None]:
@@ -173,24 +228,73 @@ def _summary_of(name: str) -> str | None:
 def close(exit_code: int) -> None:
     """Ends the W&B run of this process, if there is one; with 75 it counts as preempted, and not as finished.
 
-    It waits for W&B's uploads for UPLOAD seconds at most, PATIENCE once the run was told to stop: its job
-    would lose its time to a server that is gone, and not be requeued. What is not uploaded then stays in the
-    run folder.
+    It waits for W&B's uploads for PATIENCE seconds at most, for the job may end soon, and leaves nothing of
+    W&B's that the end of this process would wait for. What is not uploaded stays in the run folder.
     """
-    global _ending
-    if "wandb" not in sys.modules or (_ending and _ending.is_alive()):
+    run = getattr(sys.modules.get("wandb"), "run", None)
+    if run is None:
         return
-    _ending = threading.Thread(target=_finish, args=(exit_code,), daemon=True)
-    _ending.start()
-    _ending.join(PATIENCE if stop_signals.requested else UPLOAD)
-    if _ending.is_alive() and not stop_signals.requested:
-        later = "wandb sync --include-online sends the rest"
-        _warn(f"W&B has not taken everything within {UPLOAD // 60} min; {later}")
+    try:
+        within(PATIENCE, lambda: sys.modules["wandb"].finish(exit_code=exit_code))
+        file = Path(run.settings.sync_file)
+        if not run.settings._offline:
+            mark_sent(file)
+        elif not _written(file):
+            raise OSError(f"it could not write {file.parent.name} to its end")
+    except Exception as error:
+        if not stop_signals.requested:
+            _warn(f"W&B has not got everything: {_line(error)}. dfd sync sends what is there")
+        _end_service()
 
 
-def _finish(exit_code: int) -> None:
-    with tolerated():
-        sys.modules["wandb"].finish(exit_code=exit_code)
+def _written(file: Path) -> bool:
+    """Whether W&B's file has its end, for which W&B's own process takes a moment longer than for its word."""
+    deadline = time.monotonic() + WRITES
+    while not (whole := has_end(file)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return whole
+
+
+def within(seconds: float, call: Callable[[], Any]) -> Any:
+    """What a call returns or raises; TimeoutError where it has done neither by then, and its thread is left
+    alone.
+    """
+    answers: SimpleQueue[tuple[Any, Exception | None]] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put((call(), None))
+        except Exception as error:
+            answers.put((None, error))
+
+    loud, logging.raiseExceptions = logging.raiseExceptions, False  # W&B's own log file, on a full disk
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer, error = answers.get(timeout=seconds)
+    except Empty:
+        raise TimeoutError(f"no answer within {seconds:g} s") from None
+    finally:
+        logging.raiseExceptions = loud
+    if error is not None:
+        raise error
+    return answer
+
+
+def _end_service() -> None:
+    """Ends W&B's own process, for which Python would wait at its end, and whatever waits for its answer."""
+    from wandb.sdk import wandb_setup
+    from wandb.sdk.lib import module
+
+    connection = wandb_setup.singleton()._connection
+    process = connection._proc._process if connection is not None and connection._proc is not None else None
+    if process is not None:
+        process.terminate()  # it writes what it holds
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(1)
+        process.kill()
+    with suppress(Exception):
+        within(PATIENCE / 2, sys.modules["wandb"].teardown)
+    module.unset_globals()
 
 
 @contextmanager
@@ -211,5 +315,8 @@ def _warn(text: str) -> None:
 
 
 def _line(error: Exception) -> str:
-    """The first line of what was raised."""
-    return (str(error) or type(error).__name__).partition("\n")[0].rstrip(".")[:300]
+    """The first line of what was raised; of a setting that W&B refuses, all of it."""
+    text = str(error) or type(error).__name__
+    if "validation error" in text:
+        text = re.sub(r" \[type=.*", "", " ".join(text.split()))
+    return text.partition("\n")[0].rstrip(".")[:300]

@@ -1,4 +1,4 @@
-"""Sends what runs logged offline to W&B's server: the engine of `dfd sync`."""
+"""Sends what W&B's server has not got of runs: the engine of `dfd sync`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import os
 import re
 import struct
 import subprocess
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +17,8 @@ from dfd.interpreters import fresh
 
 TIMEOUT = 15  # seconds for W&B's server to answer
 HEADER, BLOCK = 7, 1 << 15  # bytes of a .wandb file: LevelDB's log format behind a header
-WHOLE, LAST, PIECES = 1, 4, (1, 2, 3, 4)  # kinds of a piece of a record
+WHOLE, FIRST, LAST, PIECES = 1, 2, 4, (1, 2, 3, 4)  # kinds of a piece of a record
+MAGIC = b":W&B"
 
 LOGIN = """
 import sys, wandb
@@ -30,25 +32,26 @@ except Exception as error:
 
 
 def sync(folders: Sequence[Path], say: Callable[[str], None] = print) -> None:
-    """Sends every offline run in and below some folders, once.
+    """Sends every run in and below some folders that W&B's server has not all of, once.
 
-    A run that was started several times has a part for each; they are sent in their order and become one run
-    of W&B's. What was sent is marked and never sent again. A run that still goes on is left out.
+    A run that was started several times has a part for each, logged offline or online; they are sent in their
+    order and become one run of W&B's. What was sent is marked and never sent again. A run that still goes on
+    is left out.
 
     Args:
         say: gets a line a run folder.
 
     Raises:
-        ValueError: no such folder, or nothing in it that was logged offline; wandb is not installed; no key;
+        ValueError: no such folder, or nothing in it that W&B logged; wandb is not installed; no key;
             no server that answers; a part that W&B did not take.
     """
     waiting: dict[Path, list[Path]] = {}  # run folder -> parts to send
     for folder in folders:
-        found = _offline_parts(folder)
+        found = _parts(folder)
         if not found:
             raise ValueError(
-                f"{folder} holds no run that was logged offline: it was logged online, or with "
-                "WANDB_MODE=disabled, or is no run folder. Give one that dfd fit made, or a folder above."
+                f"{folder} holds no run that W&B logged: it was made with WANDB_MODE=disabled, or is no run "
+                "folder. Give one that dfd fit made, or a folder above."
             )
         for run, parts in found.items():
             record = run_record.read(run)
@@ -71,19 +74,22 @@ def sync(folders: Sequence[Path], say: Callable[[str], None] = print) -> None:
     for run, mine in waiting.items():
         if sent := [part for part in mine if _marker(part).exists()]:
             say(f"{run}: sent {_contents(sent)}")
+            if cut := sum(not has_end(part) for part in sent):
+                say(f"{run}: {cut} of them cut off; what is missing there stands in metrics.csv")
     for link in dict.fromkeys(re.findall(r"View run .* at (http\S+)", said)):
         say(link)
     if lost := [part for part in parts if not _marker(part).exists()]:
         raise ValueError(f"W&B did not take {', '.join(map(str, lost))}: {_last_line(said)}")
 
 
-def _offline_parts(folder: Path) -> dict[Path, list[Path]]:
+def _parts(folder: Path) -> dict[Path, list[Path]]:
     """Run folder -> its .wandb files, the oldest first; of the folder itself and of all below it."""
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder.")
-    pattern = "wandb/offline-run-*/*.wandb"
     found: dict[Path, list[Path]] = {}
-    for part in sorted(folder.rglob(pattern), key=lambda part: (part.parents[2], part.parent.name)):
+    # run-DATE_TIME-ID, and offline-run-DATE_TIME-ID
+    begun = lambda part: (part.parents[2], part.parent.name.removeprefix("offline-"))  # noqa: E731
+    for part in sorted(folder.rglob("wandb/*run-*/*.wandb"), key=begun):
         found.setdefault(part.parents[2], []).append(part)
     return found
 
@@ -93,6 +99,20 @@ def _marker(part: Path) -> Path:
     return part.with_name(f"{part.name}.synced")
 
 
+def mark_sent(part: Path) -> None:
+    """Notes that W&B has all of a .wandb file."""
+    _marker(part).touch()
+
+
+def has_end(part: Path) -> bool:
+    """Whether a .wandb file holds its run to the end: not where W&B was killed, or its disk was full."""
+    from wandb.proto.wandb_internal_pb2 import Record  # ty: ignore[missing-module-member]
+
+    data = part.read_bytes()
+    last = deque((record for _, record in _records(data)), maxlen=20)
+    return data[:4] != MAGIC or any(Record.FromString(record).HasField("exit") for record in last)
+
+
 def _trim(part: Path) -> bool:
     """Cuts off a record that a kill left half written, which W&B would refuse and send anew each time.
 
@@ -100,22 +120,29 @@ def _trim(part: Path) -> bool:
         Whether anything is left to be sent.
     """
     data = part.read_bytes()
-    if data[:4] != b":W&B":  # of a later version: W&B's own affair
+    if data[:4] != MAGIC:  # of a later version: W&B's own affair
         return True
-    at = whole = HEADER
-    while at + 7 <= len(data):
+    whole = max((end for end, _ in _records(data)), default=HEADER)
+    if whole < len(data):
+        os.truncate(part, whole)
+    return whole > HEADER
+
+
+def _records(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Where each whole record of a .wandb file ends, and the record."""
+    at, record = HEADER, b""
+    while data[:4] == MAGIC and at + 7 <= len(data):
         if (left := BLOCK - at % BLOCK) < 7:  # too short for a piece: filled up with zeros
             at += left
             continue
         _, length, kind = struct.unpack("<IHB", data[at : at + 7])
+        piece = data[at + 7 : at + 7 + length]
         at += 7 + length
         if kind not in PIECES or at > len(data):
-            break
+            return
+        record = piece if kind in (WHOLE, FIRST) else record + piece
         if kind in (WHOLE, LAST):
-            whole = at
-    if whole < len(data):
-        os.truncate(part, whole)
-    return whole > HEADER
+            yield at, record
 
 
 def _check_server() -> None:
@@ -129,7 +156,7 @@ def _check_server() -> None:
 
 def _send(parts: Sequence[Path]) -> str:
     """Runs `wandb sync`, whose exit code says nothing of single parts, and returns what it printed."""
-    done = _python("-m", "wandb", "sync", *(str(part.parent) for part in parts))
+    done = _python("-m", "wandb", "sync", "--include-online", *(str(part.parent) for part in parts))
     return done.stdout + done.stderr
 
 

@@ -10,8 +10,9 @@ import math
 import random
 import re
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
@@ -27,6 +28,7 @@ class WandbServer(ThreadingHTTPServer):
             together.
         files: what runs and artifacts uploaded, by path.
         artifacts: by name: type, aliases, metadata and whether all of it came.
+        frozen: set, it accepts everything and answers nothing any more.
     """
 
     daemon_threads = True
@@ -34,6 +36,7 @@ class WandbServer(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.turn = threading.Lock()
+        self.frozen = threading.Event()
         self.sweep: dict[str, Any] = {}
         self.points: Iterator[dict[str, Any]] = iter(())
         self.runs: dict[str, dict[str, Any]] = {}
@@ -218,6 +221,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         answer: dict[str, Any] = {}
+        while self.server.frozen.is_set():
+            time.sleep(0.1)
         if self.path.endswith("/graphql"):
             told = json.loads(body)
             answer = {"data": self.server.answer(told["query"], told.get("variables") or {})}
@@ -227,11 +232,12 @@ class _Handler(BaseHTTPRequestHandler):
             with self.server.turn:
                 self.server.files[unquote(self.path.removeprefix("/upload/"))] = body
         text = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
+        with suppress(BrokenPipeError):  # a client that has waited long enough
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
 
     do_GET = do_PUT = do_POST
 

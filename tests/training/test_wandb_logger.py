@@ -4,19 +4,26 @@ import csv
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import wandb_files
+import wandb_server
 from lightning.pytorch.loggers import WandbLogger
 
 import dfd
+from dfd.cli import main
 from dfd.signals import REQUEUE, stop_signals
 from dfd.training import wandb_logger
 from dfd.training.metrics_csv import ResumableCSVLogger
 from dfd.training.wandb_logger import TolerantWandbLogger, close
+from dfd.training.wandb_sync import has_end
 
 
 @pytest.fixture
@@ -91,42 +98,64 @@ def test_what_wandb_raises_is_said_once_and_ends_nothing(offline, monkeypatch, m
     offline.log_file(Path(__file__), "a", "b", {})
     offline.alert("a", "b")
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("WARNING: W&B fails: a socket is gone. What it misses stands in metrics.csv")
+    assert line.startswith("WARNING: W&B fails: a socket is gone. It goes on offline, and dfd sync sends it")
+
+
+def test_what_hangs_in_the_middle_is_waited_for_once(offline, monkeypatch, messages_on_stderr, capsys):
+    monkeypatch.setattr(wandb_logger, "PATIENCE", 0.5)
+    offline.log_metrics({"a": 1.0}, 0)
+    monkeypatch.setattr(WandbLogger, "log_image", lambda *args, **kwargs: time.sleep(60))
+    start = time.monotonic()
+    for _ in range(20):
+        offline.log_image("a", ["b.png"])
+    assert time.monotonic() - start < 15, "twice half a second, and W&B's own process is begun once more"
+    assert not offline.begun
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("WARNING: W&B fails: no answer within 0.5 s. It goes on offline")
 
 
 @pytest.mark.parametrize(
-    ("requested", "wait", "said"), [(REQUEUE, "PATIENCE", ""), (0, "UPLOAD", "WARNING: W&B")]
+    ("requested", "said"), [(REQUEUE, ""), (0, "WARNING: W&B has not got everything: no answer")]
 )
 def test_a_server_that_does_not_answer_costs_a_run_its_patience_and_no_more(
-    requested, wait, said, monkeypatch, messages_on_stderr, capsys
+    requested, said, monkeypatch, messages_on_stderr, capsys
 ):
     codes = []
-    finish = lambda exit_code: codes.append(exit_code) or time.sleep(3)  # noqa: E731  as without a network
-    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(finish=finish))
+    finish = lambda exit_code: codes.append(exit_code) or time.sleep(60)  # noqa: E731  as without a network
+    gone = lambda: setattr(wandb, "run", None)  # noqa: E731
+    wandb = SimpleNamespace(finish=finish, run=SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    monkeypatch.setattr(wandb_logger, "_end_service", gone)
     monkeypatch.setattr(stop_signals, "requested", requested)
     monkeypatch.setattr(wandb_logger, "_warned", False)
-    monkeypatch.setattr(wandb_logger, wait, 0.2)
+    monkeypatch.setattr(wandb_logger, "PATIENCE", 0.2)
     start = time.monotonic()
     wandb_logger.close(75)
     wandb_logger.close(0)  # whoever comes next does not wait again
     assert time.monotonic() - start < 2 and codes == [75]
     assert capsys.readouterr().err.startswith(said)
-    wandb_logger._ending.join()
 
 
-SERVICE_ENDED = """
+END_SERVICE = """
 import os, signal, subprocess, time
+lines = subprocess.check_output(["ps", "-eo", "pid=,ppid=,comm="], text=True).splitlines()
+processes = [line.split() for line in lines]
+mine = [(int(pid), name) for pid, parent, name in processes if parent == str(os.getpid())]
+[service] = [pid for pid, name in mine if name.startswith("wandb-core")]
+os.kill(service, signal.{signal})
+time.sleep(1)
+"""
+SERVICE_ENDED = (
+    """
+import time
 from dfd.training.wandb_logger import TolerantWandbLogger, close
 from dfd.signals import STOP, stop_signals
 
 logger = TolerantWandbLogger(name="x", project="dfd", save_dir=".", mode="offline")
 logger.log_metrics({"a": 1.0}, step=0)
-lines = subprocess.check_output(["ps", "-eo", "pid=,ppid=,comm="], text=True).splitlines()
-processes = [line.split() for line in lines]
-mine = [(int(pid), name) for pid, parent, name in processes if parent == str(os.getpid())]
-[service] = [pid for pid, name in mine if name.startswith("wandb-core")]
-os.kill(service, signal.SIGTERM)
-time.sleep(1)
+"""
+    + END_SERVICE.format(signal="SIGTERM")
+    + """
 said = None
 for step in range(1, 20):
     try:
@@ -142,15 +171,24 @@ logger.finalize("failed")
 close(143)
 print("went on")
 """
+)
 
 
-def run(code: str, folder: Path, **settings: str) -> subprocess.CompletedProcess:
-    """In a process of its own, without the W&B service of an earlier test."""
+def process(code: str, folder: Path, then: str = "", **settings: str) -> subprocess.Popen:
+    """One of its own, without the W&B service of an earlier test."""
     own = {name: value for name, value in os.environ.items() if "WANDB" not in name}
     environment = {**own, "PYTHONPATH": str(Path(dfd.__file__).parents[1]), **settings}
-    return subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, "-c", code, then], cwd=folder, env=environment, **pipes)
+
+
+def run(code: str, folder: Path, then: str = "", **settings: str) -> subprocess.CompletedProcess:
+    begun = process(code, folder, then, **settings)
+    try:
+        said, fault = begun.communicate(timeout=120)
+    finally:
+        begun.kill()
+    return subprocess.CompletedProcess(begun.args, begun.returncode, said, fault)
 
 
 @pytest.mark.slow
@@ -161,36 +199,155 @@ def test_a_service_that_slurm_ended_costs_no_run(tmp_path):
     assert done.stderr.count("W&B fails") == 1
 
 
-UNREACHABLE = """
-import dfd.training.wandb_logger as module
+BEGIN = """
+import logging, sys, time
+from pathlib import Path
+import dfd
+from dfd.cli.logs import logs_on_stderr
+from dfd.training.wandb_logger import TolerantWandbLogger, close
 
-module.INIT = 3
-logger = module.TolerantWandbLogger(name="x", id="x", project="dfd", save_dir=".", mode="online")
-logger.log_metrics({"val/auroc": 0.5}, step=0)
-logger.log_summary({"best": 1})
-module.close(0)
+with logs_on_stderr():
+    start = time.monotonic()
+    logger = TolerantWandbLogger(name="x", id="x", project="dfd", save_dir=".", mode="online")
+    logger.log_metrics({"val/auroc": 0.5}, step=0)
+    begun = time.monotonic() - start
+    Path("begun").touch()
+    exec(sys.argv[1])
+    for step in range(1, 20):
+        logger.log_metrics({"val/auroc": 0.5 + step / 100}, step=step)
+        time.sleep(0.05)
+    logger.log_summary({"best": 1})
+    start = time.monotonic()
+    close(0)
+    print(begun, time.monotonic() - start)
 """
+KEY = {"WANDB_API_KEY": "k" * 40}
+NOBODY = {**KEY, "WANDB_BASE_URL": "http://127.0.0.1:9"}
+
+
+class Answer(BaseHTTPRequestHandler):
+    """One and the same to all; a number below 100 is a server that does not answer."""
+
+    code, text = 200, "{}"
+
+    def do_POST(self) -> None:
+        if self.code < 100:
+            time.sleep(60)
+        self.send_response(self.code)
+        self.send_header("Content-Length", str(len(self.text)))
+        self.end_headers()
+        self.wfile.write(self.text.encode())
+
+    do_GET = do_POST
+
+    def log_message(self, *args: object) -> None:
+        """Nothing: the test's own output is enough."""
+
+
+@contextmanager
+def answering(code: int, text: str) -> Iterator[dict[str, str]]:
+    """What leads a client to a server that has one answer."""
+    handler = type("Handler", (Answer,), {"code": code, "text": text})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield {**KEY, "WANDB_BASE_URL": f"http://127.0.0.1:{server.server_port}"}
+        server.shutdown()
+
+
+def assert_one_line_and_whole(done: subprocess.CompletedProcess, folder: Path, why: str) -> None:
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("WARNING: W&B ") and "The run goes on." in line and why in line
+    begun, closed = map(float, done.stdout.split())
+    # a machine that is busy with other tests starts W&B's own process slowly
+    assert begun < wandb_logger.PATIENCE + 10 and closed < wandb_logger.PATIENCE + 3
+    assert wandb_files.summary(folder)["best"] == 1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
-        (
-            {"WANDB_API_KEY": "k" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"},
-            "W&B cannot log this run online",
-        ),
+        (NOBODY, "cannot log this run online"),
         ({}, "No API key configured"),
+        ({"WANDB_API_KEY": "short"}, "40+ characters"),
     ],
-    ids=["no-server", "no-key"],
+    ids=["no-server", "no-key", "short-key"],
 )
 def test_a_run_that_cannot_log_online_logs_offline(settings, why, tmp_path):
-    done = run(UNREACHABLE, tmp_path, HOME=str(tmp_path / "nobody"), **settings)
+    done = run(BEGIN, tmp_path, HOME=str(tmp_path / "nobody"), **settings)
+    assert_one_line_and_whole(done, tmp_path, why)
+    assert "it logs offline, and dfd sync sends it" in done.stderr
+    assert wandb_files.summary(tmp_path)["val/auroc"] == {"max": 0.69}
+    assert not list(tmp_path.glob("wandb/run-*")), "nothing of the run that did not begin"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("code", "text", "why"),
+    [
+        (0, "", "cannot log this run online"),
+        (200, "<html>a portal</html>", "cannot log this run online"),
+        (401, '{"errors": [{"message": "unauthorized"}]}', "unauthorized"),
+        (403, '{"errors": [{"message": "permission denied"}]}', "permission denied"),
+        (500, "no", "cannot log this run online"),
+    ],
+    ids=["hangs", "rubbish", "key-revoked", "forbidden", "broken"],
+)
+def test_a_server_that_gives_no_sense_costs_a_run_ten_seconds_and_one_line(code, text, why, tmp_path):
+    with answering(code, text) as settings:
+        done = run(BEGIN, tmp_path, HOME=str(tmp_path / "nobody"), **settings)
+    assert_one_line_and_whole(done, tmp_path, why)
+
+
+@pytest.mark.slow
+def test_a_server_that_freezes_on_the_way_gets_the_rest_by_dfd_sync(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
+    with wandb_server.running() as server:
+        begin = process(BEGIN, tmp_path, **{**server.environment, "WANDB_SILENT": "true"})
+        while not (tmp_path / "begun").exists():
+            assert begin.poll() is None
+            time.sleep(0.05)
+        server.frozen.set()
+        said, fault = begin.communicate(timeout=120)
+        server.frozen.clear()
+        assert begin.returncode == 0, fault
+        (line,) = fault.splitlines()
+        assert line.startswith("WARNING: W&B has not got everything") and "dfd sync sends" in line
+        assert float(said.split()[1]) < wandb_logger.PATIENCE + 3
+        assert len(server.runs["x"]["history"]) < 20
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        assert main(["sync", str(tmp_path)]) == 0
+        assert [entry["trainer/global_step"] for entry in server.runs["x"]["history"]] == list(range(20))
+        assert server.runs["x"]["summary"]["best"] == 1
+
+
+@pytest.mark.slow
+def test_a_run_whose_wandb_is_killed_goes_on_offline(tmp_path):
+    done = run(BEGIN.replace('"online"', '"offline"'), tmp_path, END_SERVICE.format(signal="SIGKILL"))
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("The run goes on") == 1
-    assert why in done.stderr and "what it logs offline is sent by dfd sync" in done.stderr
-    assert wandb_files.summary(tmp_path)["val/auroc"] == {"max": 0.5}
-    assert wandb_files.summary(tmp_path)["best"] == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("WARNING: W&B fails: ") and "It goes on offline" in line
+    first, second = sorted(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+    assert not has_end(first) and has_end(second)
+
+
+@pytest.mark.slow
+def test_a_full_disk_of_wandb_alone_is_said(tmp_path):
+    (tmp_path / "wandb").mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", tmp_path / "wandb"]
+    if subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("it cannot mount a small disk here")
+    try:
+        fill = "import os; os.system('dd if=/dev/zero of=wandb/filler bs=1k 2>/dev/null')"
+        done = run(BEGIN.replace('"online"', '"offline"'), tmp_path, fill)
+    finally:
+        subprocess.run(["umount", "--lazy", tmp_path / "wandb"], check=True)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("WARNING: W&B has not got everything: it could not write offline-run-")
 
 
 def lines(folder):

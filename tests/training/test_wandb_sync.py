@@ -140,21 +140,21 @@ def part(run: Path, name: str = "offline-run-20260101_000000-z") -> Path:
 
 
 def test_what_there_is_nothing_to_send_of_says_so_without_a_network(tmp_path, capsys):
-    for name in ("gone", "online", "empty"):
-        if name != "gone":
-            (tmp_path / name).mkdir()
+    (tmp_path / "empty").mkdir()
+    for name in ("gone", "empty"):
         assert main(["sync", str(tmp_path / name)]) == 1
-    part(tmp_path / "online", "run-20260101_000000-z")
-    assert main(["sync", str(tmp_path / "online")]) == 1
-    gone, *others = capsys.readouterr().err.splitlines()
+    gone, empty = capsys.readouterr().err.splitlines()
     assert gone == f"dfd sync: {tmp_path / 'gone'}: no such folder."
-    assert len(others) == 3 and all("holds no run that was logged offline" in line for line in others)
+    assert "holds no run that W&B logged" in empty
     sent, running = part(tmp_path / "sent"), part(tmp_path / "running")
-    sent.with_name(f"{sent.name}.synced").touch()
+    online = part(tmp_path / "online", "run-20260101_000000-z")
+    for each in (sent, online):
+        each.with_name(f"{each.name}.synced").touch()
     run_record.begin(running.parents[2], ["fit"])
-    assert main(["sync", str(sent.parents[2]), str(running.parents[2])]) == 0
+    assert main(["sync", *(str(each.parents[2]) for each in (sent, online, running))]) == 0
     assert capsys.readouterr().out.splitlines() == [
         f"{tmp_path / 'sent'}: nothing new",
+        f"{tmp_path / 'online'}: nothing new",
         f"{tmp_path / 'running'}: still running; send it when it has ended",
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from dfd.batch import Batch, LoadedBatch
 from dfd.data.collate import PREFETCH_FACTOR, SharedMemoryCollate, collate
 from dfd.data.ledger import Ledger
 from dfd.data.margin import resolve_margin, with_margin
-from dfd.data.order import Windows, epoch_order
+from dfd.data.order import Shuffled, Windows
 from dfd.data.prefetch import Schedule, ShardFiles
 from dfd.data.resume import check_same, record
 from dfd.data.stream import EvalSampler, ShardDataset, TrainSampler, Transform
@@ -29,6 +30,7 @@ from dfd.run_record import BATCH_NOT_DIVISIBLE, RunFailure
 from dfd.shards.cache import Cache
 from dfd.shards.catalog import Catalog, Contents
 from dfd.shards.remote import bytes_at_once, check_limit
+from dfd.shards.splits import SPLITS
 from dfd.signals import heed_parent_only, held_back
 
 JUDGED_AT_ONCE = 128  # crops, at most
@@ -162,7 +164,7 @@ class ShardDataModule(LightningDataModule):
         needed = {}
         for split in splits:
             rows = self.rows(split)
-            shards = [self.contents.shards[shard] for shard in self._shards_of(rows)]
+            shards = [self.contents.shards[shard] for shard in self.catalog.shards_of(split)]
             # a process holds the shards of its last batch until its next; the others may be PREFETCH_FACTOR
             # batches ahead of it meanwhile
             in_flight = self.batch_size * (1 + PREFETCH_FACTOR) * self.num_workers
@@ -191,23 +193,19 @@ class ShardDataModule(LightningDataModule):
         """(R,) rows of a split, in the order of the tables."""
         return self.catalog.rows[split]
 
-    def _shards_of(self, rows: np.ndarray) -> np.ndarray:
-        return np.flatnonzero(np.bincount(self.contents.shard[rows]))
-
     def roots_of(self, split: str) -> list[str]:
         """Those with images of the split; all of them before the tables were read."""
         if self.catalog is None:
             return list(map(str, self.roots))
-        there = set(self.contents.root[self.rows(split)].tolist())
-        return [str(root) for number, root in enumerate(self.roots) if number in there]
+        held = self.catalog.images_of(split).sum(1)
+        return [str(root) for root, images in zip(self.roots, held, strict=True) if images]
 
     def label_counts(self, split: str) -> tuple[int, int]:
         """Real and fake images of a split; in training as an epoch shows them: roots by weight, a share of
         the real forged.
         """
-        rows = self.rows(split)
-        weight = np.array(list(self.roots.values()))[self.contents.root[rows]] if split == "train" else None
-        real, fake = np.bincount(self.contents.label[rows], weights=weight, minlength=2)[:2]
+        weight = list(self.roots.values()) if split == "train" else np.ones(len(self.roots))
+        real, fake = np.dot(weight, self.catalog.images_of(split))
         left = real * np.prod([1 - _fake_share(each) for each in self.augment]) if split == "train" else real
         return round(left), round(fake + real - left)
 
@@ -265,25 +263,35 @@ class ShardDataModule(LightningDataModule):
                 f"Use {below or above} or {above}.",
                 BATCH_NOT_DIVISIBLE,
             )
-        rows = self.rows("train")
-        weights = list(self.roots.values())
-        shard, root = self.contents.shard[rows], self.contents.root[rows]
-        if self.window is None:
-            order = partial(epoch_order, rows, root, weights, self.seed)
-        else:
-            order = Windows(rows, shard, root, weights, self.seed, self.window)
-        num_rows = len(order(0))
-        if num_rows < self.batch_size:
+        order = self._order()
+        if order.num_rows < self.batch_size:
             raise ValueError(
-                f"the train split shows {num_rows} images an epoch, fewer than "
+                f"the train split shows {order.num_rows} images an epoch, fewer than "
                 f"data.batch_size={self.batch_size}. Lower it."
             )
-        sampler = TrainSampler(order, num_rows, self.batch_size, rank, world, self._position)
-        shards = self._shards_of(rows)
-        windows = partial(_same, [shards]) if self.window is None else order.shards
+        sampler = TrainSampler(order, order.num_rows, self.batch_size, rank, world, self._position)
+        shards = self.catalog.shards_of("train")
+        windows = order.shards if isinstance(order, Windows) else partial(_same, [shards])
         return self._loader(
             sampler, self.batch_size // world, self.augment, True, Schedule(windows, 1, repeats=True)
         )
+
+    def _order(self) -> Shuffled | Windows:
+        """The order of each epoch of training."""
+        rows, weights = self.rows("train"), list(self.roots.values())
+        if self.window is None:
+            members = [range(*each) for each in pairwise(self.catalog.bounds("train").tolist())]
+            return Shuffled(rows, members, weights, self.seed, self._share_order)
+        if not self.catalog.by_shards["train"]:  # as tables have it that were put together by hand
+            shard, root = self.contents.shard[rows], self.contents.root[rows]
+            return Windows(rows, shard, root, weights, self.seed, self.window)
+        shards = self.catalog.shards_of("train")
+        sizes = self.catalog.by_shard[shards, SPLITS.index("train")]
+        root = self.catalog.root_of_shard[shards]
+        return Windows.of_shards(rows, shards, sizes, root, weights, self.seed, self.window)
+
+    def _share_order(self, epoch: int, length: int, fill: Callable[[np.ndarray], None]) -> np.ndarray:
+        return self.catalog.share_order([self.seed, *self.roots.values(), epoch], length, fill)
 
     def _position(self, num_batches: int) -> tuple[int, int]:
         if self.trainer is None or self.trainer.overfit_batches:  # the same batches again and again
@@ -305,13 +313,13 @@ class ShardDataModule(LightningDataModule):
     def _eval_loader(self, split: str) -> DataLoader:
         rank, world = self._ranks()
         rows = self.rows(split)
-        # as they lie but for tables put together by hand
-        rows = rows[np.argsort(self.contents.shard[rows], kind="stable")]
+        if not self.catalog.by_shards[split]:  # as tables have it that were put together by hand
+            rows = rows[np.argsort(self.contents.shard[rows], kind="stable")]
         # cut alike for any number of ranks; a rank judges without gradients, so that it holds more than in
         # training
         batch_size = max(1, min(self.batch_size, JUDGED_AT_ONCE) // self.view.num_crops)
         transforms = self.corruption or (self.val_augment if split == "val" else [])
-        shards = self._shards_of(rows)
+        shards = self.catalog.shards_of(split)
         schedule = Schedule(
             partial(_same, np.split(shards, np.arange(1, len(shards)))), EVAL_PREFETCH, repeats=False
         )

@@ -1,8 +1,10 @@
 """Order of an epoch, a pure function of (seed, epoch): of all rows, or a window of shards at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+
+_CHUNK = 1 << 20  # rows at a time
 
 
 class Windows:
@@ -31,11 +33,42 @@ class Windows:
         if not (shard[1:] >= shard[:-1]).all():  # as tables have it that were put together by hand
             by_shard = np.argsort(shard, kind="stable")
             rows, shard, root = rows[by_shard], shard[by_shard], root[by_shard]
-        self._rows, self.seed, self.window = rows, seed, window
+        self.seed, self.window = seed, window
         first = np.flatnonzero(np.r_[True, shard[1:] != shard[:-1]])
-        # of each shard, (S,)
-        self._number, self._begin, self._end = (shard[first], first, np.r_[first[1:], len(rows)])
-        self._root, self._size = root[first], self._end - first
+        self._lay_out(rows, shard[first], np.diff(first, append=len(rows)), root[first], weights)
+
+    @classmethod
+    def of_shards(
+        cls,
+        rows: np.ndarray,
+        numbers: np.ndarray,
+        sizes: np.ndarray,
+        root: np.ndarray,
+        weights: Sequence[float],
+        seed: int,
+        window: int,
+    ) -> "Windows":
+        """The same of rows that lie in the order of their shards.
+
+        Args:
+            numbers, sizes, root: of each shard, (S,): its number, how many of `rows` lie in it, and its root.
+        """
+        windows = cls.__new__(cls)
+        windows.seed, windows.window = seed, window
+        windows._lay_out(rows, numbers, sizes, root, weights)
+        return windows
+
+    def _lay_out(
+        self,
+        rows: np.ndarray,
+        numbers: np.ndarray,
+        sizes: np.ndarray,
+        root: np.ndarray,
+        weights: Sequence[float],
+    ) -> None:
+        self._rows, self._number, self._size, self._root = rows, numbers, sizes, root
+        self._end = sizes.cumsum()
+        self._begin = self._end - sizes
         self._whole = np.array([int(weight) for weight in weights])
         held = np.bincount(self._root, self._size, minlength=len(weights)).astype(np.int64)
         self._extra = np.array([round((w - int(w)) * n) for w, n in zip(weights, held.tolist(), strict=True)])
@@ -111,6 +144,68 @@ class EpochOrder:
         return self._drawn[at]
 
 
+class Shuffled:
+    """The rows that an epoch shows, all permuted together: a pure function of (seed, epoch).
+
+    A root of weight w gives floor(w) whole permutations of itself and a random fraction w - floor(w) of one
+    more.
+
+    Args:
+        rows: (R,) rows of the training split.
+        members: of each root, its positions in `rows`: an array, or where they follow one another a range.
+        weights: one weight a root.
+        share: makes an order or finds it made: (epoch, length, what fills it) -> (length,).
+    """
+
+    def __init__(
+        self,
+        rows: np.ndarray,
+        members: Sequence[np.ndarray | range],
+        weights: Sequence[float],
+        seed: int,
+        share: Callable[[int, int, Callable[[np.ndarray], None]], np.ndarray] | None = None,
+    ):
+        self._rows, self._members, self._weights, self.seed = rows, members, weights, seed
+        self._share = share
+        self._extra = [round((w - int(w)) * len(mine)) for w, mine in zip(weights, members, strict=True)]
+        whole = sum(int(w) * len(mine) for w, mine in zip(weights, members, strict=True))
+        self.num_rows = whole + sum(self._extra)
+
+    def __call__(self, epoch: int) -> np.ndarray:
+        if self._share is not None:
+            return self._share(epoch, self.num_rows, lambda order: self.fill(order, epoch))
+        order = np.empty(self.num_rows, self._rows.dtype)
+        self.fill(order, epoch)
+        return order
+
+    def fill(self, order: np.ndarray, epoch: int) -> None:
+        """Writes the rows of an epoch, in order, into an array of `num_rows`."""
+        rng = np.random.default_rng((self.seed, epoch))
+        at = 0
+        for members, weight, extra in zip(self._members, self._weights, self._extra, strict=True):
+            mine = _as_array(members, order.dtype)
+            for _ in range(int(weight)):
+                order[at : at + len(mine)] = mine
+                at += len(mine)
+            # the order of the draw must not depend on how the table was sorted in memory, only on the rows;
+            # where none is kept it is drawn too, as what is drawn next depends on it
+            drawn = mine if extra else np.zeros(len(mine), np.int8)
+            rng.shuffle(drawn)
+            order[at : at + extra] = drawn[:extra]
+            at += extra
+            del mine, drawn
+        rng.shuffle(order)
+        for start in range(0, len(order), _CHUNK):
+            order[start : start + _CHUNK] = self._rows[order[start : start + _CHUNK]]
+
+
+def _as_array(members: np.ndarray | range, dtype: np.dtype) -> np.ndarray:
+    """A copy."""
+    if isinstance(members, range):
+        return np.arange(members.start, members.stop, dtype=dtype)
+    return members.astype(dtype)
+
+
 def epoch_order(
     rows: np.ndarray,
     root: np.ndarray,
@@ -118,22 +213,12 @@ def epoch_order(
     seed: int,
     epoch: int,
 ) -> np.ndarray:
-    """The rows that one epoch shows, in order: a pure function of (seed, epoch).
-
-    A root of weight w gives floor(w) whole permutations of itself and a random fraction w - floor(w) of one
-    more.
+    """The rows that one epoch shows, in order, as `Shuffled` has them.
 
     Args:
         rows: (R,) rows of the training split.
         root: (R,) root of each of `rows`.
         weights: one weight a root.
     """
-    rng = np.random.default_rng((seed, epoch))
-    picks = []
-    for index, weight in enumerate(weights):
-        members = np.flatnonzero(root == index)
-        whole = int(weight)
-        picks.append(np.tile(members, whole))
-        # the order of the draw must not depend on how the table was sorted in memory, only on the rows
-        picks.append(rng.permutation(members)[: round((weight - whole) * len(members))])
-    return rows[rng.permutation(np.concatenate(picks))]
+    members = [np.flatnonzero(root == index) for index in range(len(weights))]
+    return Shuffled(rows, members, weights, seed)(epoch)

@@ -1,8 +1,12 @@
-"""Catalog of samples: the tables of several roots as one, with the columns that loaders hold in memory."""
+"""Catalog of samples: the tables of several roots as one, with the columns that loaders read by."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,32 +16,50 @@ from dfd.shards.cache import Cache
 from dfd.shards.duplicates import counted
 from dfd.shards.fetch import Remote
 from dfd.shards.format import clip_of, recorded_margin
-from dfd.shards.remote import open_root, shards_of
+from dfd.shards.pattern import pick_shards
+from dfd.shards.remote import faults, open_samples, shards_of
+from dfd.shards.sample_file import SampleFile
+from dfd.shards.shared_arrays import SMALL, SharedArrays, make_arrays, share_arrays
 from dfd.shards.splits import SPLITS
 
 _FACTS = ["key", "path", "split", "source", "method", "family", "sha256"]  # looked up by row
 _HEAD = 15  # hex digits of a fingerprint: 60 bits
-_CHUNK = 1 << 20  # lines at a time
+_CHUNK = 1 << 20  # rows at a time
 
 
 @dataclass(frozen=True)
 class Contents:
-    """The columns that every rank and worker holds in memory, one line a sample."""
+    """The columns that loaders read samples by, one line a sample."""
 
     shards: list[Path | Remote]
     shard: np.ndarray  # (M,) int32, into `shards`
     offset: np.ndarray  # (M,) int64, bytes into the shard
-    length: np.ndarray  # (M,) int64, bytes
+    length: np.ndarray  # (M,) int32, bytes
     label: np.ndarray  # (M,) int8
     root: np.ndarray  # (M,) int16, which of the roots
     sha256: Sequence[str] = ()  # of each of `shards`; if empty, they are not checked
+    shared: SharedArrays | None = None  # where a machine's processes share the columns
 
     def __len__(self) -> int:
         return len(self.shard)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.shared is None:
+            columns = (self.shard, self.offset, self.length, self.label, self.root)
+            return Contents, (self.shards, *columns, self.sha256)
+        return _shared_contents, (self.shards, self.sha256, self.shared)
+
+
+def _shared_contents(shards: list[Path | Remote], sha256: Sequence[str], shared: SharedArrays) -> Contents:
+    columns = {name: shared.arrays[name] for name in ("shard", "offset", "length", "label", "root")}
+    return Contents(shards, **columns, sha256=sha256, shared=shared)
+
 
 class Catalog:
     """All roots of a data module.
+
+    What all rows need are numbers, which the processes of a machine share where they are many
+    (`share_arrays`). Names and digests are looked up in samples.parquet then.
 
     Args:
         roots: folders of finished shards, their URLs, or patterns of some of their shards.
@@ -53,51 +75,216 @@ class Catalog:
         # of each root whose pictures `dfd prepare` cut out of larger ones: side, as a multiple of the face's
         self.margins: dict[str, float] = {}
         self.digests: list[dict[str, str]] = []  # of each root: shard -> sha256
-        tables, shards, columns, digests = [], [], [], []
-        for number, root in enumerate(roots):
-            index, table = open_root(root, cache)
-            self.digests.append({shard["name"]: shard["sha256"] for shard in index["shards"]})
-            if known := counted(index.get("leaks", {}).get("counts", {})):
+        self._roots, self._files = list(roots), []
+        for root in self._roots:
+            file = open_samples(root, cache)
+            self._files.append(file)
+            picked = pick_shards(root.rstrip("/"), file.index)
+            self.digests.append({shard["name"]: shard["sha256"] for shard in picked})
+            if known := counted(file.index.get("leaks", {}).get("counts", {})):
                 self.leaks[root] = known
-            if (margin := recorded_margin(index)) is not None:
+            if (margin := recorded_margin(file.index)) is not None:
                 self.margins[root] = margin
-            names = table["shard"].unify_dictionaries().combine_chunks()
-            columns.append(
-                {
-                    "shard": (np.asarray(names.indices) + len(shards)).astype(np.int32),
-                    "offset": table["offset"].to_numpy(),
-                    "length": table["length"].to_numpy(),
-                    "label": table["label"].to_numpy().astype(np.int8),
-                    "root": np.full(len(table), number, np.int16),
-                }
-            )
-            shards += shards_of(root, index, names.dictionary.to_pylist())
-            digests += [self.digests[number][name] for name in names.dictionary.to_pylist()]
-            tables.append(table.select(_FACTS))
-            del table  # of a hundred million rows, the other columns are 10 GB
-        self._table = pa.concat_tables(tables, promote_options="default")
-        together = {name: np.concatenate([each[name] for each in columns]) for name in columns[0]}
-        self.contents = Contents(shards, **together, sha256=digests)
-        self.rows = {  # of each split, in the order of the tables
-            name: np.flatnonzero(pc.equal(self._table["split"], name).to_numpy()) for name in SPLITS
-        }
+        held = self._numbers()
+        shards, digests = [], []
+        for root, file, known, names in zip(
+            self._roots, self._files, self.digests, held.facts["shards"], strict=True
+        ):
+            shards += shards_of(root, file.index, names)
+            digests += [known[name] for name in names]
+        self.contents = _shared_contents(shards, digests, held)
+        if held.path is None:
+            self.contents = replace(self.contents, shared=None)
+        self._ends = np.cumsum([0, *held.facts["samples"]])  # of the roots, in rows
+        self._runs = held.facts["runs"]
+        self._name = held.path and held.path.stem
+        self.root_of_shard = np.repeat(np.arange(len(self._files)), [*map(len, held.facts["shards"])])
+        # images by root, split and label, and by shard and split
+        self.images = held.arrays["images"].reshape(-1, len(SPLITS), 2)
+        self.by_shard = held.arrays["by_shard"].reshape(-1, len(SPLITS))[: len(shards)]
+        self.by_shards = dict(zip(SPLITS, held.facts["by_shards"], strict=True))  # whether rows lie so
+        parts = np.split(held.arrays["rows"], self.by_shard.sum(0).cumsum()[:-1])
+        # of each split, in the order of the tables
+        self.rows: dict[str, np.ndarray] = dict(zip(SPLITS, parts, strict=True))
+        self._table = self._looked_up(np.arange(len(self.contents)), _FACTS) if held.path is None else None
         pa.default_memory_pool().release_unused()
+
+    def _numbers(self) -> SharedArrays:
+        counts = [self._count(*each) for each in zip(self._roots, self._files, strict=True)]
+        total, num_shards = sum(counts), sum(map(len, self.digests))
+        row = np.int32 if total < 1 << 31 else np.int64
+        layout = {
+            "offset": (np.int64, total), "length": (np.int32, total), "shard": (np.int32, total),
+            "rows": (row, total), "root": (np.int16, total), "label": (np.int8, total),
+            "split": (np.int8, total), "by_shard": (np.int64, num_shards * len(SPLITS)),
+            "images": (np.int64, len(counts) * len(SPLITS) * 2),
+        }  # fmt: skip
+        if total < SMALL:
+            return make_arrays(layout, self._fill)
+        told = json.dumps([[file.version for file in self._files], [np.dtype(row).str, 1]])
+        name = hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+        return share_arrays(f"{name}.table", layout, self._fill)
+
+    def _count(self, root: str, file: SampleFile) -> int:
+        with faults(root):
+            return file.count()
+
+    def _fill(self, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+        """Reads all tables, some rows at a time."""
+        facts: dict[str, Any] = {"shards": [], "samples": [], "runs": []}
+        at = first = 0
+        images = arrays["images"].reshape(-1, len(SPLITS), 2)
+        for number, (root, file) in enumerate(zip(self._roots, self._files, strict=True)):
+            begin, shards, runs = at, {}, Runs()
+            with faults(root):
+                for lines, piece in file.pieces():
+                    here = slice(at, at + len(piece))
+                    for name in ("offset", "length", "label"):
+                        arrays[name][here] = piece[name].to_numpy()
+                    arrays["shard"][here] = first + _numbered(piece["shard"], shards)
+                    arrays["split"][here] = _numbered(
+                        piece["split"], {name: n for n, name in enumerate(SPLITS)}
+                    )
+                    arrays["root"][here] = number
+                    both = 2 * arrays["split"][here].astype(np.int64) + arrays["label"][here]
+                    images[number] += np.bincount(both, minlength=2 * len(SPLITS)).reshape(-1, 2)
+                    runs.add(lines)
+                    at += len(piece)
+            facts["shards"].append(list(shards))
+            facts["samples"].append(at - begin)
+            facts["runs"].append(None if file.names is None else runs.told)
+            first += len(shards)
+        facts["by_shards"] = _split_rows(arrays)
+        return facts
+
+    def images_of(self, split: str) -> np.ndarray:
+        """(roots, 2): how many real and fake images each root has of a split."""
+        return self.images[:, SPLITS.index(split)]
+
+    def shards_of(self, split: str) -> np.ndarray:
+        """The numbers of the shards that hold images of a split."""
+        return np.flatnonzero(self.by_shard[:, SPLITS.index(split)])
+
+    def bounds(self, split: str) -> np.ndarray:
+        """(roots + 1,): where the rows of each root begin and end among those of a split."""
+        return np.cumsum([0, *self.images_of(split).sum(1)])
+
+    def share_order(self, told: Sequence[Any], length: int, fill: Callable[[np.ndarray], None]) -> np.ndarray:
+        """An order of rows (length,), which the processes of a machine share where the rows are many.
+
+        Args:
+            told: what tells it from other orders of these rows.
+        """
+        layout = {"order": (self.rows["train"].dtype, length)}
+
+        def fill_in(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+            fill(arrays["order"])
+            return {}
+
+        if self._name is None:
+            return make_arrays(layout, fill_in).arrays["order"]
+        name = hashlib.blake2b(json.dumps([self._name, *told]).encode(), digest_size=16).hexdigest()
+        self._order = share_arrays(f"{name}.order", layout, fill_in)  # held until the next one
+        return self._order.arrays["order"]
 
     def describe(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """key, path, split, source, method, family and clip of `rows`, as arrays of str."""
-        lines = self._table.take(np.asarray(rows))
-        names = ("key", "path", "split", "source", "method", "family")
+        names = ["key", "path", "split", "source", "method", "family"]
+        lines = self._lookup(np.asarray(rows), names)
         facts = {name: lines[name].to_numpy(zero_copy_only=False).astype(str) for name in names}
         clips = [clip_of(path) for path in facts["path"].tolist()]
         return facts | {"clip": np.array(clips, str)}
 
     def fingerprints(self, rows: np.ndarray) -> np.ndarray:
         """(R,) int64 of the bytes of each picture's file: the head of its SHA-256."""
-        parts = [self._table["sha256"].take(rows[at : at + _CHUNK]) for at in range(0, len(rows), _CHUNK)]
-        return np.concatenate([np.zeros(0, np.int64), *map(_heads, parts)])
+        found = np.empty(len(rows), np.int64)
+        for at in range(0, len(rows), _CHUNK):
+            digests = self._lookup(np.asarray(rows[at : at + _CHUNK]), ["sha256"])["sha256"]
+            found[at : at + _CHUNK] = _heads(digests)
+        return found
+
+    def _lookup(self, rows: np.ndarray, columns: list[str]) -> pa.Table:
+        if self._table is None:
+            return self._looked_up(rows, columns)
+        return self._table.select(columns).take(rows)
+
+    def _looked_up(self, rows: np.ndarray, columns: list[str]) -> pa.Table:
+        """The lines of rows (N,) in the files of their roots."""
+        root = np.searchsorted(self._ends, rows, side="right") - 1
+        order = np.argsort(root, kind="stable")
+        cuts = np.searchsorted(root[order], np.arange(len(self._files) + 1))
+        found = []
+        for number, (start, stop) in enumerate(pairwise(cuts)):
+            mine = rows[order[start:stop]] - self._ends[number]
+            if (runs := self._runs[number]) is not None:
+                mine = lines_of(runs, mine)
+            with faults(self._roots[number]):
+                found.append(self._files[number].take(mine, columns))
+        back = np.empty(len(rows), np.int64)
+        back[order] = np.arange(len(rows))
+        return pa.concat_tables(found, promote_options="default").take(back)
+
+
+def _numbered(column: pa.ChunkedArray, known: dict[str, int]) -> np.ndarray:
+    """The number of each name; new names get the next ones."""
+    parts = [np.zeros(0, np.int32)]
+    for chunk in column.chunks:
+        names = chunk.dictionary.to_pylist()
+        numbers = [known.setdefault(name, len(known)) for name in names]
+        parts.append(np.array(numbers, np.int32)[np.asarray(chunk.indices)])
+    return np.concatenate(parts)
+
+
+def _split_rows(arrays: dict[str, np.ndarray]) -> list[bool]:
+    """Fills the rows of each split one after another, and counts them by shard; whether those of each split
+    lie in the order of their shards.
+    """
+    split, shard, total = arrays["split"], arrays["shard"], len(arrays["split"])
+    by_shard = arrays["by_shard"].reshape(-1, len(SPLITS))
+    end, in_order = 0, []
+    for number in range(len(SPLITS)):
+        last, sorted_so_far = -1, True
+        for at in range(0, total, _CHUNK):
+            rows = at + np.flatnonzero(split[at : at + _CHUNK] == number)
+            shards = shard[rows]
+            by_shard[:, number] += np.bincount(shards, minlength=len(by_shard))
+            arrays["rows"][end : end + len(rows)] = rows
+            end += len(rows)
+            if len(rows):
+                sorted_so_far &= bool(shards[0] >= last and (shards[1:] >= shards[:-1]).all())
+                last = shards[-1]
+        in_order.append(sorted_so_far)
+    return in_order
+
+
+class Runs:
+    """Numbers that mostly follow one another, as (first, count) of each run."""
+
+    def __init__(self) -> None:
+        self.told: list[list[int]] = []
+
+    def add(self, numbers: np.ndarray) -> None:
+        """Numbers (N,), ascending and above those before."""
+        begin = np.flatnonzero(np.diff(numbers, prepend=-2) != 1)
+        for first, count in zip(
+            numbers[begin].tolist(), np.diff(begin, append=len(numbers)).tolist(), strict=True
+        ):
+            if self.told and sum(self.told[-1]) == first:
+                self.told[-1][1] += count
+            else:
+                self.told.append([first, count])
+
+
+def lines_of(runs: list[list[int]], places: np.ndarray) -> np.ndarray:
+    """The numbers at these places (N,) of runs."""
+    first, count = np.array(runs, np.int64).reshape(-1, 2).T
+    begin = np.cumsum(count) - count
+    run = np.searchsorted(begin, places, side="right") - 1
+    return first[run] + places - begin[run]
 
 
 def _heads(digests: pa.ChunkedArray) -> np.ndarray:
+    """(N,) int64 of hex digests."""
     letters = (
         np.asarray(pc.utf8_slice_codeunits(digests, 0, _HEAD))
         .astype(f"S{_HEAD}")

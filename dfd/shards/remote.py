@@ -3,31 +3,43 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dfd.shards.cache import Cache
 from dfd.shards.fetch import LIBRARIES, FetchError, Remote, is_remote, scheme_of, version
-from dfd.shards.format import INDEX, SAMPLES_FILE, SCHEMA
-from dfd.shards.pattern import index_of_part, parse_root, pick_rows, pick_shards
-from dfd.shards.table import load_table, read_index
-from dfd.shards.validate import check_index, check_lines, check_size
+from dfd.shards.format import INDEX, SAMPLES_FILE
+from dfd.shards.pattern import index_of_part, parse_root, pick_shards
+from dfd.shards.sample_file import READ, SampleFile
+from dfd.shards.table import open_table, told
+from dfd.shards.validate import check_index
 
 _INDEX_BYTES = 256_000_000  # a million shards' worth
 _TRIES = 3
-# columns that no loader uses
-UNREAD = {"mask_offset", "mask_length", "groups", "width", "height", "format", "phash"}
-READ = [name for name in SCHEMA.names if name not in UNREAD]
 
 
 def open_root(root: str, cache: Cache) -> tuple[dict[str, Any], pa.Table]:
-    """index.json and the table (columns as in SCHEMA, without UNREAD) of finished shards, in a folder or at a
-    URL; of a pattern, of the shards that it names.
+    """index.json and the table (columns READ) of finished shards, in a folder or at a URL; of a pattern, of
+    the shards that it names.
+
+    Raises:
+        ValueError: as `open_samples`.
+    """
+    file = open_samples(root, cache)
+    with faults(root):
+        table = file.read(READ)
+    if file.names is None:
+        return file.index, table
+    return index_of_part(file.index, pick_shards(root.rstrip("/"), file.index), table), table
+
+
+def open_samples(root: str, cache: Cache) -> SampleFile:
+    """The table of finished shards, in a folder or at a URL, with their index.json; neither is wholly read.
 
     A remote index is downloaded each time, its table once by one process of the machine: its name in the
     cache is made of the index's bytes and of what the server says of the table (ETag, time of change,
@@ -36,11 +48,11 @@ def open_root(root: str, cache: Cache) -> tuple[dict[str, Any], pa.Table]:
     Raises:
         ValueError: what is wrong with a folder, as `load_table`.
         FetchError: remote ones are not there or cannot be fetched, do not belong together, or change while
-            they are read.
+            they are fetched.
     """
     if not is_remote(root):
-        return read_index(Path(root)), load_table(Path(root), READ)
-    picked, (root, names) = root, parse_root(root.rstrip("/"))
+        return open_table(Path(root))
+    root, names = parse_root(root.rstrip("/"))
     scheme_of(root)
     for _ in range(_TRIES):
         said = cache.read(f"{root}/{INDEX}", _INDEX_BYTES)
@@ -51,25 +63,24 @@ def open_root(root: str, cache: Cache) -> tuple[dict[str, Any], pa.Table]:
             raise FetchError(
                 f"{root}/{INDEX} is no index of shards ({error}). Upload the folder again."
             ) from error
-        table = _table(root, said, index, cache)
-        if table is None:  # replaced meanwhile
+        file = _samples(root, said, index, names, cache)
+        if file is None:  # replaced meanwhile
             continue
-        if len(table) != index.get("images"):
+        if file.num_lines != index.get("images"):
             raise FetchError(
-                f"{root}: {SAMPLES_FILE} ({len(table)} images) and {INDEX} ({index.get('images')} images) do "
-                "not belong together. Upload both once more."
+                f"{root}: {SAMPLES_FILE} ({file.num_lines} images) and {INDEX} ({index.get('images')} "
+                "images) do not belong together. Upload both once more."
             )
-        if names is None:
-            return index, table
-        table = pick_rows(table, names)
-        return index_of_part(index, pick_shards(picked, index), table), table
+        return file
     raise FetchError(
         f"{root} changed {_TRIES} times while its table was read. Run again when its upload is finished."
     )
 
 
-def _table(root: str, said: bytes, index: dict[str, Any], cache: Cache) -> pa.Table | None:
-    """None where it changes while it is read."""
+def _samples(
+    root: str, said: bytes, index: dict[str, Any], names: list[str] | None, cache: Cache
+) -> SampleFile | None:
+    """None where it changes while it is fetched."""
     url = f"{root}/{SAMPLES_FILE}"
     size, token = version(url, cache.timeout, cache.patience)
     if size is None:
@@ -78,31 +89,39 @@ def _table(root: str, said: bytes, index: dict[str, Any], cache: Cache) -> pa.Ta
     remote = Remote(url, f"{name}.parquet", size)
     handle = cache.open(remote)
     try:
-        check_size(cache.place(remote), index)
-        table = pq.read_table(cache.place(remote), columns=_columns(cache.place(remote), url))
-        check_lines(table, index, SCHEMA)
+        with faults(root):
+            try:
+                # mapped, so that it can be read when the cache has removed it
+                file = SampleFile(cache.place(remote), index, names)
+            except (pa.ArrowException, OSError):
+                cache.drop(remote)
+                raise
+        if file.missing:
+            raise FetchError(
+                f"{url} lacks the columns {', '.join(file.missing)}. Make it again and upload the folder."
+            )
         if version(url, cache.timeout, cache.patience) == (size, token):
-            return table
-    except (pa.ArrowException, OSError) as error:
-        cache.drop(remote)
-        raise FetchError(f"{url} cannot be read ({error}). Upload the folder again.") from error
-    except FetchError:
-        raise
-    except ValueError as error:
-        raise FetchError(f"{url} is not as dfd writes it: {error}. Upload the folder again.") from error
+            return file
     finally:
         os.close(handle)
     cache.drop(remote)
     return None
 
 
-def _columns(path: Path, url: str) -> list[str]:
-    known = pq.read_schema(path).names
-    if missing := [name for name in SCHEMA.names if name not in known]:
-        raise FetchError(
-            f"{url} lacks the columns {', '.join(missing)}. Make it again and upload the folder."
-        )
-    return READ
+@contextmanager
+def faults(root: str) -> Iterator[None]:
+    """What is wrong with the table of a root, with its name and what to do."""
+    if not is_remote(root):
+        with told(Path(root)):
+            yield
+        return
+    url = f"{parse_root(root.rstrip('/')).folder}/{SAMPLES_FILE}"
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise FetchError(f"{url} cannot be read ({error}). Upload the folder again.") from error
+    except ValueError as error:
+        raise FetchError(f"{url} is not as dfd writes it: {error}. Upload the folder again.") from error
 
 
 def shards_of(root: str, index: dict[str, Any], names: Sequence[str]) -> list[Path | Remote]:

@@ -2,20 +2,17 @@
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from dfd.shards.format import (
-    INDEX,
-    SAMPLES_FILE,
-    SCHEMA,
-)
-from dfd.shards.pattern import index_of_part, parse_root, pick_rows, pick_shards
-from dfd.shards.validate import check_index, check_lines, check_size
+from dfd.shards.format import INDEX, SAMPLES_FILE
+from dfd.shards.pattern import index_of_part, parse_root, pick_shards
+from dfd.shards.sample_file import SampleFile
+from dfd.shards.validate import check_index
 
 # by which index.json counts
 _COUNTED = ["shard", "offset", "length", "label", "split", "family"]
@@ -109,24 +106,29 @@ def load_table(root: Path, columns: Sequence[str] | None = None) -> pa.Table:
     Raises:
         ValueError: what is wrong with `root`, and what to do.
     """
+    file = open_table(root)
+    with told(root):
+        return file.read(columns)
+
+
+def open_table(root: Path) -> SampleFile:
+    """The same, not read yet.
+
+    Raises:
+        ValueError: what is wrong with `root`, and what to do.
+    """
     picked, (folder, names) = root, parse_root(root)
     root = Path(folder)
     index = _read_index(root)
     shards = pick_shards(picked, index)
-    remedy = f"`{remake(root)}` makes it again."
     if not (root / SAMPLES_FILE).is_file():
-        raise ValueError(f"{root}: {SAMPLES_FILE} is missing. {remedy}")
-    try:
-        check_size(root / SAMPLES_FILE, index)
-        known = pq.read_schema(root / SAMPLES_FILE).names
-        missing = [name for name in SCHEMA.names if name not in known]
-        table = None if missing else pq.read_table(root / SAMPLES_FILE, columns=columns)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{root / SAMPLES_FILE} cannot be read ({error}). {remedy}") from error
-    except ValueError as error:
-        raise ValueError(f"{root / SAMPLES_FILE} is not as dfd writes it: {error}. {remedy}") from error
-    if missing:
-        raise ValueError(f"{root / SAMPLES_FILE} lacks the columns {', '.join(missing)}. {remedy}")
+        raise ValueError(f"{root}: {SAMPLES_FILE} is missing. {_remedy(root)}")
+    with told(root):
+        file = SampleFile(root / SAMPLES_FILE, index, names)
+    if file.missing:
+        raise ValueError(
+            f"{root / SAMPLES_FILE} lacks the columns {', '.join(file.missing)}. {_remedy(root)}"
+        )
     for shard in shards:
         path = root / shard["name"]
         size = path.stat().st_size if path.is_file() else None
@@ -136,8 +138,22 @@ def load_table(root: Path, columns: Sequence[str] | None = None) -> pa.Table:
                 f"{path} {found}, {INDEX} says {shard['bytes']}. Copy the folder again or prepare it with "
                 "--overwrite."
             )
+    return file
+
+
+@contextmanager
+def told(root: Path) -> Iterator[None]:
+    """What is wrong with the table of `root`, with its name and what to do."""
+    root = Path(parse_root(root).folder)
     try:
-        check_lines(table, index, SCHEMA)
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{root / SAMPLES_FILE} cannot be read ({error}). {_remedy(root)}") from error
     except ValueError as error:
-        raise ValueError(f"{root / SAMPLES_FILE} is not as dfd writes it: {error}. {remedy}") from error
-    return table if names is None else pick_rows(table, names)
+        raise ValueError(
+            f"{root / SAMPLES_FILE} is not as dfd writes it: {error}. {_remedy(root)}"
+        ) from error
+
+
+def _remedy(root: Path) -> str:
+    return f"`{remake(root)}` makes it again."

@@ -30,6 +30,8 @@ from dfd.shards.format import (
 )
 from dfd.shards.validate import check_words
 
+_GROUP = 1 << 17  # lines that are read together where some of a large table are looked up
+
 
 class ShardWriter:
     """Writes one tar by webdataset's TarWriter, with the offsets of its members and the SHA-256 of the whole.
@@ -122,7 +124,7 @@ def write_contents(
     for shard in shards:
         sync(root / shard.name)
     with atomic_write(root / SAMPLES_FILE) as temporary:
-        pq.write_table(table.cast(SCHEMA), temporary, compression="zstd")
+        pq.write_table(table.cast(SCHEMA), temporary, compression="zstd", row_group_size=_GROUP)
     counts = totals(table)
     index = {
         "dfd": __version__,

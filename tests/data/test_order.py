@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dfd.data.order import Windows
+from dfd.data.order import Shuffled, Windows, epoch_order
 from dfd.data.stream import TrainSampler
 
 
@@ -87,3 +87,66 @@ def test_a_rank_holds_a_window_and_not_the_epoch():
     finally:
         tracemalloc.stop()
     assert peak < 1_000_000, f"{peak} bytes, of which the permutation of all rows would be 16 million"
+
+
+def plain_order(rows, root, weights, seed, epoch):
+    """The order as runs of every version have it, in numpy's words and in much memory."""
+    rng = np.random.default_rng((seed, epoch))
+    picks = []
+    for index, weight in enumerate(weights):
+        members = np.flatnonzero(root == index)
+        picks.append(np.tile(members, int(weight)))
+        picks.append(rng.permutation(members)[: round((weight - int(weight)) * len(members))])
+    return rows[rng.permutation(np.concatenate(picks))]
+
+
+@given(
+    sizes=st.lists(st.integers(0, 50), min_size=1, max_size=4),
+    weights=st.lists(st.sampled_from([0.25, 1.0, 1.3, 2.0, 2.5]), min_size=4, max_size=4),
+    seed=st.integers(0, 2**63),
+    kind=st.sampled_from([np.int32, np.int64]),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_order_of_an_epoch_is_what_it_always_was(sizes, weights, seed, kind):
+    root = np.repeat(np.arange(len(sizes)), sizes)
+    rows, weights = (np.arange(len(root)) * 3 + 1).astype(kind), weights[: len(sizes)]
+    ends = [0, *np.cumsum(sizes).tolist()]
+    shuffled = Shuffled(rows, [range(*each) for each in pairwise(ends)], weights, seed)
+    mixed = np.random.default_rng(0).permutation(root)  # roots of rows that no catalog puts so
+    for epoch in (0, 5):
+        expected = plain_order(rows, root, weights, seed, epoch)
+        assert shuffled(epoch).tolist() == expected.tolist() and shuffled.num_rows == len(expected)
+        assert epoch_order(rows, mixed, weights, seed, epoch).tolist() == (
+            plain_order(rows, mixed, weights, seed, epoch).tolist()
+        )
+
+
+@given(
+    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=12),
+    weights=st.tuples(st.sampled_from([0.25, 1.0, 1.3]), st.sampled_from([0.1, 1.0, 3.0])),
+    window=st.integers(1, 14),
+)
+@settings(max_examples=40, deadline=None)
+def test_windows_by_their_shards_are_those_of_the_rows(sizes, weights, window):
+    roots = np.arange(len(sizes)) * 2 // len(sizes)
+    of_rows, shard = windows_of(sizes, roots, weights, window)
+    rows = np.arange(sum(sizes), dtype=np.int32) * 3 + 1
+    numbers = np.unique(shard)
+    of_shards = Windows.of_shards(rows, numbers, np.array(sizes), roots, weights, 0, window)
+    assert of_shards.num_rows == of_rows.num_rows
+    for epoch in (0, 3):
+        assert of_shards(epoch)[:].tolist() == of_rows(epoch)[:].tolist()
+        for one, other in zip(of_shards.shards(epoch), of_rows.shards(epoch), strict=True):
+            assert one.tolist() == other.tolist()
+
+
+def test_an_order_costs_four_bytes_a_row():
+    rows = np.arange(1_000_000, dtype=np.int32)
+    tracemalloc.start()
+    try:
+        order = Shuffled(rows, [range(len(rows))], [1.0], 0)(0)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(order) == len(rows) and order.dtype == np.int32
+    assert peak < 14e6  # the order, 4 MB, beside what is counted or drawn on the way; it was 41 MB

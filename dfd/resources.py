@@ -1,5 +1,6 @@
 """Resources of the package beside its code: configs and Slurm scripts."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -11,17 +12,31 @@ def shipped(kind: Literal["configs", "slurm"]) -> Path:
 
 
 def config_named(name: str) -> Path | None:
-    """A config by path, by name, or by name without .yaml: in the current folder first, then among those that
-    dfd ships.
+    """A config by path, by name, or by name without .yaml: among those that dfd ships first, whatever lies in
+    the current folder, then there. A path that begins with ./ or / is meant as it is.
     """
-    names = [name] if Path(name).suffix in (".yaml", ".yml", ".json") else [name, f"{name}.yaml"]
+    return shipped_config(name) or own_config(name)
+
+
+def shipped_config(name: str) -> Path | None:
+    """The one that dfd ships under a name."""
+    if Path(name).is_absolute() or name.startswith("."):
+        return None
     own = shipped("configs")
-    places = (
-        [Path(each) for each in names]
-        + [own / each for each in names]
-        + [own.parent / each for each in names]
-    )
-    return next((path.resolve() for path in places if path.is_file() and path.suffix), None)
+    return _first(place / each for place in (own, own.parent) for each in _names(name))
+
+
+def own_config(name: str) -> Path | None:
+    """The user's own, by its path from the current folder."""
+    return _first(Path(each) for each in _names(name))
+
+
+def _names(name: str) -> list[str]:
+    return [name] if Path(name).suffix in (".yaml", ".yml", ".json") else [name, f"{name}.yaml"]
+
+
+def _first(paths: Iterable[Path]) -> Path | None:
+    return next((path.resolve() for path in paths if path.is_file() and path.suffix), None)
 
 
 def run_name(config: Path) -> str:

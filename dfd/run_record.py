@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from dfd.durable import TEMPORARY
+from dfd.text_files import read_object
 
 RECORD = "run.json"
+MAX_RECORD = 1_000_000  # bytes; a command line may be long
 UNDECODABLE_FILE = "undecodable.csv"
 # why a run failed, for programs, which would have to parse the sentence otherwise
 OUT_OF_MEMORY, BATCH_NOT_DIVISIBLE, NOT_FINITE = "out_of_memory", "batch_not_divisible", "not_finite"
@@ -165,7 +167,7 @@ def end(folder: Path, state: str, reason: str = "", **changes: Any) -> None:
 
 def read(folder: Path) -> Record | None:
     try:
-        record = Record(**json.loads(RunFolder(folder).record.read_text()))
+        record = Record(**read_object(RunFolder(folder).record, MAX_RECORD))
     except (OSError, ValueError, TypeError):  # none, or no record of ours
         return None
     types = get_type_hints(Record)
@@ -176,7 +178,9 @@ def read(folder: Path) -> Record | None:
 def _is(value: Any, wanted: Any) -> bool:
     """Whether a value out of a JSON file has the type of its field."""
     if get_origin(wanted) is list:
-        return isinstance(value, list)
+        return isinstance(value, list) and all(isinstance(word, str) for word in value)
+    if isinstance(value, bool) or (isinstance(value, int) and abs(value) >= 1 << 63):
+        return False
     kinds = get_args(wanted) or (wanted,)
     return isinstance(value, (*kinds, int) if float in kinds else kinds)
 

@@ -9,7 +9,7 @@ import dfd
 
 PACKAGE = Path(dfd.__file__).parent
 ROWS = (
-    {"batch", "eval_mode", "durable", "signals", "terminal", "resources", "malloc", "interpreters",
+    {"batch", "eval_mode", "durable", "signals", "terminal", "text_files", "resources", "malloc", "interpreters",
      "distributed", "locks", "_torchvision"},
     {"media", "outputs", "parallel", "run_record", "progress"},
     {"forensics", "shards"},
@@ -55,6 +55,7 @@ NO_TORCH = (
     "run_record.py",
     "signals.py",
     "terminal.py",
+    "text_files.py",
     "cli/__init__.py",
     "cli/error_messages.py",
     "launch/slurm.py",

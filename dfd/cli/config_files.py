@@ -1,15 +1,18 @@
-"""Config files by name: in the current folder, or among those that dfd ships."""
+"""Config files by name: among those that dfd ships, or in the current folder."""
 
 from __future__ import annotations
 
 import json
+import logging
+import os
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dfd.cli.error_messages import UsageError, closest
-from dfd.resources import config_named, run_name, shipped
+from dfd.resources import config_named, own_config, run_name, shipped
+from dfd.text_files import read_yaml
+
+_log = logging.getLogger(__name__)
 
 
 def config_folder() -> Path:
@@ -18,12 +21,16 @@ def config_folder() -> Path:
 
 
 def find_config(name: str) -> Path:
-    """A config by path, by name, or by name without .yaml: in the current folder first, then among those that
-    dfd ships.
+    """A config by path, by name, or by name without .yaml: among those that dfd ships first, then in the
+    current folder. A config is a program: what lies in a stranger's folder takes no name of dfd's own.
 
     UsageError where there is none.
     """
-    found = config_named(name)
+    found, own = config_named(name), own_config(name)
+    if found and own and found != own:
+        _log.info("config %s: the one that dfd ships. For that of this folder write ./%s", name, name)
+    elif found and found == own and not Path(name).suffix:
+        _log.info("config %s: %s of this folder", name, os.path.relpath(found))
     if found is None:
         own = config_folder()
         known = sorted(path.relative_to(own).as_posix() for path in own.rglob("*.yaml"))
@@ -84,12 +91,9 @@ def _as_option(value: Any) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        config = yaml.safe_load(path.read_text())
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not a config: it is no text.") from error
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UsageError(f"{path}{line}: {error.problem or error.context}.") from error
+        config = read_yaml(path)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     if not isinstance(config, dict):
         raise UsageError(f"{path} is not a config: it holds no `key: value` at its top level.")
     return config

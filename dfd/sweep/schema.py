@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dfd.sweep.space import Choice, Range, Scalar, Sweep
+from dfd.text_files import read_yaml
 
 METHODS, GOALS = ("grid", "random", "bayes"), ("minimize", "maximize")
 DISTRIBUTIONS = {  # and the keys that each takes
@@ -42,12 +41,7 @@ def load_sweep(path: Path) -> Sweep:
     Raises:
         ValueError: it is no YAML of this schema, or uses a part of it that only W&B's server knows.
     """
-    try:
-        told = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except RecursionError as error:
-        raise ValueError(f"{path} is no sweep: it is nested too deeply to be read.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())[:300]}") from error
+    told = read_yaml(path)
     try:
         return parse_sweep(told)
     except ValueError as error:

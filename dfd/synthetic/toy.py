@@ -31,6 +31,7 @@ from dfd.synthetic.camera import QUALITIES
 from dfd.synthetic.forgery import METHODS, blended_swap, sit_for_swap, upsampled, warped
 from dfd.synthetic.person import Person
 from dfd.synthetic.portrait import draw_person
+from dfd.text_files import read_object
 
 _log = logging.getLogger(__name__)
 # of the drawings: raise it when a change here changes a byte, and kept sets of old drawings are not taken for
@@ -180,7 +181,7 @@ def _is_made(root: Path, made_by: dict[str, Any]) -> bool:
     index = root / "index.json"
     if not index.is_file():
         return False
-    found = json.loads(index.read_text()).get("made_by")
+    found = read_object(index).get("made_by")
     if found != made_by:
         raise ValueError(
             f"{root} holds other shards (made by {found}), not {made_by}. Choose another folder or remove it."

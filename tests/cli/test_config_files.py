@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from dfd.cli import main
+from dfd.cli.config_files import config_folder, find_config
 
 MODEL = """
 seed_everything: 0
@@ -97,3 +98,25 @@ def test_data_that_would_undo_such_lines_are_refused(tmp_path, monkeypatch, caps
     overlay = ["--config", "small_cnn", "--config", "over.yaml", "--data", "data/toy.yaml"]
     assert main(["fit", *overlay, "--print_config"]) == 2
     assert "--data data/toy.yaml would undo what --config over.yaml says" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["small_cnn", "small_cnn.yaml", "data/toy.yaml"])
+def test_a_name_of_dfds_own_is_not_taken_over_by_the_current_folder(name, tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    file = name if name.endswith(".yaml") else f"{name}.yaml"
+    (tmp_path / file).write_text("evil: 1\n")
+    with caplog.at_level("INFO", "dfd"):
+        assert find_config(name) == (config_folder() / file).resolve()
+    assert f"config {name}: the one that dfd ships" in caplog.text and f"./{name}" in caplog.text
+    caplog.clear()
+    for own in (f"./{name}", str(tmp_path / name)):
+        assert find_config(own) == (tmp_path / file).resolve()
+
+
+def test_a_name_that_is_the_current_folders_is_said(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("seed_everything: 0\n")
+    with caplog.at_level("INFO", "dfd"):
+        assert find_config("mine.yaml") == find_config("mine") == (tmp_path / "mine.yaml").resolve()
+    assert caplog.text.count("config mine: mine.yaml of this folder") == 1

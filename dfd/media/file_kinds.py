@@ -24,14 +24,15 @@ PICTURE = FileKind("a picture", "")
 VIDEO = FileKind("a video", "")
 TAR = FileKind("a tar", "unpack it: tar -xf FILE -C FOLDER")
 PARQUET = FileKind("a parquet file", "export its pictures into class folders")
+_ARROW = "read it with Hugging Face's datasets.load_from_disk, and save its pictures into class folders"
 _ARRAYS = "export each picture as a PNG, in a folder of its class"
 _DATABASE = "export its pictures as files, in a folder of their class"
 # (where the mark lies, the mark, what it says)
 _MARKS = (
     (0, b"version https://git-lfs.github.com/spec/", LFS_POINTER),
     (0, b"PAR1", PARQUET),
-    (0, b"ARROW1", FileKind("an Arrow file", "export its pictures into class folders")),
-    (0, b"\xff\xff\xff\xff", FileKind("an Arrow stream", "export its pictures into class folders")),
+    (0, b"ARROW1", FileKind("an Arrow file", _ARROW)),
+    (0, b"\xff\xff\xff\xff", FileKind("an Arrow stream", _ARROW)),
     (0, b"\x1f\x8b", FileKind("a gzip archive", "unpack it: tar -xzf FILE -C FOLDER, or gunzip -k FILE")),
     (0, b"BZh", FileKind("a bzip2 archive", "unpack it: tar -xjf FILE -C FOLDER, or bunzip2 -k FILE")),
     (0, b"\xfd7zXZ\0", FileKind("an xz archive", "unpack it: tar -xJf FILE -C FOLDER, or unxz -k FILE")),

@@ -63,15 +63,29 @@ def check_usable(
             MAX_REJECTED.
         why: what else is known of rejected files, as a sentence.
     """
-    _check_share(source, rejected.files, rejected.num_files - len(rejected.files), "files", max_rejected, why)
-    unit = "faces" if rejected.num_files else "files"
-    _check_share(source, rejected.pictures, len(table), unit, max_rejected, why)
     count = count_classes(table)
+    lost = [name for name in stated if not count[name]]
+    # advised only where it would lead on
+    may_go_on = max_rejected is not None and any(count.values()) and not lost
+    limit = MAX_REJECTED if max_rejected is None else max_rejected
+    unit = "faces" if rejected.num_files else "files"
+    for rejects, num_good, of in (
+        (rejected.files, rejected.num_files - len(rejected.files), "files"),
+        (rejected.pictures, len(table), unit),
+    ):
+        share = len(rejects) / max(len(rejects) + num_good, 1)
+        if share > limit:
+            option = f", or go on without them: --max-rejected {_rounded_up(share)}" if may_go_on else ""
+            raise ValueError(
+                f"{source}: {len(rejects)} of {len(rejects) + num_good} {of} were rejected ({share:.1%}; "
+                f"{limit:.0%} may be). Most often: {commonest(rejects)}.{why(rejects)} {REJECTED} in the "
+                f"output folder names them all: mend them, or take them out of the source{option}."
+            )
     lines = rejected.lines()
     reasons = f" ({commonest(lines)})" if lines else ""
     if not any(count.values()):
         raise ValueError(f"{source}: no picture is left, {len(lines)} were rejected or left out{reasons}.")
-    if lost := [name for name in stated if not count[name]]:
+    if lost:
         raise ValueError(
             f"{source}: {count['real']} real and {count['fake']} fake pictures, {len(lines)} rejected or "
             f"left out{reasons}: of the {lost[0]} ones none is left. Mend them, or take them out of the "
@@ -83,30 +97,6 @@ def check_max_rejected(max_rejected: float) -> None:
     """Raises ValueError where it is no share."""
     if not 0 <= max_rejected < 1:
         raise ValueError(f"--max-rejected {max_rejected:g}: a share from 0 to below 1, such as 0.2.")
-
-
-def _check_share(
-    source: Path,
-    rejects: Sequence[Reject],
-    num_good: int,
-    unit: str,
-    max_rejected: float | None,
-    why: Callable[[Sequence[Reject]], str],
-) -> None:
-    total = len(rejects) + num_good
-    share = len(rejects) / max(total, 1)
-    limit = MAX_REJECTED if max_rejected is None else max_rejected
-    if share > limit:
-        option = (
-            f", or go on without them: --max-rejected {_rounded_up(share)}"
-            if max_rejected is not None
-            else ""
-        )
-        raise ValueError(
-            f"{source}: {len(rejects)} of {total} {unit} were rejected ({share:.1%}; {limit:.0%} may be). "
-            f"Most often: {commonest(rejects)}.{why(rejects)} {REJECTED} in the output folder names them "
-            f"all: mend them, or take them out of the source{option if num_good else ''}."
-        )
 
 
 def _rounded_up(share: float) -> str:

@@ -35,7 +35,7 @@ def check_folders(source: Path, out: Path, root: Path | None = None) -> None:
             f"{source}: no such folder. Name the folder that holds the pictures, or a CSV or JSON Lines file "
             "that lists them."
         )
-    if source.is_dir() and not any(source.iterdir()):
+    if source.is_dir() and all(is_litter(path.name) for path in source.iterdir()):
         raise ValueError(f"{source} is empty. Name the folder that holds the pictures.")
     if made_by(source) and (source / SAMPLES_FILE).is_file():
         raise ValueError(

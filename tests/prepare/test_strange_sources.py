@@ -88,6 +88,9 @@ def command(text: str, out: Path) -> list[str]:
         (("real", "stylegan", "sd15"), ["real"], ["stylegan", "sd15"]),
         (("celeb (a)", "it's made"), ["celeb (a)"], ["it's made"]),
         (("0", "1"), ["0"], ["1"]),
+        (("Celeb-real", "Celeb-synthesis"), ["Celeb-real"], ["Celeb-synthesis"]),
+        (("original", "Deepfakes", "Face2Face"), ["original"], ["Deepfakes", "Face2Face"]),
+        (("ai",), [], ["ai"]),
     ],
 )
 def test_the_refusal_of_other_class_folders_names_the_command_that_reads_them(tmp_path, names, real, fake):
@@ -282,6 +285,9 @@ def test_the_refusal_says_where_the_files_were_looked_for_and_its_advice_works(t
             b"filename,target\na.png,0\n",
             "it has filename, target. Is filename meant for path.*Is target",
         ),
+        ("list.csv", "path,label\na.png,real\n".encode("utf-16-le"), "without its mark.*iconv -f UTF-16LE"),
+        ("list.csv", b"", "is empty"),
+        ("data.bin", bytes(range(256)), "neither a folder nor a table"),
         ("list.csv", b"path,label,Path\na.png,0,b\n", "the column path comes twice"),
     ],
 )
@@ -319,6 +325,46 @@ def test_the_commands_of_two_refusals_are_run(tmp_path):
     assert shortened(str(error.value)).splitlines() == str(error.value).splitlines(), (
         "the screen cuts nothing off"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "filename,target\na.png,0\n",
+            "Is filename meant for path.*sed '1s/filename/path/i;1s/target/label/i' ",
+        ),
+        ("a.png,0\nb.png,1\n", "its first line lists a file"),
+        ("a.png 0\nb.png 1\n", "its cells are separated by blanks"),
+        ("path,is_real\na.png,1\nb.png,0\n", "and then --real 1 --fake 0"),
+    ],
+)
+def test_the_command_that_mends_a_header_is_run(tmp_path, text, told):
+    (tmp_path / "list.csv").write_text(text)
+    with pytest.raises(ValueError, match=told) as error:
+        rows(tmp_path / "list.csv")
+    run = re.search(r"(\(echo|sed '1s).*> NEW.csv", str(error.value))[0]
+    subprocess.run(run.replace("NEW.csv", str(tmp_path / "new.csv")), shell=True, check=True)
+    names = ClassNames(("1",), ("0",)) if "is_real" in text else None
+    assert set(rows(tmp_path / "new.csv", names)) >= {"a.png"}
+
+
+def test_commands_to_be_copied_hold_no_words_of_strangers(tmp_path):
+    """A column's name, or a path of a table, could end a quoted word."""
+    struct = pa.struct([("bytes", pa.binary())])
+    table = pa.table({"x'); import os; ('": pa.array([{"bytes": b""}], struct), "label": [0]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match="export the pictures into folders real and fake") as error:
+        recognise(tmp_path / "a.parquet")
+    assert "python -c" not in str(error.value)
+    tree(tmp_path, "a.png")
+    with pytest.raises(NotInFolder, match=r"take .* away") as error:
+        find_listed(str(tmp_path), "/x'; rm -rf $HOME; '/a.png")
+    assert "sed" not in str(error.value)
+    tree(tmp_path / "set", "$(rm x)/a.png", "b'c/b.png")
+    with pytest.raises(ValueError, match="Say which is which") as error:
+        recognise(tmp_path / "set")
+    assert "'$(rm x)'" in str(error.value)
 
 
 def test_utf_16_of_a_spreadsheet_is_read(tmp_path):
@@ -385,6 +431,20 @@ def test_splits_that_a_table_states_for_a_part_stay_and_are_said(tmp_path, capsy
     plan, _ = Source(table, "table").plan(videos=False)
     assert sorted(map(str, plan["split"].to_pylist())) == ["None", "test"]
     assert "1 of 1 real pictures, 0 of 1 fake pictures: the others go by the hash" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("messages_on_stderr")
+def test_the_splits_of_the_field_are_known_and_others_are_said(tmp_path, capsys):
+    tree(
+        tmp_path,
+        *(f"{split}/{label}/a.png" for split in ("TRAIN", "dev", "Testing") for label in ("real", "fake")),
+    )
+    plan, _ = Source(tmp_path, "class_folders").plan(videos=False)
+    assert sorted(plan["split"].to_pylist()) == ["test"] * 2 + ["train"] * 2 + ["val"] * 2
+    assert "beside those of splits" not in capsys.readouterr().err
+    tree(tmp_path, "Eval/Real/a.png")
+    list(find_reader("class_folders")(tmp_path))
+    assert "beside those of splits that name none: Eval." in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("messages_on_stderr")

@@ -38,7 +38,7 @@ BUILT_IN = (  # in the order in which they are tried: the most particular first
 NAMED = ("table", "class_folders")  # these may be told what the classes are called there
 # of a folder around the source; the others find their folders at any level below, whatever else is there
 _AROUND = tuple(name for name in BUILT_IN if name not in (*NAMED, "dfdc", "genimage"))
-_MAX_INSIDE, _MAX_AROUND = 20, 2  # folders whose layout is looked at where that of the source is unknown
+_MAX_INSIDE, _MAX_AROUND = 20, 4  # folders whose layout is looked at where that of the source is unknown
 _INDENTED = {
     "initial_indent": "  ",
     "subsequent_indent": "  ",
@@ -67,7 +67,7 @@ def recognise(root: Path, class_names: ClassNames = NO_NAMES) -> str:
     others = "; ".join(f"{name}: {path.replace(f'{root}/', '')}" for name, path in expected.items())
     lines = [
         f"{root} has none of the layouts that are known. It holds: {held}.",
-        *filter(None, [" ".join([*_other_levels(root), *held.ways_on(root)])]),
+        *filter(None, [" ".join(_other_levels(root) or held.ways_on(root))]),
         "Expected:",
         *(f"  {name}: {path}" for name, path in own.items()),
         "or one of your own, --reader package.module:rows" + ("; or a public set:" if others else "."),

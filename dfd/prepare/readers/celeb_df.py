@@ -15,13 +15,13 @@ to follow the list with --allow-leaks, as published numbers do. Without the list
 
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dfd.batch import FAKE, LABELS, REAL
 from dfd.media.files import VIDEO_SUFFIXES
 from dfd.prepare.readers.row import Row
-from dfd.prepare.readers.walk import level_of, listed, unusable
+from dfd.prepare.readers.walk import listed, unusable
 from dfd.shards.rejects import Reject
 
 _LIST = "List_of_testing_videos.txt"
@@ -36,7 +36,7 @@ _WAYS = ("Celeb-DF-v2", "Celeb-DF-v1", "Celeb-DF")
 def mismatch(root: Path) -> str:
     """What this layout would have that `root` lacks; "" where it fits."""
     level = _level(root)
-    if level is not None and any(_videos(root, level, folder) for folder in _FOLDERS):
+    if level is not None and any(_videos(root, path) for path in _folders(root / level).values()):
         return ""
     return str(root / "Celeb-synthesis" / "id0_id1_0000.mp4")
 
@@ -51,50 +51,63 @@ def rows(root: Path) -> Iterator[Row | Reject]:
     if level is None:
         raise ValueError(f"{root} is not laid out as Celeb-DF: {mismatch(root)} is missing.")
     told = _test_labels(root / level / _LIST)
-    for folder, (label, like) in _FOLDERS.items():
-        for item in _videos(root, level, folder):
+    folders = _folders(root / level)
+    for folder, name in folders.items():
+        label, like = _FOLDERS[folder]
+        for item in _videos(root, posixpath.join(level, name)):
             if isinstance(item, Reject):
                 yield item
                 continue
-            name = posixpath.join(folder, posixpath.basename(item))
+            as_listed = f"{folder}/{posixpath.basename(item)}"
             named = like.fullmatch(posixpath.splitext(posixpath.basename(item))[0])
             if not named:
                 yield Reject(item, f"not named as the videos of {folder} are")
-            elif told.get(name, label) != label:
-                yield Reject(item, f"{_LIST} says {LABELS[told[name]]}, its folder {folder}")
+            elif told.get(as_listed, label) != label:
+                yield Reject(item, f"{_LIST} says {LABELS[told[as_listed]]}, its folder {folder}")
             else:
                 yield Row(
                     item,
                     label,
                     groups=tuple(sorted({f"celebdf-{_person(folder, one)}" for one in named.groups()})),
-                    split=("test" if name in told else "train") if told else None,
+                    split=("test" if as_listed in told else "train") if told else None,
                     source="celeb-df",
                     method="celeb-synthesis" if label == FAKE else "",
-                    original=_original(root, level, item) if label == FAKE else None,
+                    original=_original(root, level, folders, item) if label == FAKE else None,
                 )
-    for name in sorted(told):
-        if not (root / level / name).is_file():
-            yield Reject(posixpath.join(level, name), f"{_LIST} lists it, and the folders do not hold it")
+    for listed_name in sorted(told):
+        folder, _, file = listed_name.partition("/")
+        path = posixpath.join(level, folders.get(folder, folder), file)
+        if not (root / path).is_file():
+            yield Reject(path, f"{_LIST} lists it, and the folders do not hold it")
 
 
 def _level(root: Path) -> str | None:
-    found = (level_of(root, way, ["Celeb-synthesis"]) for way in _WAYS)
-    return next((level for level in found if level is not None), _plain_level(root))
+    """Where below `root` the folders lie; None where they do not."""
+    if not root.is_dir():
+        return None
+    return next(
+        (
+            level
+            for level in ("", *_WAYS)
+            if _folders(root / level).keys() & {"Celeb-real", "Celeb-synthesis"}
+        ),
+        None,
+    )
 
 
-def _plain_level(root: Path) -> str | None:
-    """A renamed folder is recognised by what is in it."""
-    return "" if (root / "Celeb-synthesis").is_dir() or (root / "Celeb-real").is_dir() else None
+def _folders(level: Path) -> dict[str, str]:
+    """The name, in large or small letters, of each of the set's folders that is there."""
+    if not level.is_dir():
+        return {}
+    there = {entry.name.lower(): entry.name for entry in listed(level) if entry.is_dir(follow_symlinks=False)}
+    return {folder: there[folder.lower()] for folder in _FOLDERS if folder.lower() in there}
 
 
-def _videos(root: Path, level: str, folder: str) -> list[str | Reject]:
+def _videos(root: Path, folder: str) -> list[str | Reject]:
     """Paths of the videos of a folder, in their order."""
-    path = posixpath.join(level, folder)
-    if not (root / path).is_dir():
-        return []
     found: list[str | Reject] = []
-    for entry in listed(root / path):
-        inside = posixpath.join(path, entry.name)
+    for entry in listed(root / folder):
+        inside = posixpath.join(folder, entry.name)
         if reason := unusable(entry):
             found.append(Reject(inside, reason))
         elif posixpath.splitext(entry.name)[1].lower() in VIDEO_SUFFIXES:
@@ -106,10 +119,10 @@ def _person(folder: str, name: str) -> str:
     return f"youtube-{name}" if folder == "YouTube-real" else name
 
 
-def _original(root: Path, level: str, path: str) -> str | None:
+def _original(root: Path, level: str, folders: Mapping[str, str], path: str) -> str | None:
     target, _, number = posixpath.splitext(posixpath.basename(path))[0].split("_")
     suffix = posixpath.splitext(path)[1]
-    original = posixpath.join(level, "Celeb-real", f"{target}_{number}{suffix}")
+    original = posixpath.join(level, folders.get("Celeb-real", ""), f"{target}_{number}{suffix}")
     return original if (root / original).is_file() else None
 
 

@@ -63,6 +63,13 @@ def rows(root: Path, class_names: ClassNames = NO_NAMES) -> Iterator[Row | Rejec
     _refuse_empty(tree, [folder.relative_to(root).as_posix() for folder in empty])
     if lost := [link for link in links if class_names.of_folder(link.name) not in (None, *labels)]:
         raise ValueError(f"{root}: {lost[0].relative_to(root)} itself: {NOT_FOLLOWED}.")
+    if tree.no_splits:
+        _log.warning(
+            "%s: folders beside those of splits that name none: %s. Their pictures go by the hash of their "
+            "family; call such folders train, val or test.",
+            root,
+            printable(", ".join(list(tree.no_splits)[:3])),
+        )
     if tree.without_meaning:
         _log.info(
             "%s: folders inside those of a class that mean nothing to dfd: %s. Which person or method they "
@@ -100,9 +107,13 @@ class _Tree:
     joined_splits: bool
     # folders in those of a class that mean nothing
     without_meaning: dict[str, None] = field(default_factory=dict)
+    # folders beside those of splits
+    no_splits: dict[str, None] = field(default_factory=dict)
 
     def walk(self, folder: str, label: int | None, split: str | None) -> Iterator[Row | Reject]:
-        for entry in listed(self.root / folder):
+        entries = listed(self.root / folder)
+        beside_splits = label is None and split is None and any(split_of(entry.name) for entry in entries)
+        for entry in entries:
             path = posixpath.join(folder, entry.name)
             if reason := unusable(entry):
                 yield Reject(path, reason)
@@ -117,6 +128,8 @@ class _Tree:
                 else:
                     if label is not None and mine is None and home is None:
                         self.without_meaning[path] = None
+                    if beside_splits and mine is None and home is None:
+                        self.no_splits[path] = None
                     yield from self.walk(path, label if mine is None else mine, home or split)
             elif os.path.splitext(entry.name)[1].lower() not in IMAGE_SUFFIXES | VIDEO_SUFFIXES | {""}:
                 continue

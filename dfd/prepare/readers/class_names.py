@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from dfd.batch import FAKE, REAL
-from dfd.prepare.readers.row import LABEL_WORDS, label_of
+from dfd.prepare.readers.row import LABEL_WORDS, label_of, words
 
 # what sets call the two, for the order in which a refusal names them; nothing is read by these
 _LIKE_REAL = frozenset(
@@ -86,44 +86,51 @@ def _plain(name: str) -> str:
 
 
 def which_is_which(names: Iterable[str], command: str) -> str:
-    """The command that reads a source whose classes have these names, as a sentence; "" where they are too
-    few or too many to be classes. Which is real is the user's to say.
+    """The command that reads a source whose classes have these names, as a sentence; "" where they are usual,
+    or too many to be classes. Which is real is the user's to say.
     """
     names = sorted(dict.fromkeys(names))
     strange = [name for name in names if NO_NAMES.of_folder(name) is None]
     if not strange or len(names) > _MAX_NAMES:
         return ""
-    real = [name for name in names if _is_like(name, _LIKE_REAL)]
-    fake = [name for name in names if _is_like(name, _LIKE_FAKE)]
     if sorted(name.removesuffix(".0") for name in names) == ["0", "1"]:
         zero, one = (name.removesuffix(".0") for name in names)
         return (
             f"Sets count either way. Where {one} is fake: {command}{_options([zero], [one])}; where {one} is "
             f"real: {command}{_options([one], [zero])}"
         )
-    if set(real) & set(strange) and len(real) + len(fake) == len(names):
-        told = ", ".join(real)
-        return f"If {told} {'is' if len(real) == 1 else 'are'} real: {command}{_options(real, fake, strange)}"
-    if len(strange) < len(names) or len(names) == 1:
-        kind = "real" if any(NO_NAMES.of_folder(name) == FAKE for name in names) else "fake"
-        chosen = _options([], strange) if kind == "fake" else _options(strange, [])
-        return f"If {', '.join(strange)} {'is' if len(strange) == 1 else 'are'} {kind}: {command}{chosen}"
-    return f"Say which is which, such as: {command}{_options(names[:1], names[1:])}, or the other way about"
+    real = [name for name in names if _is_like(name, _LIKE_REAL)]
+    fake = [name for name in names if _is_like(name, _LIKE_FAKE)]
+    if real:
+        fake = [name for name in names if name not in real]
+    elif fake:
+        real = [name for name in names if name not in fake]
+    elif len(names) == 1:
+        return f"Say which class it is, such as: {command}{_options([], names)}, or --real"
+    else:
+        options = _options(names[:1], names[1:])
+        return f"Say which is which, such as: {command}{options}, or the other way about"
+    told = [name for name in real if name in strange]
+    sure = f"{_listed(told)} real" if told else f"{_listed([name for name in fake if name in strange])} fake"
+    chosen = ClassNames(tuple(told), tuple(name for name in fake if name in strange))
+    return f"If {sure}: {command}{chosen.options()}"
 
 
-def _options(real: Sequence[str], fake: Sequence[str], only: Sequence[str] | None = None) -> str:
-    """The options; with `only`, of these names."""
-    wanted = [*real, *fake] if only is None else only
-    return ClassNames(
-        tuple(name for name in real if name in wanted), tuple(name for name in fake if name in wanted)
-    ).options()
+def _options(real: Sequence[str], fake: Sequence[str]) -> str:
+    return ClassNames(tuple(real), tuple(fake)).options()
 
 
-def _is_like(name: str, words: frozenset[str]) -> bool:
-    plain = _plain(name)
-    return plain in words or plain.replace("-", "_").split("_")[0] in words
+def _listed(names: Sequence[str]) -> str:
+    return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'}"
+
+
+def _is_like(name: str, known: frozenset[str]) -> bool:
+    """Whether a name is a known word, or has one in it and none of the other class: Celeb-real."""
+    others = (_LIKE_REAL | _LIKE_FAKE) - known
+    parts = {_plain(name), *words(name)}
+    return bool(parts & known) and not parts & others
 
 
 def like_a_class(name: str) -> bool:
     """Whether sets use a name for one of the classes: nature, ai, 0, 1."""
-    return _plain(name) in ("0", "1") or _is_like(name, _LIKE_REAL | _LIKE_FAKE)
+    return _plain(name) in ("0", "1") or _is_like(name, _LIKE_REAL) or _is_like(name, _LIKE_FAKE)

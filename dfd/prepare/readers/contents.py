@@ -1,7 +1,9 @@
 """Contents of a folder in words: what a source of no known layout holds, and the shortest way on."""
 
+import codecs
 import json
 import os
+import re
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dfd.media.file_kinds import PARQUET, PICTURE, TAR, VIDEO, FileKind, file_kind
+from dfd.media.file_kinds import HEAD_BYTES, PARQUET, PICTURE, TAR, VIDEO, FileKind, file_kind
 from dfd.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_litter
 from dfd.prepare.readers.class_names import like_a_class, which_is_which
 from dfd.prepare.readers.row import split_of
@@ -26,6 +28,8 @@ _MAX_OPENED = 8  # files whose kind is looked at
 def refuse_other_files(path: Path) -> None:
     """Raises ValueError for a file that is no table; says what it is and the shortest way on."""
     kind = file_kind(path)
+    if kind is None and path.is_file() and (why := _no_text(path)):
+        raise ValueError(f"{path} {why}")
     if kind is None:
         return
     way = kind.way
@@ -44,6 +48,26 @@ def refuse_other_files(path: Path) -> None:
     raise ValueError(f"{path} is {kind.name}. dfd prepare reads folders and tables: {named}.")
 
 
+def _no_text(path: Path) -> str:
+    """Why a file cannot be a table in any encoding, as words to follow its name; "" where it may be one."""
+    with open(path, "rb") as file:
+        head = file.read(HEAD_BYTES)
+    # one such letter is a slip in a line
+    num_odd = sum(byte < 32 and byte not in b"\t\r\n" for byte in head)
+    if num_odd * 10 <= len(head) or head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return "" if head else "is empty. Name the folder of the pictures, or the table that lists them."
+    if not any(head[1::2]) or not any(head[::2]):
+        kind = "UTF-16LE" if not any(head[1::2]) else "UTF-16BE"
+        return (
+            f"is UTF-16 without its mark. Save it as UTF-8: iconv -f {kind} -t UTF-8 "
+            f"{shlex.quote(str(path))} > NEW.csv"
+        )
+    return (
+        "is neither a folder nor a table, nor a file that dfd knows. Name the folder of the pictures, or a "
+        "CSV or JSON Lines file that lists them."
+    )
+
+
 def parquet_export(path: Path) -> str:
     """What a parquet file of Hugging Face holds, and the command that writes its pictures as files."""
     try:
@@ -54,7 +78,9 @@ def parquet_export(path: Path) -> str:
     meant = _label_names(schema)
     picture = next((field.name for field in schema if pa.types.is_struct(field.type)), "")
     label = next((name for name in ("label", "labels", "class", "target") if name in schema.names), "")
-    if not picture or not label:
+    # they go into a command that people copy
+    plain = all(re.fullmatch(r"[\w./+-]+", text) for text in (picture, label, str(path.parent)))
+    if not plain:
         return f"its columns are {columns}; export the pictures into folders real and fake"
     told = f" (the file says: {meant})" if meant else ""
     return f"""its columns are {columns}. Write its pictures, and those beside it, into folders:
@@ -148,7 +174,8 @@ class Contents:
         levels = [sorted({path[at] for path in paths if len(path) > at}) for at in range(depth)]
         several = [names for names in levels if len(names) > 1]
         alike = [names for names in several if any(map(like_a_class, names))]
-        return next(iter([*alike, *several]), [])
+        single = [names for names in levels if any(map(like_a_class, names))]
+        return next(iter([*alike, *several, *single]), [])
 
     def ways_on(self, root: Path) -> list[str]:
         """What to do next, a sentence each."""
@@ -163,7 +190,12 @@ class Contents:
         ways = []
         for path, kind in self._kinds(root):
             way = parquet_export(root / path) if kind is PARQUET else kind.way
-            ways.append(f"{path} is {kind.name}: {way.replace('FILE', shlex.quote(str(root / path)))}.")
+            suffix = os.path.splitext(path)[1]
+            more = sum(other.endswith(suffix) for other in self.others) - 1 if suffix else 0
+            others = f" (and {more} more of its suffix)" if more else ""
+            ways.append(
+                f"{path}{others} is {kind.name}: {way.replace('FILE', shlex.quote(str(root / path)))}."
+            )
         return ways
 
     def _kinds(self, root: Path) -> list[tuple[str, FileKind]]:

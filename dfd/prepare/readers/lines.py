@@ -8,6 +8,8 @@ import codecs
 import csv
 import json
 import logging
+import os
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from dfd.media.file_kinds import file_kind
+from dfd.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from dfd.prepare.readers.row import meant
 
 _log = logging.getLogger(__name__)
@@ -68,12 +71,41 @@ def why_unusable(path: Path, needed: Sequence[str]) -> str:
     if not missing:
         return ""
     others = [name for name in columns if name not in needed]
-    hints = [f"Is {near} meant for {name}? " for name in missing if (near := _meant_for(name, others))]
+    near = {name: _meant_for(name, others) for name in missing}
+    hints = [f"Is {column} meant for {name}? " for name, column in near.items() if column]
+    way = _header_way(path, columns, near) if missing else ""
     return (
         f"lacks the column {' and '.join(missing)}; it has "
         f"{', '.join(filter(None, columns)) or 'none that can be read'}. {''.join(hints)}It needs the "
-        f"columns {', '.join(needed[:-1])} and {needed[-1]}: rename those that stand for them."
+        f"columns {', '.join(needed[:-1])} and {needed[-1]}: {way or 'rename those that stand for them'}."
     )
+
+
+def _header_way(path: Path, columns: Sequence[str], near: Mapping[str, str]) -> str:
+    """A command that gives a CSV the columns that it lacks; "" where it is not known.
+
+    Args:
+        near: the column that stands for each one that is missing, "" for none.
+    """
+    if _is_json(path):
+        return ""
+    file = shlex.quote(str(path))
+    if len(columns) == 1 and _names_file(columns[0].rpartition(" ")[0]):
+        cells = r"sed 's/ \([^ ]*\)$/,\1/'"
+        return f"its cells are separated by blanks. By commas: (echo path,label; {cells} {file}) > NEW.csv"
+    if any(map(_names_file, columns)):
+        return f"its first line lists a file. Put them above it: (echo path,label; cat {file}) > NEW.csv"
+    if "is_real" in columns and list(near) == ["label"]:
+        return f"sed '1s/is_real/label/' {file} > NEW.csv, and then --real 1 --fake 0"
+    # they go into a command that people copy
+    if all(column and re.fullmatch(r"\w+", column) for column in near.values()):
+        renaming = ";".join(f"1s/{column}/{name}/i" for name, column in near.items())
+        return f"rename those that stand for them: sed '{renaming}' {file} > NEW.csv"
+    return ""
+
+
+def _names_file(cell: str) -> bool:
+    return os.path.splitext(cell)[1] in IMAGE_SUFFIXES | VIDEO_SUFFIXES
 
 
 def _is_array(path: Path) -> bool:

@@ -78,7 +78,10 @@ def _elsewhere(folder: str, path: str, what: str) -> str:
         return f"{what} outside of {folder}; --root FOLDER names the folder that holds the pictures"
     if rest := _rest(folder, path):
         prefix = path[: len(path) - len(rest)]
-        return f"{what}; {rest} is in {folder}: take {prefix} away, by sed 's|{prefix}||' TABLE > NEW.csv"
+        # it goes into a command that people copy
+        plain = re.fullmatch(r"[\w./:+ -]+", prefix)
+        by = f", by sed 's|{prefix}||' TABLE > NEW.csv" if plain and "\\" not in path else ""
+        return f"{what}; {rest} is in {folder}: take {prefix} away{by}"
     return f"{what}, and nothing is there; --root FOLDER names the folder that holds the pictures"
 
 

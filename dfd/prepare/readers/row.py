@@ -10,7 +10,7 @@ from dfd.batch import FAKE, REAL
 LABEL_WORDS = {"real": REAL, "fake": FAKE, "0": REAL, "1": FAKE}
 SPLIT_WORDS = {
     "train": "train", "training": "train",
-    "val": "val", "valid": "val", "validation": "val",
+    "val": "val", "valid": "val", "validation": "val", "dev": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
 
@@ -61,7 +61,9 @@ def fault_of(row: Row) -> str:
             return f"{name} {text!a:.100} has a NUL"
         if any("\ud800" <= letter <= "\udfff" for letter in text):
             if name == "path":
-                return "a file name that is not UTF-8; convmv -f latin1 -t utf8 -r FOLDER renames such"
+                return (
+                    "a file name that is not UTF-8; convmv -f latin1 -t utf8 -r --notest FOLDER renames such"
+                )
             return f"{name} {text!a:.100} is not UTF-8"
     # a terminal would obey them
     bad = next((name for name, text in names.items() if text and not text.isprintable()), "")

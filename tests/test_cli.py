@@ -160,12 +160,11 @@ def test_a_config_is_found_by_name_outside_the_checkout(capsys, name):
     assert config_of(capsys, "fit", "--config", name)["model"]["class_path"] == "dfd.tasks.ClassificationTask"
 
 
-def test_the_current_folder_comes_before_our_own_configs(capsys):
+def test_our_own_configs_come_before_those_of_the_current_folder(capsys):
     Path("dual_stream.yaml").write_text((config_folder() / "small_cnn.yaml").read_text())
-    assert (
-        config_of(capsys, "fit", "--config", "dual_stream")["model"]["init_args"]["net"]["class_path"]
-        == "dfd.models.SingleStream"
-    )
+    for name, net in (("dual_stream", "DualStream"), ("./dual_stream.yaml", "SingleStream")):
+        config = config_of(capsys, "fit", "--config", name)
+        assert config["model"]["init_args"]["net"]["class_path"] == f"dfd.models.{net}"
 
 
 def test_overlays_and_flags_lie_on_top_of_a_config_that_names_another(capsys):

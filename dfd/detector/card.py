@@ -14,6 +14,7 @@ from dfd import __version__
 from dfd.calibration import UNFITTED
 from dfd.detector.card_check import check_card, made_view
 from dfd.media.crops import View
+from dfd.terminal import printable
 
 if TYPE_CHECKING:
     import torch
@@ -90,6 +91,16 @@ class Card:
         # infinite ones are strings in JSON
         card.thresholds = {name: float(card.thresholds[name]) for name in UNFITTED}
         card.temperature = float(card.temperature)
+        # these are shown to people, on terminals too
+        card.version, card.selected_on = (
+            printable(card.version),
+            card.selected_on and printable(card.selected_on),
+        )
+        if card.calibrated_on:
+            card.calibrated_on = {
+                name: printable(value) if isinstance(value, str) else value
+                for name, value in card.calibrated_on.items()
+            }
         return card
 
     def made_view(self, where: str) -> View:

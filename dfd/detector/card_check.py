@@ -14,6 +14,7 @@ from typing import Any
 from dfd import __version__
 from dfd.calibration import UNFITTED
 from dfd.media.crops import PLACES, View
+from dfd.terminal import printable
 
 # far beyond what dfd writes, and still cheap to walk, to compare and to print
 DEPTH, VALUES, LETTERS, LARGEST = 32, 100_000, 10_000, 1 << 63
@@ -41,7 +42,7 @@ def check_card(plain: Mapping[str, Any], where: str) -> None:
 def other_version(where: str, what: str, plain: Mapping[str, Any]) -> str:
     """The error for a file with something strange in its card."""
     stated = plain.get("version")
-    stated = stated if isinstance(stated, str) and len(stated) <= 40 else "unknown"
+    stated = printable(stated) if isinstance(stated, str) and len(stated) <= 40 else "unknown"
     return (
         f"{where} has {what}: dfd did not write it, or it belongs to another version of dfd "
         f"(the file says {stated}, this is {__version__})."

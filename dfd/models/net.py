@@ -7,13 +7,17 @@ import importlib
 import importlib.util
 import inspect
 import os
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
+from dfd.terminal import printable
+
 OURS = "dfd."
+WORDS_AND_DOTS = re.compile(r"[\w.]*")
 # class paths that checkpoints of earlier days hold, and where the class is now
 MOVED = {
     "dfd.models.backbones.TimmBackbone": "dfd.models.TimmBackbone",
@@ -98,7 +102,7 @@ def build(recipe: dict[str, Any], allow: Iterable[str] = (OURS,)) -> Net:
     made = recipe if isinstance(recipe, dict) else {}
     path, arguments = made.get("class_path"), made.get("init_args")
     path = MOVED.get(path, path) if isinstance(path, str) else path
-    if not (isinstance(path, str) and isinstance(arguments, dict)):
+    if not (isinstance(path, str) and isinstance(arguments, dict) and WORDS_AND_DOTS.fullmatch(path)):
         raise ValueError(
             f"A net's recipe is a class path and its arguments, not {str(recipe)[:80]}: dfd did not write "
             "this."
@@ -126,8 +130,9 @@ def build(recipe: dict[str, Any], allow: Iterable[str] = (OURS,)) -> Net:
     except ValueError:
         raise
     except Exception as error:  # arguments out of a file may bring a constructor to anything
+        why = printable(str(error).strip().partition("\n")[0], keep="")[:300]
         raise ValueError(
-            f"{path} does not take the arguments {sorted(arguments)} that were stored: {error}. "
+            f"{path} does not take the arguments {sorted(arguments)[:20]} that were stored: {why}. "
             "The checkpoint belongs to another version of this code."
         ) from error
 
@@ -142,7 +147,8 @@ class ForeignCode(ValueError):
     """
 
     def __init__(self, path: str, where: str = "", what: str = "net"):
-        self.path, self.what, package = path, what, path.partition(".")[0]
+        self.path = path = printable(path)[:200]
+        package = path.partition(".")[0]
         start = f"{where}: the {what} is" if where else f"The {what} is"
         start += f" a {path}, code from outside dfd. If you trust where the file came from, say so with"
         # two ways to say it, and each reader has one of them

@@ -130,6 +130,24 @@ def test_a_fact_that_is_none_names_itself_and_both_versions(judge, path, hostile
         assert "another version of dfd (the file says 9.0.0" in words and dfd.__version__ in words
 
 
+def test_no_fact_commands_a_terminal(judge, monkeypatch):
+    """Not in Python either, where nothing else escapes them."""
+    evil = "\x1b]0;owned\x07\x1b[2J"
+    facts = {**FACTS, "selected_on": evil, "version": evil}
+    facts["calibrated_on"] = {**FACTS["calibrated_on"], "data": evil, "split": evil}
+    card = Card.from_plain(facts, [], "it")
+    for text in (card.basis, card.selected_on, card.version, str(card.calibrated_on)):
+        assert text and "\x1b" not in text and "\x07" not in text
+    for path, hostile in (
+        (("view", evil), 1),
+        (("net", "class_path"), evil),
+        (("task", "class_path"), evil),
+        (("net", "init_args", evil), 1),
+        (("view", "size"), evil),
+    ):
+        assert "\x1b" not in (words := judge(changed(facts, path, hostile))) and words
+
+
 def test_another_version_is_named(judge):
     newer = {**FACTS, "version": "9.0.0"}
     assert "another version" in judge(changed(newer, ("view", "future"), 1))

@@ -5,32 +5,36 @@ Images/s: `dfd fit` of mobilenetv2_100 on 96 px of the toy set, one process and 
 same global batch, by turns; timed from the fifth step to the last. Where other programs crowd the cores two
 processes get more of them than one does, so that the ratio says nothing: believe the CPU time an image then.
 
-Samples: a made-up table in the columns of `dfd prepare`, its shards empty files of the right size. Each
-measurement is a process of its own, as every rank is one, and memory is the most that it held over what
-imports take. "set up" is what the data module does before an epoch, "fingerprints" what `dfd fit` remembers
-the training pictures by, "order" one epoch's. "columns" and "order" make the columns that stay with a rank in
-memory, so that they reach further than a table on disk. What would take more than half of the free memory, or
-more than the seconds that are left, is not measured: the last line that was, times the samples, marked
-"about".
+Samples: a made-up table in the columns of `dfd prepare`, its shards empty files of the right size. The ranks
+of one node are processes of their own, and start together; each does what it does before its first step: it
+reads the table ("set up"), draws the order of an epoch ("order"), and counts what a checkpoint says of the
+data ("record"). The first start finds nothing made ("anew"), the second what the first made. Seconds are
+those of the slowest rank. Memory is what the ranks grew by over what imports take, a page that several share
+counted once (PSS): "node" all ranks together at their peak, of ten readings a second, "shared" what of it
+they map at the end, "a rank" the most that one of them holds of its own. What would take more than half of
+the free memory, or more than the seconds that are left, is not measured.
 
     python benchmarks/scale.py
-    python benchmarks/scale.py --rounds 0           # samples alone
-    python benchmarks/scale.py --samples 1e4 1e5    # up to a tenth of a million
+    python benchmarks/scale.py --rounds 0 --ranks 8                            # samples alone
+    python benchmarks/scale.py --rounds 0 --samples 1e8 --seconds 3000         # some 13 GB of disk
 """
 
 import argparse
+import gc
 import json
 import os
+import queue
 import re
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -41,8 +45,6 @@ from rich.table import Table
 from step import SKIP, Clock
 
 from dfd.data import ShardDataModule, View
-from dfd.data.order import epoch_order
-from dfd.data.stream import Contents
 from dfd.shards.format import INDEX, SAMPLES_FILE, SCHEMA
 
 # after dfd, which lets torchvision load beside CPU torch
@@ -65,7 +67,7 @@ def write_table(root: Path, num: int) -> None:
         with (root / shard["name"]).open("wb") as file:
             file.truncate(shard["bytes"])  # takes no room on the disk
     rng = np.random.default_rng(0)
-    with pq.ParquetWriter(root / SAMPLES_FILE, SCHEMA) as writer:
+    with pq.ParquetWriter(root / SAMPLES_FILE, SCHEMA, compression="zstd") as writer:
         for start in range(0, num, CHUNK):
             writer.write_table(
                 _rows(rng, np.arange(start, min(start + CHUNK, num)), [shard["name"] for shard in shards])
@@ -123,131 +125,107 @@ def _texts(characters: np.ndarray, kind: pa.DataType) -> pa.Array:
     )
 
 
-def from_table(root: Path, num: int) -> dict[str, list[float]]:
-    """Seconds of a rank that opens `num` samples on disk."""
-    seconds: dict[str, list[float]] = {}
-    data = ShardDataModule(str(root), View(), num_workers=0)
+def start(root: Path, small: Path, barrier: Any, told: Any) -> None:
+    """What a rank does before its first step, and what it took; with `small` shards first, for the imports."""
+    opened(small).setup("fit")
+    gc.collect()
+    before, seconds = pss(os.getpid()), {}
+    told.put((os.getpid(), before))
+    barrier.wait()
+    data = opened(root)
     _timed(seconds, "set up", lambda: data.setup("fit"))
-    _timed(seconds, "fingerprints", lambda: data.fingerprints(data.rows("train")))
-    return seconds
+    _timed(seconds, "order", lambda: setattr(data, "kept", data._order()(0)))
+    _timed(seconds, "record", data._record)
+    barrier.wait()
+    after = pss(os.getpid())
+    told.put((seconds, {name: after[name] - before[name] for name in after}))
+    barrier.wait()  # until all have read what they share
 
 
-def from_columns(num: int) -> dict[str, list[float]]:
-    """Seconds of three epochs' orders of `num` samples whose columns are in memory."""
-    seconds: dict[str, list[float]] = {}
-    row = np.arange(num)
-    shards = [Path(f"train-{shard:06d}.tar") for shard in range(-(-num // PER_SHARD))]
-    contents = Contents(
-        shards=shards,
-        shard=(row // PER_SHARD).astype(np.int32),
-        offset=row % PER_SHARD * BYTES,
-        length=np.full(num, BYTES),
-        label=(row % 2).astype(np.int8),
-        root=np.zeros(num, np.int16),
-    )
-    for epoch in range(3):
-        _timed(
-            seconds,
-            "order",
-            lambda epoch=epoch: epoch_order(row, contents.root, [1.0], 0, epoch),
-        )
-    return seconds
+def opened(root: Path) -> ShardDataModule:
+    data = ShardDataModule(str(root), View(), num_workers=0)
+    data.trainer = SimpleNamespace(limit_train_batches=1.0, world_size=1, global_rank=0, num_nodes=1)
+    return data
 
 
-def _timed(seconds: dict[str, list[float]], name: str, work: Callable[[], object]) -> None:
-    start = time.perf_counter()
+def _timed(seconds: dict[str, float], name: str, work: Callable[[], object]) -> None:
+    began = time.perf_counter()
     work()
-    seconds.setdefault(name, []).append(time.perf_counter() - start)
+    seconds[name] = time.perf_counter() - began
 
 
-def memory(name: str, file: str = "/proc/self/status") -> int:
-    """Bytes, by Linux's name: VmRSS is what this process holds, VmHWM the most that it held, MemAvailable
-    what others leave.
-    """
-    return 1024 * int(re.search(rf"{name}:\s+(\d+)", Path(file).read_text())[1])
+def pss(process: int) -> dict[str, int]:
+    """Bytes of a process, of what it shares its part: all, of its own making, of files."""
+    with suppress(OSError):
+        found = dict(
+            re.findall(r"^(Pss\w*):\s+(\d+)", Path(f"/proc/{process}/smaps_rollup").read_text(), re.M)
+        )
+        return {name: 1024 * int(found[name]) for name in ("Pss", "Pss_Anon", "Pss_File")}
+    return dict.fromkeys(("Pss", "Pss_Anon", "Pss_File"), 0)
+
+
+def node(root: Path, small: Path, ranks: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds of the slowest rank by part, and bytes of all ranks together."""
+    context = get_context("fork")
+    barrier, told = context.Barrier(ranks), context.Queue()
+    processes = [context.Process(target=start, args=(root, small, barrier, told)) for _ in range(ranks)]
+    for process in processes:
+        process.start()
+    begun = dict(told.get() for _ in processes)
+    most, found = 0, []
+    while len(found) < ranks:
+        grown = sum(pss(process)["Pss"] - before["Pss"] for process, before in begun.items())
+        most = max(most, grown)
+        with suppress(queue.Empty):
+            found.append(told.get(timeout=0.1))
+        if any(process.exitcode for process in processes):
+            raise RuntimeError("a rank was killed: is there memory for so many samples?")
+    for process in processes:
+        process.join()
+    seconds = {name: max(each[name] for each, _ in found) for name in found[0][0]}
+    return seconds, {
+        "node": most,
+        "shared": sum(held["Pss_File"] for _, held in found),
+        "rank": max(held["Pss_Anon"] for _, held in found),
+    }
 
 
 def free_memory() -> int:
-    return memory("MemAvailable", "/proc/meminfo")
+    """Bytes that others leave."""
+    found = re.search(r"MemAvailable:\s+(\d+)", Path("/proc/meminfo").read_text())
+    return 1024 * int(found[1])
 
 
-def apart(work: Callable[..., Any], *args: Any) -> tuple[Any, int]:
-    """What `work` gives in a process of its own, and the most bytes that this held over what it began with."""
-    context = get_context("fork")
-    ours, theirs = context.Pipe(duplex=False)
-
-    def run() -> None:
-        before = memory("VmRSS")
-        theirs.send((work(*args), memory("VmHWM") - before))
-
-    process = context.Process(target=run)
-    process.start()
-    theirs.close()
-    try:
-        return ours.recv()
-    except EOFError:
-        raise RuntimeError(
-            f"{getattr(work, 'func', work).__name__} of {args[-1]:.0e} samples was killed: it needs more "
-            "memory than there is."
-        ) from None
-    finally:
-        process.join()
-
-
-def grown(samples: list[int], limit: float) -> Table:
+def grown(samples: list[int], ranks: int, limit: float) -> Table:
     """Lines of what was measured for each number of samples, in at most about `limit` seconds."""
-    page = Table("samples", "", "seconds", "lowest-highest", "MB of a rank", "bytes a sample")
-    with TemporaryDirectory() as folder:
-        _grown(
-            page,
-            samples,
-            limit / 2,
-            lambda num: apart(write_table, Path(folder), num),
-            partial(from_table, Path(folder)),
-        )
-    _grown(page, samples, limit / 2, lambda num: None, from_columns)
-    return page
-
-
-def _grown(
-    page: Table,
-    samples: list[int],
-    limit: float,
-    prepare: Callable[[int], Any],
-    work: Callable[[int], dict[str, list[float]]],
-) -> None:
-    end, last, held, took, found = time.monotonic() + limit, 0, 0, 0.0, {}
+    page = Table(
+        "samples", "start", "set up", "order", "record", "MB a node", "shared", "MB a rank", "bytes a sample"
+    )
+    end, last, took, held = time.monotonic() + limit, 0, 0.0, 0.0
     for num in samples:
         times = num / last if last else 1.0
         if last and (times * held > free_memory() / 2 or times * took > end - time.monotonic()):
-            _lines(page, num, found, held, times)
+            page.add_row(f"{num:.0e}", "not measured")
             continue
-        start = time.monotonic()
-        prepare(num)
-        prepared = time.monotonic()
-        runs = [apart(work, num) for _ in range(3 if num <= CHUNK else 1)]
-        found = {name: [second for seconds, _ in runs for second in seconds[name]] for name in runs[0][0]}
-        last, held, took = (
-            num,
-            max(most for _, most in runs),
-            prepared - start + (time.monotonic() - prepared) / len(runs),
-        )
-        _lines(page, num, found, held)
-    page.add_section()
-
-
-def _lines(page: Table, num: int, found: dict[str, list[float]], held: int, times: float = 1.0) -> None:
-    """One line for each part; of what was measured, or `times` as much of it."""
-    about = "" if times == 1 else "about "
-    for name, seconds in found.items():
-        page.add_row(
-            f"{num:.0e}",
-            name,
-            f"{about}{times * statistics.median(seconds):.3g}",
-            "" if about or len(seconds) == 1 else f"{min(seconds):.3g}-{max(seconds):.3g}",
-            f"{about}{times * held / 1e6:.0f}",
-            "" if about else f"{held / num:.0f}",
-        )
+        began = time.monotonic()
+        with TemporaryDirectory() as folder:
+            root, small = Path(folder) / "shards", Path(folder) / "small"
+            for path, count in ((root, num), (small, 1000)):
+                path.mkdir()
+                make = get_context("fork").Process(target=write_table, args=(path, count))
+                make.start()
+                make.join()
+            os.environ["DFD_CACHE"] = str(Path(folder) / "cache")
+            for name in ("anew", "again"):
+                seconds, memory = node(root, small, ranks)
+                page.add_row(
+                    f"{num:.0e}", name, *(f"{seconds[part]:.2f}" for part in ("set up", "order", "record")),
+                    *(f"{memory[part] / 1e6:.0f}" for part in ("node", "shared", "rank")),
+                    f"{memory['node'] / num:.0f}",
+                )  # fmt: skip
+                held = max(held if last == num else 0.0, memory["node"])
+        last, took = num, time.monotonic() - began
+    return page
 
 
 # processes
@@ -335,6 +313,7 @@ def main() -> None:
     )
     parser.add_argument("--samples", type=float, nargs="+", default=[1e4, 1e5, 1e6, 1e7, 1e8])
     parser.add_argument("--rounds", type=int, default=3, help="of one process and two; 0 leaves them out")
+    parser.add_argument("--ranks", type=int, default=2, help="of a node, for the samples")
     parser.add_argument("--seconds", type=float, default=120, help="for the samples, about")
     args = parser.parse_args()
     console = Console(width=110)
@@ -345,7 +324,8 @@ def main() -> None:
             one_and_two(args.rounds),
         )
     console.print(
-        f"samples; {free_memory() / 1e9:.0f} GB free", grown([int(num) for num in args.samples], args.seconds)
+        f"samples, {args.ranks} ranks; {free_memory() / 1e9:.0f} GB free",
+        grown([int(num) for num in args.samples], args.ranks, args.seconds),
     )
 
 

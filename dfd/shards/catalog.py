@@ -25,6 +25,8 @@ from dfd.shards.splits import SPLITS
 _FACTS = ["key", "path", "split", "source", "method", "family", "sha256"]  # looked up by row
 _HEAD = 15  # hex digits of a fingerprint: 60 bits
 _CHUNK = 1 << 20  # rows at a time
+_DIGIT = np.zeros(256, np.int64)  # of a letter of a hex number
+_DIGIT[list(b"0123456789abcdef")] = np.arange(16)
 
 
 @dataclass(frozen=True)
@@ -284,12 +286,23 @@ def lines_of(runs: list[list[int]], places: np.ndarray) -> np.ndarray:
 
 
 def _heads(digests: pa.ChunkedArray) -> np.ndarray:
-    """(N,) int64 of hex digests."""
-    letters = (
-        np.asarray(pc.utf8_slice_codeunits(digests, 0, _HEAD))
-        .astype(f"S{_HEAD}")
-        .view(np.uint8)
-        .reshape(-1, _HEAD)
-    )
-    digits = np.where(letters >= ord("a"), letters - ord("a") + 10, letters - ord("0")).astype(np.int64)
-    return (digits << (4 * np.arange(_HEAD)[::-1])).sum(1)
+    """(N,) int64 of hex digests.
+
+    Raises:
+        ValueError: one is shorter than a fingerprint, or no ASCII.
+    """
+    heads, parts = [np.zeros(0, np.int64)], pc.utf8_slice_codeunits(digests, 0, _HEAD)
+    for part in parts.chunks:
+        lengths = pc.binary_length(part)
+        if (
+            pc.any(pc.not_equal(lengths, _HEAD)).as_py()
+            or pc.any(pc.not_equal(pc.utf8_length(part), _HEAD)).as_py()
+        ):
+            raise ValueError("the column sha256 holds what is no SHA-256. Make the table again.")
+        begin, end = part.offset * _HEAD, (part.offset + len(part)) * _HEAD
+        letters = np.frombuffer(part.buffers()[2] or b"", np.uint8)[begin:end].reshape(-1, _HEAD)
+        head = np.zeros(len(part), np.int64)
+        for at in range(_HEAD):
+            head = head << 4 | _DIGIT[letters[:, at]]
+        heads.append(head)
+    return np.concatenate(heads)

@@ -91,7 +91,7 @@ def _samples(
     try:
         with faults(root):
             try:
-                # mapped, so that it can be read when the cache has removed it
+                # open, so that it can be read when the cache has removed it
                 file = SampleFile(cache.place(remote), index, names)
             except (pa.ArrowException, OSError):
                 cache.drop(remote)

@@ -25,7 +25,7 @@ _WORDS = ["source", "method"]  # few different ones
 class SampleFile:
     """The lines of a samples.parquet, or those that lie in some shards.
 
-    The file is mapped: it is read as it was when it was opened, by forked processes too.
+    It is read as it was when it was opened, by forked processes too: each piece from its place in the file.
 
     Args:
         index: index.json of the folder.
@@ -39,7 +39,7 @@ class SampleFile:
     def __init__(self, path: Path, index: Mapping[str, Any], names: list[str] | None):
         check_size(path, index)
         self.path, self.index, self.names = path, index, names
-        self._file = pq.ParquetFile(pa.memory_map(str(path)))
+        self._file = pq.ParquetFile(pa.OSFile(str(path)), pre_buffer=False)
         facts = path.stat()
         # what tells this file from another one at its place
         self.version = [str(path.absolute()), facts.st_ino, facts.st_size, facts.st_mtime_ns, names]

@@ -14,6 +14,7 @@ from dfd.batch import LUMA
 from dfd.forensics import jpeg_facts
 from dfd.forensics.spectrum import log_spectrum
 from dfd.media.decode import decode
+from dfd.media.formats import FORMATS
 from dfd.parallel import ProcessPool
 
 SIDE = 128  # of the central square whose spectrum is averaged, in pixels
@@ -125,7 +126,7 @@ def _encoding(data: bytes, tables: dict) -> Encoding:
     if facts is not None:
         tables[facts.table_id] = facts.tables
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             exif, icc = bool(image.info.get("exif") or image.getexif()), "icc_profile" in image.info
     except Exception:  # a broken metadata block says nothing
         exif = icc = False

@@ -147,6 +147,8 @@ class Detector:
         if not faces:
             crop = "; only a file that is a crop of one face, as in training, may be judged with --whole"
             reason = f"no face was found{crop if self.speaks else ''}"
+            if shown.scale > 1:
+                reason += f"; it was {_reduced(shown)}"
             return [FaceCrops(Score(path, "no_face", reason=reason))]
         filling = [face for face in faces if max(image.shape[:2]) <= FILLS * self.view.margin * face.side]
         crops = []
@@ -191,7 +193,7 @@ class Detector:
         if shared:
             mind.append(f"{shared} other face{'s' * (shared > 1)} in what was judged")
         if shown.scale > 1:
-            mind.append(f"read at 1/{shown.scale} of its width and height: it has too many pixels")
+            mind.append(_reduced(shown))
         return FaceCrops(replace(score, reason="; ".join(mind)), crops)
 
     def _opaque_crops(self, opaque: np.ndarray) -> np.ndarray:
@@ -239,6 +241,10 @@ class Detector:
             inconclusive=self.band,
             calibrated_on=self.card.basis,
         )
+
+
+def _reduced(shown: Picture) -> str:
+    return f"read at 1/{shown.scale} of its width and height, in whose pixels boxes are given"
 
 
 def load(

@@ -173,8 +173,8 @@ def _reencoded(handle: int, line: Mapping[str, Any], reencoding: Reencoding) -> 
     picture = reencoding.picture(decode(os.pread(handle, line["length"], line["offset"])))
     mask = None
     if line["mask_offset"] >= 0:
-        stored = np.frombuffer(os.pread(handle, line["mask_length"], line["mask_offset"]), np.uint8)
-        mask = reencoding.mask(cv2.imdecode(stored, cv2.IMREAD_GRAYSCALE))
+        stored = os.pread(handle, line["mask_length"], line["mask_offset"])
+        mask = reencoding.mask(np.ascontiguousarray(decode(stored)[..., 0]))
     info, luma = image_info_and_luma(picture)
     digest = hashlib.sha256(picture).hexdigest()
     row = {**line, **info._asdict(), "sha256": digest, "phash": perceptual_hash(luma)}

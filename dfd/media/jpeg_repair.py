@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import simplejpeg
 
 from dfd.media.formats import Undecodable
 from dfd.media.jpeg_segments import END, FRAMES, HUFFMAN, METADATA, PROGRESSIVE, SCAN, all_segments
@@ -39,6 +40,9 @@ _PROCESSES = {
 _READ = frozenset((0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA))
 _CONVERT = "Convert it to PNG or to an ordinary JPEG"
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
+_MOST_PADDING = (
+    1024  # bytes, but for zeros; with more a picture has lost too many blocks to ask which they are
+)
 # libjpeg counts what is extraneous but for the bytes it has in hand, so a second look may be needed
 _ROUNDS = 8
 
@@ -157,8 +161,10 @@ def _is_padding(clean: bytes, count: int) -> bool:
     quarter of wrong bits shows by nothing else, so what reads as whole blocks is no padding.
     """
     left = clean[-2 - count : -2]
-    if len(set(left)) == 1 and left[0] in (0x00, 0xFF):
+    if left.count(left[:1]) == count and left[0] in (0x00, 0xFF):
         return True
+    if count > _MOST_PADDING:
+        return False
     parts = [_Segment(*part) for part in all_segments(clean)]
     frame = next(part for part in parts if part.marker in FRAMES)
     scan = next(part for part in reversed(parts) if part.marker == SCAN)
@@ -177,10 +183,10 @@ def _is_padding(clean: bytes, count: int) -> bool:
 
 
 def _shifted(coded: bytes, skipped: int) -> bytes:
-    """Entropy-coded bytes from a bit on."""
+    """Entropy-coded bytes from a bit on, filled up with ones."""
     bits = coded.replace(b"\xff\0", b"\xff")
     size = 8 * len(bits)
-    number = (int.from_bytes(bits, "big") << skipped) & ((1 << size) - 1)
+    number = ((int.from_bytes(bits, "big") + 1 << skipped) - 1) & ((1 << size) - 1)
     return number.to_bytes(len(bits), "big")[: (size - skipped + 7) // 8].replace(b"\xff", b"\xff\0")
 
 
@@ -200,25 +206,19 @@ def _reads_as_units(
     tables: bytes, frame: _Segment, scan: _Segment, unit: tuple[int, int], coded: bytes
 ) -> bool:
     """Whether the bytes are one or more whole units of `unit` (W, H) pixels, and nothing else."""
-    import simplejpeg
-
-    for units in range(1, 65):
+    too_few, too_many, units = 0, None, 1
+    while too_many is None or too_many - too_few > 1:
         size = (unit[1] * units).to_bytes(2, "big") + unit[0].to_bytes(2, "big")
-        content = frame.content[:1] + size + frame.content[5:]
-        small = b"".join(
-            (
-                b"\xff\xd8",
-                tables,
-                frame._replace(content=content).written(),
-                scan._replace(coded=coded).written(),
-                b"\xff\xd9",
-            )
-        )
+        small = frame._replace(content=frame.content[:1] + size + frame.content[5:])
+        parts = (b"\xff\xd8", tables, small.written(), scan._replace(coded=coded).written(), b"\xff\xd9")
         try:
-            simplejpeg.decode_jpeg(small, "GRAY")
+            simplejpeg.decode_jpeg(b"".join(parts), "GRAY")
         except ValueError as error:
-            if _EXTRANEOUS.search(str(error)) is None:
-                return False
+            if _EXTRANEOUS.search(str(error)):
+                too_few = units
+            else:
+                too_many = units
         else:
             return True
+        units = 2 * units if too_many is None else (too_few + too_many) // 2
     return False

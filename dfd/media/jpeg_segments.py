@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from dfd.media.formats import Undecodable
+
 START, HUFFMAN, SCAN, END = 0xD8, 0xC4, 0xDA, 0xD9
 EXIF = 0xE1  # APP1, which XMP shares
 METADATA = frozenset({*range(0xE0, 0xF0), 0xFE})  # APPn and COM: JFIF, EXIF, ICC, comments
@@ -11,7 +13,9 @@ FRAMES = frozenset(range(0xC0, 0xD0)) - {HUFFMAN, 0xC8, 0xCC}  # SOF0 to SOF15, 
 PROGRESSIVE = frozenset((0xC2, 0xCA))
 LOSSLESS = 0xC3
 HEAD = 4  # bytes of a segment before its content: marker and length
+MAX_SEGMENTS = 10_000  # of one file; a photograph has 10 to 300, and a file of 256 MB has room for 64 million
 # ends a scan: any marker but a restart; 0xFF00 is a stuffed byte, further 0xFF are filling
+_FILLING = re.compile(rb"\xff+")
 _SCAN_END = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 
 
@@ -26,9 +30,9 @@ class JpegHeader(NamedTuple):
 def read_header(data: bytes) -> JpegHeader:
     """Reads no further than the first scan. Written for speed: it runs on each picture of an epoch."""
     process, components, app1 = 0, 0, []
-    at, length = 2, len(data)
-    while at + HEAD <= length and data[at] == 0xFF:
-        marker = data[at + 1]
+    at, length, left = 2, len(data), MAX_SEGMENTS
+    while at + HEAD <= length and data[at] == 0xFF and left:
+        marker, left = data[at + 1], left - 1
         if marker == 0xFF:  # filling
             at += 1
             continue
@@ -69,11 +73,16 @@ def all_segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
 
     Found as libjpeg finds them: bytes between segments that belong to none are passed over. The last one is
     END with no content where the file has one; what follows it is no part of the picture.
+
+    Raises:
+        Undecodable: more than MAX_SEGMENTS.
     """
-    at, scanned = 2, False
+    at, scanned, left = 2, False, MAX_SEGMENTS
     while (at := data.find(b"\xff", at)) >= 0:
-        while data[at : at + 1] == b"\xff":  # filling
-            at += 1
+        left -= 1
+        if not left:
+            raise Undecodable(f"damaged JPEG: more than {MAX_SEGMENTS} segments")
+        at = _FILLING.match(data, at).end()
         marker, at = int.from_bytes(data[at : at + 1]), at + 1
         if marker == START and scanned:  # the next picture, of a file whose first has no end
             return

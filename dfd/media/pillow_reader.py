@@ -67,7 +67,8 @@ def _select_only_picture(image) -> None:
     if image.format == "TIFF":
         image.seek(_only_page(image))
     elif image.format != "MPO" and getattr(image, "is_animated", False):
-        several = getattr(image, "n_frames", "several")
+        # Pillow counts a GIF's by walking through all of them, which may be millions
+        several = "several" if image.format == "GIF" else getattr(image, "n_frames", "several")
         raise Undecodable(f"{image.format} with {several} frames, not one picture")
 
 

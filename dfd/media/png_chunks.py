@@ -12,6 +12,7 @@ _KEPT = _PIXELS | {b"acTL", b"fcTL", b"fdAT", b"eXIf", b"IEND"}
 _TEXTS = frozenset((b"tEXt", b"zTXt", b"iTXt"))
 # texts in which some tools write the orientation
 _ORIENTATION = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
+_MAX_CHUNKS = 100_000  # of one file: 256 MB in the usual 8 KB are a third of it
 _MAX_TEXT = 1 << 20  # bytes of such a text; larger ones are left out like all others
 
 
@@ -44,8 +45,11 @@ def without_metadata(data: bytes) -> bytes:
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Type, start and end of each chunk up to IEND."""
-    at = len(SIGNATURE)
+    at, left = len(SIGNATURE), _MAX_CHUNKS
     while at + 12 <= len(data):
+        left -= 1
+        if not left:
+            raise Undecodable(f"damaged PNG: more than {_MAX_CHUNKS} chunks")
         kind, end = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4], "big")
         if end > len(data):
             if kind in _PIXELS:

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -248,6 +249,16 @@ def test_any_subsampling_is_read(factors):
     data = data[:start] + int(bits, 2).to_bytes(len(bits) // 8, "big") + b"\xff\xd9"
     assert (decode(data) == 128).all() and outcome(decode, data) == outcome(image_info, data)
     assert outcome(decode, data) == (8 * factors[0], 8 * factors[1])
+
+
+@pytest.mark.parametrize("filling", [b"\xff\xe0\0\2", b"\xff\1", b"\xff\xff", b"\xff\0", b"a\xff\0"])
+@pytest.mark.parametrize("place", [behind_start, before_scan])
+def test_a_file_of_many_segments_costs_no_time(place, filling):
+    """10 MB between two segments: what libjpeg passes over in a moment, Python must not walk."""
+    start = time.perf_counter()
+    data = place(PLAIN, filling * (10_000_000 // len(filling)))
+    assert isinstance(outcome(decode, data), str) == isinstance(outcome(image_info, data), str)
+    assert time.perf_counter() - start < 2
 
 
 def scans(count: int, side: int = 64) -> bytes:

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 import zlib
 
 import numpy as np
@@ -128,6 +129,13 @@ def test_the_orientation_of_texts_is_kept():
     for text in texts:
         turned = decode(behind_header(chunk(b"zTXt", b"workflow\0\0" + LARGE) + text))
         assert (turned == np.rot90(PIXELS, -1)).all()
+
+
+def test_a_file_of_many_chunks_costs_no_time():
+    start = time.perf_counter()
+    with pytest.raises(Undecodable, match="chunks"):
+        decode(behind_header(chunk(b"tEXt", b"") * 2_000_000))
+    assert time.perf_counter() - start < 2
 
 
 def test_interlaced_and_deep_pngs_are_read(tmp_path):

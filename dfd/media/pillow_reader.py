@@ -8,10 +8,10 @@ from contextlib import nullcontext
 
 import numpy as np
 
+from dfd.media import png_chunks, webp_chunks
 from dfd.media.formats import FORMATS, Undecodable, not_a_picture
 from dfd.media.orientation import image_orientation, upright
 from dfd.media.picture import MAX_PIXELS, OPAQUE, Picture, check_size
-from dfd.media.png_chunks import SIGNATURE, without_metadata
 
 # From so many pixels on, one picture at a time is decoded by a process, whatever its threads: Pillow and its
 # libraries take up to 20 bytes a pixel meanwhile, and a file of a few kilobytes can ask for all of them.
@@ -32,8 +32,10 @@ def read_with_pillow(data: bytes, orientation: int | None = None) -> Picture:
 
     if not data:
         raise Undecodable("empty file")
-    if data.startswith(SIGNATURE):
-        data = without_metadata(data)
+    if data.startswith(png_chunks.SIGNATURE):
+        data = png_chunks.without_metadata(data)
+    elif webp_chunks.is_webp(data):
+        data = webp_chunks.without_metadata(data)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of sizes and of metadata that are judged here
@@ -77,8 +79,10 @@ def _only_page(tiff) -> int:
     for page in range(_MAX_PAGES + 1):
         try:
             tiff.seek(page)
-        except EOFError:
-            break
+        except Exception:  # the end, or a broken pointer behind the last page
+            if page:
+                break
+            raise
         if page == _MAX_PAGES:
             raise Undecodable(f"TIFF with more than {_MAX_PAGES} frames, not one picture")
         if not int(tiff.tag_v2.get(254, 0)) & _REDUCED and tiff.tag_v2.get(255) != 2:

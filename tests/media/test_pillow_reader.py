@@ -131,6 +131,15 @@ def test_several_pictures_and_previews_alone_are_refused():
     refused(tiff({}, *[PREVIEW] * 20), "more than 16 frames")
 
 
+@pytest.mark.parametrize("pointer", [5, 10**6, 2**32 - 1])
+def test_a_broken_pointer_behind_the_last_page_refuses_none(pointer):
+    data = encoded(PHOTO, "TIFF")
+    page = int.from_bytes(data[4:8], "little")
+    at = page + 2 + 12 * int.from_bytes(data[page : page + 2], "little")
+    assert data[at : at + 4] == bytes(4)
+    assert (decode(data[:at] + struct.pack("<I", pointer) + data[at + 4 :]) == PIXELS).all()
+
+
 @pytest.mark.parametrize("name", ["GIF", "WEBP", "PNG", "AVIF"])
 def test_an_animation_of_one_frame_is_a_picture(name):
     if name == "AVIF" and not features.check("avif"):

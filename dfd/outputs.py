@@ -133,8 +133,25 @@ def output_folder(out: Path, whole: str) -> Iterator[Path]:
         os.close(handle)
 
 
-def check_new_folder(out: Path) -> None:
-    """ValueError for a folder that is not new and empty, or that cannot be put in its place as a whole."""
+def lies_within(place: Path, folder: Path) -> bool:
+    """Whether a place, there or not, is that folder or lies in it, by whatever names: over links, or with
+    letters of another case.
+    """
+    real = Path(os.path.realpath(place))
+    for each in (real, *real.parents):
+        with suppress(OSError):
+            if os.path.samefile(each, folder):
+                return True
+    return False
+
+
+def check_new_folder(out: Path, *sources: Path) -> None:
+    """ValueError for a folder that lies in what is read, that is not new and empty, or that cannot be put in
+    its place as a whole.
+    """
+    for source in sources:
+        if lies_within(out, source):
+            raise ValueError(f"{out} lies in {source}, which is only read. Choose a folder beside it.")
     if not os.path.lexists(_target(out)):
         return
     if not out.is_dir() or any(out.iterdir()):

@@ -2,77 +2,32 @@
 
 import os
 import shutil
-import socket
 import stat
 import subprocess
 import sys
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
 import pytest
 from killing import killed_at
+from output_kinds import THEIRS, everything, made
 
 from dfd import outputs
 from dfd.durable import make_folder, temporary_name
 from dfd.outputs import (
     WRITER,
     check_file,
+    check_new_folder,
     is_stdout,
     is_stream,
+    lies_within,
     open_stream,
     output_file,
     output_folder,
 )
 
 HEADS = (b"path,face",)
-OURS, THEIRS = "path,face\n1,2\n", "what somebody wrote\n"
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="makes a device")
-
-
-@contextmanager
-def made(kind, folder):
-    """A path of that kind in the folder, and what has to be there afterwards."""
-    path, other = folder / "name", folder / "other"
-    match kind:
-        case "folder":
-            path.mkdir()
-        case "link to a folder":
-            other.mkdir()
-            path.symlink_to(other)
-        case "pipe":
-            os.mkfifo(path)
-        case "socket":
-            with socket.socket(socket.AF_UNIX) as place:
-                before = Path.cwd()
-                os.chdir(folder)  # a socket's path has 107 bytes at most
-                place.bind("name")
-                os.chdir(before)
-        case "device":
-            os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
-        case "block device":
-            os.mknod(path, 0o666 | stat.S_IFBLK, os.makedev(7, 250))
-        case "link to a device":
-            path.symlink_to("/dev/null")
-        case "loop":
-            path.symlink_to(path)
-        case "somebody's file":
-            path.write_text(THEIRS)
-        case "link to somebody's file":
-            other.write_text(THEIRS)
-            path.symlink_to(other)
-        case "own file":
-            path.write_text(OURS)
-        case "empty file":
-            path.touch()
-        case "link to own file":
-            other.write_text(OURS)
-            path.symlink_to(other)
-        case "link to nothing":
-            path.symlink_to(other)
-        case "nothing":
-            pass
-    yield path
 
 
 REFUSED = {
@@ -89,28 +44,29 @@ REFUSED = {
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_is_no_file_of_ours_is_refused_and_stays(tmp_path, kind):
-    with made(kind, tmp_path) as path:
-        before = [(each.name, each.lstat()) for each in sorted(tmp_path.iterdir())]
-        with pytest.raises(ValueError, match=rf"--out name .*{REFUSED[kind]}"):
-            check_file(path, "--out name", HEADS)
-        assert [(each.name, each.lstat()) for each in sorted(tmp_path.iterdir())] == before
+    path = made(kind, tmp_path)
+    before = everything(tmp_path)
+    with pytest.raises(ValueError, match=rf"--out name .*{REFUSED[kind]}"):
+        check_file(path, "--out name", HEADS)
+    assert everything(tmp_path) == before
 
 
 @root_only
 @pytest.mark.parametrize("kind", ["device", "block device"])
 def test_a_device_is_refused_where_a_file_is_needed(tmp_path, kind):
-    with made(kind, tmp_path) as path, pytest.raises(ValueError, match=f"a {kind}, where a file"):
+    path = made(kind, tmp_path)
+    with pytest.raises(ValueError, match=f"a {kind}, where a file"):
         check_file(path, "--out name", HEADS)
 
 
 @pytest.mark.parametrize("kind", ["nothing", "empty file", "own file", "link to own file", "link to nothing"])
 def test_a_file_is_replaced_and_a_link_stays(tmp_path, kind):
-    with made(kind, tmp_path) as path:
-        check_file(path, "--out name", HEADS)
-        with output_file(path) as part:
-            part.write_text("new")
-        assert path.read_text() == "new" and path.is_symlink() == kind.startswith("link")
-        assert {each.name for each in tmp_path.iterdir()} <= {"name", "other"}
+    path = made(kind, tmp_path)
+    check_file(path, "--out name", HEADS)
+    with output_file(path) as part:
+        part.write_text("new")
+    assert path.read_text() == "new" and path.is_symlink() == kind.startswith("link")
+    assert {each.name for each in tmp_path.iterdir()} <= {"name", "other"}
 
 
 def test_a_name_that_leaves_no_room_for_a_temporary_one_is_refused(tmp_path):
@@ -151,11 +107,11 @@ def test_a_reader_who_comes_later_is_waited_for(tmp_path, capsys):
 
 @root_only
 def test_a_device_is_written_through(tmp_path):
-    with made("device", tmp_path) as path:
-        assert is_stream(path)
-        with open_stream(path) as file:
-            file.write("line\n")
-        assert stat.S_ISCHR(path.lstat().st_mode) and os.listdir(tmp_path) == ["name"]
+    path = made("device", tmp_path)
+    assert is_stream(path)
+    with open_stream(path) as file:
+        file.write("line\n")
+    assert stat.S_ISCHR(path.lstat().st_mode) and os.listdir(tmp_path) == ["name"]
 
 
 def test_a_full_device_is_said():
@@ -307,22 +263,22 @@ def test_what_a_living_writer_has_begun_stays(tmp_path):
 
 @pytest.mark.parametrize("kind", ["pipe", "somebody's file", "link to somebody's file", "loop"])
 def test_a_folder_takes_no_files_place(tmp_path, kind):
-    with made(kind, tmp_path) as path:
-        before = path.lstat()
-        with pytest.raises(ValueError, match="exists and is not empty"):
-            output_folder(path, whole="index.json").__enter__()
-        with pytest.raises(OSError, match="cannot be a folder: "):
-            make_folder(path)
-        assert path.lstat() == before
+    path = made(kind, tmp_path)
+    before = path.lstat()
+    with pytest.raises(ValueError, match="exists and is not empty"):
+        output_folder(path, whole="index.json").__enter__()
+    with pytest.raises(OSError, match="cannot be a folder: "):
+        make_folder(path)
+    assert path.lstat() == before
 
 
 @pytest.mark.parametrize("kind", ["folder", "link to a folder", "link to nothing", "nothing"])
 def test_a_folder_becomes_whole_behind_a_link_too(tmp_path, kind):
-    with made(kind, tmp_path) as path:
-        with output_folder(path, whole="index.json") as part:
-            (part / "index.json").touch()
-        assert os.listdir(path) == ["index.json"] and path.is_symlink() == kind.startswith("link")
-        assert {each.name for each in tmp_path.iterdir()} <= {"name", "other"}
+    path = made(kind, tmp_path)
+    with output_folder(path, whole="index.json") as part:
+        (part / "index.json").touch()
+    assert os.listdir(path) == ["index.json"] and path.is_symlink() == kind.startswith("link")
+    assert {each.name for each in tmp_path.iterdir()} <= {"name", "other"}
 
 
 def test_a_mounted_disk_is_refused_before_the_work(tmp_path, monkeypatch):
@@ -356,3 +312,22 @@ def test_a_writers_mark_is_not_left_in_the_folder(tmp_path):
         assert (part / WRITER).exists()
         (part / "index.json").touch()
     assert os.listdir(tmp_path / "out") == ["index.json"]
+
+
+def test_a_place_in_a_folder_is_known_by_all_its_names(tmp_path):
+    (tmp_path / "set" / "real").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("set/real")
+    for place in (
+        "set",
+        "set/real",
+        "set/new/out",
+        "link",
+        "link/out",
+        "link/../out",
+        "set/real/../../link/out",
+    ):
+        assert lies_within(tmp_path / place, tmp_path / "set"), place
+    for place in (".", "out", "set-2", "set/../out", "nowhere/out"):
+        assert not lies_within(tmp_path / place, tmp_path / "set"), place
+    with pytest.raises(ValueError, match=r"lies in .*set, which is only read. Choose a folder beside it"):
+        check_new_folder(tmp_path / "link" / "out", tmp_path / "set")

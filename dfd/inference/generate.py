@@ -134,7 +134,7 @@ def generate(
         raise ValueError(f"--seed {seed} is negative. Use 0 or more.")
     if split not in SPLITS:
         raise ValueError(f"--split {split}: splits are {', '.join(SPLITS)}.")
-    check_new_folder(out)  # said now, not after an hour's work
+    check_new_folder(out, Path(parse_root(like).folder))  # said now, not after an hour's work
     net, _ = load_net(checkpoint, allow=allow, role="generator")
     fakes = Fakes(net, like, split, seed)
     made_by = {

@@ -21,6 +21,7 @@ import numpy as np
 from dfd.batch import LABELS
 from dfd.durable import TEMPORARY, atomic_write, make_folder, meant_name, sync
 from dfd.media.files import is_hidden, is_litter
+from dfd.outputs import lies_within
 from dfd.prepare.inspect import inspect_file
 from dfd.prepare.readers import ciplab as ciplab_reader
 from dfd.prepare.readers import faces_140k as faces_140k_reader
@@ -119,8 +120,7 @@ def _check(sources: Mapping[str, Path], out: Path) -> None:
         source = sources[mark]
         if lacking := reader.mismatch(source):
             raise ValueError(f"{source} is not laid out as {mark}'s set: {lacking} is missing.")
-        inner, outer = out.resolve(), source.resolve()
-        if inner == outer or inner in outer.parents or outer in inner.parents:
+        if lies_within(out, source) or lies_within(source, out):
             raise ValueError(
                 f"{out} and {source} lie inside one another. Choose an --out beside the sources."
             )

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from dfd.durable import TEMPORARY, explain_os_error, meant_name
 from dfd.media.files import is_litter
+from dfd.outputs import lies_within
 from dfd.prepare.changes import SOURCES, plan_changes
 from dfd.prepare.cut import FACES
 from dfd.prepare.lock import LOCK
@@ -43,11 +44,10 @@ def check_folders(source: Path, out: Path, root: Path | None = None) -> None:
             "mean dfd reencode? It makes a second set of them, all cut and encoded alike: "
             f"dfd reencode {source} --out ALIKE --jpeg 90 --size 224."
         )
-    inner = out.resolve()
-    if root is not None and (inner == root.resolve() or inner in root.resolve().parents):
+    if root is not None and lies_within(root, out):
         raise ValueError(f"{out} holds --root {root}. Choose another --out: sources are never touched.")
-    outer = (source if source.is_dir() else source.parent).resolve()
-    if inner == outer or (source.is_dir() and outer in inner.parents) or inner in outer.parents:
+    folder = source if source.is_dir() else source.parent
+    if lies_within(folder, out) or (source.is_dir() and lies_within(out, folder)):
         raise ValueError(
             f"{out} and {source} lie inside one another. Choose an --out beside the source: sources are "
             "never touched."

@@ -97,7 +97,7 @@ def reencode(root: Path, out: Path, reencoding: Reencoding, workers: int | None 
         OSError: disk full or unwritable, in words.
     """
     processes = num_processes(workers)
-    check_new_folder(out)
+    check_new_folder(out, Path(parse_root(root).folder))
     table, index = load_table(root), read_index(root)
     _check_sizes(root, table, reencoding)
     with output_folder(out, whole=INDEX) as temporary:

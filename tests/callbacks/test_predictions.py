@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from output_kinds import everything, made
 from rich.console import Console
 from sklearn.metrics import roc_auc_score
 
@@ -149,3 +150,22 @@ def test_no_error_seen_is_said_of_perfect_scores_alone(logit, said):
     with (console := Console(width=80)).capture() as page:
         console.print(_overall("test", task))
     assert ("no error seen" in page.get()) == said
+
+
+@pytest.mark.parametrize("kind", ["somebody's file", "pipe", "folder", "link to somebody's file"])
+def test_a_table_of_somebody_elses_is_no_place_for_predictions(tmp_path, trainer, task, data, kind):
+    """Said before pictures are judged."""
+    made(kind, tmp_path).rename(tmp_path / "predictions-test.csv")
+    before = everything(tmp_path)
+    with pytest.raises(ValueError, match=r"the table of predictions, .*predictions-test.csv, is "):
+        trainer(PredictionWriter()).test(task, datamodule=data, verbose=False)
+    assert everything(tmp_path) == before
+
+
+def test_predictions_are_written_behind_a_link(tmp_path, trainer, task, data):
+    (tmp_path / "predictions-test.csv").symlink_to(tmp_path / "elsewhere.csv")
+    for _ in range(2):
+        trainer(PredictionWriter()).test(task, datamodule=data, verbose=False)
+        assert (tmp_path / "predictions-test.csv").is_symlink() and len(
+            lines(tmp_path / "elsewhere.csv")
+        ) == 20

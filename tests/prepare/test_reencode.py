@@ -136,7 +136,7 @@ def test_a_source_that_is_no_shards_or_an_output_in_use_is_refused(root, tmp_pat
     (tmp_path / "pictures").mkdir()
     for arguments, says in (
         ([str(tmp_path / "pictures"), "--out", str(tmp_path / "x")], "no shards here"),
-        ([str(root), "--out", str(root)], "not empty"),
+        ([str(root), "--out", str(root)], "which is only read"),
     ):
         assert main(["reencode", *arguments, "--jpeg=90", "--size=32"]) == 1
         assert says in capsys.readouterr().err

@@ -1,8 +1,10 @@
 """Images/s of `dfd prepare` and `dfd audit` on 256 px JPEGs, how they grow with the number of files, and what
 memory they take.
 
-The yardstick is a copy of the same files with their SHA-256, in as many processes. Every figure is of a whole
-command in a process of its own, start included, on files that were read before; rounds take turns. CPU
+The yardstick is the work that has to be done, in a plain loop of one process: reading a file, one full decode,
+a SHA-256, a perceptual hash, writing its bytes. Every figure is of a whole command in a process of its own,
+start included, on files that were read before; rounds take turns. The ratio is the yardstick's time over that of
+`dfd prepare`, on as many cores as it has processes; a further image is what a large set costs nearly all of. CPU
 seconds and memory are those of all its processes together: where others share the cores, seconds say little
 and CPU seconds more. Memory is the highest of ten readings a second, a page that several processes share
 counted once. Linux only. The JPEGs are crops, turned and encoded anew, of pictures in --pictures, or of the
@@ -32,10 +34,13 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+import simplejpeg
 from rich.console import Console
 from rich.table import Table
 
-TARGETS = {"half of copying": 0.5, "two processes": 1.7}
+from dfd.shards.duplicates import perceptual_hash
+
+TARGETS = {"necessary work": 0.8, "two processes": 1.7}
 _SUBREAPER = 36  # prctl: the processes that a command leaves behind become ours to wait for
 
 
@@ -62,24 +67,16 @@ def draw(task: tuple[Path, list[Path], int, int]) -> None:
         cv2.imwrite(str(path), turned, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(85, 96))])
 
 
-def copy(task: tuple[list[Path], Path]) -> None:
-    files, out = task
-    for file in files:
-        data = file.read_bytes()
-        hashlib.sha256(data).hexdigest()
-        (out / file.name).write_bytes(data)
-
-
-def copy_all(source: Path, out: Path, processes: int) -> None:
+def necessary(source: Path, out: Path) -> None:
     """The yardstick."""
-    files = sorted(source.glob("*/*.jpg"))
+    cv2.setNumThreads(0)
     out.mkdir()
-    shares = [(files[part::processes], out) for part in range(processes)]
-    if processes == 1:
-        copy(shares[0])
-    else:
-        with ProcessPoolExecutor(processes) as pool:
-            list(pool.map(copy, shares))
+    for file in sorted(source.glob("*/*.jpg")):
+        data = file.read_bytes()
+        pixels = simplejpeg.decode_jpeg(data)
+        hashlib.sha256(data).hexdigest()
+        perceptual_hash(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
+        (out / file.name).write_bytes(data)
 
 
 def timed(arguments: Sequence[str]) -> Run:
@@ -130,13 +127,13 @@ def main() -> None:
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--audit", action="store_true", help="time dfd audit, and prepare only once for it")
-    # source, out, processes: the yardstick itself
-    parser.add_argument("--copy", nargs=3, help=argparse.SUPPRESS)
+    # source, out: the yardstick itself
+    parser.add_argument("--necessary", nargs=2, type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.copy:
-        copy_all(Path(args.copy[0]), Path(args.copy[1]), int(args.copy[2]))
+    if args.necessary:
+        necessary(*args.necessary)
         return
-    copies: dict[tuple[int, int], list[Run]] = {}
+    needed: dict[int, list[Run]] = {}
     prepared: dict[tuple[int, int], list[Run]] = {}
     audited: dict[tuple[int, int], list[Run]] = {}
     with TemporaryDirectory() as folder:
@@ -152,6 +149,10 @@ def main() -> None:
             if args.audit:
                 timed(prepare)
             for _ in range(args.rounds):
+                if not args.audit:
+                    plain = [__file__, "--necessary", str(source), str(root / "copy")]
+                    needed.setdefault(count, []).append(timed(plain))
+                    rmtree(root / "copy")
                 for processes in args.processes:
                     case, workers = (count, processes), f"--workers={processes}"
                     if args.audit:
@@ -166,10 +167,7 @@ def main() -> None:
                         ]
                         audited.setdefault(case, []).append(timed(command))
                         continue
-                    copying = [__file__, "--copy", str(source), str(root / "copy"), str(processes)]
-                    copies.setdefault(case, []).append(timed(copying))
                     prepared.setdefault(case, []).append(timed([*prepare, workers]))
-                    rmtree(root / "copy")
                     rmtree(shards)
             rmtree(source)
             rmtree(shards, ignore_errors=True)
@@ -178,29 +176,21 @@ def main() -> None:
     if args.audit:
         console.print(audit_page(audited))
     else:
-        console.print(prepare_page(copies, prepared))
-        for line in (*further(copies, prepared), *speed_up(prepared)):
+        console.print(prepare_page(needed, prepared))
+        for line in (*further(needed, prepared), *speed_up(prepared)):
             console.print(line)
 
 
-def prepare_page(
-    copies: dict[tuple[int, int], list[Run]], prepared: dict[tuple[int, int], list[Run]]
-) -> Table:
+def prepare_page(needed: dict[int, list[Run]], prepared: dict[tuple[int, int], list[Run]]) -> Table:
     page = Table(
-        "images",
-        "processes",
-        "copy + sha256, images/s",
-        "prepare, images/s",
-        "ratio (low-high)",
-        "in CPU",
-        "MB",
+        "images", "processes", "necessary, images/s", "prepare, images/s", "ratio (low-high)", "in CPU", "MB"
     )
     for (count, processes), runs in prepared.items():
-        pairs = list(zip(copies[count, processes], runs, strict=True))
-        ratios = [theirs.seconds / ours.seconds for theirs, ours in pairs]
-        in_cpu = statistics.median(theirs.cpu / ours.cpu for theirs, ours in pairs)
+        pairs = list(zip(needed[count], runs, strict=True))
+        ratios = [plain.seconds / ours.seconds for plain, ours in pairs]
+        in_cpu = statistics.median(plain.cpu / ours.cpu for plain, ours in pairs)
         page.add_row(
-            f"{count}", f"{processes}", f"{count / median(copies[count, processes], 'seconds'):.0f}",
+            f"{count}", f"{processes}", f"{count / median(needed[count], 'seconds'):.0f}",
             f"{count / median(runs, 'seconds'):.0f}", f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})",
             f"{in_cpu:.2f}", f"{median(runs, 'memory'):.0f}",
         )  # fmt: skip
@@ -221,18 +211,21 @@ def audit_page(audited: dict[tuple[int, int], list[Run]]) -> Table:
     return page
 
 
-def further(
-    copies: dict[tuple[int, int], list[Run]], prepared: dict[tuple[int, int], list[Run]]
-) -> Iterator[str]:
+def further(needed: dict[int, list[Run]], prepared: dict[tuple[int, int], list[Run]]) -> Iterator[str]:
     """What an image more costs: of a large set, nearly everything."""
     counts = sorted({count for count, _ in prepared})
-    for processes in sorted({processes for _, processes in prepared}) if len(counts) > 1 else ():
-        few, many = (counts[0], processes), (counts[-1], processes)
-        theirs, ours = (
-            1000 * (median(runs[many], "cpu") - median(runs[few], "cpu")) / (many[0] - few[0])
-            for runs in (copies, prepared)
-        )
-        yield f"CPU of a further image, {processes} processes: {ours:.3f} ms; copied {theirs:.3f} ms; ratio {theirs / ours:.2f}"
+    if len(counts) < 2:
+        return
+    few, many = counts[0], counts[-1]
+    for unit in ("seconds", "cpu"):
+        plain = 1000 * (median(needed[many], unit) - median(needed[few], unit)) / (many - few)
+        for processes in sorted({processes for _, processes in prepared}):
+            more = median(prepared[many, processes], unit) - median(prepared[few, processes], unit)
+            ours = 1000 * more / (many - few)
+            yield (
+                f"a further image, {processes} processes, {unit}: {ours:.3f} ms; necessary {plain:.3f} ms; "
+                f"ratio {plain / ours:.2f}"
+            )
 
 
 def speed_up(prepared: dict[tuple[int, int], list[Run]]) -> Iterator[str]:

@@ -23,7 +23,7 @@ STOPPER = """
 import os
 from lightning.pytorch import Callback
 
-class Stopper(Callback):
+class StopAt(Callback):
     '''Asks the Trainer to stop behind a step of the run.'''
 
     def on_train_batch_end(self, trainer, task, outputs, batch, batch_idx):
@@ -35,7 +35,7 @@ trainer:
     - class_path: lightning.pytorch.callbacks.ModelCheckpoint
       init_args: {filename: last, save_on_train_epoch_end: true, enable_version_counter: false}
 """
-STOP = ["--trainer.callbacks+=stopper.Stopper"]
+STOP = ["--trainer.callbacks+=stop_at.StopAt"]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def here(cache, tmp_path, monkeypatch):
-    (tmp_path / "stopper.py").write_text(STOPPER)
+    (tmp_path / "stop_at.py").write_text(STOPPER)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("DFD_CACHE", str(cache))

@@ -19,6 +19,7 @@ from dfd.inference.predictor import Predictor
 from dfd.media.files import IMAGE_SUFFIXES, READ_SUFFIXES, VIDEO_SUFFIXES
 from dfd.outputs import check_file, is_stdout, is_stream, open_stream, output_file
 from dfd.terminal import commanding, is_terminal, nobody_reads, printable
+from dfd.text_files import LFS_POINTER, is_lfs_pointer
 
 COLOURS = {"fake": "31", "real": "32", "inconclusive": "33"}  # the rest is grey
 COLUMNS = [field.name for field in fields(Score)]
@@ -63,6 +64,8 @@ def score_files(
             f"--json and --csv {csv} both want the standard output. Give --csv a file, or leave one of them "
             "out."
         )
+    if is_lfs_pointer(checkpoint):
+        raise ValueError(f"{checkpoint} {LFS_POINTER}")
     files, others = find_files(paths)
     machine = json or printed
     with _table(csv) as table:
@@ -119,8 +122,10 @@ def find_files(paths: Sequence[str | Path]) -> tuple[list[Path], list[Path]]:
             raise ValueError(f"there is no file or folder {path}. {_elsewhere(str(path))}Nothing was scored.")
     if not files:
         what = count(0, 0, list(others), Counter()).partition("; ")[2]
+        shards = any(path.suffix == ".tar" for path in others)
+        more = "Shards are judged by dfd test CHECKPOINT --data.roots=FOLDER. " if shards else ""
         raise ValueError(
-            f"no pictures in {', '.join(map(str, paths))}{f' ({what})' if what else ''}. "
+            f"no pictures in {', '.join(map(str, paths))}{f' ({what})' if what else ''}. {more}"
             f"Name files, or folders with files named {', '.join(sorted(READ_SUFFIXES))}."
         )
     return list(files), [path for path in others if path not in files]

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from dfd.models.net import Net
-from dfd.models.seal import LFS_POINTER, is_lfs_pointer
+from dfd.text_files import LFS_POINTER, is_lfs_pointer
 
 # arguments of timm.create_model by which it would read or fetch another file
 REACHING = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}

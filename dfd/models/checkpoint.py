@@ -19,7 +19,8 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from dfd.models.net import OURS, ForeignCode, Net, build, class_paths, difference, shapes
 from dfd.models.safetensors_export import SUFFIX, read_export
-from dfd.models.seal import LFS_POINTER, check_whole, is_lfs_pointer
+from dfd.models.seal import check_whole
+from dfd.text_files import LFS_POINTER, is_lfs_pointer
 
 USES = {
     "detector": "`dfd test` and `dfd score` use it",

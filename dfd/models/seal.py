@@ -23,8 +23,6 @@ BEGIN = b"PK\3\4"
 # how an archive's last record begins, and how many bytes follow that, up to and with LENGTH
 END, LAST = b"PK\5\6", 18
 CHUNK = 1 << 20
-LFS = b"version https://git-lfs.github.com/spec/"
-LFS_POINTER = "is a Git LFS pointer, not the file itself. Fetch it: git lfs pull"
 
 
 def save_sealed(checkpoint: dict[str, Any], path: Path) -> None:
@@ -75,12 +73,6 @@ def check_whole(path: Path) -> None:
             f"{path} is damaged: its sha256 is {found}, where {recorded} was recorded when it was written. "
             f"{remedy(path)}"
         )
-
-
-def is_lfs_pointer(path: Path) -> bool:
-    """Whether a clone without Git LFS left a few lines of text in place of a file."""
-    with path.open("rb") as file:
-        return file.read(len(LFS)) == LFS
 
 
 def sha256_of(path: Path, size: int | None = None, end: bytes = b"") -> str:

@@ -8,6 +8,7 @@ arguments as plain values. Only the net is built from it, never an optimizer or 
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -134,6 +135,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if path.suffix == SUFFIX:
         return read_export(path)
     check_whole(path)
+    _check_stored(path)
     try:
         # mmap: a checkpoint is two thirds optimizer state, which nobody reads here
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
@@ -157,6 +159,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             "it, or it belongs to another version. `dfd export` of a whole one takes the net out."
         )
     return checkpoint
+
+
+def _check_stored(path: Path) -> None:
+    """ValueError for an archive with compressed records, as torch writes none: it reads them, and a file of
+    kilobytes would fill the memory.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            stored = all(record.compress_type == zipfile.ZIP_STORED for record in archive.infolist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise ValueError(f"{path} is not a checkpoint that dfd wrote. Give a .ckpt file.") from error
+    if not stored:
+        raise ValueError(f"{path} holds compressed records, as no checkpoint does: dfd did not write it.")
 
 
 def strange_tensor(value: Any) -> str:

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import zipfile
 from dataclasses import fields
 
 import numpy as np
@@ -222,3 +223,15 @@ def test_what_is_no_checkpoint_says_what_to_give(tmp_path):
             load_net(folder)
     with pytest.raises(ValueError, match="download it first"):
         load_net("https://example.org/best.ckpt")
+
+
+def test_a_checkpoint_that_is_a_bomb_is_refused_before_it_is_read(tmp_path):
+    torch.save({"dfd": FACTS, "state_dict": {}}, tmp_path / "plain.ckpt")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.ckpt") as plain,
+        zipfile.ZipFile(tmp_path / "bomb.ckpt", "w") as bomb,
+    ):
+        for name in plain.namelist():
+            bomb.writestr(name, plain.read(name) + bytes(10**6), compress_type=zipfile.ZIP_DEFLATED)
+    with pytest.raises(ValueError, match=r"bomb\.ckpt holds compressed records"):
+        load_net(tmp_path / "bomb.ckpt")

@@ -45,6 +45,8 @@ def read_with_pillow(data: bytes, orientation: int | None = None) -> Picture:
                 check_size(*image.size)
                 with _one_large if image.width * image.height > _LARGE else nullcontext():
                     image.load()
+                    if data.startswith(png_chunks.SIGNATURE) and png_chunks.depth(data) == 16:
+                        _halve_colour_key(image)
                     if orientation is None:
                         orientation = image_orientation(image)
                     pixels, opaque = _to_rgb(image)
@@ -94,14 +96,22 @@ def _only_page(tiff) -> int:
     return pages[0]
 
 
+def _halve_colour_key(image) -> None:
+    """Takes the high bytes of a 16-bit colour that means transparent, as Pillow takes those of pixels."""
+    key = image.info.get("transparency")
+    if isinstance(key, tuple):
+        image.info["transparency"] = tuple(value >> 8 for value in key)
+
+
 def _to_rgb(image) -> tuple[np.ndarray, np.ndarray | None]:
     """Pixels (H, W, 3) of a loaded Pillow image, and where they are opaque, as Picture has it; Undecodable
     where that would be a guess.
     """
     if image.mode.startswith("I;16"):
         # the high byte, as Pillow itself takes it of 16-bit colour
-        high = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
-        return np.dstack([high] * 3), None
+        values = np.asarray(image).astype(np.uint16)
+        opaque = values != image.info.get("transparency")  # a value that means transparent, or None
+        return np.dstack([(values >> 8).astype(np.uint8)] * 3), None if opaque.all() else opaque
     colour_key = image.mode in ("P", "RGB", "L", "1") and "transparency" in image.info
     if colour_key or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
         rgba = _converted(image, "RGBA", 4)

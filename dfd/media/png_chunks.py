@@ -16,6 +16,11 @@ _MAX_CHUNKS = 100_000  # of one file: 256 MB in the usual 8 KB are a third of it
 _MAX_TEXT = 1 << 20  # bytes of such a text; larger ones are left out like all others
 
 
+def depth(data: bytes) -> int:
+    """Bits a sample, as its header has it."""
+    return data[24] if len(data) > 24 else 0
+
+
 def without_metadata(data: bytes) -> bytes:
     """The PNG without what says nothing of its pixels or of which way up they are.
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from dfd.media.decode import Undecodable, decode, image_info
+from dfd.media.decode import Undecodable, decode, image_info, read_picture
 from dfd.media.png_chunks import SIGNATURE
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
@@ -129,6 +129,24 @@ def test_the_orientation_of_texts_is_kept():
     for text in texts:
         turned = decode(behind_header(chunk(b"zTXt", b"workflow\0\0" + LARGE) + text))
         assert (turned == np.rot90(PIXELS, -1)).all()
+
+
+@pytest.mark.parametrize("kind", [0, 2])
+def test_the_colour_that_means_transparent_has_16_bits_in_a_deep_one(kind):
+    pixels = np.array([[1000, 20_000], [7, 65_535]], ">u2")
+    stored = pixels if kind == 0 else np.stack([pixels] * 3, -1).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in stored)
+    for key, wanted in ((1000, [[0, 1], [1, 1]]), (7, [[1, 1], [0, 1]]), (40_000, None)):
+        data = (
+            SIGNATURE
+            + chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 2, 16, kind, 0, 0, 0))
+            + chunk(b"tRNS", struct.pack(">H", key) * (1 if kind == 0 else 3))
+            + chunk(b"IDAT", zlib.compress(rows))
+            + chunk(b"IEND", b"")
+        )
+        picture = read_picture(data)
+        assert (picture.pixels == (pixels >> 8)[..., None]).all()
+        assert picture.opaque is None if wanted is None else (picture.opaque == wanted).all()
 
 
 def test_a_file_of_many_chunks_costs_no_time():

@@ -12,12 +12,14 @@ Of libjpeg's warnings (JWRN_* of its jerror.h) some mean lost pixels and some do
 | extraneous bytes before the end | whole where they are padding, else damage (`_is_padding`) | left out |
 | Premature end of JPEG file, no end marker | whole where all scans are there and full | end added |
 | premature end of data segment; bad Huffman code; bad arithmetic code | lost | refused |
-| found marker instead of RST; extraneous bytes before a RST | lost: blocks are out of place | refused |
-| Inconsistent progression sequence | lost: bits of coefficients are missing | refused |
+| found marker instead of RST | whole where the restarts are all there, under wrong numbers | numbered |
+| found marker instead of RST; extraneous bytes before a RST | else lost: blocks are missing | refused |
+| Inconsistent progression sequence | lost: bits of coefficients are missing or out of order | refused |
 
 The repaired file is read as strictly as any other, so a second fault behind a harmless first one is found.
 """
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -39,10 +41,10 @@ _PROCESSES = {
 }
 _READ = frozenset((0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA))
 _CONVERT = "Convert it to PNG or to an ordinary JPEG"
+_RESTART_MARKER = re.compile(rb"\xff+[\xd0-\xd7]")
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
-_MOST_PADDING = (
-    1024  # bytes, but for zeros; with more a picture has lost too many blocks to ask which they are
-)
+# bytes, but for zeros; with more, too many blocks may be lost to ask which they are
+_MOST_PADDING = 1024
 # libjpeg counts what is extraneous but for the bytes it has in hand, so a second look may be needed
 _ROUNDS = 8
 
@@ -102,6 +104,12 @@ def repaired(data: bytes) -> bytes:
     return b"".join((b"\xff\xd8", *(part.written() for part in _kept(frame, parts, components)), b"\xff\xd9"))
 
 
+def _numbered(coded: bytes) -> bytes:
+    """Entropy-coded bytes whose restarts count from 0 to 7 and again; a missing one shows by its blocks."""
+    numbers = itertools.cycle(range(8))
+    return _RESTART_MARKER.sub(lambda _: bytes((0xFF, 0xD0 + next(numbers))), coded)
+
+
 def _kept(frame: _Segment, parts: Sequence[_Segment], components: int) -> list[_Segment]:
     kept = []
     for part in parts:
@@ -115,8 +123,11 @@ def _kept(frame: _Segment, parts: Sequence[_Segment], components: int) -> list[_
         elif part.marker in FRAMES:
             kept.append(part._replace(content=_with_height(frame, parts)) if part is frame else part)
         elif part.marker == SCAN and frame.marker not in (*PROGRESSIVE, 0xC3):
-            kept.append(part._replace(content=part.content[:-3] + b"\0\x3f\0"))
-        elif part.marker in _TABLES or part.marker == SCAN:
+            content = part.content[:-3] + b"\0\x3f\0"
+            kept.append(part._replace(content=content, coded=_numbered(part.coded)))
+        elif part.marker == SCAN:
+            kept.append(part._replace(coded=_numbered(part.coded)))
+        elif part.marker in _TABLES:
             kept.append(part)
         elif part.marker not in METADATA | {_HEIGHT, END}:
             raise Undecodable(f"damaged JPEG: unknown marker 0x{part.marker:02x}")

@@ -66,6 +66,13 @@ def restarts(data: bytes) -> list[int]:
     return [at for at in range(start, len(data) - 1) if data[at] == 0xFF and 0xD0 <= data[at + 1] <= 0xD7]
 
 
+def numbered(data: bytes, numbers: dict[int, int]) -> bytes:
+    changed = bytearray(data)
+    for each, at in enumerate(restarts(data)):
+        changed[at + 1] = 0xD0 + numbers.get(each, each % 8)
+    return bytes(changed)
+
+
 PLAIN, PROGRESSIVE, RESTARTS = jpeg(), jpeg(progressive=True), jpeg(restart_marker_blocks=5)
 CMYK = jpeg(noisy().convert("CMYK"))
 ADOBE = b"Adobe" + struct.pack(">HHH", 100, 0, 0)
@@ -117,6 +124,9 @@ HARMLESS = {
         PLAIN,
     ),
     "its height again": (before_end(PLAIN, segment(0xDC, struct.pack(">H", 200))), PLAIN),
+    "a wrong number of a restart": (numbered(RESTARTS, {3: 0}), RESTARTS),
+    "all restarts numbered 0": (numbered(RESTARTS, dict.fromkeys(range(99), 0)), RESTARTS),
+    "restarts numbered from 1": (numbered(RESTARTS, {at: at % 8 + 1 & 7 for at in range(99)}), RESTARTS),
     "several faults": (scan_parameters(before_scan(PLAIN[:-2] + bytes(9), b"abc"), b"\0\0\0"), PLAIN),
 }
 LOST = {
@@ -135,7 +145,10 @@ LOST = {
         RESTARTS[: restarts(RESTARTS)[3]] + RESTARTS[restarts(RESTARTS)[3] + 2 :],
         "RST|0xd",
     ),
-    "an interval less": (RESTARTS[: restarts(RESTARTS)[3]] + RESTARTS[restarts(RESTARTS)[4] :], "RST"),
+    "an interval less": (
+        RESTARTS[: restarts(RESTARTS)[3]] + RESTARTS[restarts(RESTARTS)[4] :],
+        "RST|premature end",
+    ),
     "an unknown marker": (before_scan(PLAIN, segment(0x05, b"abc")), "0x05"),
     "a CMYK one cut in its data": (CMYK[: len(CMYK) // 2] + b"\xff\xd9", "damaged"),
     "harmless scan parameters, and cut": (

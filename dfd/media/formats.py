@@ -15,16 +15,10 @@ _OTHERS = (
     (4, b"ftyp", "a video", "dfd prepare --frames N takes faces out of videos"),
     (4, b"JXL ", "JPEG XL", "Convert it to JPEG or PNG, by djxl for instance"),
     (0, b"\xff\x0a", "JPEG XL", "Convert it to JPEG or PNG, by djxl for instance"),
-    (0, b"%PDF", "PDF", "Take the pictures out of it, by pdfimages for instance"),
     (0, b"8BPS", "Photoshop's format", "Save it as PNG or TIFF"),
     (0, b"\0\0\1\0", "an icon", "Save it as PNG"),
     (8, b"AVI ", "a video", "dfd prepare --frames N takes faces out of videos"),
     (0, b"\x1aE\xdf\xa3", "a video", "dfd prepare --frames N takes faces out of videos"),
-)
-_TEXTS = (
-    (b"<svg", "SVG, which is drawn and has no pixels", "Nothing in it can be judged"),
-    (b"<!doctype html", "a web page instead of a picture", "Download the picture itself"),
-    (b"<html", "a web page instead of a picture", "Download the picture itself"),
 )
 
 
@@ -38,11 +32,9 @@ def not_a_picture(data: bytes) -> Undecodable:
     for at, magic, kind, advice in _OTHERS:
         if data[at : at + len(magic)] == magic:
             return Undecodable(f"{kind}: {wanted}. {advice}.")
-    start = data[:1000].lower()
-    for word, kind, advice in _TEXTS:
-        if word in start:
-            return Undecodable(f"{kind}: {wanted}. {advice}.")
     other = kind_of(data[:HEAD_BYTES])
     if other is not None and other.way:
         return Undecodable(f"{other.name}: {wanted}. {other.way[:1].upper()}{other.way[1:]}.")
+    if b"<svg" in data[:1000].lower():
+        return Undecodable(f"SVG, which is drawn and has no pixels: {wanted}.")
     return Undecodable(wanted)

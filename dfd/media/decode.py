@@ -170,8 +170,8 @@ def _decoded(data: bytes, **options) -> np.ndarray:
     """Strictly: what libjpeg only warns of is an error, unless it loses no pixel."""
     try:
         return simplejpeg.decode_jpeg(data, **options)
-    except ValueError:
-        return decode_repaired(data, lambda clean: simplejpeg.decode_jpeg(clean, **options))
+    except ValueError as error:
+        return decode_repaired(data, lambda clean: simplejpeg.decode_jpeg(clean, **options), str(error))
 
 
 def _undamaged(data: bytes) -> bytes:

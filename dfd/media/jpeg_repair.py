@@ -42,6 +42,7 @@ _PROCESSES = {
 _READ = frozenset((0xC0, 0xC1, 0xC2, 0xC3, 0xC9, 0xCA))
 _CONVERT = "Convert it to PNG or to an ordinary JPEG"
 _RESTART_MARKER = re.compile(rb"\xff+[\xd0-\xd7]")
+_LOST = re.compile("premature end of data segment|bad Huffman code|bad arithmetic code")
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 # bytes, but for zeros; with more, too many blocks may be lost to ask which they are
 _MOST_PADDING = 1024
@@ -59,16 +60,19 @@ class _Segment(NamedTuple):
         return bytes((0xFF, self.marker)) + length + self.content + self.coded
 
 
-def decode_repaired(data: bytes, read: Callable[[bytes], np.ndarray]) -> np.ndarray:
+def decode_repaired(data: bytes, read: Callable[[bytes], np.ndarray], complaint: str = "") -> np.ndarray:
     """What `read` makes of the repaired file.
 
     Args:
         data: a JPEG that `read` refused.
         read: a strict decoder, which raises ValueError with libjpeg's words.
+        complaint: its words about `data`; where they say that pixels are lost, nothing else is tried.
 
     Raises:
         Undecodable: pixels are lost, or the file is of a kind that is not read.
     """
+    if _LOST.search(complaint):
+        raise Undecodable(f"damaged JPEG: {complaint}")
     clean = repaired(data)
     for _ in range(_ROUNDS):
         try:

@@ -8,6 +8,8 @@ from dfd.media.formats import Undecodable
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # header, palette, pixels, transparency; the frames of an animation; the orientation
 _PIXELS = frozenset((b"IHDR", b"PLTE", b"IDAT", b"tRNS"))
+_CRITICAL = frozenset((b"IHDR", b"PLTE", b"IDAT", b"IEND"))
+_PALETTE = 3  # the type of colours by which pixels are numbers of a palette
 _KEPT = _PIXELS | {b"acTL", b"fcTL", b"fdAT", b"eXIf", b"IEND"}
 _TEXTS = frozenset((b"tEXt", b"zTXt", b"iTXt"))
 # texts in which some tools write the orientation
@@ -30,10 +32,20 @@ def without_metadata(data: bytes) -> bytes:
         Undecodable: a chunk that the pixels depend on is cut off, or is not what its checksum says.
     """
     kept, size, dropped, texts = [SIGNATURE], len(SIGNATURE), False, set(_ORIENTATION)
+    colours, seen, palette = data[25] if len(data) > 25 else 0, set(), 0
     for kind, start, end in _chunks(data):
+        if kind[:1].isupper() and kind not in _CRITICAL:
+            unknown = kind.decode("ascii", "backslashreplace")
+            raise Undecodable(f"a PNG with a chunk {unknown}, which changes its pixels and is not known")
+        if (kind == b"IHDR") == bool(seen) or (kind == b"IDAT" and colours == _PALETTE and not palette):
+            raise Undecodable("damaged PNG: it has no header, two headers or no palette")
         body = memoryview(data)[start + 8 : end - 4]
         name = next((text for text in texts if data.startswith(text, start + 8)), None)
-        is_kept = kind in _KEPT or (kind in _TEXTS and name is not None and _is_small(kind, bytes(body)))
+        is_kept = (
+            _has_meaning(kind, len(body), colours, palette, b"IDAT" in seen)
+            if kind in (b"PLTE", b"tRNS")
+            else kind in _KEPT or (kind in _TEXTS and name is not None and _is_small(kind, bytes(body)))
+        )
         if is_kept and zlib.crc32(body, zlib.crc32(kind)) != int.from_bytes(data[end - 4 : end], "big"):
             if kind in _PIXELS:
                 raise Undecodable(f"damaged PNG: the checksum of a chunk {kind.decode()} does not match")
@@ -42,10 +54,21 @@ def without_metadata(data: bytes) -> bytes:
             texts.discard(name)
             kept.append(memoryview(data)[start:end])
             size += end - start
+            palette = len(body) // 3 if kind == b"PLTE" else palette
+        seen.add(kind)
         dropped |= not is_kept
     if not dropped and size == len(data):
         return data
     return b"".join(kept) + b"\0\0\0\0IEND\xaeB`\x82"
+
+
+def _has_meaning(kind: bytes, length: int, colours: int, palette: int, pixels_seen: bool) -> bool:
+    """Whether a palette, or transparency, belongs to a picture of such colours; libpng passes over others."""
+    if kind == b"PLTE":
+        return colours == _PALETTE
+    if pixels_seen:
+        return False
+    return 0 < length <= palette if colours == _PALETTE else length == {0: 2, 2: 6}.get(colours)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

@@ -35,6 +35,14 @@ def before_end(more: bytes) -> bytes:
     return png()[:-12] + more + png()[-12:]
 
 
+ROWS = b"".join(b"\0" + row.tobytes() for row in PIXELS)
+
+
+def built(*compressed: bytes) -> bytes:
+    """Of pieces of the compressed rows."""
+    return png()[:33] + b"".join(chunk(b"IDAT", piece) for piece in compressed) + png()[-12:]
+
+
 LARGE = zlib.compress(bytes(100 << 20))  # 100 KB that unpack to 100 MB
 XMP = b"XML:com.adobe.xmp\0"
 HARMLESS = {
@@ -65,6 +73,16 @@ HARMLESS = {
         chunk(b"acTL", struct.pack(">II", 1, 0))
         + chunk(b"fcTL", struct.pack(">IIIIIHHBB", 0, 56, 40, 0, 0, 1, 1, 0, 0))
     ),
+    "a palette that it does not use": behind_header(chunk(b"PLTE", bytes(6))),
+    "a broken palette that it does not use": behind_header(chunk(b"PLTE", bytes(7), wrong=1)),
+    "transparency of no length": behind_header(chunk(b"tRNS", b"")),
+    "transparency of another length": behind_header(chunk(b"tRNS", bytes(2))),
+    "transparency behind the pixels": before_end(chunk(b"tRNS", bytes(6))),
+    "rows too many": built(zlib.compress(ROWS + bytes(500))),
+    "bytes behind the compressed ones": built(zlib.compress(ROWS) + b"abc" * 9),
+    "no checksum of the compressed bytes": built(zlib.compress(ROWS)[:-4]),
+    "pixels in chunks of no length": built(b"", zlib.compress(ROWS)[:99], b"", zlib.compress(ROWS)[99:], b""),
+    "an end with content and a wrong checksum": png()[:-12] + chunk(b"IEND", b"abc", wrong=1),
     "bytes behind its end": png() + b"trailer" * 1000,
     "no end": png()[:-12],
     "half an end": png()[:-5],
@@ -96,8 +114,25 @@ PALETTE = Image.fromarray(PIXELS).convert("P")
         (png()[:20], "ends in a chunk IHDR"),
         (SIGNATURE, "damaged|not a picture"),
         (png().replace(b"IDAT", b"teXt"), "damaged"),
+        (built(zlib.compress(ROWS)[:-3] + b"\0\0\0"), "damaged"),
+        (built(zlib.compress(ROWS[:-9])), "damaged"),
+        (behind_header(png()[8:33]), "two headers"),
+        (png()[:8] + png()[33:], "no header"),
+        (behind_header(chunk(b"CgBI", bytes(4))), "a chunk CgBI, which changes its pixels"),
     ],
-    ids=["header", "pixels", "cut", "cut at its header", "signature", "no pixels"],
+    ids=[
+        "header",
+        "pixels",
+        "cut",
+        "cut at its header",
+        "signature",
+        "no pixels",
+        "wrong sum",
+        "rows too few",
+        "two headers",
+        "no header",
+        "unknown and critical",
+    ],
 )
 def test_what_the_pixels_need_is_checked(data, reason):
     for read in (decode, image_info):
@@ -113,6 +148,19 @@ def test_a_palette_is_checked_and_an_opaque_one_is_no_transparency():
     for kind in (b"PLTE", b"tRNS"):
         with pytest.raises(Undecodable, match=f"checksum of a chunk {kind.decode()}"):
             decode(spoiled(kind, data))
+
+
+def test_a_palette_that_is_missing_or_transparency_longer_than_it():
+    buffer = io.BytesIO()
+    PALETTE.save(buffer, "PNG")
+    data, pixels = buffer.getvalue(), np.asarray(PALETTE.convert("RGB"))
+    at = data.index(b"PLTE") - 4
+    end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+    with pytest.raises(Undecodable, match="no palette"):
+        decode(data[:at] + data[end:])
+    for place, length in ((at, 1), (end, 300)):
+        more = chunk(b"tRNS", bytes(length))
+        assert (decode(data[:place] + more + data[place:]) == pixels).all(), "as libpng, which passes over it"
 
 
 def test_the_orientation_of_texts_is_kept():

@@ -14,7 +14,8 @@ Of libjpeg's warnings (JWRN_* of its jerror.h) some mean lost pixels and some do
 | premature end of data segment; bad Huffman code; bad arithmetic code | lost | refused |
 | found marker instead of RST | whole where the restarts are all there, under wrong numbers | numbered |
 | found marker instead of RST; extraneous bytes before a RST | else lost: blocks are missing | refused |
-| Inconsistent progression sequence | lost: bits of coefficients are missing or out of order | refused |
+| Inconsistent progression sequence | whole where a scan comes twice, or before its DC scan | in order |
+| Inconsistent progression sequence | else lost: bits of coefficients are missing | refused |
 
 The repaired file is read as strictly as any other, so a second fault behind a harmless first one is found.
 """
@@ -105,7 +106,10 @@ def repaired(data: bytes) -> bytes:
         raise Undecodable(f"damaged JPEG: unknown marker 0x{unknown[0]:02x}")
     if parts[-1].marker != END and not _is_complete(frame, parts):
         raise Undecodable("truncated JPEG: it ends without an end marker, and scans are missing")
-    return b"".join((b"\xff\xd8", *(part.written() for part in _kept(frame, parts, components)), b"\xff\xd9"))
+    kept = _kept(frame, parts, components)
+    if frame.marker in PROGRESSIVE:
+        kept = _ordered(kept)
+    return b"".join((b"\xff\xd8", *(part.written() for part in kept), b"\xff\xd9"))
 
 
 def _numbered(coded: bytes) -> bytes:
@@ -136,6 +140,30 @@ def _kept(frame: _Segment, parts: Sequence[_Segment], components: int) -> list[_
         elif part.marker not in METADATA | {_HEIGHT, END}:
             raise Undecodable(f"damaged JPEG: unknown marker 0x{part.marker:02x}")
     return kept
+
+
+def _ordered(parts: Sequence[_Segment]) -> list[_Segment]:
+    """The parts of a progressive file, first scans of DC before all others, and no first scan twice in
+    sequence. Each has the tables before it that it had.
+    """
+    head, direct, rest, tables = [], [], [], []
+    last = None
+    for part in parts:
+        if part.marker == SCAN:
+            start, refined = part.content[-3:-2] == b"\0", part.content[-1:] >= b"\x10"
+            if part == last and not refined:
+                continue
+            last = part
+            if start and not refined:
+                direct += [*tables, part]
+            else:
+                rest.append(part)
+        elif part.marker in _TABLES:
+            tables.append(part)
+            rest.append(part)
+        else:
+            head.append(part)
+    return [*head, *direct, *rest]
 
 
 def _with_height(frame: _Segment, parts: Sequence[_Segment]) -> bytes:

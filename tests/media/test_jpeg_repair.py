@@ -13,6 +13,7 @@ from PIL import Image
 
 from dfd.media.decode import MAX_SCANS, Undecodable, decode, image_info
 from dfd.media.jpeg_repair import repaired
+from dfd.media.jpeg_segments import all_segments
 
 
 def noisy(height: int = 200, width: int = 290) -> Image.Image:
@@ -78,6 +79,20 @@ CMYK = jpeg(noisy().convert("CMYK"))
 ADOBE = b"Adobe" + struct.pack(">HHH", 100, 0, 0)
 PREVIEW = jpeg(Image.new("RGB", (16, 16)))
 
+
+def groups(data: bytes) -> list[bytes]:
+    """A progressive file in pieces: what is before its first scan's tables, each scan with its tables, end."""
+    pieces, piece = [], data[:2]
+    for marker, content, coded in all_segments(data):
+        if marker in (0xC4, 0xD9) and not pieces:
+            pieces, piece = [piece], b""
+        piece += b"\xff\xd9" if marker == 0xD9 else segment(marker, content) + coded
+        if marker == 0xDA:
+            pieces, piece = [*pieces, piece], b""
+    return [*pieces, piece]
+
+
+HEAD, DC, *SCANS, END = groups(PROGRESSIVE)
 # a file with the fault, and the file without it
 HARMLESS = {
     "scan parameters": (scan_parameters(PLAIN, b"\0\0\0"), PLAIN),
@@ -127,6 +142,9 @@ HARMLESS = {
     "a wrong number of a restart": (numbered(RESTARTS, {3: 0}), RESTARTS),
     "all restarts numbered 0": (numbered(RESTARTS, dict.fromkeys(range(99), 0)), RESTARTS),
     "restarts numbered from 1": (numbered(RESTARTS, {at: at % 8 + 1 & 7 for at in range(99)}), RESTARTS),
+    "an AC scan before the DC scan": (b"".join((HEAD, SCANS[0], DC, *SCANS[1:], END)), PROGRESSIVE),
+    "three AC scans before the DC scan": (b"".join((HEAD, *SCANS[:3], DC, *SCANS[3:], END)), PROGRESSIVE),
+    "a first scan twice": (b"".join((HEAD, DC, DC, *SCANS, END)), PROGRESSIVE),
     "several faults": (scan_parameters(before_scan(PLAIN[:-2] + bytes(9), b"abc"), b"\0\0\0"), PLAIN),
 }
 LOST = {
@@ -136,6 +154,9 @@ LOST = {
     "cut before its data": (PLAIN[: PLAIN.index(b"\xff\xda")], "ends before its picture"),
     "cut at its start": (PLAIN[:2], "ends before its picture"),
     "cut between scans": (PROGRESSIVE[: PROGRESSIVE.rindex(b"\xff\xda")], "scans are missing"),
+    "a DC scan left out": (b"".join((HEAD, *SCANS, END)), "damaged"),
+    "a first AC scan left out": (b"".join((HEAD, DC, SCANS[0], *SCANS[2:], END)), "Inconsistent progression"),
+    "a refinement first": (b"".join((HEAD, DC, SCANS[-1], *SCANS[:-1], END)), "Inconsistent progression"),
     "a scan left out": (
         PROGRESSIVE[: (first := PROGRESSIVE.index(b"\xff\xda"))]
         + PROGRESSIVE[PROGRESSIVE.index(b"\xff\xc4", first) :],

@@ -1,7 +1,9 @@
 """Finished shards that `dfd prepare` meets in its output: unchanged since, or what changed in the source."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from dfd.prepare.changes import source_changes
 from dfd.prepare.cut import MARGIN
@@ -34,9 +36,8 @@ def report_finished(
         raise ValueError(
             f"{out} holds finished shards of {maker}, not of {path.resolve().name!r}. Choose another --out."
         )
-    told = made.get("class_names", {"real": [], "fake": []})
-    class_names = class_names or ClassNames(tuple(told["real"]), tuple(told["fake"]))
-    if root is None and "root" in made:
+    class_names = class_names or _class_names(made)
+    if root is None and isinstance(made.get("root"), str):
         root = Path(made["root"])
     source = Source(path, reader or made["reader"], class_names, root)
     cut = made.get("cut")
@@ -53,3 +54,10 @@ def report_finished(
         )
     shutil.rmtree(out / STATE, ignore_errors=True)
     return Report.of(out, index, not_tried=source.not_tried(), already=True)
+
+
+def _class_names(made: Mapping[str, Any]) -> ClassNames:
+    """The names of the classes that the shards were made with."""
+    told = made.get("class_names")
+    names = [told.get(title, []) for title in ("real", "fake")] if isinstance(told, dict) else [[], []]
+    return ClassNames(*(tuple(map(str, each)) if isinstance(each, list) else () for each in names))

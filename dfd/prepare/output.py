@@ -1,6 +1,7 @@
 """Output folder of `dfd prepare`: whether it may be written, and the state of an interrupted run in it."""
 
 import errno
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,9 +33,12 @@ def check_folders(source: Path, out: Path, root: Path | None = None) -> None:
         root: folder of a table's pictures, where it is another than the table's.
     """
     if not source.exists():
+        if re.match(r"[a-z][a-z0-9]+:/", str(source)):
+            raise ValueError(f"{source} is an address. dfd prepare reads from the disk: download it first.")
+        home = " A ~ in quotes is not your home folder: write $HOME." if str(source).startswith("~") else ""
         raise ValueError(
-            f"{source}: no such folder. Name the folder that holds the pictures, or a CSV or JSON Lines file "
-            "that lists them."
+            f"{source}: no such folder.{home} Name the folder that holds the pictures, or a CSV or JSON Lines "
+            "file that lists them."
         )
     if source.is_dir() and all(is_litter(path.name) for path in source.iterdir()):
         raise ValueError(f"{source} is empty. Name the folder that holds the pictures.")

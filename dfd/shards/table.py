@@ -89,9 +89,10 @@ def remake(root: Path) -> str:
 
 def _options(maker: dict[str, Any]) -> str:
     """The options by which `dfd prepare` was told how to read its source."""
-    told = maker.get("class_names", {})
+    told = maker.get("class_names")
     given = [("--root", maker["root"])] if "root" in maker else []
-    given += [(f"--{title}", name) for title in ("real", "fake") for name in told.get(title, [])]
+    if isinstance(told, dict):
+        given += [(f"--{title}", name) for title in ("real", "fake") for name in told.get(title) or ()]
     return "".join(f" {option} {shlex.quote(str(value))}" for option, value in given)
 
 

@@ -742,3 +742,29 @@ def test_a_photograph_of_another_size_than_its_boxes_is_listed(tmp_path):
     (root / "Train_poly.json").write_text(json.dumps(coco))
     assert prepare(root, tmp_path / "out", workers=1).images == 29
     assert listed(tmp_path / "out") == {"Images/Train/3.png": "100 x 90 pixels; its boxes are of 100 x 100"}
+
+
+@pytest.mark.slow
+def test_celeb_df_and_dfdc_become_faces_whose_families_hold_together(tmp_path, yunet):
+    celeb, part = tmp_path / "Celeb-DF-v2", tmp_path / "dfdc" / "dfdc_train_part_0"
+    films = {number: moving(number, 6) for number in range(4)}  # even numbers are real
+    for person, original, fake in ((0, 0, 1), (1, 2, 3)):
+        for path, number in (
+            (celeb / f"Celeb-real/id{person}_0000.mp4", original),
+            (celeb / f"Celeb-synthesis/id{person}_id{person + 5}_0000.mp4", fake),
+            (part / f"real{person}.mp4", original),
+            (part / f"fake{person}.mp4", fake),
+        ):
+            film(path, films[number])
+    facts = {f"real{n}.mp4": {"label": "REAL", "split": "train"} for n in (0, 1)}
+    facts |= {f"fake{n}.mp4": {"label": "FAKE", "split": "train", "original": f"real{n}.mp4"} for n in (0, 1)}
+    (part / "metadata.json").write_text(json.dumps(facts))
+    for root, source in ((celeb, "celeb-df"), (tmp_path / "dfdc", "dfdc")):
+        out = tmp_path / f"{source}-out"
+        report = prepare(root, out, frames=2, faces=yunet, workers=1)
+        assert report.reader == {"celeb-df": "celeb_df", "dfdc": "dfdc"}[source]
+        table = load_table(out).to_pylist()
+        assert Counter(row["label"] for row in table) == {REAL: 4, FAKE: 4}
+        assert {row["source"] for row in table} == {source}
+        families = Counter((row["family"], row["split"]) for row in table)
+        assert sorted(families.values()) == [4, 4], "a fake stays with its original, in one split"

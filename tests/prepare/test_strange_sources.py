@@ -334,6 +334,7 @@ def test_the_commands_of_two_refusals_are_run(tmp_path):
             "filename,target\na.png,0\n",
             "Is filename meant for path.*sed '1s/filename/path/i;1s/target/label/i' ",
         ),
+        ("path|label\na.png|0\nb.png|1\n", r"separated by \|"),
         ("a.png,0\nb.png,1\n", "its first line lists a file"),
         ("a.png 0\nb.png 1\n", "its cells are separated by blanks"),
         ("path,is_real\na.png,1\nb.png,0\n", "and then --real 1 --fake 0"),
@@ -343,7 +344,7 @@ def test_the_command_that_mends_a_header_is_run(tmp_path, text, told):
     (tmp_path / "list.csv").write_text(text)
     with pytest.raises(ValueError, match=told) as error:
         rows(tmp_path / "list.csv")
-    run = re.search(r"(\(echo|sed '1s).*> NEW.csv", str(error.value))[0]
+    run = re.search(r"(\(echo|sed '1s|tr '\|').*> NEW.csv", str(error.value))[0]
     subprocess.run(run.replace("NEW.csv", str(tmp_path / "new.csv")), shell=True, check=True)
     names = ClassNames(("1",), ("0",)) if "is_real" in text else None
     assert set(rows(tmp_path / "new.csv", names)) >= {"a.png"}
@@ -473,6 +474,12 @@ def test_litter_in_the_output_is_nobodys_shards(tmp_path, name):
     pictures(tmp_path / "set", "real", "fake", count=2)
     tree(tmp_path / "out", name)
     assert prepare(tmp_path / "set", tmp_path / "out", workers=1).images == 4
+
+
+def test_a_source_that_is_no_path_is_named(tmp_path):
+    for source, told in (("https://example.org/set.zip", "is an address"), ("~/sets", "write .HOME")):
+        with pytest.raises(ValueError, match=told):
+            prepare(Path(source), tmp_path / "out")
 
 
 @pytest.mark.parametrize("text", ["[]", '"text"', "null", "[" * 100_000, "{}", '{"made_by": 3}', "\xff"])

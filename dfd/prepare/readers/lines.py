@@ -93,6 +93,8 @@ def _header_way(path: Path, columns: Sequence[str], near: Mapping[str, str]) -> 
     if len(columns) == 1 and _names_file(columns[0].rpartition(" ")[0]):
         cells = r"sed 's/ \([^ ]*\)$/,\1/'"
         return f"its cells are separated by blanks. By commas: (echo path,label; {cells} {file}) > NEW.csv"
+    if len(columns) == 1 and {"path", "label"} <= set(columns[0].split("|")):
+        return f"its cells are separated by |. By commas: tr '|' , < {file} > NEW.csv"
     if any(map(_names_file, columns)):
         return f"its first line lists a file. Put them above it: (echo path,label; cat {file}) > NEW.csv"
     if "is_real" in columns and list(near) == ["label"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
@@ -19,6 +20,7 @@ _WORKER = re.compile(
 _BATCH_NORM = re.compile(
     r"Expected more than 1 value per channel when training, got input size torch.Size\(\[(\d+)"
 )
+_RESTORE = os.path.join("connectors", "checkpoint_connector.py")
 _PEER = re.compile(r"by peer|Broken pipe|remote process|ncclRemoteError|heartbeat timeout", re.IGNORECASE)
 
 
@@ -65,7 +67,24 @@ def explain_failure(error: BaseException, trainer: Trainer | None, data: Any) ->
             "or its machine failed. The same command goes on from the last checkpoint.",
             RANK_LOST,
         )
+    if not isinstance(error, (ValueError, OSError)) and isinstance(error, Exception) and _restores(error):
+        why = text.strip().partition("\n")[0]
+        return RunFailure(
+            f"{getattr(trainer, 'ckpt_path', None) or 'the checkpoint'} cannot be gone on from: its state is "
+            f"not as dfd writes it here, or belongs to another version ({why})."
+        )
     return None
+
+
+def _restores(error: BaseException) -> bool:
+    """Whether an error was raised where Lightning puts a checkpoint's state back."""
+    where = error.__traceback__
+    while where is not None:
+        code = where.tb_frame.f_code
+        if code.co_filename.endswith(_RESTORE) and "restore" in code.co_name:
+            return True
+        where = where.tb_next
+    return False
 
 
 def _smaller(trainer: Trainer | None, data: Any, ranks: int) -> str:

@@ -98,10 +98,14 @@ class DurableCheckpointIO(CheckpointIO):
         return torch.load(path, map_location=map_location, weights_only=True)
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
-        """Removes a checkpoint, the version before it, and what is left of others. A failure is a warning:
-        nothing is lost.
+        """Removes a checkpoint, the version before it, and what is left of others; nothing that is not called
+        NAME.ckpt. A failure is a warning: nothing is lost.
         """
         path = local(path)
+        if path.suffix != ".ckpt" or ".." in path.parts:
+            # which one is the oldest is read from a checkpoint, and that may be a stranger's
+            warnings.warn(f"{path} is not removed: it has no checkpoint's name.", stacklevel=2)
+            return
         try:
             _sweep(path)
             for each in (previous(path), path):

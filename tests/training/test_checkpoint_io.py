@@ -261,6 +261,18 @@ def test_removing_takes_everything_along(last):
     assert names(last.parent) == {"last-v1.ckpt"}
 
 
+def test_only_what_is_called_a_checkpoint_is_removed(last, tmp_path):
+    """Which file is the oldest best is read from a checkpoint, and that may be a stranger's."""
+    thesis = tmp_path / "thesis"
+    thesis.mkdir()
+    (thesis / "thesis.docx").write_text("years")
+    (thesis / "other.ckpt").write_text("another run's")
+    for named in (thesis, thesis / "thesis.docx", last.parent / ".." / "thesis" / "other.ckpt", Path("~")):
+        with pytest.warns(UserWarning, match="is not removed"):
+            DurableCheckpointIO().remove_checkpoint(named)
+    assert names(thesis) == {"thesis.docx", "other.ckpt"}
+
+
 def test_a_checkpoint_that_cannot_be_removed_is_a_warning(last, monkeypatch):
     DurableCheckpointIO().save_checkpoint(checkpoint(0), last)
 

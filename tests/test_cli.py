@@ -257,6 +257,7 @@ def test_a_wrong_option_is_named_with_what_was_meant(capsys, args, words):
         ),
         ("trainer: [1,\n2", ["over.yaml, line 2"]),
         ("just a word", ["over.yaml is not a config"]),
+        (f"trainer: {'[' * 5000}", ["nested too deeply"]),
         ("data: data/tyo.yaml", ["tyo.yaml"]),
     ],
 )
@@ -299,6 +300,7 @@ def test_a_wrong_config_is_named_with_what_was_meant(capsys, text, words):
         ([*SMALL, "--run_folder=taken"], ["taken", "--run_folder"]),
         ([*SMALL, "--run_folder=/proc/dfd"], ["/proc/dfd", "--run_folder"]),
         ([*SMALL, "--ckpt_path=text.ckpt"], ["text.ckpt"]),
+        ([*SMALL, "--trainer.max_time=5min"], ["trainer.max_time=5min", "00:08:00:00"]),
         ([*SMALL, "--data.seed=18446744073709551616"], ["data.seed=18446744073709551616", "2^63"]),
     ],
 )

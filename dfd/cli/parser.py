@@ -67,7 +67,11 @@ class Parser(LightningArgumentParser):
 
     def parse_args(self, args: Any = None, *rest: Any, **kwargs: Any) -> Namespace:
         # jsonargparse hands a nested null on to its inner parsers as the text None, as W&B's agents do
-        return super().parse_args(args and [re.sub("=None$", "=null", arg) for arg in args], *rest, **kwargs)
+        args = args and [re.sub("=None$", "=null", arg) for arg in args]
+        try:
+            return super().parse_args(args, *rest, **kwargs)
+        except RecursionError as error:
+            raise UsageError("a config is nested too deeply to be read.") from error
 
     def parse_string(
         self, content: str, path: str | os.PathLike = "", *args: Any, **kwargs: Any

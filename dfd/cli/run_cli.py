@@ -268,7 +268,7 @@ class RunCLI(LightningCLI):
         """max_time as of this start, and without validation no callback that waits for one."""
         limits: dict[str, Any] = {}
         if config.max_time is not None:
-            callbacks.append(TimeLimit(config.max_time))
+            callbacks.append(_time_limit(config.max_time))
             limits["max_time"] = None
         if config.limit_val_batches == 0:
             waiting = [each for each in callbacks if str(getattr(each, "monitor", "")).startswith("val/")]
@@ -402,3 +402,14 @@ class RunCLI(LightningCLI):
     @rank_zero_only
     def _say(self, text: str) -> None:
         print(printable(text), flush=True)
+
+
+def _time_limit(duration: Any) -> TimeLimit:
+    """ValueError where that is no time."""
+    try:
+        return TimeLimit(duration)
+    except MisconfigurationException as error:
+        raise ValueError(
+            f"trainer.max_time={duration} is no time in days, hours, minutes and seconds. Write eight hours "
+            "as 00:08:00:00."
+        ) from error

@@ -20,6 +20,8 @@ class Trainer(LightningTrainer):
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
+        if not hasattr(self, "val_check_interval"):  # a time, which Lightning's callbacks look for here
+            self.val_check_interval = None
         made = self.fit_loop
         self.fit_loop = FitLoop(self, made.min_epochs, made.max_epochs)
         self.fit_loop.epoch_loop = EpochLoop(self, made.min_steps, made.max_steps)

@@ -79,6 +79,7 @@ def summary() -> dict:
         (["max_steps=2", "accumulate_grad_batches=2"], 2, [2]),
         (["val_check_interval=1000", "check_val_every_n_epoch=null"], 6, [6]),
         (["val_check_interval=4"], 6, [4, 6]),
+        (["val_check_interval=00:08:00:00"], 6, [6]),
         (["val_check_interval=0.5", "max_steps=5"], 5, [3, 5]),
         (["max_epochs=3", "check_val_every_n_epoch=5"], 18, [18]),
         (["max_epochs=3", "check_val_every_n_epoch=2"], 18, [12, 18]),

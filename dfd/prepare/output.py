@@ -37,8 +37,8 @@ def check_folders(source: Path, out: Path, root: Path | None = None) -> None:
             raise ValueError(f"{source} is an address, and dfd prepare reads from the disk: download it first.")
         home = " A ~ in quotes is not your home: write $HOME." if str(source).startswith("~") else ""
         raise ValueError(
-            f"{source}: no such folder.{home} Name the folder that holds the pictures, or a CSV or JSON Lines "
-            "file that lists them."
+            f"{source}: no such folder.{home} Name the folder that holds the pictures, or a CSV or JSON "
+            "Lines file that lists them."
         )
     if source.is_dir() and all(is_litter(path.name) for path in source.iterdir()):
         raise ValueError(f"{source} is empty. Name the folder that holds the pictures.")

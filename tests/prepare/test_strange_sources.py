@@ -626,3 +626,20 @@ def test_celeb_df_believes_neither_list_nor_folder_alone(tmp_path):
         list(find_reader("celeb_df")(tmp_path))
     told.unlink()
     assert {item.split for item in find_reader("celeb_df")(tmp_path) if isinstance(item, Row)} == {None}
+
+
+@pytest.mark.slow
+def test_two_sets_of_one_class_train_together_as_their_reports_advise(tmp_path):
+    from dfd.data import ShardDataModule
+
+    reports = [
+        prepare(
+            pictures(tmp_path / label, f"train/{label}", f"val/{label}"), tmp_path / f"{label}-out", workers=1
+        )
+        for label in ("real", "fake")
+    ]
+    roots = [str(report.out) for report in reports]
+    assert all("--data.roots" in str(report) for report in reports)
+    ShardDataModule(roots, num_workers=0).setup("fit")
+    with pytest.raises(ValueError, match="Add a root that holds the missing class"):
+        ShardDataModule(roots[:1], num_workers=0).setup("fit")

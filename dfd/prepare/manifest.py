@@ -41,17 +41,18 @@ def key_of(path: str) -> str:
 
 
 def make_plan(
-    rows: Iterable[Row | Reject], source_name: str, folder: str
+    rows: Iterable[Row | Reject], source_name: str, folder: str, start: str = ""
 ) -> tuple[pa.Table, list[Reject], int]:
     """One line a picture (PLAN), sorted by key; what cannot be used; and how many rows were copies of
     another, with the same path and the same facts: they are one row.
 
     Args:
         source_name: the source of rows that name none.
-        folder: real path of the folder that the rows' paths start at.
+        folder: real path of the folder that the rows' paths start at, and lie in.
+        start: folder of the list, where that is another.
     """
     rejects: list[Reject] = []
-    table = pa.Table.from_batches(_batches(rows, source_name, folder, rejects), PLAN).sort_by("key")
+    table = pa.Table.from_batches(_batches(rows, source_name, (folder, start), rejects), PLAN).sort_by("key")
     keys = table["key"].to_numpy(zero_copy_only=False)
     same = np.flatnonzero(keys[1:] == keys[:-1])
     if not len(same):
@@ -76,7 +77,7 @@ def make_plan(
 
 
 def _batches(
-    rows: Iterable[Row | Reject], source_name: str, folder: str, rejects: list[Reject]
+    rows: Iterable[Row | Reject], source_name: str, folders: tuple[str, str], rejects: list[Reject]
 ) -> Iterator[pa.RecordBatch]:
     lines: list[dict] = []
     for row in rows:
@@ -95,7 +96,8 @@ def _batches(
             continue
         try:
             path, mask, original = (
-                text and find_listed(folder, text) for text in (row.path, row.mask, row.original)
+                text and find_listed(folders[0], text, folders[1])
+                for text in (row.path, row.mask, row.original)
             )
         except NotInFolder as error:
             rejects.append(Reject(row.path, str(error)))

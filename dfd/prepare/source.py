@@ -12,7 +12,7 @@ import pyarrow as pa
 from dfd.prepare.manifest import make_plan
 from dfd.prepare.readers import BUILT_IN, Reject, Row, find_reader
 from dfd.prepare.readers.class_names import NO_NAMES, ClassNames
-from dfd.prepare.readers.listed_paths import why_missing
+from dfd.prepare.readers.listed_paths import why_missing, why_outside
 from dfd.prepare.readers.walk import not_tried, passed_over
 from dfd.prepare.stated_splits import one_class_stated, partly_stated, without_splits
 from dfd.terminal import printable
@@ -61,6 +61,13 @@ class Source:
         return str(real.parent if self.path.is_file() else real)
 
     @property
+    def _start(self) -> str:
+        """Folder of the list where paths may start as well; "" where that is `root`."""
+        if self.folder is None:
+            return ""
+        return str(self.path.parent.resolve() if self.path.is_file() else self.path.resolve())
+
+    @property
     def name(self) -> str:
         """Data set of the rows that name none."""
         real = self.path.resolve()
@@ -81,7 +88,9 @@ class Source:
 
         Where folders name splits within one class alone, as COCO's train2017 among the reals, there are none.
         """
-        table, rejects, copies = make_plan(self.rows(videos), source_name=self.name, folder=self.root)
+        table, rejects, copies = make_plan(
+            self.rows(videos), source_name=self.name, folder=self.root, start=self._start
+        )
         if copies:
             _log.warning(
                 "%s: %d rows name a picture once more, with the same facts; it is taken once.",
@@ -110,6 +119,8 @@ class Source:
         for reject in rejects:
             if not os.path.lexists(os.path.join(self.root, reject.path)) and "No such file" in reject.reason:
                 return why_missing(self.root, reject.path)
+            if "out of the source folder" in reject.reason:
+                return why_outside(self.root, reject.path)
         return ""
 
     def not_tried(self) -> str:

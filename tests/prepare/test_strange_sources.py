@@ -270,6 +270,21 @@ def test_the_refusal_says_where_the_files_were_looked_for_and_its_advice_works(t
     assert prepare(table, tmp_path / "out", workers=1, root=Path(folder)).images == 24
 
 
+def test_pictures_behind_a_link_are_read_where_their_folder_is_named(tmp_path):
+    pictures(tmp_path / "disk/faces", "real", "fake")
+    table = listed(
+        tmp_path / "lists",
+        *(f"img/{label}/{n:02d}.png,{label}" for label in ("real", "fake") for n in range(12)),
+    )
+    (tmp_path / "lists/img").symlink_to(tmp_path / "disk/faces")
+    with pytest.raises(
+        ValueError, match=r"img/\w+/\d+.png is a link to (\S+): add --root (\S+) or a folder above"
+    ):
+        prepare(table, tmp_path / "out", workers=1)
+    report = prepare(table, tmp_path / "out", workers=1, root=tmp_path / "disk")
+    assert report.images == 24 and "faces/real/00.png" in load_table(tmp_path / "out")["path"].to_pylist()
+
+
 @pytest.mark.parametrize(
     ("name", "data", "told"),
     [

@@ -20,20 +20,26 @@ class NotInFolder(ValueError):
     """A path that can be no file of the folder; the text says why, and what to do."""
 
 
-def find_listed(folder: str, path: str) -> str:
+def find_listed(folder: str, path: str, start: str = "") -> str:
     """A listed path as it is below `folder`, where the list spells it otherwise than the file system.
 
     Windows writes backslashes, a Mac's names are decomposed Unicode, and research tables have absolute paths.
     Plain paths are not looked for. Nothing outside the folder is opened.
 
     Args:
-        folder: real path of the folder that listed paths start at.
+        folder: real path of the folder that listed paths start at, and lie in.
+        start: folder of the list, where it is another: a path may start there too, and lead into `folder` by
+            a link.
 
     Raises:
         NotInFolder: an address, or an absolute path that leads elsewhere.
     """
     if _ADDRESS.match(path):
         raise NotInFolder("an address; pictures are read from the disk: download them, and list their paths")
+    if start and not os.path.lexists(os.path.join(folder, path)):
+        whole = os.path.join(start, path)
+        if os.path.isfile(whole) and (inside := _relative(folder, os.path.realpath(whole))):
+            return inside
     if path.isascii() and "\\" not in path and path[:1] not in "/~":
         return path
     if _DRIVE.match(path):
@@ -121,3 +127,13 @@ def _other_case(folder: str, path: str) -> str:
             return ""
         found = posixpath.join(found, (alike or stems)[0])
     return found if os.path.isfile(os.path.join(folder, found)) else ""
+
+
+def why_outside(folder: str, path: str) -> str:
+    """What to do about a listed file that a link leads out of the folder to, as a sentence; "" for none."""
+    real = os.path.realpath(os.path.join(folder, path))
+    if not os.path.isfile(real):
+        return ""
+    return (
+        f" {path} is a link to {real}: add --root {shlex.quote(os.path.dirname(real))} or a folder above it."
+    )

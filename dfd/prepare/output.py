@@ -34,7 +34,9 @@ def check_folders(source: Path, out: Path, root: Path | None = None) -> None:
     """
     if not source.exists():
         if re.match(r"[a-z][a-z0-9]+:/", str(source)):
-            raise ValueError(f"{source} is an address, and dfd prepare reads from the disk: download it first.")
+            raise ValueError(
+                f"{source} is an address, and dfd prepare reads from the disk: download it first."
+            )
         home = " A ~ in quotes is not your home: write $HOME." if str(source).startswith("~") else ""
         raise ValueError(
             f"{source}: no such folder.{home} Name the folder that holds the pictures, or a CSV or JSON "

@@ -480,6 +480,8 @@ def test_what_systems_leave_behind_is_no_picture(tmp_path):
     table = listed(tmp_path / "table", "a.png,real", "b.png,fake")
     (table.parent / "._list.csv").write_bytes(b"\0\x05\x16\x07")
     assert recognise(table.parent) == "table"
+    table = listed(tmp_path / "table", "a.png,real", "x/._a.png,real", "__MACOSX\\b.png,fake", "b.png,fake")
+    assert rows(table) == {"a.png": REAL, "b.png": FAKE} and not rejects(table)
 
 
 @pytest.mark.parametrize(

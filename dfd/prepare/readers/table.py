@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from dfd.batch import LABELS
-from dfd.media.files import VIDEO_SUFFIXES
+from dfd.media.files import VIDEO_SUFFIXES, is_litter
 from dfd.prepare.checks import MAX_REJECTED
 from dfd.prepare.readers.class_names import NO_NAMES, ClassNames, which_is_which
 from dfd.prepare.readers.lines import SUFFIXES, missing_columns, read_lines, why_unusable
@@ -89,10 +89,14 @@ def _checked_rows(path: Path, class_names: ClassNames) -> Iterator[Row | Reject]
     unused: dict[str, None] = {}
     numbers: Counter[str] = Counter()  # labels that no word explains
     words: Counter[str] = Counter()
+    litter: list[str] = []  # lines of what systems leave behind
     at = ""
     for at, line in read_lines(path, _NEEDED):
         if isinstance(line, str):
             yield Reject(at, line)
+            continue
+        if is_litter(_text(line.get("path")).replace("\\", "/")):
+            litter.append(at)
             continue
         word = _label_word(line)
         words[word] += 1
@@ -123,6 +127,13 @@ def _checked_rows(path: Path, class_names: ClassNames) -> Iterator[Row | Reject]
     if numbers:
         read = ", ".join(f"{label} ({count})" for label, count in sorted(numbers.items()))
         _log.info("%s: labels read: %s. If 1 is real there: --real 1 --fake 0.", path, read)
+    if litter:
+        _log.info(
+            "%s: %d lines list what systems leave behind, such as ._a.jpg, first %s: passed over.",
+            path,
+            len(litter),
+            litter[0],
+        )
     if unused:
         grouped = any({"group", "groups"} & set(names) for _, names in seen)
         hint = (

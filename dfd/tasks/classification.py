@@ -172,4 +172,15 @@ class ClassificationTask(DetectionTask):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        self._unfinished = checkpoint.get("train_metrics", {})
+        states = checkpoint.get("train_metrics", {})
+        names = {name for name, _ in self.train_metrics.items(keep_base=True)}
+        if states and not (
+            isinstance(states, dict)
+            and states.keys() == names
+            and all(
+                isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values())
+                for state in states.values()
+            )
+        ):
+            raise ValueError("this checkpoint has train_metrics that dfd did not write.")
+        self._unfinished = states

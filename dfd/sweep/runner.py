@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
 import signal
 import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 
-from dfd.durable import TEMPORARY
 from dfd.sweep.lease import Lock
 from dfd.sweep.study import PAGE, WORKERS, Claim, Study, TakenOver
 from dfd.sweep.trial import Trial
@@ -184,11 +183,8 @@ class TrialRunner:
 
 def _check_disk(folder: Path) -> None:
     """OSError where it is full: then a failure says nothing of the trial, which is tried again."""
-    probe = folder / f".room{TEMPORARY}{secrets.token_hex(4)}"
-    try:
-        probe.write_bytes(bytes(ROOM))
-    finally:
-        probe.unlink(missing_ok=True)
+    with TemporaryFile(dir=folder) as probe:
+        probe.write(bytes(ROOM))
 
 
 def _say(claim: Claim, text: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from killing import killed_at
 from PIL import Image
 
 from dfd.prepare import combine as module
@@ -160,6 +161,18 @@ def test_interrupted_and_run_again_it_goes_on(sources, tmp_path, monkeypatch, li
     assert sorted(contents(done.tree).values()) == sorted(
         data for source in sources for data in contents(source).values()
     )
+
+
+@pytest.mark.parametrize("linked", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_killed_at_a_call_to_the_disk_it_goes_on(sources, tmp_path, monkeypatch, linked):
+    if not linked:
+        monkeypatch.setattr(module.os, "link", no_links)
+    whole = contents(combine(*sources, tmp_path / "whole").tree)
+    for number in (0, 1, 4, 17, 10_000):
+        out = tmp_path / str(number)
+        assert killed_at(number, lambda out=out: combine(*sources, out)) == (number < 1000)
+        assert contents(combine(*sources, out).tree) == whole
+        assert os.listdir(out) == ["combined-real-vs-fake"]
 
 
 def test_a_folder_that_holds_anything_else_is_not_touched(sources, tmp_path):

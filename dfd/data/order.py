@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 _CHUNK = 1 << 20  # rows at a time
 
@@ -188,8 +189,8 @@ class Shuffled:
                 order[at : at + len(mine)] = mine
                 at += len(mine)
             # the order of the draw must not depend on how the table was sorted in memory, only on the rows;
-            # where none is kept it is drawn too, as what is drawn next depends on it
-            drawn = mine if extra else np.zeros(len(mine), np.int8)
+            # where none is kept it is drawn too, as what is drawn next depends on it: in one place of memory
+            drawn = mine if extra else as_strided(np.zeros(1, np.int64), (len(mine),), (0,))
             rng.shuffle(drawn)
             order[at : at + extra] = drawn[:extra]
             at += extra

@@ -62,7 +62,7 @@ class SampleFile:
         """
         self._check_filled([name for name in READ if name not in (*NUMBERS, *_WORDS)])
         for group, start in enumerate(self._ends[:-1].tolist()):
-            piece = self._read(group, NUMBERS + _WORDS)
+            piece = self._file.read_row_group(group, NUMBERS + _WORDS)
             try:
                 check_lines(piece, self.index, SCHEMA)
             except (ValueError, KeyError):

@@ -34,7 +34,7 @@ def not_a_picture(data: bytes) -> Undecodable:
             return Undecodable(f"{kind}: {wanted}. {advice}.")
     other = kind_of(data[:HEAD_BYTES])
     if other is not None and other.way:
-        return Undecodable(f"{other.name}: {wanted}. {other.way[:1].upper()}{other.way[1:]}.")
+        return Undecodable(f"{other.name}: {other.way}")
     if b"<svg" in data[:1000].lower():
         return Undecodable(f"SVG, which is drawn and has no pixels: {wanted}.")
     return Undecodable(wanted)

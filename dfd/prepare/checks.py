@@ -78,7 +78,7 @@ def check_usable(
             option = f", or go on without them: --max-rejected {_rounded_up(share)}" if may_go_on else ""
             raise ValueError(
                 f"{source}: {len(rejects)} of {len(rejects) + num_good} {of} were rejected ({share:.1%}; "
-                f"{limit:.0%} may be). Most often: {commonest(rejects)}.{why(rejects)} {REJECTED} in the "
+                f"{limit:.0%} may be).\nMost often: {commonest(rejects)}.{why(rejects)}\n{REJECTED} in the "
                 f"output folder names them all: mend them, or take them out of the source{option}."
             )
     lines = rejected.lines()
@@ -119,7 +119,7 @@ def commonest(rejects: Iterable[Reject]) -> str:
     counts: Counter[str] = Counter()
     first: dict[str, str] = {}
     for reject in rejects:
-        reason = reject.reason[:160]
+        reason = reject.reason if len(reject.reason) <= 160 else f"{reject.reason[:157]}..."
         counts[reason] += 1
         first.setdefault(reason, reject.path)
     return "; ".join(

@@ -263,10 +263,10 @@ def test_the_refusal_says_where_the_files_were_looked_for_and_its_advice_works(t
     lines = [f"img/{label}/{n:02d}.png,{label}" for label in ("real", "fake") for n in range(12)]
     table = listed(tmp_path / "sets/lists", *lines)
     with pytest.raises(
-        ValueError, match=r"24 x cannot be opened: .*\(first img/.*add --root (\S+)\. "
+        ValueError, match=r"24 x cannot be opened: .*\(first img/.*add --root (\S+)\.\n"
     ) as error:
         prepare(table, tmp_path / "out", workers=1)
-    folder = re.search(r"add --root (\S+)\. ", str(error.value))[1]
+    folder = re.search(r"add --root (\S+)\.\n", str(error.value))[1]
     assert prepare(table, tmp_path / "out", workers=1, root=Path(folder)).images == 24
 
 
@@ -543,7 +543,9 @@ def test_more_may_be_rejected_where_it_is_said(tmp_path):
     root = pictures(tmp_path / "set", "real", "fake")
     for n in range(3):
         (root / "real" / f"{n:02d}.png").write_bytes(b"broken")
-    with pytest.raises(ValueError, match=r"3 of 24 files were rejected .*--max-rejected (0\.13)\.$") as error:
+    with pytest.raises(
+        ValueError, match=r"(?s)3 of 24 files were rejected .*--max-rejected (0\.13)\.$"
+    ) as error:
         prepare(root, tmp_path / "out", workers=1)
     share = float(re.search(r"--max-rejected (\S+)\.$", str(error.value))[1])
     report = prepare(root, tmp_path / "out", workers=1, max_rejected=share)

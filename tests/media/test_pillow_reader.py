@@ -176,7 +176,7 @@ def test_avif_is_read_upright():
         (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL: .*djxl"),
         (b"\xff\x0a" + bytes(30), "JPEG XL"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1", "a Git LFS pointer.*git lfs pull"),
-        (b"PK\x03\x04" + bytes(30), "a zip archive: .*Unpack"),
+        (b"PK\x03\x04" + bytes(30), "a zip archive: unpack"),
         (b"%PDF-1.7", "a PDF: "),
         (b"<!DOCTYPE html><html>404", "a web page, not the file itself"),
         (b"<?xml version='1.0'?><svg/>", "SVG"),

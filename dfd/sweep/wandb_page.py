@@ -23,12 +23,13 @@ def log_page(page: Path, study: str) -> None:
     """
     if os.environ.get("WANDB_MODE") == "disabled" or find_spec("wandb") is None:
         return
-    command = fresh("-m", "dfd.sweep.wandb_page", str(page), study)
+    command = fresh("-m", "dfd.sweep.wandb_page", str(page.absolute()), study)
     environment = {"WANDB_ERROR_REPORTING": "false", **os.environ}
     try:
         done = subprocess.run(
             command,
             env=environment,
+            cwd=page.parent,  # the current folder may hold a stranger's wandb/settings, which name a server
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

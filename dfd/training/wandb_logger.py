@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from configparser import ConfigParser
+from configparser import Error as ConfigParserError
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -41,6 +43,20 @@ _log = logging.getLogger(__name__)
 _warned = False
 
 
+def own_server() -> str:
+    """The address of W&B's server as the user's own settings have it (`wandb login --host`).
+
+    W&B would also ask wandb/settings in the current folder: a stranger's could have the key sent elsewhere.
+    """
+    import wandb
+
+    folder = Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb").expanduser()
+    settings = ConfigParser(interpolation=None)
+    with suppress(OSError, ConfigParserError, UnicodeDecodeError):
+        settings.read(folder / "settings")
+    return settings.get("default", "base_url", fallback=wandb.Settings.model_fields["base_url"].default)
+
+
 class TolerantWandbLogger(WandbLogger):
     """Lightning's W&B logger as a guest of the run: where W&B fails, the run goes on, and says so once.
 
@@ -62,6 +78,8 @@ class TolerantWandbLogger(WandbLogger):
         # its sockets, where its own process is gone
         logging.getLogger("asyncio").setLevel(logging.ERROR)
         os.environ.setdefault("WANDB_SILENT", "true")  # when it logs in, it looks at no other setting
+        if rank_zero_only.rank == 0 and "WANDB_BASE_URL" not in os.environ:
+            os.environ["WANDB_BASE_URL"] = own_server()
         limits = {"init_timeout": SERVER, "finish_timeout": PATIENCE - 2, "finish_timeout_raises": True}
         # no Settings, which raise what may be wrong in the environment here and now
         kwargs.setdefault("settings", {"silent": True, **limits})

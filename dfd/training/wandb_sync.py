@@ -156,7 +156,8 @@ def _check_server() -> None:
 
 def _send(parts: Sequence[Path]) -> str:
     """Runs `wandb sync`, whose exit code says nothing of single parts, and returns what it printed."""
-    done = _python("-m", "wandb", "sync", "--include-online", *(str(part.parent) for part in parts))
+    folders = (str(part.parent.absolute()) for part in parts)
+    done = _python("-m", "wandb", "sync", "--include-online", *folders)
     return done.stdout + done.stderr
 
 
@@ -169,6 +170,7 @@ def _python(*args: str) -> subprocess.CompletedProcess:
         return subprocess.run(
             fresh(*args),
             env={**environment, "WANDB_DIR": logs},
+            cwd=logs,  # a stranger's folder may hold wandb/settings, which name a server
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import wandb
 import wandb_server
 
 from dfd import run_record
@@ -180,3 +181,29 @@ def test_a_half_written_record_is_cut_off(cut, tmp_path):
     path.write_bytes(data[: len(data) - cut])
     assert wandb_sync._trim(path)
     assert path.stat().st_size == max(end for end in ends if end <= len(data) - cut)
+
+
+@pytest.mark.slow
+def test_settings_in_the_current_folder_name_no_server(tmp_path, monkeypatch):
+    """Else a stranger's folder would get the key."""
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb" / "settings").write_text("[default]\nbase_url = http://127.0.0.1:9\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WANDB_BASE_URL", raising=False)
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "own"))
+    show = "import wandb; print(wandb.setup().settings.base_url)"
+    default = wandb.Settings.model_fields["base_url"].default
+    assert wandb_sync._python("-c", show).stdout.split() == [default]
+    logger = f"from dfd.training.wandb_logger import TolerantWandbLogger as T; T(save_dir='.', mode='offline'); {show}"
+    environment = {**os.environ, "PYTHONPATH": str(Path(run_record.__file__).parents[1])}
+
+    def server() -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", logger], env=environment, capture_output=True, text=True, check=True
+        )
+        return done.stdout.split()[-1]
+
+    assert server() == default
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "settings").write_text("[default]\nbase_url = http://wandb.lab.example\n")
+    assert server() == "http://wandb.lab.example"

@@ -67,6 +67,8 @@ class FitLoop(_FitLoop):
     def run(self) -> None:
         self.begun_at = self.batches
         super().run()
+        if not self.stopped_by:
+            self._judge_and_save()
 
     def on_run_start(self) -> None:
         # what is wrong with the validation data, or with the share of them, is said before the first step
@@ -77,18 +79,42 @@ class FitLoop(_FitLoop):
         super().on_run_start()
 
     def on_run_end(self) -> None:
-        if self.batches > self.begun_at:
-            if self.trainer.enable_validation and self.epoch_loop.judged_at != self.batches:
-                self.epoch_loop.judge()
-            self._save()
+        self._judge_and_save()
         super().on_run_end()
 
+    def _judge_and_save(self) -> None:
+        """Of what the fit ends with, the judging and the saving that have not been done.
+
+        A run may have been killed between its last step, which a callback had saved, and the validation.
+        """
+        trained, total = self.batches > self.begun_at, self.epoch_loop.batch_progress.total
+        owed = total.completed < total.processed
+        within = self.epoch_progress.current.processed < self.epoch_progress.current.ready
+        if not (trained or owed):
+            return
+        if owed:
+            self.epoch_loop.batch_progress.increment_completed()
+            self.epoch_loop._batches_that_stepped += not within
+        if self.trainer.enable_validation and self.epoch_loop.judged_at != self.batches:
+            self.epoch_loop.judge(counted=not within)
+            for saver in self.trainer.checkpoint_callbacks:
+                saver.on_train_epoch_end(self.trainer, self.trainer.lightning_module)
+        self._save()
+
+    @property
+    def moment(self) -> tuple[int, int]:
+        """By which a checkpoint is known to be of these weights, and to know of their judgement."""
+        return self.batches, self.epoch_loop.judged_at
+
     def _save(self) -> None:
-        """Saves last.ckpt, unless a callback has saved these weights or the user wants no checkpoints."""
-        savers = self.trainer.checkpoint_callbacks
-        saved = {getattr(saver, "_last_global_step_saved", None) for saver in savers}
-        if savers and not self.trainer.fast_dev_run and self.trainer.global_step not in saved:
-            self.trainer.save_checkpoint(RunFolder(self.trainer.default_root_dir).last)
+        """Saves last.ckpt, unless callbacks have saved all of this or the user wants no checkpoints."""
+        trainer, last = self.trainer, RunFolder(self.trainer.default_root_dir).last
+        if not trainer.checkpoint_callbacks or trainer.fast_dev_run:
+            return
+        there = trainer.strategy.broadcast(last.exists())  # one word for all ranks, which save together
+        stale = there and trainer.saved.get(str(last.absolute())) != self.moment
+        if stale or self.moment not in trainer.saved.values():
+            trainer.save_checkpoint(last)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Of an epoch that was cut, the state in which its last batch left it: so a resumed run trains on the
@@ -140,11 +166,15 @@ class EpochLoop(_TrainingEpochLoop):
         last_epoch = epochs is not None and 0 <= epochs <= self.trainer.current_epoch + 1
         return 0 <= self.max_steps <= self.global_step or (last_epoch and self._num_ready_batches_reached())
 
-    def judge(self) -> None:
-        """Validates between two epochs, and logs it with the step of the epoch's end."""
+    def judge(self, counted: bool) -> None:
+        """Validates behind the last step.
+
+        Args:
+            counted: that step is, so that the validation is logged with the one before, as that step's own.
+        """
         self.trainer.validating = True
-        self._batches_that_stepped -= 1
+        self._batches_that_stepped -= counted
         self.val_loop.run()
-        self._batches_that_stepped += 1
+        self._batches_that_stepped += counted
         self.trainer.training = True
         self.judged_at = self.batch_progress.total.ready

@@ -16,12 +16,17 @@ HEAD_START = 3
 
 
 class Trainer(LightningTrainer):
-    """The Trainer of `dfd fit`."""
+    """The Trainer of `dfd fit`.
+
+    Attributes:
+        saved: path of each checkpoint of this process -> `FitLoop.moment` at which it was saved last.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         if not hasattr(self, "val_check_interval"):  # a time, which Lightning's callbacks look for here
             self.val_check_interval = None
+        self.saved: dict[str, tuple[int, int]] = {}
         made = self.fit_loop
         self.fit_loop = FitLoop(self, made.min_epochs, made.max_epochs)
         self.fit_loop.epoch_loop = EpochLoop(self, made.min_steps, made.max_steps)
@@ -55,6 +60,7 @@ class Trainer(LightningTrainer):
             failed = self.strategy.broadcast(fault is not None)
         if fault is not None:
             raise fault
+        self.saved[str(Path(filepath).absolute())] = self.fit_loop.moment
         if failed:
             time.sleep(HEAD_START)
             raise SystemExit(1)

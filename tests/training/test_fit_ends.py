@@ -273,3 +273,40 @@ def test_processes_of_a_launcher_are_given_their_seed(monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert main([*FIT, "--seed_everything=true"]) == 1
     assert "--seed_everything=NUMBER" in capsys.readouterr().err
+
+
+KILLED = """
+trainer:
+  callbacks:
+    - class_path: lightning.pytorch.callbacks.ModelCheckpoint
+      init_args: {filename: last, every_n_train_steps: 3, enable_version_counter: false}
+    - class_path: lightning.pytorch.callbacks.ModelCheckpoint
+      init_args: {monitor: val/auroc, mode: max, filename: best, enable_version_counter: false}
+    - class_path: killed_in_validation.Killed
+"""
+KILLER = """
+import os
+from lightning.pytorch import Callback
+
+class Killed(Callback):
+    def on_validation_start(self, trainer, task):
+        if os.environ.get("KILL"):
+            raise SystemExit(9)
+"""
+
+
+@pytest.mark.parametrize(("option", "steps"), [("max_steps=3", 3), ("max_epochs=1", 6)])
+def test_a_run_that_was_killed_before_its_last_judgement_is_judged_when_it_goes_on(
+    option, steps, monkeypatch
+):
+    Path("killed.yaml").write_text(KILLED)
+    Path("killed_in_validation.py").write_text(KILLER)
+    fit = [*FIT, "--config=killed.yaml", f"--trainer.{option}"]
+    monkeypatch.setenv("KILL", "1")
+    assert main(fit) == 9
+    assert load("last")["global_step"] == steps and load("last")["dfd"]["calibrated_on"] is None
+    monkeypatch.delenv("KILL")
+    assert main(fit) == 0
+    assert judged() == [steps] and run_record.read(Path("run")).state == "done"
+    assert load("best")["dfd"]["calibrated_on"]["step"] == steps
+    assert load("last")["dfd"]["calibrated_on"]["step"] == steps

@@ -168,6 +168,13 @@ class RunCLI(LightningCLI):
             default=None,
             help="Where the run lives (default: runs/<config>/<id>).",
         )
+        # for the help page: `lightning_verbs` has taken it out of the command line
+        parser.add_argument(
+            "--allow",
+            type=str | None,
+            default=None,
+            help="A package beside dfd whose code the checkpoint may name, on PYTHONPATH; may be repeated.",
+        )
 
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
         super().setup_parser(*args, **kwargs)

@@ -140,6 +140,7 @@ class SaveConfig(SaveConfigCallback):
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         config = self.config.clone()
         config.pop("run_folder", None)
+        config.pop("allow", None)
         path = RunFolder(trainer.default_root_dir).config
         # nulls stay: what was switched off must not come back as a default
         self.parser.save(config, str(path), skip_none=False, overwrite=True, multifile=False)

@@ -27,6 +27,7 @@ OF_FIT = {
     "--config",
     "--run_folder",
     "--ckpt_path",
+    "--allow",
     "--seed_everything",
     "--print_config",
     "--weights_only",

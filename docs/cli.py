@@ -31,7 +31,7 @@ OPTIONS = """Options of all four:
 | `--data.help=CLASS`, `--model.help=CLASS` | Shows the arguments of a class. |
 | `--run_folder DIR` | Where the run lives; by default `runs/<config>/<id>`. |
 | `--ckpt_path FILE` | Of fit: the checkpoint to go on from. |
-| `--allow PACKAGE` | A package beside dfd whose code the checkpoint may name, on PYTHONPATH; may be repeated. |
+| `--allow PACKAGE` | A package beside dfd whose code the checkpoint may name; on PYTHONPATH. |
 | `--seed_everything N` | Seed of weights and of all that is drawn; 0 by default. |
 | `--print_config` | Prints the resolved config and ends. |
 """

@@ -106,7 +106,7 @@ def _resident() -> int:
 
 def open_table(url: str, folder: str) -> tuple[ShardDataModule, dict]:
     data = ShardDataModule(url, window=8, num_workers=0, cache=Cache(folder))
-    data._open()
+    data.setup("validate")
     return data, {"rows": len(data.contents)}
 
 

@@ -184,17 +184,22 @@ class Shuffled:
         rng = np.random.default_rng((self.seed, epoch))
         at = 0
         for members, weight, extra in zip(self._members, self._weights, self._extra, strict=True):
-            mine = _as_array(members, order.dtype)
             for _ in range(int(weight)):
-                order[at : at + len(mine)] = mine
-                at += len(mine)
+                for start in range(0, len(members), _CHUNK):
+                    some = _as_array(members[start : start + _CHUNK], order.dtype)
+                    order[at : at + len(some)] = some
+                    at += len(some)
             # the order of the draw must not depend on how the table was sorted in memory, only on the rows;
             # where none is kept it is drawn too, as what is drawn next depends on it: in one place of memory
-            drawn = mine if extra else as_strided(np.zeros(1, np.int64), (len(mine),), (0,))
+            drawn = (
+                _as_array(members, order.dtype)
+                if extra
+                else as_strided(np.zeros(1, np.int64), (len(members),), (0,))
+            )
             rng.shuffle(drawn)
             order[at : at + extra] = drawn[:extra]
             at += extra
-            del mine, drawn
+            del drawn
         rng.shuffle(order)
         for start in range(0, len(order), _CHUNK):
             order[start : start + _CHUNK] = self._rows[order[start : start + _CHUNK]]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,62 @@ def many_lines(root: Path) -> None:
             writer.write_table(block)
 
 
+def lying_footer(num_rows: int) -> Callable[[Path], None]:
+    """A file of many lines whose end says so many: the first number of its kind behind the schema."""
+
+    def number(value: int) -> bytes:
+        return b"\x16" + bytes(
+            ((value << 1) >> shift) & 0x7F | (0x80 if shift < 14 else 0) for shift in (0, 7, 14)
+        )
+
+    def change(root: Path) -> None:
+        many_lines(root)
+        data = bytearray((root / "samples.parquet").read_bytes())
+        end = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+        at = data.index(number(200_000), end)
+        data[at : at + 4] = number(num_rows)
+        (root / "samples.parquet").write_bytes(data)
+
+    return change
+
+
+def many_groups(root: Path) -> None:
+    pq.write_table(pq.read_table(root / "samples.parquet"), root / "samples.parquet", row_group_size=1)
+
+
+def set_index(*names: str, value) -> Callable[[Path], None]:
+    def change(root: Path) -> None:
+        index = json.loads((root / "index.json").read_text(encoding="utf-8"))
+        inner = index
+        for name in names[:-1]:
+            inner = inner[name]
+        inner[names[-1]] = value
+        (root / "index.json").write_text(json.dumps(index), encoding="utf-8")
+
+    return change
+
+
+def without(name: str) -> Callable[[Path], None]:
+    def change(root: Path) -> None:
+        index = json.loads((root / "index.json").read_text(encoding="utf-8"))
+        del index[name]
+        (root / "index.json").write_text(json.dumps(index), encoding="utf-8")
+
+    return change
+
+
+def rewritten(change_table: Callable[[pa.Table], pa.Table], **options) -> Callable[[Path], None]:
+    def change(root: Path) -> None:
+        table = change_table(pq.read_table(root / "samples.parquet"))
+        pq.write_table(table, root / "samples.parquet", **options)
+
+    return change
+
+
+def encrypted(root: Path) -> None:
+    (root / "samples.parquet").write_bytes(b"PARE" + bytes(500) + b"\x10\0\0\0PARE")
+
+
 def whole_column(column: str, kind: pa.DataType):
     def change(root: Path) -> None:
         table = pq.read_table(root / "samples.parquet")
@@ -122,7 +179,75 @@ def no_index(text: str):
         (set_cell("method", "a\rgan"), "a method 'a.rgan' with letters"),
         (whole_column("label", pa.string()), "the column label is string, not int8"),
         (many_lines, "200000 lines, and shards of .* bytes hold no more than"),
+        (lying_footer(16), "its row groups have 200000 lines, and its end says 16"),
+        (rewritten(lambda table: table.slice(0, 9)), "it has 9 lines, and index.json says 16 images"),
+        (rewritten(lambda table: table.append_column("key", table["key"])), "it has the column key twice"),
+        (
+            rewritten(lambda table: table.drop_columns(["phash", "family"])),
+            "it lacks the columns family, phash",
+        ),
+        (set_cell("phash", None), "the column phash has empty cells"),
+        (set_cell("phash", b"x" * 33), "its phash has not 32 bytes"),
+        (set_cell("sha256", "0" * 63), "its sha256 is none"),
+        (set_cell("sha256", "\u0661" * 32), "its sha256 is none"),
+        (set_cell("height", None), "the column height has empty cells"),
+        (set_cell("height", 0), "it has no pixels"),
+        (set_cell("width", -4), "it has no pixels"),
+        (set_cell("format", "EXE"), "its format is unknown"),
+        (set_cell("groups", None), "the column groups has empty cells"),
+        (set_cell("groups", ["a", None]), "the column groups has empty cells"),
+        (set_cell("groups", ["g" * 5_000_000]), "a group of 5000000 bytes, more than the 16384"),
+        (set_cell("family", "f" * 5_000_000), "a family of 5000000 bytes, more than the 16384"),
+        (set_cell("key", "k" * 20_000), "a key of 20000 bytes"),
+        (set_cell("source", "s" * 20_000), "a source of 20000 bytes"),
+        (set_cell("offset", 512), "1 lines are wrong.*its bytes are another line's too"),
+        (
+            rewritten(lambda table: pa.concat_tables([table.slice(0, 15), table.slice(3, 1)])),
+            "another line's too",
+        ),
+        (whole_column("offset", pa.float64()), "the column offset is double, not int64"),
+        (
+            whole_column("key", pa.dictionary(pa.int32(), pa.string())),
+            "the column key is dictionary.*, not string",
+        ),
+        (
+            rewritten(lambda table: table.set_column(0, "key", pa.array([{"a": {"b": "c"}}] * 16))),
+            "not string",
+        ),
+        (
+            rewritten(lambda table: table.set_column(11, "groups", pa.array([["g"] * 2000] * 16))),
+            "32000 cells",
+        ),
+        (encrypted, "cannot be read"),
+        (lambda root: (root / "samples.parquet").write_bytes(b""), "cannot be read"),
+        (
+            lambda root: (root / "samples.parquet").write_text(
+                "version https://git-lfs.github.com/spec/v1\n"
+            ),
+            "cannot be read",
+        ),
         (no_index("[]"), "it lists no shards"),
+        (no_index("null"), "it lists no shards"),
+        (no_index('"words"'), "it lists no shards"),
+        (no_index("\udc80".encode("utf-8", "surrogatepass").decode("latin-1")), "is not JSON"),
+        (lambda root: (root / "index.json").write_bytes(b"\xff\xfe\xff"), "is not JSON"),
+        (set_index("images", value=True), "images is True"),
+        (set_index("images", value=1e400), "images is inf"),
+        (set_index("images", value=-16), "images is -16"),
+        (set_index("families", value="8"), "families is '8'"),
+        (set_index("classes", value={"real": 8}), "classes is"),
+        (set_index("splits", value={"train": 3}), "splits is"),
+        (set_index("splits", "val", value={"real": 8, "fake": None}), "splits is"),
+        (set_index("leaks", value=[]), r"leaks is \[\]"),
+        (set_index("leaks", value={"counts": {"same bytes": "many"}}), "leaks is"),
+        (set_index("made_by", value="me"), "made_by is 'me'"),
+        (set_index("made_by", "command", value=["prepare"]), r"made_by.command is \['prepare'\]"),
+        (set_index("made_by", "lent", value=["a family"]), "made_by.lent is"),
+        (set_index("made_by", "labels", value={"cls 1 as fake": "all"}), "made_by.labels is"),
+        (set_index("made_by", "splits_from", value=3), "made_by.splits_from is 3"),
+        (set_index("made", value={"x": "y" * 10_000}), "made is"),
+        (without("images"), "it does not say images"),
+        (without("made_by"), "it does not say made_by"),
         (no_index('{"shards": 3}'), "it lists no shards"),
         (no_index("[" * 100_000), "is not JSON"),
         (
@@ -135,7 +260,68 @@ def test_a_table_speaks_of_its_own_folder_alone(root, attack, words):
     attack(root)
     with pytest.raises(ValueError, match=words) as error:
         load_table(root)
-    assert len(str(error.value)) < 600 and str(root) in str(error.value)
+    assert len(str(error.value)) < 600 and str(root) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("options", [{"compression": "snappy"}, {"compression": "gzip"}, {"row_group_size": 5},
+                                     {"use_dictionary": False}, {"version": "1.0"}])  # fmt: skip
+def test_a_table_written_otherwise_is_read_all_the_same(root, options):
+    before = load_table(root)
+    rewritten(lambda table: table, **options)(root)
+    assert load_table(root).to_pylist() == before.to_pylist()
+
+
+def test_a_folder_that_is_named_like_a_column_changes_none(root):
+    before = load_table(root)
+    moved = root.parent / "label=1" / "split=test"
+    moved.parent.mkdir()
+    root.rename(moved)
+    assert load_table(moved).to_pylist() == before.to_pylist()
+
+
+def test_a_table_of_very_many_groups_is_refused_before_it_is_read(root, monkeypatch):
+    monkeypatch.setattr("dfd.shards.validate._GROUPS", 15)
+    many_groups(root)
+    with pytest.raises(ValueError, match="16 row groups, more than the 15 that are read"):
+        load_table(root)
+
+
+def test_a_pipe_in_the_place_of_the_index_is_not_waited_for(root):
+    (root / "index.json").unlink()
+    os.mkfifo(root / "index.json")
+    with pytest.raises(ValueError, match="a pipe, a socket or a device"):
+        load_table(root)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "null", '"made_by"', "3", "[" * 100_000, '{"made_by": []}', '{"made_by": 3}', "{", "", "\xff"],
+)
+def test_an_index_of_something_else_stops_neither_prepare_nor_index(tmp_path, text):
+    """A folder of pictures may hold any index.json, and what an error advises works."""
+    from dfd.prepare.pipeline import prepare
+
+    for name in ("real", "fake"):
+        (tmp_path / "source" / name).mkdir(parents=True)
+        for n in range(20):
+            (tmp_path / "source" / name / f"{n}.png").write_bytes(picture(n + 100 * (name == "fake")))
+    (tmp_path / "source" / "index.json").write_text(text, encoding="latin-1")
+    assert prepare(tmp_path / "source", tmp_path / "out", workers=1).images == 40
+    (tmp_path / "tars").mkdir()
+    tar_of(tmp_path / "tars" / "a.tar", GOOD[:40])
+    (tmp_path / "tars" / "index.json").write_text(text, encoding="latin-1")
+    with pytest.raises(ValueError, match=f"`dfd index {tmp_path / 'tars'}` makes it again"):
+        load_table(tmp_path / "tars")
+    assert index_root(tmp_path / "tars", workers=1).images == len(load_table(tmp_path / "tars")) == 20
+
+
+def test_a_command_that_is_advised_runs_nothing_of_a_stranger(root):
+    set_index("made_by", value={"command": "prepare", "source": "x; touch ran #\x1b"})(root)
+    (root / "samples.parquet").unlink()
+    with pytest.raises(
+        ValueError, match=r"`dfd prepare 'x; touch ran #\\x1b' --out .* --overwrite` makes it again"
+    ):
+        load_table(root)
 
 
 def test_names_in_tars_send_no_commands_to_the_terminal(tmp_path, capsys):

@@ -25,10 +25,10 @@ from dfd.shards.format import WRITER, Shard
 from dfd.shards.rejects import Reject
 from dfd.shards.splits import SPLITS
 from dfd.shards.tar_reader import Member, key_and_extension, plain_members
+from dfd.shards.validate import MAX_TEXT
 from dfd.terminal import printable
 
 _MAX_JSON, _MAX_CLS = 1 << 20, 16  # bytes
-_MAX_TEXT = 16_384  # bytes of a sample's key, path, source, method and groups
 _MAX_KEYS = 100  # of a json that are looked at
 _USED = ("label", "group", "groups", "split", "source", "method", "path")
 _WRITTEN = ("sha256", "width", "height", "format")  # by dfd prepare; found again in the picture
@@ -209,8 +209,8 @@ def _check_texts(row: Mapping[str, Any]) -> None:
         size += sum(len(group.encode()) for group in row["groups"])
     except UnicodeEncodeError as error:
         raise Undecodable("its json holds text that is no Unicode (half of a pair of surrogates)") from error
-    if size > _MAX_TEXT:
-        raise Undecodable(f"names and groups of {size} bytes, more than the {_MAX_TEXT} that are read")
+    if size > MAX_TEXT:
+        raise Undecodable(f"names and groups of {size} bytes, more than the {MAX_TEXT} that are read")
 
 
 def _text(facts: Mapping[str, Any], name: str) -> str:

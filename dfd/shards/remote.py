@@ -66,11 +66,6 @@ def open_samples(root: str, cache: Cache) -> SampleFile:
         file = _samples(root, said, index, names, cache)
         if file is None:  # replaced meanwhile
             continue
-        if file.num_lines != index.get("images"):
-            raise FetchError(
-                f"{root}: {SAMPLES_FILE} ({file.num_lines} images) and {INDEX} ({index.get('images')} "
-                "images) do not belong together. Upload both once more."
-            )
         return file
     raise FetchError(
         f"{root} changed {_TRIES} times while its table was read. Run again when its upload is finished."
@@ -96,10 +91,6 @@ def _samples(
             except (pa.ArrowException, OSError):
                 cache.drop(remote)
                 raise
-        if file.missing:
-            raise FetchError(
-                f"{url} lacks the columns {', '.join(file.missing)}. Make it again and upload the folder."
-            )
         if version(url, cache.timeout, cache.patience) == (size, token):
             return file
     finally:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from dfd.shards.format import SCHEMA
 from dfd.shards.pattern import pick_rows
-from dfd.shards.validate import check_lines, check_size
+from dfd.shards.validate import check_file, check_lines
 
 # columns that no loader uses
 UNREAD = {"mask_offset", "mask_length", "groups", "width", "height", "format", "phash"}
@@ -37,7 +37,7 @@ class SampleFile:
     """
 
     def __init__(self, path: Path, index: Mapping[str, Any], names: list[str] | None):
-        check_size(path, index)
+        check_file(path, index)
         self.path, self.index, self.names = path, index, names
         self._file = pq.ParquetFile(pa.OSFile(str(path)), pre_buffer=False)
         facts = path.stat()
@@ -49,11 +49,6 @@ class SampleFile:
         self._ends = np.cumsum([0, *sizes])  # of the pieces, in lines
         self.num_lines = facts.num_rows
 
-    @property
-    def missing(self) -> list[str]:
-        """The columns that it lacks."""
-        return [name for name in SCHEMA.names if name not in self._file.schema_arrow.names]
-
     def pieces(self) -> Iterator[tuple[np.ndarray, pa.Table]]:
         """The numbers (NUMBERS) of the samples, some at a time, with their lines (N,) in the file, checked.
 
@@ -64,9 +59,9 @@ class SampleFile:
         for group, start in enumerate(self._ends[:-1].tolist()):
             piece = self._file.read_row_group(group, NUMBERS + _WORDS)
             try:
-                check_lines(piece, self.index, SCHEMA)
+                check_lines(piece, self.index)
             except (ValueError, KeyError):
-                check_lines(self._read(group, READ), self.index, SCHEMA)  # says which key
+                check_lines(self._read(group, READ), self.index)  # says which key
                 raise
             lines = np.arange(start, start + len(piece))
             if self.names is not None:
@@ -90,8 +85,8 @@ class SampleFile:
         Args:
             columns: the ones to read, shard, offset and length among them; None reads all.
         """
-        table = self._file.read(columns)
-        check_lines(table, self.index, SCHEMA)
+        table = self._file.read(list(columns or SCHEMA.names))
+        check_lines(table, self.index)
         return table if self.names is None else pick_rows(table, self.names)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -9,10 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from dfd import __version__
+from dfd.media.files import read_file
 from dfd.shards.format import INDEX, SAMPLES_FILE
 from dfd.shards.pattern import index_of_part, parse_root, pick_shards
 from dfd.shards.sample_file import SampleFile
 from dfd.shards.validate import check_index
+from dfd.terminal import printable
 
 # by which index.json counts
 _COUNTED = ["shard", "offset", "length", "label", "split", "family"]
@@ -35,20 +38,18 @@ def read_index(root: Path) -> dict[str, Any]:
 def _read_index(root: Path) -> dict[str, Any]:
     if not root.is_dir():
         raise ValueError(f"{root}: no such folder. `dfd prepare SOURCE --out {root}` makes it.")
-    try:
-        index = json.loads((root / INDEX).read_text())
-    except FileNotFoundError:
-        pass
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{root / INDEX} is not JSON ({error}). Run `dfd index {root}`.") from error
-    else:
+    if (root / INDEX).exists():
+        try:
+            index = json.loads(read_file(root / INDEX))
+        except (OSError, ValueError, RecursionError) as error:
+            raise ValueError(f"{root / INDEX} is not JSON ({_first_line(error)}). {_remedy(root)}") from error
         try:
             check_index(index)
         except ValueError as error:
             raise ValueError(
-                f"{root / INDEX} is not as dfd writes it: {error}. Run `dfd index {root}`."
+                f"{root / INDEX} is not as dfd {__version__} writes it: {error}. {_remedy(root)}"
             ) from error
-        return index
+        return {"rejected": 0, "leaks": {}, **index}
     if (root / ".prepare").is_dir():
         raise ValueError(
             f"{root}: `dfd prepare` was stopped before the end. Run the same command again: it goes on from "
@@ -63,37 +64,54 @@ def _read_index(root: Path) -> dict[str, Any]:
 
 
 def made_by(root: Path) -> dict[str, Any]:
-    """What index.json says of the command that made the shards; empty if it cannot be read."""
+    """What index.json says of the command that made the shards; empty where it cannot be read: a file of that
+    name may be anybody's.
+    """
     try:
-        found = json.loads((root / INDEX).read_text("utf-8"))["made_by"]
-    # a file of that name may be anybody's
-    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
+        index = json.loads(read_file(root / INDEX))
+    except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    maker = index.get("made_by") if isinstance(index, dict) else None
+    return maker if isinstance(maker, dict) else {}
 
 
 def remake(root: Path) -> str:
     """The command that makes the table of `root` again."""
     maker = made_by(root)
-    if maker.get("command") == "prepare":
-        return f"dfd prepare {maker['source']} --out {root}{_options(maker)} --overwrite"
-    if maker.get("command") == "match":
-        return f"dfd reencode {maker['source']} --out ANOTHER --jpeg {maker['jpeg']} --size {maker['size']}"
-    if maker.get("command") == "generate":
-        return (
-            f"dfd generate {maker['checkpoint']} --like {maker['like']} --seed {maker['seed']} --num NUM "
-            "--out ANOTHER"
-        )
-    return f"dfd index {root}"
+
+    def said(name: str, default: str) -> str:
+        value = maker.get(name)
+        return _quoted(value) if isinstance(value, (str, int)) else default
+
+    out = shlex.quote(str(root))
+    match maker.get("command"):
+        case "prepare":
+            return f"dfd prepare {said('source', 'SOURCE')} --out {out}{_options(maker)} --overwrite"
+        case "match":
+            jpeg, size = said("jpeg", "QUALITY"), said("size", "SIZE")
+            return f"dfd reencode {said('source', 'ROOT')} --out ANOTHER --jpeg {jpeg} --size {size}"
+        case "generate":
+            like, seed = said("like", "ROOT"), said("seed", "SEED")
+            return (
+                f"dfd generate {said('checkpoint', 'CHECKPOINT')} --like {like} --seed {seed} --num NUM "
+                "--out ANOTHER"
+            )
+    return f"dfd index {out}"
 
 
 def _options(maker: dict[str, Any]) -> str:
     """The options by which `dfd prepare` was told how to read its source."""
     told = maker.get("class_names")
+    names = told if isinstance(told, dict) else {}
     given = [("--root", maker["root"])] if "root" in maker else []
-    if isinstance(told, dict):
-        given += [(f"--{title}", name) for title in ("real", "fake") for name in told.get(title) or ()]
-    return "".join(f" {option} {shlex.quote(str(value))}" for option, value in given)
+    for title in ("real", "fake"):
+        given += [(f"--{title}", name) for name in names.get(title) or () if isinstance(name, str)]
+    return "".join(f" {option} {_quoted(value)}" for option, value in given)
+
+
+def _quoted(value: object) -> str:
+    """A stranger's word in a command that somebody may run."""
+    return shlex.quote(printable(str(value)))
 
 
 def load_table(root: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -126,10 +144,6 @@ def open_table(root: Path) -> SampleFile:
         raise ValueError(f"{root}: {SAMPLES_FILE} is missing. {_remedy(root)}")
     with told(root):
         file = SampleFile(root / SAMPLES_FILE, index, names)
-    if file.missing:
-        raise ValueError(
-            f"{root / SAMPLES_FILE} lacks the columns {', '.join(file.missing)}. {_remedy(root)}"
-        )
     for shard in shards:
         path = root / shard["name"]
         size = path.stat().st_size if path.is_file() else None
@@ -149,11 +163,16 @@ def told(root: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{root / SAMPLES_FILE} cannot be read ({error}). {_remedy(root)}") from error
+        why = f"cannot be read ({_first_line(error)})"
+        raise ValueError(f"{root / SAMPLES_FILE} {why}. {_remedy(root)}") from error
     except ValueError as error:
-        raise ValueError(
-            f"{root / SAMPLES_FILE} is not as dfd writes it: {error}. {_remedy(root)}"
-        ) from error
+        why = f"is not as dfd {__version__} writes it: {error}"
+        raise ValueError(f"{root / SAMPLES_FILE} {why}. {_remedy(root)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    """What a library says, without its stack of C++."""
+    return printable((str(error) or type(error).__name__).splitlines()[0])[:200]
 
 
 def _remedy(root: Path) -> str:

@@ -30,7 +30,8 @@ from dfd.shards.table import load_table, read_index
 
 PAGE, FACTS = "audit.html", "facts.json"
 _EXAMPLES = 6  # pictures of a kind
-_LISTED = 20  # lines of a table that name files
+_LISTED = 20  # lines of a table that name files or methods
+_LONGEST = 1000  # letters of what index.json says of one thing
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,12 @@ class Audit:
     out: Path
     num_images: int
     num_families: int
+    families: tuple[int, int]  # with reals, and with fakes
     shortcuts: tuple[Shortcut, ...]
     leaks: Leaks
 
     def __str__(self) -> str:
-        lines = [f"{self.num_images} images in {self.num_families} families"]
+        lines = [f"{_counted(self.num_images, 'image')} in {_counted(self.num_families, 'family')}"]
         lines += [*map(str, self.shortcuts), str(self.leaks), f"page: {self.out / PAGE}"]
         return "\n".join(lines)
 
@@ -74,7 +76,8 @@ def audit(root: Path, out: Path, workers: int | None = None) -> Audit:
         ask("File facts", file_facts(table, pictures), label, family),
         ask("Colour and brightness", color_facts(pictures), label, family),
     )
-    found = Audit(out, len(table), len(set(family)), shortcuts, find_leaks(table))
+    of_class = (len(set(family[label == REAL])), len(set(family[label == FAKE])))
+    found = Audit(out, len(table), len(set(family)), of_class, shortcuts, find_leaks(table))
     sections = [
         _verdict(found, index),
         _holdings(table, label, index),
@@ -133,6 +136,11 @@ def _verdict(found: Audit, index: dict[str, Any]) -> Section:
         )
     elif found.leaks.crossing:
         first = "Related pictures lie in different splits: scores on this data are too good."
+    elif words == {"not asked"}:
+        first = (
+            f"Too few to say whether anything gives the labels away: it takes {FOLDS} families of each "
+            f"class, and the set has {found.families[REAL]} of reals and {found.families[FAKE]} of fakes."
+        )
     elif "unclear" in words:
         first = "Nothing was found to give the labels away, but these are too few families to rule it out."
     else:
@@ -150,7 +158,7 @@ def _verdict(found: Audit, index: dict[str, Any]) -> Section:
     text = [first, *map(str, found.shortcuts), str(found.leaks)]
     if found.leaks.crossing and index.get("made_by", {}).get("allow_leaks"):
         text.append("The shards were prepared with --allow-leaks: the pairs above were known and kept.")
-    mood = "" if "unclear" in words else "good"
+    mood = "" if words & {"unclear", "not asked"} else "good"
     return Section("Verdict", text, figures=figures, mood="bad" if bad else mood)
 
 
@@ -161,17 +169,28 @@ def _holdings(table: pa.Table, label: np.ndarray, index: dict[str, Any]) -> Sect
     for name in SPLITS:
         counts = [int(((split == name) & (label == kind)).sum()) for kind in (REAL, FAKE)]
         rows.append((name, *counts, len(set(family[split == name]))))
+    sources = _by_class(source, label)
     method = np.where(method == "", np.where(label == REAL, "(real)", "(unnamed)"), method)
+    methods = _by_class(method, label)
     classes = {name: int((label == kind).sum()) for kind, name in enumerate(LABELS)}
     figures = [
         ("Classes", png(plots.shares(classes, "Classes"))),
-        ("Images per source", png(plots.class_bars(_by_class(source, label), "Images per source"))),
-        ("Images per method", png(plots.class_bars(_by_class(method, label), "Images per method"))),
+        ("Images per source", png(plots.class_bars(sources, "Images per source"))),
+        ("Images per method", png(plots.class_bars(methods, "Images per method"))),
     ]
     rejected = index.get("rejected", 0)
-    held = f"{index['images']} images in {index['families']} families, {rejected} files rejected."
+    held = (
+        f"{_counted(index['images'], 'image')} in {_counted(index['families'], 'family')}, "
+        f"{_counted(rejected, 'file')} rejected."
+    )
     made = [(name.replace("_", " "), _words(value)) for name, value in index.get("made_by", {}).items()]
-    tables = [(("split", "real", "fake", "families"), rows), (("made by", ""), made)]
+    tables = [
+        (("split", "real", "fake", "families"), rows),
+        # in words too: no font has the letters of all scripts
+        *((("source", "real", "fake"), _first_lines(sources)),) * (len(sources) > 1),
+        *((("method", "real", "fake"), _first_lines(methods)),) * (len(methods) > 2),
+        (("made by", ""), made),
+    ]
     return Section("What it holds", [held], tables, figures)
 
 
@@ -339,13 +358,19 @@ def _facts(found: Audit, index: dict[str, Any]) -> dict[str, Any]:
         "splits": index["splits"],
         "shortcuts": {
             shortcut.name: {
-                "auroc": shortcut.auroc,
-                "low": shortcut.low,
-                "high": shortcut.high,
+                # JSON knows no nan
+                **{
+                    name: None if np.isnan(value) else value
+                    for name, value in (
+                        ("auroc", shortcut.auroc),
+                        ("low", shortcut.low),
+                        ("high", shortcut.high),
+                    )
+                },
                 "images": shortcut.num_images,
                 "groups": shortcut.num_groups,
                 "word": shortcut.word,
-                "alone": shortcut.parts,
+                "alone": {name: None if np.isnan(part) else part for name, part in shortcut.parts.items()},
             }
             for shortcut in found.shortcuts
         },
@@ -353,13 +378,35 @@ def _facts(found: Audit, index: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _first_lines(counts: dict[str, tuple[int, int]]) -> list[tuple[str, int, int]]:
+    """Lines of a table: the most frequent names, then how many others there are."""
+    lines = [(plots.shortened(name, 80), *each) for name, each in counts.items()]
+    if len(lines) <= _LISTED:
+        return lines
+    left = lines[_LISTED:]
+    return [*lines[:_LISTED], (f"{len(left)} others", sum(x[1] for x in left), sum(x[2] for x in left))]
+
+
+def _counted(number: int, unit: str) -> str:
+    """1 family, 2 families, 1 image, 2 images."""
+    if number == 1:
+        return f"1 {unit}"
+    return f"{number} {unit[:-1]}ies" if unit.endswith("y") else f"{number} {unit}s"
+
+
 def _words(value: Any) -> str:
-    """A value of index.json as text."""
+    """A value of index.json as text; of lists of facts, their number."""
     if isinstance(value, dict):
-        return ", ".join(f"{name.replace('_', ' ')} {_words(each)}" for name, each in value.items())
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(value)
+        text = ", ".join(f"{name.replace('_', ' ')} {_words(each)}" for name, each in value.items())
+    elif isinstance(value, list) and all(isinstance(each, (str, int, float)) for each in value):
+        text = ", ".join(map(str, value)) or "none"
+    elif isinstance(value, list):
+        text = f"{len(value)}, listed in index.json"
+    elif isinstance(value, bool):
+        text = "yes" if value else "no"
+    else:
+        text = str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _medians(values: dict[str, np.ndarray], label: np.ndarray) -> str:

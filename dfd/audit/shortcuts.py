@@ -40,17 +40,19 @@ class Shortcut:
 
     @property
     def word(self) -> str:
-        """none, unclear, hint, shortcut or giveaway.
+        """not asked, none, unclear, hint, shortcut or giveaway.
 
         By the lower end of the interval, so that chance alone accuses no data set, and by the upper end, so
         that too few families acquit none.
         """
+        if np.isnan(self.auroc):
+            return "not asked"
         if not self.low > 0.5:
             return "unclear" if self.high > CHANCE else "none"
         return "giveaway" if self.low > STRONG else "shortcut" if self.low > CHANCE else "hint"
 
     def __str__(self) -> str:
-        if np.isnan(self.auroc):
+        if self.word == "not asked":
             return f"{self.name}: not asked, since it takes {FOLDS} or more families of each class."
         best = [
             f"{part} alone {self.parts[part]:.2f} ({low:.2f}, {high:.2f})"
@@ -70,7 +72,7 @@ class Shortcut:
         }[self.word]
         return (
             f"{self.name}: AUROC {self.auroc:.3f} ({self.low:.3f}, {self.high:.3f}) on {self.num_images} "
-            f"images in {self.num_groups} families; {means} "
+            f"images in {self.num_groups} {'family' if self.num_groups == 1 else 'families'}; {means} "
             f"Strongest: {', '.join(best) or 'none alone above .5'}."
         )
 

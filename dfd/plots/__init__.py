@@ -2,6 +2,7 @@
 
 from dfd.plots.curves import confusion, curves, precision_recall, reliability, roc
 from dfd.plots.datasets import (
+    MOST_BARS,
     boxes,
     class_bars,
     histograms,
@@ -11,13 +12,16 @@ from dfd.plots.datasets import (
     shares,
     violins,
 )
+from dfd.plots.figure import Figure, shortened
 from dfd.plots.palette import COLORS, INK, PALE
 from dfd.plots.pictures import image_grid
 
 __all__ = [
     "COLORS",
     "INK",
+    "MOST_BARS",
     "PALE",
+    "Figure",
     "boxes",
     "class_bars",
     "confusion",
@@ -31,5 +35,6 @@ __all__ = [
     "roc",
     "score_bars",
     "shares",
+    "shortened",
     "violins",
 ]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.figure import FigureBase
 from scipy.special import expit
 
 from dfd.batch import FAKE, LABELS, NUM_BINS, Predictions
+from dfd.plots.figure import Figure
 from dfd.plots.palette import COLORS, INK, PALE
 
 
@@ -117,7 +118,10 @@ def reliability(label: np.ndarray, prob: np.ndarray, figure: FigureBase | None =
         )
         bottom = bottom + height
     below.set(ylabel="Images", xlabel="P(fake) after temperature")
-    below.legend(loc="upper center", ncols=2, frameon=False, fontsize=8, borderaxespad=0)
+    # above the bars: inside, it lies over the one bar of a small set
+    below.legend(
+        loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=8, borderaxespad=0.2
+    )
     for each in (axes, below):
         each.spines[["top", "right"]].set_visible(False)
     return figure

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from dfd.batch import LABELS
+from dfd.plots.figure import Figure, shortened
 from dfd.plots.palette import COLORS, INK, PALE
+
+MOST_BARS = 30  # of a figure: more could not be read, and a picture has 65,535 rows of pixels at most
 
 
 def shares(counts: Mapping[str, int], title: str = "") -> Figure:
@@ -32,15 +34,24 @@ def shares(counts: Mapping[str, int], title: str = "") -> Figure:
 
 
 def class_bars(counts: Mapping[str, tuple[int, int]], title: str = "") -> Figure:
-    """Horizontal bars: how many real and fake images each name has."""
+    """Horizontal bars: how many real and fake images each name has.
+
+    Of more than MOST_BARS names, those at the end share one bar.
+    """
+    if len(counts) > MOST_BARS:
+        kept = dict(list(counts.items())[: MOST_BARS - 1])
+        left = [count for name, count in counts.items() if name not in kept]
+        counts = {**kept, f"{len(left)} others": (sum(c[0] for c in left), sum(c[1] for c in left))}
     figure = Figure(figsize=(7, 1.2 + 0.34 * len(counts)), layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, loc="left", fontweight="bold")
     names, left = list(counts), np.zeros(len(counts))
     for kind, color in enumerate(COLORS):
         width = np.array([counts[name][kind] for name in names])
-        axes.barh(names, width, left=left, color=color, edgecolor="white", label=LABELS[kind])
+        axes.barh(range(len(names)), width, left=left, color=color, edgecolor="white", label=LABELS[kind])
         left = left + width
+    # by numbers: names that are alike at their ends would share a bar
+    axes.set_yticks(range(len(names)), [shortened(name, 40) for name in names])
     for place, name in enumerate(names):
         axes.annotate(
             " + ".join(map(str, counts[name])),
@@ -115,14 +126,7 @@ def violins(values: Mapping[str, np.ndarray], label: np.ndarray, title: str = ""
     for axes, (name, value) in zip(places, values.items(), strict=True):
         parts = [value[label == kind] for kind in (0, 1)]
         if min(map(len, parts)) < 2:
-            axes.text(
-                0.5,
-                0.5,
-                "it takes two images\nof each class",
-                ha="center",
-                va="center",
-                transform=axes.transAxes,
-            )
+            _say(axes, "it takes two images\nof each class")
             continue
         drawn = axes.violinplot(parts, widths=0.8, showmedians=True, showextrema=False)
         _dress(axes, drawn["bodies"], name, False)
@@ -143,17 +147,25 @@ def mean_spectra(spectra: np.ndarray, counted: Sequence[int]) -> Figure:
     bounds = [0, 0.5, -0.5, 0.5]  # cycles a pixel
     top = float(np.quantile(spectra, 0.995))
     for axes, spectrum, name, count in zip((real, fake), spectra, LABELS, counted, strict=True):
-        axes.imshow(spectrum, extent=bounds, cmap="magma", vmin=0, vmax=top, origin="lower", aspect="auto")
-        axes.set_title(f"{name}, {count} images", fontsize=10)
+        axes.set_title(f"{name}, {count} {'image' if count == 1 else 'images'}", fontsize=10)
+        if count:
+            axes.imshow(
+                spectrum, extent=bounds, cmap="magma", vmin=0, vmax=top, origin="lower", aspect="auto"
+            )
+        else:
+            _say(axes, f"no {name} image")
+    for axes in (real, fake, change):
+        axes.set(xlabel="cycles a pixel, across", ylabel="cycles a pixel, down")
+    change.set_title("fake minus real", fontsize=10)
+    if not min(counted):
+        _say(change, "undefined:\nit takes reals and fakes")
+        return figure
     difference = spectra[1] - spectra[0]
     most = max(float(np.quantile(np.abs(difference), 0.995)), 1e-6)
     shown = change.imshow(
         difference, extent=bounds, cmap="RdBu_r", vmin=-most, vmax=most, origin="lower", aspect="auto"
     )
-    change.set_title("fake minus real", fontsize=10)
     figure.colorbar(shown, ax=change)
-    for axes in (real, fake, change):
-        axes.set(xlabel="cycles a pixel, across", ylabel="cycles a pixel, down")
     return figure
 
 
@@ -173,7 +185,7 @@ def quantization_tables(tables: Mapping[str, Sequence[int]], title: str = "") ->
             axes.text(
                 at, row, step, ha="center", va="center", fontsize=7, color="white" if step > 70 else INK
             )
-        axes.set_title(name, fontsize=8)
+        axes.set_title(shortened(name, 80), fontsize=8)
     return figure
 
 
@@ -206,6 +218,12 @@ def _row_of_axes(values: Mapping[str, np.ndarray], title: str) -> tuple[Figure, 
     for axes in places:
         axes.spines[["top", "right"]].set_visible(False)
     return figure, places
+
+
+def _say(axes: Axes, text: str) -> None:
+    """Why there is nothing to draw, in its place."""
+    axes.text(0.5, 0.5, text, ha="center", va="center", color=INK, transform=axes.transAxes)
+    axes.set(xticks=[], yticks=[])
 
 
 def _constant(axes: Axes, name: str, value: np.ndarray) -> bool:

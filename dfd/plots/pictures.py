@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
+
+from dfd.plots.figure import Figure, shortened
 
 
 def image_grid(
@@ -27,6 +28,7 @@ def image_grid(
     """
     maps = [None] * len(images) if maps is None else maps
     rows = -(-len(images) // columns)
+    captions = ["\n".join(shortened(line, 30) for line in caption.splitlines()) for caption in captions]
     lines = max((caption.count("\n") + 1 for caption in captions), default=0)
     figure = Figure(figsize=(1.9 * columns, (1.9 + 0.2 * lines) * rows + 0.5), layout="constrained")
     figure.suptitle(title, fontsize=11)

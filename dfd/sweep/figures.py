@@ -8,9 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 
-from dfd.plots import COLORS, INK, PALE
+from dfd.plots import COLORS, INK, MOST_BARS, PALE, Figure, shortened
 from dfd.sweep.space import Choice, Range, Scalar
 
 
@@ -60,17 +59,18 @@ def history(value: np.ndarray, state: Sequence[str], metric: str, maximize: bool
             color=COLORS[0],
             label="best so far",
         )
-    axes.set(xlabel="Trial", ylabel=metric)
+    axes.set(xlabel="Trial", ylabel=shortened(metric, 40))
     axes.xaxis.get_major_locator().set_params(integer=True)  # ty: ignore[unknown-argument]
     axes.legend(frameon=False, ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1), fontsize=9)
     return figure
 
 
 def importance_bars(importance: Mapping[str, float]) -> Figure:
-    """The share of each parameter in what a metric hangs on, the largest above."""
-    figure, axes = _new(7.6, 1.0 + 0.34 * len(importance))
-    names, short = sorted(importance, key=importance.get), short_names(importance)
-    axes.barh([short[name] for name in names], [importance[name] for name in names], color=INK)
+    """The share of each parameter in what a metric hangs on, the largest above, MOST_BARS at most."""
+    names, short = sorted(importance, key=importance.get)[-MOST_BARS:], short_names(importance)
+    figure, axes = _new(7.6, 1.0 + 0.34 * len(names))
+    axes.barh(range(len(names)), [importance[name] for name in names], color=INK)
+    axes.set_yticks(range(len(names)), [shortened(short[name], 40) for name in names])
     for place, name in enumerate(names):
         axes.annotate(
             f"{importance[name]:.2f}",
@@ -117,7 +117,11 @@ def parallel_coordinates(
             axes.annotate(
                 text, (place, at), (4, 0), textcoords="offset points", va="center", fontsize=8, bbox=_UNDER
             )
-    axes.set_xticks(range(len(ticks)), [*map(_short, short_names(space).values()), metric], fontsize=9)
+    axes.set_xticks(
+        range(len(ticks)),
+        [shortened(name, 18) for name in (*short_names(space).values(), metric)],
+        fontsize=9,
+    )
     axes.set(yticks=[], xlim=(-0.1, len(ticks) - 0.6), ylim=(-0.06, 1.06))
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
@@ -135,18 +139,13 @@ def _column(domain: Choice | Range, values: Sequence[Scalar]) -> tuple[np.ndarra
         places = np.linspace(0, 1, len(ordered)) if len(ordered) > 1 else np.array([0.5])
         known = dict(zip(ordered, places, strict=True))
         return np.array([known[value] for value in values]), [
-            (known[value], _short(str(value))) for value in ordered
+            (known[value], shortened(str(value), 18)) for value in ordered
         ]
     turn = np.log if domain.log else np.asarray
     low, high = turn(domain.low), turn(domain.high)
     middle = np.exp((low + high) / 2) if domain.log else (low + high) / 2
     marks = [(0.0, f"{domain.low:.3g}"), (0.5, f"{middle:.3g}"), (1.0, f"{domain.high:.3g}")]
     return (turn(np.array(values, float)) - low) / (high - low), marks
-
-
-def _short(text: str) -> str:
-    """The end of a long name, which tells most."""
-    return text if len(text) <= 18 else f"…{text[-17:]}"
 
 
 def _new(width: float, height: float) -> tuple[Figure, Axes]:

@@ -1,3 +1,4 @@
+import html
 import io
 import json
 
@@ -215,7 +216,72 @@ def test_too_few_families_acquit_nobody():
 
 def test_too_few_families_are_not_asked():
     asked = ask("File facts", {"x": np.eye(8)}, np.arange(8) % 2, np.arange(8).astype(str))
-    assert np.isnan(asked.auroc) and asked.word == "none" and "not asked" in str(asked)
+    assert np.isnan(asked.auroc) and asked.word == "not asked" and "not asked" in str(asked)
+
+
+# names that matplotlib would read as mathematics, or has no letters for
+NAMES = (
+    r"$\foo$",
+    "$^$",
+    "$",
+    "a$b$c",
+    "$x^2$",
+    "人物 العربية 😀",
+    "_{",
+    r"\frac",
+    "%s {x}",
+    "<b>&amp;",
+    "x" * 3000,
+)
+
+
+@pytest.mark.usefixtures("few_trees")
+@pytest.mark.filterwarnings("error")
+def test_names_are_drawn_as_they_are(tmp_path):
+    samples = [
+        NewSample(f"s{at}", picture(at, side=140), at % 2, SPLITS[at % 3], name, name if at % 2 else "")
+        for at, name in enumerate(name for name in NAMES for _ in range(2))
+    ]
+    write_samples(samples, tmp_path / "$a$ $^$", {"note": "$^$"})
+    audit(tmp_path / "$a$ $^$", tmp_path / "out", workers=1)
+    page = (tmp_path / "out" / "audit.html").read_text(encoding="utf-8")
+    assert all(html.escape(name) in page for name in NAMES[:-1]), "in words too"
+
+
+@pytest.mark.usefixtures("few_trees")
+def test_of_thousands_of_methods_the_most_frequent_are_named(tmp_path):
+    samples = [
+        NewSample(
+            f"s{at}", picture(at % 4), 1, SPLITS[at % 3], "drawn", f"method {at if at > 9 else 0}", (f"{at}",)
+        )
+        for at in range(60)
+    ]
+    write_samples(samples, tmp_path / "set", {})
+    audit(tmp_path / "set", tmp_path / "out", workers=1)
+    page = (tmp_path / "out" / "audit.html").read_text(encoding="utf-8")
+    assert "method 0" in page and "31 others" in page and "method 59" not in page.partition("Examples")[0]
+    height = Image.open(tmp_path / "out" / "images-per-method.png").height
+    assert height < 1400
+
+
+@pytest.mark.usefixtures("few_trees")
+@pytest.mark.parametrize(("real", "fake"), [(3, 3), (1, 0), (0, 30), (4, 40)])
+def test_a_set_that_is_too_small_is_not_acquitted(tmp_path, real, fake):
+    samples = [
+        NewSample(f"s{at}", picture(at, side=140), int(at >= real), "test", "drawn")
+        for at in range(real + fake)
+    ]
+    write_samples(samples, tmp_path / "set", {"lent": [], "of": [{"family": "0" * 64}] * 3})
+    found = audit(tmp_path / "set", tmp_path / "out", workers=1)
+    assert {shortcut.word for shortcut in found.shortcuts} == {"not asked"}
+    page = (tmp_path / "out" / "audit.html").read_text(encoding="utf-8")
+    assert "Too few to say whether anything gives the labels away: it takes 5 families of each class" in page
+    assert f"the set has {real} of reals and {fake} of fakes" in page
+    assert "Nothing but the pictures" not in page and "1 images" not in page and "1 families" not in page
+    assert "0000" not in page.partition("data:image")[0] and "3, listed in index.json" in page
+    facts = json.loads((tmp_path / "out" / "facts.json").read_text(), parse_constant=pytest.fail)
+    assert facts["shortcuts"]["File facts"]["auroc"] is None
+    assert "1 images" not in str(found) and "1 groups" not in str(found)
 
 
 @pytest.mark.parametrize(("arguments", "says"), [(["--workers=0"], "workers=0"), ([], "no such folder")])

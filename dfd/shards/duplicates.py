@@ -266,7 +266,8 @@ class Leaks:
     def __str__(self) -> str:
         if not self.pairs:
             within = f"; near duplicates within one split: {self.near}" if self.near else ""
-            return f"Leaks: none between splits, in bytes, groups and looks of {self.checked} images{within}."
+            looked_at = "1 image" if self.checked == 1 else f"{self.checked} images"
+            return f"Leaks: none between splits, in bytes, groups and looks of {looked_at}{within}."
         return f"Leaks: related pictures in different splits: {counted(self.counts)}.\n{self.examples()}"
 
 

@@ -188,7 +188,7 @@ def _is(value: Any, wanted: Any) -> bool:
 def _write(folder: Path, record: Record) -> None:
     part = folder / f"{RECORD}{TEMPORARY}{secrets.token_hex(4)}"
     with suppress(OSError):  # such as a folder that another rank has just discarded: it is not made again
-        part.write_text(json.dumps(asdict(record), indent=1) + "\n")
+        part.write_text(json.dumps(asdict(record), indent=1) + "\n", encoding="utf-8")
         os.replace(part, RunFolder(folder).record)
 
 
@@ -197,9 +197,9 @@ def _process(pid: int) -> str:
     is none.
     """
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
         state, *rest = stat[stat.rindex(")") + 2 :].split()  # a command's name may hold anything
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         return "" if state in "ZX" else f"{boot} {rest[18]}"
     except (OSError, ValueError, IndexError):
         if Path("/proc/self").exists():

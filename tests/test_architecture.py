@@ -139,3 +139,48 @@ def test_what_answers_at_once_imports_no_torch(module):
                     if end
                 ]
                 waiting += [PACKAGE.joinpath(*parts[:end], "__init__.py") for end in range(1, len(parts) + 1)]
+
+
+def _text_calls(tree: ast.AST) -> list[ast.Call]:
+    """Calls that open, read or write text by the encoding of the user's locale."""
+    found = []
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        names = {keyword.arg for keyword in call.keywords}
+        if "encoding" in names or None in names:
+            continue
+        name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+        method = isinstance(call.func, ast.Attribute)
+        if (name == "read_text" and method and not call.args) or (
+            name == "write_text" and len(call.args) < 2
+        ):
+            found.append(call)
+        builtin = name == "open" and not method
+        if builtin or ast.unparse(call.func) in ("os.fdopen", "io.open") or name == "TextIOWrapper":
+            mode = call.args[1] if len(call.args) > 1 else None
+            mode = next((keyword.value for keyword in call.keywords if keyword.arg == "mode"), mode)
+            if name == "TextIOWrapper" or not (isinstance(mode, ast.Constant) and "b" in str(mode.value)):
+                found.append(call)
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_text_is_utf8_whatever_the_locale(module):
+    calls = _text_calls(ast.parse((PACKAGE / module).read_text(encoding="utf-8")))
+    assert not calls, f"{module}: say encoding= in {', '.join(map(ast.unparse, calls))}"
+
+
+@pytest.mark.parametrize(
+    "code", ["open(p)", "open(p, 'w')", "open(p, mode)", "p.read_text()", "p.write_text(t)", "os.fdopen(h)"]
+)
+def test_text_without_an_encoding_is_found(code):
+    assert _text_calls(ast.parse(code))
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_figures_are_the_one_that_reads_no_mathematics(module):
+    if module != Path("plots/figure.py"):
+        names = imports(PACKAGE / module)
+        assert not {"matplotlib.figure", "matplotlib.figure.Figure"} & names, (
+            f"{module}: from dfd.plots.figure"
+        )
+        assert not any(name.startswith("matplotlib.pyplot") for name in names)

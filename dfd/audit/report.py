@@ -92,7 +92,9 @@ def audit(root: Path, out: Path, workers: int | None = None) -> Audit:
     ]
     # first: the rest is known by it as an audit's, should this process be killed in between
     with output_file(out / FACTS) as temporary:
-        temporary.write_text(json.dumps(_facts(found, index), indent=2, ensure_ascii=False) + "\n")
+        temporary.write_text(
+            json.dumps(_facts(found, index), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
     for section in sections:
         for caption, data in section.figures:
             with output_file(out / f"{_file_name(caption)}.png") as temporary:

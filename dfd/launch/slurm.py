@@ -119,7 +119,7 @@ def submit(config: str, options: Sequence[str], job: Job, dry_run: bool) -> None
     fit = ["--config", config, *options]
     checked = find_spec("lightning") is not None or not dry_run
     batch_size = _batch_size(_experiment(fit), job) if checked else None
-    script = filled((shipped("slurm") / "train.sbatch").read_text(), job.settings(), fit)
+    script = filled((shipped("slurm") / "train.sbatch").read_text(encoding="utf-8"), job.settings(), fit)
     print(f"{script.rstrip()}\n")
     print(_summary(job, batch_size))
     here = (

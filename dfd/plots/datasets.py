@@ -64,7 +64,8 @@ def class_bars(counts: Mapping[str, tuple[int, int]], title: str = "") -> Figure
     axes.invert_yaxis()
     axes.set_xlabel("Images")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, borderaxespad=0)
+    # below: beside the title there is no room where names are long
+    figure.legend(loc="outside lower right", ncols=2, frameon=False)
     return figure
 
 

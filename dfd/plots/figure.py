@@ -7,7 +7,7 @@ import warnings
 from matplotlib import figure, rc_context
 from matplotlib.backend_bases import RendererBase
 from matplotlib.text import Text
-from matplotlib.ticker import LogFormatter, NullFormatter
+from matplotlib.ticker import LogFormatter
 
 
 class Figure(figure.Figure):
@@ -20,14 +20,22 @@ class Figure(figure.Figure):
     def draw(self, renderer: RendererBase) -> None:
         for axis in (axis for axes in self.findobj(figure.Axes) for axis in (axes.xaxis, axes.yaxis)):
             if isinstance(axis.get_major_formatter(), LogFormatter):  # its powers of ten are mathematics
-                axis.set_major_formatter("{x:g}")
-                axis.set_minor_formatter(NullFormatter())
+                axis.set_major_formatter(_power)
+                axis.set_minor_formatter(LogFormatter(labelOnlyBase=False))
         for text in self.findobj(Text):
             text.set_parse_math(False)
         # ticks are made while they are drawn
         with rc_context({"text.parse_math": False}), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Glyph .* missing from")
             super().draw(renderer)
+
+
+def _power(value: float, position: int) -> str:
+    """Of a logarithmic axis: .01, 100, 10k, 1M."""
+    for sign, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:g}{sign}"
+    return f"{value:g}"
 
 
 def shortened(text: str, most: int) -> str:

@@ -40,7 +40,7 @@ class ArrayTask:
 def finish_task(state: Path, array_task: ArrayTask) -> None:
     """Notes that a task has done all its pieces."""
     with atomic_write(state / f"part-{array_task.number}-of-{array_task.of}") as note:
-        note.write_text("done\n")
+        note.write_text("done\n", encoding="utf-8")
 
 
 def check_tasks(state: Path) -> None:

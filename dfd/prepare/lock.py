@@ -33,7 +33,7 @@ def exclusive(out: Path, shared: bool = False) -> Iterator[None]:
 
 def _take(path: Path, shared: bool) -> TextIO:
     while True:
-        file = open(path, "a+")  # noqa: SIM115  open is what holds the lock; "w" would wipe the holder's number
+        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115  open is what holds the lock; "w" would wipe the holder's number
         try:
             # flock, since the tasks of a job array share the lock
             free = try_flock(file, shared)

@@ -272,7 +272,7 @@ class Cache:
             flock(handle)
             if not self._marked():
                 with output_file(self.path / TAG) as temporary:
-                    temporary.write_text(TAG_TEXT)
+                    temporary.write_text(TAG_TEXT, encoding="utf-8")
             yield
         except OSError as error:
             if error.errno in NO_LOCKS:

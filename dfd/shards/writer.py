@@ -139,5 +139,5 @@ def write_contents(
         "shards": [asdict(shard) for shard in sorted(shards, key=lambda shard: shard.name)],
     }
     with atomic_write(root / INDEX) as temporary:
-        temporary.write_text(json.dumps(index, indent=2, ensure_ascii=False) + "\n")
+        temporary.write_text(json.dumps(index, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         sync(root)  # the names of shards and table are on the disk before the index's

@@ -41,7 +41,7 @@ class Lease:
 
     def __enter__(self) -> Lease:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.folder / self.name, "x")
+        self._file = open(self.folder / self.name, "x", encoding="utf-8")
         try:
             try_flock(self._file)
         except OSError:  # a file system without locks: then it names no machine, and its time has to tell
@@ -63,7 +63,7 @@ class Lease:
         if name == self.name:
             return True
         try:
-            with open(self.folder / name) as file:
+            with open(self.folder / name, encoding="utf-8") as file:
                 if file.read() == _machine():
                     return held(file)
                 beat = os.fstat(file.fileno()).st_mtime_ns
@@ -165,7 +165,7 @@ class Lock:
 def _machine() -> str:
     """The running kernel, by a number that no other has; a host's name where there is none."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
         return socket.gethostname()
 

@@ -68,7 +68,7 @@ class _Continued(ExperimentWriter):
         self.metrics_keys = list(reader.fieldnames)
         with (
             atomic_write(Path(self.metrics_file_path)) as temporary,
-            open(temporary, "w", newline="") as file,
+            open(temporary, "w", encoding="utf-8", newline="") as file,
         ):
             writer = csv.DictWriter(file, fieldnames=self.metrics_keys)
             writer.writeheader()

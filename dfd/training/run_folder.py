@@ -119,7 +119,7 @@ def hold(folder: Path) -> None:
     except BlockingIOError as error:
         holder = ""
         with suppress(OSError):  # Windows lets nobody read a locked file,
-            holder = path.read_text()
+            holder = path.read_text(encoding="utf-8")
         raise ValueError(
             f"{folder}: another dfd fit ({holder or 'unknown'}) trains there. Wait for it, or give another "
             "--run_folder."
@@ -128,7 +128,7 @@ def hold(folder: Path) -> None:
         remove_leftovers(folder, {file.name for file in _files(folder)})
         _HELD[path] = lock
         with suppress(OSError):  # nor write it
-            path.write_text(f"pid {os.getpid()} on {socket.gethostname()}")
+            path.write_text(f"pid {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
 
 
 class SaveConfig(SaveConfigCallback):
@@ -146,7 +146,7 @@ class SaveConfig(SaveConfigCallback):
         self.parser.save(config, str(path), skip_none=False, overwrite=True, multifile=False)
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.log_hyperparams(yaml.safe_load(path.read_text()))
+                logger.log_hyperparams(yaml.safe_load(path.read_text(encoding="utf-8")))
         log_data(trainer)
 
 
@@ -178,7 +178,7 @@ def write_summary(folder: Path, facts: Mapping[str, Any]) -> str:
     """Writes summary.yaml, which marks a finished run, whole or not at all, and returns its text."""
     text = as_yaml(facts)
     with atomic_write(RunFolder(folder).summary) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
     return text
 
 

@@ -39,7 +39,9 @@ def log_data(trainer: Trainer) -> None:
             contents = [{"weight": root["weight"], "shards": root["shards"]} for root in facts["roots"]]
             path = RunFolder(trainer.default_root_dir).wandb / "data.json"
             with atomic_write(path) as temporary:
-                temporary.write_text(json.dumps({"roots": contents, "lines": facts["lines"]}, indent=1))
+                temporary.write_text(
+                    json.dumps({"roots": contents, "lines": facts["lines"]}, indent=1), encoding="utf-8"
+                )
             order = {name: value for name, value in facts.items() if name not in ("roots", "lines")}
             names = "-".join(Path(root).name for root in roots)
             logger.log_file(path, f"data-{names}", "dataset", {"roots": roots, **order})

@@ -22,6 +22,7 @@ from dfd.media.decode import decode
 from dfd.outputs import check_file, output_file
 from dfd.parallel import usable_cores
 from dfd.progress import progress
+from dfd.shards.checksum import verify
 from dfd.shards.duplicates import Leaks, find_leaks
 from dfd.shards.pattern import parse_root
 from dfd.shards.rejects import REJECTED, read_rejects
@@ -59,7 +60,8 @@ def audit(root: Path, out: Path, workers: int | None = None) -> Audit:
         workers: processes that read pictures; by default one a core.
 
     Raises:
-        ValueError: `root` holds no finished shards, or `workers` is no count.
+        ValueError: `root` holds no finished shards, or one whose bytes are not those that its index counted;
+            or `workers` is no count.
         OSError: `out` cannot be written.
     """
     if workers is not None and workers < 1:
@@ -68,6 +70,10 @@ def audit(root: Path, out: Path, workers: int | None = None) -> Audit:
     title, root = root, Path(parse_root(root).folder)
     _check_out(out)
     make_folder(out)
+    with progress(len(index["shards"]), "checking shards") as advance:
+        for shard in index["shards"]:
+            verify(root / shard["name"], shard["sha256"], again=True)
+            advance(1)
     with progress(len(table), "reading pictures") as advance:
         pictures = read_pictures(root, table, workers or usable_cores(), advance)
     label = table["label"].to_numpy()
@@ -183,7 +189,8 @@ def _holdings(table: pa.Table, label: np.ndarray, index: dict[str, Any]) -> Sect
     rejected = index.get("rejected", 0)
     held = (
         f"{_counted(index['images'], 'image')} in {_counted(index['families'], 'family')}, "
-        f"{_counted(rejected, 'file')} rejected."
+        f"{_counted(rejected, 'file')} rejected. The bytes of {_counted(len(index['shards']), 'shard')} are "
+        "those that were written (SHA-256)."
     )
     made = [(name.replace("_", " "), _words(value)) for name, value in index.get("made_by", {}).items()]
     tables = [

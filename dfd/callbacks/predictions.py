@@ -122,7 +122,7 @@ def _write(
 def _report(stage: str, task: LightningModule, words: list[str]) -> list[Table | str]:
     """What goes to the screen: metrics where the truth is known, the verdicts, and what they rest on."""
     tables = []
-    if (task.predictions.label >= 0).any():
+    if known := set(task.predictions.label[task.predictions.label >= 0].tolist()):
         tables.append(_overall(stage, task))
         sources, methods = by_source(task.predictions), by_method(task.predictions)
         if len(sources) > 1 or len(methods) > 1:
@@ -137,6 +137,13 @@ def _report(stage: str, task: LightningModule, words: list[str]) -> list[Table |
         if fitted
         else "Temperature and thresholds: never fitted, so 1 and 0",
     ]
+    if len(known) == 1:
+        name = LABELS[known.pop()]
+        lines.insert(
+            0,
+            f"All these images are {name}: what compares both classes is undefined. acc is the share of them "
+            f"that is called {name} at the stored threshold.",
+        )
     if chosen := getattr(task, "selected_on", None):
         lines.append(f"Checkpoint chosen on: {chosen}")
     return tables + lines

@@ -141,6 +141,8 @@ def audit(root: Path, /, *, out: Path | None = None, workers: int | None = None)
     """What prepared shards hold, and whether something other than forgery gives the label away: an HTML page
     with figures.
 
+    It reads every shard whole, and compares its SHA-256 with the one in index.json.
+
     Args:
         root: Folder that dfd prepare or dfd index made.
         out: Folder for audit.html, its figures and facts.json; by default ROOT-audit beside the shards.

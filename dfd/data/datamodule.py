@@ -16,7 +16,7 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from dfd.batch import Batch, LoadedBatch
+from dfd.batch import LABELS, Batch, LoadedBatch
 from dfd.data.collate import PREFETCH_FACTOR, SharedMemoryCollate, collate
 from dfd.data.ledger import Ledger
 from dfd.data.margin import resolve_margin, with_margin
@@ -137,6 +137,7 @@ class ShardDataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         if self.catalog is None:
             self.catalog = Catalog(self.roots, self.cache)
+            self._check_distinct()
         self.view = resolve_margin(self.view, self.catalog.margins, training=stage == "fit")
         for name in ("augment", "val_augment", "corruption"):
             setattr(self, name, [with_margin(each, self.view.margin) for each in getattr(self, name)])
@@ -153,9 +154,27 @@ class ShardDataModule(LightningDataModule):
                 after = f" after {self.augment}" if split == "train" and self.augment else ""
                 raise ValueError(
                     f"{', '.join(self.roots)}: the {split} split has {counts[0]} real and {counts[1]} fake "
-                    f"images{after}; training needs both classes. Add a root that holds the missing class."
+                    f"images{after}; training needs both classes. Add a root whose {split} split has "
+                    f"{LABELS[counts.index(0)]} ones: --data.roots '[{', '.join(self.roots)}, OTHER]'. `dfd "
+                    "prepare` and `dfd index` make one of a single class too."
                 )
         self._check_cache(splits)
+
+    def _check_distinct(self) -> None:
+        """Raises where a shard is in two roots, by whatever names: its images would be judged twice."""
+        contents, home = self.contents, {}
+        roots = [str(root) for root in self.roots]
+        for digest, number, shard in zip(
+            contents.sha256, self.catalog.root_of_shard.tolist(), contents.shards, strict=True
+        ):
+            other = home.setdefault(digest, number)
+            if other != number:
+                raise ValueError(
+                    f"data.roots: {roots[other]} and {roots[number]} hold the same images, first in "
+                    f"{str(shard).rpartition('/')[2]}: they would be shown and judged twice. Name one of "
+                    "the two. A weight shows a root more often in training: "
+                    f"--data.roots '{{{roots[other]}: 2}}'."
+                )
 
     def _check_cache(self, splits: list[str]) -> None:
         """Raises where the cache could not hold what loaders of these splits read at once."""

@@ -10,12 +10,15 @@ from dfd.locks import flock
 _CHUNK = 1 << 20
 
 
-def verify(shard: Path, sha256: str) -> None:
+def verify(shard: Path, sha256: str, again: bool = False) -> None:
     """Compares the SHA-256 of a shard with the index's, the first time that it is used on this machine.
 
     The result is kept in the cache folder ($DFD_CACHE or ~/.cache/dfd), and the shard is not read again
     unless its file changes. One process reads while others that need the same shard wait. If the folder
     cannot be written, each process reads for itself.
+
+    Bytes that change while size and time of the file stay (a failing disk, `rsync --inplace -t`) are seen
+    with `again` alone: what was kept is forgotten, and the shard is read.
 
     Raises:
         ValueError: the bytes are not those that the index counted; says what to do.
@@ -32,6 +35,8 @@ def verify(shard: Path, sha256: str) -> None:
         if file is not None:
             with suppress(OSError):  # on a file system without locks several processes read it
                 flock(file)
+            if again:
+                os.truncate(file.fileno(), 0)
             if os.fstat(file.fileno()).st_size:
                 return
         found = _digest(shard)

@@ -20,21 +20,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from dfd.media.file_kinds import HEAD_BYTES, TAR, kind_of
+
 MAX_HEADER = 1 << 20  # bytes of what a tar says of one member
-# what a file that is no tar begins with, and what it is
-_OTHERS = (
-    (
-        b"\x1f\x8b",
-        "compressed by gzip: unpack it with `gunzip`",
-    ),
-    (b"BZh", "compressed by bzip2: unpack it with `bunzip2`"),
-    (b"\xfd7zXZ", "compressed by xz: unpack it with `unxz`"),
-    (b"\x28\xb5\x2f\xfd", "compressed by zstd: unpack it with `unzstd`"),
-    (b"PK\x03\x04", "a zip: unpack it, and give the folder to `dfd prepare`"),
-    (b"PAR1", "a parquet file: export its pictures, and give their folder to `dfd prepare`"),
-    (b"version https://git-lfs", "a pointer of Git LFS: `git lfs pull` fetches the file"),
-    (b"<", "a web page or XML, as of a failed download: download it again"),
-)
 
 
 class Member(NamedTuple):
@@ -107,12 +95,14 @@ def plain_members(tar_file: Path | int, refuse: Callable[[str, str], None]) -> I
 
 
 def _open(file: _Bounded) -> tarfile.TarFile:
-    head = os.pread(file.fileno(), tarfile.BLOCKSIZE, 0)
+    head = os.pread(file.fileno(), HEAD_BYTES, 0)
     try:
         return tarfile.TarFile(fileobj=file, encoding="utf-8", errors="surrogateescape")
     except (tarfile.TarError, ValueError, IndexError, OverflowError, RecursionError) as error:
-        other = next((what for start, what in _OTHERS if head.startswith(start)), "")
-        raise tarfile.ReadError(f"it is {other}" if other else str(error)) from error
+        kind = kind_of(head)
+        if kind is None or kind == TAR:
+            raise tarfile.ReadError(str(error)) from error
+        raise tarfile.ReadError(f"it is {kind.name}" + (f" ({kind.way})" if kind.way else "")) from error
 
 
 def _read_header(tar: tarfile.TarFile, begin: int) -> tuple[tarfile.TarInfo, int]:

@@ -1,6 +1,7 @@
 import html
 import io
 import json
+import os
 
 import browser
 import numpy as np
@@ -14,6 +15,7 @@ from dfd.audit.pictures import SIDE, read_pictures
 from dfd.audit.shortcuts import FOLDS, ask, deal
 from dfd.cli import main
 from dfd.prepare.pipeline import prepare
+from dfd.shards.checksum import verify
 from dfd.shards.samples import NewSample, write_samples
 from dfd.shards.splits import SPLITS
 from dfd.shards.table import load_table
@@ -151,6 +153,20 @@ def test_leaks_that_were_allowed_are_said_to_be(tmp_path):
     assert found.leaks.counts["same bytes"] == 60
     page = (tmp_path / "out" / "audit.html").read_text()
     assert "scores on this data are too good" in page and "prepared with --allow-leaks" in page
+
+
+def test_an_audit_reads_every_shard_again(tmp_path, monkeypatch, capsys):
+    """One bit of a picture, with the file's time as it was: training would not look again."""
+    monkeypatch.setenv("DFD_CACHE", str(tmp_path / "cache"))
+    root = made(tmp_path / "set")
+    shard = root / "train-000000.tar"
+    verify(shard, json.loads((root / "index.json").read_text())["shards"][1]["sha256"])
+    times, data = shard.stat(), bytearray(shard.read_bytes())
+    data[900] ^= 1
+    shard.write_bytes(data)
+    os.utime(shard, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert main(["audit", str(root), "--out", str(tmp_path / "out")]) == 1
+    assert "train-000000.tar is damaged or was replaced" in capsys.readouterr().err
 
 
 def test_leaks_between_splits_end_with_one(tmp_path, capsys):

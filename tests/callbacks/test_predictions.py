@@ -70,6 +70,15 @@ def test_each_verb_leaves_its_own_file(tmp_path, trainer, task, data, capsys, ve
     assert "never fitted" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("label", [0, 1])
+def test_of_one_class_what_is_undefined_is_said(trainer, task, data, capsys, label):
+    data.shown = np.full(20, label)
+    trainer(PredictionWriter()).test(task, datamodule=data, verbose=False)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"All these images are {('real', 'fake')[label]}: what compares both classes is undefined" in shown
+    assert "auroc undefined" in shown and "acc 0." in shown.replace("1.0", "0.") and "Traceback" not in shown
+
+
 def test_unknown_labels_stay_empty_and_unmeasured(tmp_path, trainer, task, data, capsys):
     data.shown = np.full(20, -1)
     trainer(PredictionWriter()).predict(task, datamodule=data)

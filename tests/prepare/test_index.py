@@ -1,6 +1,7 @@
 """`dfd index` asks of names, files and classes before the work, and what it writes can be read again."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from test_scan import picture, samples, tar
 
 from dfd.cli import main
+from dfd.data import ShardDataModule
 from dfd.prepare import index as index_module
 from dfd.prepare.index import index_root
 from dfd.shards.table import load_table
@@ -78,3 +80,54 @@ def test_keys_that_count_from_0_in_each_shard_are_told_apart(tmp_path):
     )
     with pytest.raises(ValueError, match="names of two shards differ in a dot only"):
         index_root(tmp_path, workers=1)
+
+
+# sets of one class
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_set_of_one_class_is_read_and_what_fit_advises_works(tmp_path, label):
+    for name, kind in (("one", label), ("other", 1 - label)):
+        (tmp_path / name).mkdir()
+        for first, split in enumerate(("train", "val", "test")):
+            members = [
+                (file, data if file.endswith("png") else str(kind).encode())
+                for file, data in samples(6, 20 * first + 60 * (name == "other"), split + "{:03d}")
+            ]
+            (tmp_path / name / f"{split}-0.tar").write_bytes(tar(members))
+        said = str(index_root(tmp_path / name, workers=1))
+        assert f"All pictures are {('real', 'fake')[kind]}" in said
+    for stage in ("test", "validate", "predict"):
+        data = ShardDataModule(str(tmp_path / "one"))
+        data.setup(stage)
+    with pytest.raises(ValueError, match=r"needs both classes\. Add a root whose train split has") as error:
+        ShardDataModule(str(tmp_path / "one")).setup("fit")
+    assert f"has {('real', 'fake')[1 - label]} ones" in str(error.value)
+    roots = re.search(r"--data.roots '\[(.*)\]'", str(error.value))[1]
+    data = ShardDataModule(roots.replace("OTHER", str(tmp_path / "other")).split(", "))
+    data.setup("fit")
+    assert data.label_counts("train") == data.label_counts("val") == (6, 6)
+
+
+# one folder by two names
+
+
+@pytest.mark.parametrize(
+    "second",
+    ["./one", "one/", "link", "copy", "one/test-0.tar", "one/{train,test}-0.tar", "absolute", "../here/one"],
+)
+def test_one_set_is_not_judged_twice_by_whatever_names(tmp_path, monkeypatch, second):
+    here = tmp_path / "here"
+    (here / "one").mkdir(parents=True)
+    for number, split in enumerate(("train", "test")):
+        (here / "one" / f"{split}-0.tar").write_bytes(tar(samples(6, 10 * number, split + "{:03d}")))
+    index_root(here / "one", workers=1)
+    monkeypatch.chdir(here)
+    os.symlink("one", "link")
+    shutil.copytree("one", "copy")
+    name = str(here / "one") if second == "absolute" else second
+    with pytest.raises(
+        ValueError, match=r"data\.roots: one and .* hold the same images, first in t.*-0\.tar: they"
+    ):
+        ShardDataModule(["one", name]).setup("test")
+    ShardDataModule(["one/train-0.tar", "one/test-0.tar"]).setup("test")

@@ -227,12 +227,12 @@ def test_an_identity_that_is_empty_is_none(tmp_path):
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (gzip.compress(tar(samples(2))), "compressed by gzip: unpack it with `gunzip`"),
+        (gzip.compress(tar(samples(2))), "it is a gzip archive .*gunzip"),
         (
             b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
-            "`git lfs pull` fetches the file",
+            "a Git LFS pointer, .*git lfs pull",
         ),
-        (b"<!DOCTYPE html><html>404", "a web page or XML"),
+        (b"<!DOCTYPE html><html>404", "a web page"),
         (b"PAR1" + bytes(600), "a parquet file"),
         (b"", "it is empty"),
         (b"x" * 700, "is no whole tar"),
@@ -247,7 +247,7 @@ def test_what_is_no_tar_is_named(tmp_path, data, words):
 def test_a_zip_is_named(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.tar", "w") as file:
         file.writestr("a.png", picture(0))
-    with pytest.raises(ValueError, match="a zip: unpack it"):
+    with pytest.raises(ValueError, match=r"it is a zip archive .*unzip FILE"):
         scan_shard(tmp_path / "a.tar")
 
 

@@ -56,6 +56,18 @@ def test_a_shard_is_read_whole_once_and_again_when_it_was_touched(tmp_path, cach
     verify(shard, digest)
 
 
+def test_what_changed_under_the_same_time_is_seen_when_it_is_asked_again(tmp_path, cache):
+    shard, digest = tmp_path / "a.tar", hashlib.sha256(b"aaa").hexdigest()
+    shard.write_bytes(b"aaa")
+    verify(shard, digest)
+    times = shard.stat()
+    shard.write_bytes(b"aba")
+    os.utime(shard, ns=(times.st_atime_ns, times.st_mtime_ns))
+    for again in (True, False):  # and is not believed any more
+        with pytest.raises(ValueError, match="damaged or was replaced"):
+            verify(shard, digest, again=again)
+
+
 def test_without_a_cache_folder_each_process_reads_for_itself(tmp_path, monkeypatch):
     (tmp_path / "taken").touch()
     monkeypatch.setenv("DFD_CACHE", str(tmp_path / "taken"))

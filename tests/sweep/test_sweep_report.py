@@ -56,6 +56,21 @@ class Words(HTMLParser):
         self.cells.append(data)
 
 
+@pytest.mark.filterwarnings("error")
+def test_names_and_values_of_a_sweep_are_no_mathematics(tmp_path):
+    names = [r"$\foo$", "$^$", "人物", "a$b$c"]
+    told = SWEEP | {
+        "metric": {"name": "val/$^$", "goal": "maximize"},
+        "parameters": {"model.$^$": {"values": names}, r"model.\frac{": {"min": 0.0, "max": 1.0}},
+    }
+    with Lease(tmp_path / "workers") as worker:
+        study = Study(tmp_path, parse_sweep(told), worker)
+        for number in range(12):
+            study.finish(study.claim(12), "COMPLETE", float(number), "")
+        page = write_page(study, 12).read_text(encoding="utf-8")
+    assert page.count("data:image/png") == 3
+
+
 def test_the_page_says_what_to_run_again_and_how_far_to_trust_it(study):
     fill(study, 35)
     fill(study, 36, "PRUNED")

@@ -1,6 +1,4 @@
-"""JSON and YAML files that a stranger may have written: data, within a limit, each fault in one line; and Git
-LFS pointers in place of files.
-"""
+"""JSON and YAML files that a stranger may have written: data, within a limit, each fault in one line."""
 
 from __future__ import annotations
 
@@ -10,8 +8,6 @@ import stat
 from typing import Any
 
 MAX_BYTES = 16_000_000  # more than anything of dfd's but tables
-LFS_POINTER = "is a Git LFS pointer, not the file itself. Fetch it: git lfs pull"
-_LFS = b"version https://git-lfs.github.com/spec/"
 MAX_VALUES = 1_000_000  # of a YAML file, whose aliases may repeat one
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # a named pipe is then not waited for
 
@@ -92,11 +88,3 @@ def read_object(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> dict[st
     if not isinstance(found, dict):
         raise ValueError(f"{path} holds {type(found).__name__}, where names and values were expected.")
     return found
-
-
-def is_lfs_pointer(path: str | os.PathLike[str]) -> bool:
-    """Whether a clone without Git LFS left a few lines of text in place of a file; False for no file."""
-    if not os.path.isfile(path):
-        return False
-    with open(path, "rb") as file:
-        return file.read(len(_LFS)) == _LFS

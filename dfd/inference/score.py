@@ -16,10 +16,10 @@ from typing import Any
 
 from dfd.detector import Detector, Score
 from dfd.inference.predictor import Predictor
+from dfd.media.file_kinds import refuse_lfs_pointer
 from dfd.media.files import IMAGE_SUFFIXES, READ_SUFFIXES, VIDEO_SUFFIXES
 from dfd.outputs import check_file, is_stdout, is_stream, open_stream, output_file
 from dfd.terminal import commanding, is_terminal, nobody_reads, printable
-from dfd.text_files import LFS_POINTER, is_lfs_pointer
 
 COLOURS = {"fake": "31", "real": "32", "inconclusive": "33"}  # the rest is grey
 COLUMNS = [field.name for field in fields(Score)]
@@ -64,8 +64,7 @@ def score_files(
             f"--json and --csv {csv} both want the standard output. Give --csv a file, or leave one of them "
             "out."
         )
-    if is_lfs_pointer(checkpoint):
-        raise ValueError(f"{checkpoint} {LFS_POINTER}")
+    refuse_lfs_pointer(Path(checkpoint))
     files, others = find_files(paths)
     machine = json or printed
     with _table(csv) as table:

@@ -94,6 +94,16 @@ def file_kind(path: Path) -> FileKind | None:
         return None
 
 
+def refuse_lfs_pointer(path: Path, what: str | None = None) -> None:
+    """ValueError where a clone without Git LFS left a few lines of text in place of a file.
+
+    Args:
+        what: how the message calls the file; its path by default.
+    """
+    if file_kind(path) is LFS_POINTER:
+        raise ValueError(f"{what or path} is {LFS_POINTER.name}: {LFS_POINTER.way}")
+
+
 def _zip_kind(head: bytes) -> FileKind:
     """Many formats are zips; the name of the first file inside tells which."""
     first = head[30 : 30 + int.from_bytes(head[26:28], "little")]

@@ -11,8 +11,8 @@ import timm
 import torch
 from torch import nn
 
+from dfd.media.file_kinds import refuse_lfs_pointer
 from dfd.models.net import Net
-from dfd.text_files import LFS_POINTER, is_lfs_pointer
 
 # arguments of timm.create_model by which it would read or fetch another file
 REACHING = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
@@ -125,8 +125,7 @@ def _create(name: str, pretrained: bool | str, options: dict[str, Any]) -> nn.Mo
             f"pretrained={str(file)!r}: there is no such file. Give the path of {name}'s weights "
             "(.safetensors or .pth)."
         )
-    if is_lfs_pointer(file):
-        raise ValueError(f"pretrained={str(file)!r} {LFS_POINTER}")
+    refuse_lfs_pointer(file, f"pretrained={str(file)!r}")
     source = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}
     try:
         model, again = _draw(name, options, **source), _draw(name, options, **source)

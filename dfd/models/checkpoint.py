@@ -18,10 +18,10 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from dfd.media.file_kinds import refuse_lfs_pointer
 from dfd.models.net import OURS, ForeignCode, Net, build, class_paths, difference, shapes
 from dfd.models.safetensors_export import SUFFIX, read_export
 from dfd.models.seal import check_whole
-from dfd.text_files import LFS_POINTER, is_lfs_pointer
 
 USES = {
     "detector": "`dfd test` and `dfd score` use it",
@@ -130,8 +130,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise ValueError(f"There is no checkpoint {path}. {_nearest(path)}")
-    if is_lfs_pointer(path):
-        raise ValueError(f"{path} {LFS_POINTER}")
+    refuse_lfs_pointer(path)
     if path.suffix == SUFFIX:
         return read_export(path)
     check_whole(path)

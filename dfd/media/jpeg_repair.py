@@ -11,6 +11,7 @@ Of libjpeg's warnings (JWRN_* of its jerror.h) some mean lost pixels and some do
 | extraneous bytes before a marker, between segments | whole | left out |
 | extraneous bytes before the end | whole where they are padding, else damage (`_is_padding`) | left out |
 | Premature end of JPEG file, no end marker | whole where all scans are there and full | end added |
+| the same, and zeros at the end | a file that was not written to its end ends so | as if it ended before them |
 | premature end of data segment; bad Huffman code; bad arithmetic code | lost | refused |
 | found marker instead of RST | whole where the restarts are all there, under wrong numbers | numbered |
 | found marker instead of RST; extraneous bytes before a RST | else lost: blocks are missing | refused |
@@ -47,6 +48,8 @@ _LOST = re.compile("premature end of data segment|bad Huffman code|bad arithmeti
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 # bytes, but for zeros; with more, too many blocks may be lost to ask which they are
 _MOST_PADDING = 1024
+# what a disk keeps of a download that stopped; many codes are zeros, so it may read as blocks
+_HOLE = bytes(8)
 # libjpeg counts what is extraneous but for the bytes it has in hand, so a second look may be needed
 _ROUNDS = 8
 
@@ -104,8 +107,11 @@ def repaired(data: bytes) -> bytes:
     unknown = [part.marker for part in parts if part.marker < 0xC0 or 0xF0 <= part.marker < 0xFE]
     if unknown:
         raise Undecodable(f"damaged JPEG: unknown marker 0x{unknown[0]:02x}")
-    if parts[-1].marker != END and not _is_complete(frame, parts):
-        raise Undecodable("truncated JPEG: it ends without an end marker, and scans are missing")
+    if parts[-1].marker != END:
+        if data.endswith(_HOLE):
+            parts[-1] = parts[-1]._replace(coded=parts[-1].coded.rstrip(b"\0"))
+        if not _is_complete(frame, parts):
+            raise Undecodable("truncated JPEG: it ends without an end marker, and scans are missing")
     kept = _kept(frame, parts, components)
     if frame.marker in PROGRESSIVE:
         kept = _ordered(kept)

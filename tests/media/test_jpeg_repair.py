@@ -147,7 +147,17 @@ HARMLESS = {
     "a first scan twice": (b"".join((HEAD, DC, DC, *SCANS, END)), PROGRESSIVE),
     "several faults": (scan_parameters(before_scan(PLAIN[:-2] + bytes(9), b"abc"), b"\0\0\0"), PLAIN),
 }
+
+
+def never_finished(jpeg: bytes) -> bytes:
+    """As a disk keeps a download that stopped half-way: the room of the rest is zeros."""
+    return jpeg[: len(jpeg) // 2].ljust(len(jpeg), b"\0")
+
+
 LOST = {
+    "zeros in place of its second half": (never_finished(PLAIN), "premature end"),
+    "zeros in place of a progressive one's": (never_finished(PROGRESSIVE), "premature end|scans are missing"),
+    "zeros in place of a CMYK one's": (never_finished(CMYK), "damaged"),
     "cut in its data": (PLAIN[: len(PLAIN) // 2], "premature end"),
     "its last byte of data": (PLAIN[:-3], "premature end"),
     "its last byte of data, with an end": (PLAIN[:-3] + PLAIN[-2:], "premature end"),

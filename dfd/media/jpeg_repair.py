@@ -11,7 +11,7 @@ Of libjpeg's warnings (JWRN_* of its jerror.h) some mean lost pixels and some do
 | extraneous bytes before a marker, between segments | whole | left out |
 | extraneous bytes before the end | whole where they are padding, else damage (`_is_padding`) | left out |
 | Premature end of JPEG file, no end marker | whole where all scans are there and full | end added |
-| the same, and zeros at the end | a file that was not written to its end ends so | as if it ended before them |
+| the same, and zeros at the end | the rest of the file was never written | as if it ended before them |
 | premature end of data segment; bad Huffman code; bad arithmetic code | lost | refused |
 | found marker instead of RST | whole where the restarts are all there, under wrong numbers | numbered |
 | found marker instead of RST; extraneous bytes before a RST | else lost: blocks are missing | refused |

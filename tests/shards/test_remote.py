@@ -111,9 +111,13 @@ def test_order_and_pixels_are_those_of_local_shards(site, make, workers, window)
     assert asked["samples.parquet"] == 1
 
 
-def test_local_and_remote_roots_are_mixed(site, make, written):
-    mixed, near = make([str(written), site.url]), make([str(written), str(site.folder)])
+def test_local_and_remote_roots_are_mixed(site, make, written, tmp_path):
+    local = tmp_path / "local"
+    write_samples([NewSample(f"{i}", noise(1000 + i), i % 2, "train", "x") for i in range(9)], local, {})
+    mixed, near = make([str(local), site.url]), make([str(local), str(site.folder)])
     assert train_epochs(mixed) == train_epochs(near)
+    with pytest.raises(ValueError, match="hold the same images"):
+        make([str(written), site.url])
 
 
 FAULTS = [

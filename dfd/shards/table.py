@@ -9,7 +9,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from dfd import __version__
 from dfd.media.files import read_file
 from dfd.shards.format import INDEX, SAMPLES_FILE
 from dfd.shards.pattern import index_of_part, parse_root, pick_shards
@@ -46,9 +45,7 @@ def _read_index(root: Path) -> dict[str, Any]:
         try:
             check_index(index)
         except ValueError as error:
-            raise ValueError(
-                f"{root / INDEX} is not as dfd {__version__} writes it: {error}. {_remedy(root)}"
-            ) from error
+            raise ValueError(f"{root / INDEX} is not as dfd writes it: {error}. {_remedy(root)}") from error
         return {"rejected": 0, "leaks": {}, **index}
     if (root / ".prepare").is_dir():
         raise ValueError(
@@ -166,7 +163,7 @@ def told(root: Path) -> Iterator[None]:
         why = f"cannot be read ({_first_line(error)})"
         raise ValueError(f"{root / SAMPLES_FILE} {why}. {_remedy(root)}") from error
     except ValueError as error:
-        why = f"is not as dfd {__version__} writes it: {error}"
+        why = f"is not as dfd writes it: {error}"
         raise ValueError(f"{root / SAMPLES_FILE} {why}. {_remedy(root)}") from error
 
 

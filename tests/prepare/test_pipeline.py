@@ -678,7 +678,10 @@ def test_a_link_in_place_of_a_class_is_told(source, tmp_path):
 
 def test_shards_of_others_are_never_overwritten(source, tmp_path):
     write(tmp_path / "theirs" / "train-000000.tar", b"years of work")
-    write(tmp_path / "theirs" / "index.json", b'{"made_by": {"command": "index"}, "shards": []}')
+    none = {"real": 0, "fake": 0}
+    index = {"made_by": {"command": "index"}, "shards": [], "images": 0, "families": 0, "classes": none}
+    index["splits"] = dict.fromkeys(("train", "val", "test"), none)
+    write(tmp_path / "theirs" / "index.json", json.dumps(index).encode())
     with pytest.raises(ValueError, match="holds no shards of `dfd prepare`"):
         prepare(source, tmp_path / "theirs", workers=1, overwrite=True)
     with pytest.raises(ValueError, match="finished shards of `dfd index`, not of 'faces'"):

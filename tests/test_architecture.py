@@ -10,7 +10,7 @@ import dfd
 PACKAGE = Path(dfd.__file__).parent
 ROWS = (
     {"batch", "eval_mode", "durable", "signals", "terminal", "text_files", "resources", "malloc", "interpreters",
-     "distributed", "locks", "_torchvision"},
+     "distributed", "launcher", "locks", "_torchvision"},
     {"media", "outputs", "parallel", "run_record", "progress"},
     {"forensics", "shards"},
     {"models", "augment", "metrics", "calibration", "plots", "html"},

@@ -18,6 +18,7 @@ from dfd.cli.extras import how_to_install
 from dfd.cli.logs import logs_on_stderr
 from dfd.commands import cluster, data, detect, study
 from dfd.interpreters import safe_path
+from dfd.launcher import find_launch
 from dfd.signals import stop_signals
 from dfd.terminal import screen_streams
 
@@ -113,6 +114,7 @@ def _lightning(args: list[str]) -> int:
     if args[0] == "fit":
         stop_signals.listen()  # a signal that arrives while torch is imported waits for the first step too
     try:
+        find_launch()  # a rank that is no number is said before Lightning ends at it
         from dfd.cli.lightning_verbs import run
 
         return run(args)

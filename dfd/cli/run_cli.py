@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,11 @@ from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins import TorchCheckpointIO
+from lightning.pytorch.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+)
 from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
@@ -32,7 +38,9 @@ from dfd.cli.fit_summary import best_facts, data_facts, ending, ending_facts, sh
 from dfd.cli.parser import USAGE, Maker, Parser
 from dfd.cli.runtime_errors import explain_failure
 from dfd.durable import make_folder
+from dfd.launcher import find_launch, forget_ranks, rank_among
 from dfd.run_record import INTERRUPTED, NOT_FINITE, RunFolder
+from dfd.signals import stop_signals
 from dfd.terminal import is_terminal, printable
 from dfd.training.checkpoint_io import DurableCheckpointIO, local, refuse_code
 from dfd.training.metrics_csv import ResumableCSVLogger
@@ -50,7 +58,7 @@ from dfd.training.run_folder import (
     write_summary,
 )
 from dfd.training.sync_batchnorm import SyncBatchNorm
-from dfd.training.trainer import Trainer
+from dfd.training.trainer import HEAD_START, Trainer, num_devices
 from dfd.training.wandb_logger import TolerantWandbLogger, close
 from dfd.training.wandb_results import log_alert, log_best
 
@@ -85,6 +93,9 @@ class RunCLI(LightningCLI):
         self.allow = allow
         self.verb, self.name, self.place, self.typed = verb, name, place, typed
         self.config = self.trainer = self.folder = None
+        # until the Trainer's devices are known; where Lightning finds its environment right, it stays None
+        self.rank: int = 0
+        self.environment: type[ClusterEnvironment] | None = None
         self.make, self.ours = Maker(), False  # ours: the run folder was empty when this run came
         self.made: list[Path] = []  # parents of the run folder that were not there, the nearest first
         try:
@@ -187,6 +198,9 @@ class RunCLI(LightningCLI):
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = parser.parse_args(args)
+        config = self.config[self.verb].trainer
+        check_accelerator(config.accelerator)
+        self.rank = self._join(config)
 
     def instantiate_classes(self) -> None:
         self.parser.add_instantiator(self.make, object)
@@ -219,7 +233,6 @@ class RunCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         config = self.config[self.verb]
         wanted, fresh = self._wanted_folder()
-        check_accelerator(config.trainer.accelerator)
         refuse_code(config.weights_only)
         if self.verb == "fit":
             # Lightning's own words, such as last, have no suffix
@@ -227,9 +240,9 @@ class RunCLI(LightningCLI):
                 config.ckpt_path = str(whole(Path(config.ckpt_path)))
             check_something_to_train(config.ckpt_path, config.trainer)
         self.made = [parent for parent in wanted.absolute().parents if not parent.exists()]
-        self.folder = open_run_folder(wanted, fresh, rank_zero_only.rank)
-        self.ours = rank_zero_only.rank == 0 and not any(self.folder.iterdir())
-        if self.verb == "fit" and rank_zero_only.rank == 0:
+        self.folder = open_run_folder(wanted, fresh, self.rank)
+        self.ours = self.rank == 0 and not any(self.folder.iterdir())
+        if self.verb == "fit" and self.rank == 0:
             hold(self.folder)
             run_record.begin(self.folder, self.typed)
         # an unfinished run: of a finished one it is refused
@@ -245,6 +258,33 @@ class RunCLI(LightningCLI):
         if self.verb == "fit" and config.ckpt_path and Path(config.ckpt_path).suffix:
             check_whole_window(Path(config.ckpt_path), config.trainer.accumulate_grad_batches)
 
+    def _join(self, config: Any) -> int:
+        """This process's rank, which dfd and Lightning agree on from here on.
+
+        Raises:
+            ValueError: a launcher started another number of processes than the Trainer has ranks.
+            SystemExit: another rank says so.
+        """
+        launch = find_launch()
+        devices = num_devices(config.devices, config.accelerator)
+        try:
+            rank = rank_among(devices * config.num_nodes, devices, launch)
+        except ValueError:
+            if launch.launcher and launch.rank:
+                time.sleep(HEAD_START)  # torchrun ends the others once rank 0 has said it
+                if stop_signals.requested or os.environ.get("SLURM_TASK_PID") == str(os.getpid()):
+                    raise SystemExit(1) from None
+            raise
+        if launch.processes == 1:
+            # an allocation's shell has Slurm's variables too, though its one process was started by hand
+            forget_ranks(keep_node=config.num_nodes > 1)
+            self.environment = LightningEnvironment
+        elif launch.launcher == "srun":
+            os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(devices))  # Lightning asks for it
+            self.environment = SLURMEnvironment
+        rank_zero_only.rank = rank
+        return rank
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self._get(self.config_init, "trainer")
         own = config.callbacks or []
@@ -252,6 +292,10 @@ class RunCLI(LightningCLI):
         kwargs = {"default_root_dir": str(self.folder), "callbacks": callbacks, **kwargs}
         if config.logger is None or config.logger is True:
             kwargs["logger"] = self._default_loggers()
+        plugins = config.plugins or []
+        plugins = [*plugins] if isinstance(plugins, list) else [plugins]
+        if self.environment is not None and not any(isinstance(each, ClusterEnvironment) for each in plugins):
+            kwargs["plugins"] = [*plugins, self.environment()]
         if not any(isinstance(callback, ProgressBar) for callback in callbacks):
             kwargs["enable_progress_bar"] = False
         if self.verb != "fit":
@@ -325,7 +369,7 @@ class RunCLI(LightningCLI):
     def _default_loggers(self) -> list[Logger]:
         table = ResumableCSVLogger(self.folder)
         checkpoint = self._get(self.config_init, "ckpt_path") or ""
-        if rank_zero_only.rank == 0:
+        if self.rank == 0:
             goes_on = self.verb == "fit" and Path(checkpoint).suffix
             table.go_on(steps_of(Path(checkpoint)) if goes_on else 0)
         if self.verb != "fit":

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from dfd.durable import atomic_write
 from dfd.interpreters import users_environment
+from dfd.launcher import without_ranks
 from dfd.locks import try_flock
 from dfd.run_record import RunFolder
 from dfd.sweep.lease import held
@@ -116,7 +117,8 @@ class Trial:
 
     def _begin(self, devices: Sequence[str] | None) -> subprocess.Popen:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-        environment = {**users_environment(), "PATH": path}
+        # eight sweeps that srun started train eight nets, and not one
+        environment = {**without_ranks(users_environment()), "PATH": path}
         if devices is not None:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
         if shutil.which(self.command[0], path=path) is None:

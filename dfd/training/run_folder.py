@@ -47,7 +47,7 @@ def run_id() -> tuple[str, bool]:
     if "SLURM_JOB_ID" in os.environ and os.environ.get("SLURM_JOB_NAME") not in ("bash", "interactive", None):
         return os.environ["SLURM_JOB_ID"], False
     shared = os.environ.get("TORCHELASTIC_RUN_ID")
-    if shared == "none":
+    if shared == "none" and "WORLD_SIZE" in os.environ:
         raise ValueError(
             "torchrun's ranks cannot agree on a run folder: give --run_folder DIR, or torchrun --rdzv-id "
             "NAME."
@@ -64,11 +64,9 @@ def open_run_folder(wanted: Path, fresh: bool, rank: int) -> Path:
     Raises:
         ValueError: the folder cannot be made, or holds a finished run.
     """
-    if shared := os.environ.get(SHARED):
-        return Path(shared)
     folder = wanted.absolute()
     if rank > 0:
-        return folder
+        return Path(os.environ.get(SHARED) or folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         for again in range(2, 1000):

@@ -6,13 +6,29 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer as LightningTrainer
+from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from dfd.training.fit_loop import EpochLoop, FitLoop
 
 # seconds in which rank 0 says what happened: the first rank that ends takes the others with it
 HEAD_START = 3
+
+
+def num_devices(devices: list[int] | str | int, accelerator: str) -> int:
+    """How many devices a Trainer takes on each node, and so how many ranks it has there."""
+    if isinstance(devices, (list, tuple)):
+        return len(devices)
+    text = str(devices).strip(" ,")
+    if text in ("auto", "-1"):
+        here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+        if accelerator in ("auto", "gpu"):
+            accelerator = next(name for name, found in here.items() if found)
+        return AcceleratorRegistry.get(accelerator).auto_device_count()
+    # "0,1" and "0," are numbers of devices, "2" is how many
+    return len(text.split(",")) if "," in str(devices) else int(text)
 
 
 class Trainer(LightningTrainer):

@@ -9,9 +9,15 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
+from pathlib import Path
 from typing import Any
 
 from dfd.interpreters import safe_path
+
+SHARED_MEMORY = Path("/dev/shm")
+# bytes of it that a process takes: locks, queues, and what is no picture of a batch
+SHARED_MEMORY_EACH = 1 << 16
+MORE_SHARED_MEMORY = "Make it larger: mount -o remount,rw,size=1G /dev/shm, or docker run --shm-size=1g"
 
 
 def usable_cores() -> int:
@@ -32,6 +38,23 @@ def num_processes(asked: int | None) -> int:
     return asked or usable_cores()
 
 
+def shared_memory_fault(processes: int) -> str:
+    """Why so many processes could not hand on their work through /dev/shm; "" where they can."""
+    try:
+        multiprocessing.get_context().Lock()
+    except OSError as error:
+        return f"/dev/shm, through which processes hand on their work, cannot be used: {error.strerror}"
+    if SHARED_MEMORY.is_dir():
+        disk = os.statvfs(SHARED_MEMORY)
+        free, needed = disk.f_bavail * disk.f_frsize, SHARED_MEMORY_EACH * processes
+        if free < needed:
+            return (
+                f"/dev/shm, through which processes hand on their work, has {free >> 10} KB left, and "
+                f"{processes} of them need {needed >> 10}"
+            )
+    return ""
+
+
 class ProcessPool:
     """Processes that stay for several rounds of work: fresh ones, not forks of a process that may hold
     threads and a GPU.
@@ -39,10 +62,15 @@ class ProcessPool:
     Args:
         count: of processes; at least 1.
         prepared: a module that they import before the first task.
+
+    Raises:
+        ValueError: /dev/shm is full or read-only.
     """
 
     def __init__(self, count: int, prepared: str):
         method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        if fault := shared_memory_fault(count):
+            raise ValueError(f"{fault}. {MORE_SHARED_MEMORY}.")
         context = multiprocessing.get_context(method)
         if method == "forkserver":
             context.set_forkserver_preload(["__main__", prepared])

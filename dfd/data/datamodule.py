@@ -26,6 +26,7 @@ from dfd.data.resume import check_same, record
 from dfd.data.stream import EvalSampler, ShardDataset, TrainSampler, Transform
 from dfd.data.undecodable import UndecodableImages
 from dfd.media.crops import View
+from dfd.parallel import MORE_SHARED_MEMORY, shared_memory_fault
 from dfd.run_record import BATCH_NOT_DIVISIBLE, RunFailure
 from dfd.shards.cache import Cache
 from dfd.shards.catalog import Catalog, Contents
@@ -135,6 +136,11 @@ class ShardDataModule(LightningDataModule):
         self.catalog: Catalog | None = None
 
     def setup(self, stage: str) -> None:
+        if self.num_workers and (fault := shared_memory_fault(self.num_workers)):
+            raise ValueError(
+                f"{fault}. Use --data.num_workers=0, which decodes in the training process. "
+                f"{MORE_SHARED_MEMORY}."
+            )
         if self.catalog is None:
             self.catalog = Catalog(self.roots, self.cache)
             self._check_distinct()

@@ -6,8 +6,8 @@ RUN ?= runs/dual_stream/make-fit
 PYTEST_ARGS ?=
 # a process a core, four at most, since each holds torch; a file's tests share what they trained
 PARALLEL ?= -n logical --maxprocesses=4 --dist loadfile --no-loadscope-reorder
-ROUNDS ?= 50
-MINUTES ?= 90
+ROUNDS ?= 200
+MINUTES ?= 30
 
 # python3.11 first: it is the version that small CPU builds of torch exist for everywhere
 PYTHON ?= $(shell for each in python3.11 python3 python3.12 python3.13 python3.14 python; do \
@@ -22,7 +22,7 @@ TY ?= $(BIN)/ty check
 help:
 	@echo "make fit    train the dual-stream detector on the toy set (about ten minutes on two cores)"
 	@echo "make test   install what development needs and run the tests"
-	@echo "make soak   runs of two ranks told to go or killed at random, ROUNDS=50 times, for at most MINUTES=90"
+	@echo "make soak   runs told to go at every stage, killed, or out of disk, at random, two kinds of ROUNDS=200 or MINUTES=30 each"
 	@echo "make lint   ruff: check and format; ty: types"
 	@echo "make docs   the documentation as a site, in site/; a broken link is an error"
 	@echo "make clean  remove the environment and the run of make fit"

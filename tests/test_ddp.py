@@ -11,6 +11,7 @@ import torch
 from ranks import dfd
 from small import SMALL_TOY
 
+import dfd as dfd_package
 from dfd.detector import load_net
 
 pytestmark = pytest.mark.slow
@@ -129,3 +130,22 @@ def test_two_ranks_train_one_net(run):
     assert done.stdout.count("run folder: two") == 2, "said at the start and at the end, by one rank"
     _, card = load_net(run / "two/checkpoints/last.ckpt")
     assert card.calibrated_on["images"] == 4, "two batches of one image (five crops) on each of two ranks"
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_torchrun_with_another_number_of_processes_is_refused_once(devices, tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "-m", "dfd.cli", *FIT]
+    command += ["--trainer.accelerator=cpu", f"--trainer.devices={devices}", "--run_folder=run"]
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env={**os.environ, "PYTHONPATH": str(Path(dfd_package.__file__).parents[1])},
+    )
+    assert done.returncode == 1
+    has = "1 rank (1 device on 1 node)" if devices == 1 else "4 ranks (4 devices on 1 node)"
+    assert done.stderr.count("dfd fit: ") == 1
+    assert f"dfd fit: torchrun says 2 processes, and the Trainer has {has}" in done.stderr
+    assert not (tmp_path / "run").exists()

@@ -223,6 +223,24 @@ def test_arrays_train_and_judge(cluster):
         assert len(table.read_text().splitlines()) == 25, "24 images of the val split and a header"
 
 
+def test_an_allocations_shell_and_srun_start_what_they_say(cluster):
+    fit = [sys.executable, "-m", "dfd.cli", "fit", "--config", "small_cnn", "--config", "overlay/smoke", *FIT]
+
+    def start(*command: str) -> subprocess.CompletedProcess:
+        environment = {**cluster.environment, "WANDB_MODE": "disabled"}
+        return subprocess.run(command, cwd=cluster.here, env=environment, capture_output=True, text=True)
+
+    alone = start("salloc", "-n4", *fit, "--run_folder=alone")
+    assert alone.returncode == 0, alone.stderr
+    assert (cluster.here / "alone" / "run.json").exists() and (cluster.here / "alone" / ".lock").exists()
+    four = start("srun", "-n4", *fit, "--run_folder=four")
+    assert four.returncode == 1 and not (cluster.here / "four").exists()
+    assert four.stderr.count("dfd fit: srun says 4 processes, and the Trainer has 1 rank") == 1
+    pair = start("salloc", "-n2", "srun", *fit, "--trainer.devices=2", "--run_folder=pair")
+    assert pair.returncode == 0, pair.stderr
+    assert pair.stdout.count("run folder: pair") == 2, "said at the start and at the end, by one of two ranks"
+
+
 def test_what_slurm_refuses_is_said_before_anything_waits(cluster):
     command = [sys.executable, "-m", "dfd.cli", "submit", "small_cnn", "--nodes=4", "--gpus=1"]
     done = subprocess.run(command, cwd=cluster.here, env=cluster.environment, capture_output=True, text=True)

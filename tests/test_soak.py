@@ -1,7 +1,7 @@
 """Runs of two ranks that are told to go, killed, or lose their disk at random moments: none hangs, all end as
 if undisturbed.
 
-The test run does 5 rounds, `make soak` 50. SOAK_ROUNDS, SOAK_MINUTES and SOAK_SEED choose others.
+The test run does 5 rounds, `make soak` many. SOAK_ROUNDS, SOAK_MINUTES and SOAK_SEED choose others.
 """
 
 import os

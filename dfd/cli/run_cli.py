@@ -271,7 +271,8 @@ class RunCLI(LightningCLI):
             rank = rank_among(devices * config.num_nodes, devices, launch)
         except ValueError:
             if launch.launcher and launch.rank:
-                time.sleep(HEAD_START)  # torchrun ends the others once rank 0 has said it
+                # torchrun ends the others, once rank 0 has said it and is gone
+                time.sleep(5 * HEAD_START)
                 if stop_signals.requested or os.environ.get("SLURM_TASK_PID") == str(os.getpid()):
                     raise SystemExit(1) from None
             raise

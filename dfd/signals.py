@@ -45,6 +45,8 @@ class StopSignals:
             # what nohup protects from the end of its terminal goes on; a scheduler is heard in any case
             if number != HANGUP or signal.getsignal(number) != signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._hear)
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, self._before)  # a parent may have blocked them
         return True
 
     def forget(self) -> None:

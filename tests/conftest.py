@@ -1,4 +1,5 @@
 import os
+import signal
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +15,12 @@ import real_slurm
 
 import dfd  # noqa: F401  before anything that imports torchvision
 from dfd.cli.logs import logs_on_stderr
+
+# in the background of a script pytest starts with SIGINT ignored, under nohup with SIGHUP, and so would its children
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for name in ("SIGTERM", "SIGUSR1", "SIGHUP"):
+    if hasattr(signal, name):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

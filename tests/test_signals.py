@@ -107,6 +107,15 @@ def test_a_worker_outlives_a_stranger_whatever_threads_a_library_begins_after_th
     assert child.exitcode == 0
 
 
+def test_a_run_that_was_born_with_signals_blocked_hears_them():
+    told = StopSignals()
+    with held_back():
+        assert told.listen()
+        os.kill(os.getpid(), signal.SIGTERM)
+        told.forget()
+    assert told.requested == STOP
+
+
 def test_what_is_held_back_comes_when_the_block_is_done():
     told = StopSignals()
     assert told.listen()

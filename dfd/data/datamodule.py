@@ -25,6 +25,7 @@ from dfd.data.prefetch import Schedule, ShardFiles
 from dfd.data.resume import check_same, record
 from dfd.data.stream import EvalSampler, ShardDataset, TrainSampler, Transform
 from dfd.data.undecodable import UndecodableImages
+from dfd.detector.card import TOY
 from dfd.media.crops import View
 from dfd.parallel import MORE_SHARED_MEMORY, shared_memory_fault
 from dfd.run_record import BATCH_NOT_DIVISIBLE, RunFailure
@@ -33,6 +34,7 @@ from dfd.shards.catalog import Catalog, Contents
 from dfd.shards.remote import bytes_at_once, check_limit
 from dfd.shards.splits import SPLITS
 from dfd.signals import heed_parent_only, held_back
+from dfd.synthetic.toy import NOTE
 
 JUDGED_AT_ONCE = 128  # crops, at most
 # the list first: a single transform, tried first, would take the list too, and jsonargparse could not write
@@ -202,7 +204,9 @@ class ShardDataModule(LightningDataModule):
 
     @property
     def title(self) -> str:
-        """What verdicts say they rest on: the roots' last names."""
+        """What verdicts say they rest on: the roots' last names, or that all of them are the toy set's."""
+        if self.catalog and all(made_by.get("what") == NOTE for made_by in self.catalog.made_by):
+            return TOY
         return ", ".join(root.rstrip("/").rpartition("/")[2] for root in self.roots)
 
     @property

@@ -77,12 +77,14 @@ class Catalog:
         # of each root whose pictures `dfd prepare` cut out of larger ones: side, as a multiple of the face's
         self.margins: dict[str, float] = {}
         self.digests: list[dict[str, str]] = []  # of each root: shard -> sha256
+        self.made_by: list[dict[str, Any]] = []  # of each root: what made it
         self._roots, self._files = list(roots), []
         for root in self._roots:
             file = open_samples(root, cache)
             self._files.append(file)
             picked = pick_shards(root.rstrip("/"), file.index)
             self.digests.append({shard["name"]: shard["sha256"] for shard in picked})
+            self.made_by.append(file.index.get("made_by") or {})
             if known := counted(file.index.get("leaks", {}).get("counts", {})):
                 self.leaks[root] = known
             if (margin := recorded_margin(file.index)) is not None:

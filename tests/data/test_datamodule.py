@@ -12,6 +12,7 @@ from pictures import noise
 from dfd.augment import CutMix, MixUp, SelfBlend
 from dfd.batch import FAKE, REAL
 from dfd.data import ShardDataModule, View
+from dfd.detector.card import TOY
 from dfd.shards.samples import NewSample, write_samples
 from dfd.shards.table import load_table
 from dfd.signals import ASKS
@@ -280,3 +281,9 @@ def test_no_thread_of_a_loading_process_takes_a_signal_that_is_meant_for_the_run
     # Linux shows it as not blocked in the thread that waits for the parent's
     assert open_to == {**dict.fromkeys(ASKS, 0), signal.SIGTERM: 1}
     assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ()), "this process takes them again"
+
+
+def test_shards_of_the_toy_set_are_told_to_be_drawings_by_whatever_module(toy_shards):
+    data = ShardDataModule(str(toy_shards))
+    data.setup("fit")
+    assert data.title == TOY

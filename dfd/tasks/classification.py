@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
@@ -90,10 +91,12 @@ class ClassificationTask(DetectionTask):
         return self.optimizer(self.net.parameters())
 
     def on_fit_start(self) -> None:
-        if data := self._data:
+        if not self.trainer.is_global_zero:  # rank 0 saves; 8 bytes a sample are not held by all
+            self.seen = {}
+        elif data := self._data:
             for split in ("train", "val"):  # beside those of the fit that this one resumes
-                prints = torch.from_numpy(data.fingerprints(data.rows(split)))
-                self.seen[split] = torch.unique(torch.cat([self.seen.get(split, prints[:0]), prints]))
+                before = self.seen.get(split, torch.empty(0, dtype=torch.int64)).numpy()
+                self.seen[split] = torch.from_numpy(_distinct(before, data.fingerprints(data.rows(split))))
         if self.class_weight == "balanced":
             self.loss.balance(*self._data.label_counts("train"), self.device)
 
@@ -184,3 +187,12 @@ class ClassificationTask(DetectionTask):
         ):
             raise ValueError("this checkpoint has train_metrics that dfd did not write.")
         self._unfinished = states
+
+
+def _distinct(before: np.ndarray, prints: np.ndarray) -> np.ndarray:
+    """Both sets of fingerprints (S,), (R,) as one, sorted (T,); without a second copy of many."""
+    together = np.concatenate([before, prints]) if len(before) else prints
+    together.sort()
+    first = np.ones(len(together), bool)
+    np.not_equal(together[1:], together[:-1], out=first[1:])
+    return together if first.all() else together[first]

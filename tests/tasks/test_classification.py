@@ -16,6 +16,7 @@ from dfd.data import ToyDataModule, View
 from dfd.detector import load_net
 from dfd.models import Net, SingleStream, SmallCNN
 from dfd.tasks import ClassificationTask
+from dfd.tasks.classification import _distinct
 from dfd.tasks.schedule import cosine_with_warmup
 
 
@@ -272,3 +273,12 @@ def test_a_fit_logs_accuracy_and_auroc_of_the_images_as_they_were_trained_on(toy
     metrics = trainer.callback_metrics
     assert metrics["train/acc"] == pytest.approx(float(((logit > 0) == label).float().mean()))
     assert metrics["train/auroc"] == pytest.approx(roc_auc_score(label, logit), abs=0.01), "of 512 bins"
+
+
+def test_fingerprints_of_two_fits_are_one_sorted_set():
+    rng = np.random.default_rng(0)
+    for num_before, num_rows in ((0, 0), (0, 5), (5, 0), (300, 900)):
+        before = np.unique(rng.integers(-(2**63), 2**63 - 1, num_before))
+        prints = rng.integers(-99, 99, num_rows)
+        both = np.unique(np.concatenate([before, prints]))
+        assert (_distinct(before, prints) == both).all()

@@ -10,24 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from lightning.pytorch import Callback, LightningDataModule, LightningModule
+from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.plugins import TorchCheckpointIO
 from lightning.pytorch.plugins.environments import (
     ClusterEnvironment,
     LightningEnvironment,
     SLURMEnvironment,
 )
-from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
 from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from dfd import run_record
 from dfd.callbacks.conditions import best_interval, conditions, sentence
 from dfd.callbacks.preemption import Preempted, restarts_left
-from dfd.callbacks.time_limit import TimeLimit
 from dfd.cli.checkpoint_config import (
     check_accelerator,
     check_same_net,
@@ -37,12 +34,12 @@ from dfd.cli.checkpoint_config import (
 from dfd.cli.fit_summary import best_facts, data_facts, ending, ending_facts, shown
 from dfd.cli.parser import USAGE, Maker, Parser
 from dfd.cli.runtime_errors import explain_failure
-from dfd.durable import make_folder
+from dfd.cli.trainer_defaults import leave_out_waiting, save_durably, time_limit, with_defaults
 from dfd.launcher import find_launch, forget_ranks, rank_among
 from dfd.run_record import INTERRUPTED, NOT_FINITE, RunFolder
 from dfd.signals import stop_signals
-from dfd.terminal import is_terminal, printable
-from dfd.training.checkpoint_io import DurableCheckpointIO, local, refuse_code
+from dfd.terminal import printable
+from dfd.training.checkpoint_io import refuse_code
 from dfd.training.metrics_csv import ResumableCSVLogger
 from dfd.training.resume import check_whole_window, resumable, steps_of, whole
 from dfd.training.run_folder import (
@@ -57,7 +54,6 @@ from dfd.training.run_folder import (
     safe_name,
     write_summary,
 )
-from dfd.training.sync_batchnorm import SyncBatchNorm
 from dfd.training.trainer import HEAD_START, Trainer, num_devices
 from dfd.training.wandb_logger import TolerantWandbLogger, close
 from dfd.training.wandb_results import log_alert, log_best
@@ -289,7 +285,13 @@ class RunCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self._get(self.config_init, "trainer")
         own = config.callbacks or []
-        callbacks = self._with_defaults(own if isinstance(own, list) else [own], config.enable_progress_bar)
+        seed = self._get(self.config_init, "seed_everything")
+        callbacks = with_defaults(
+            own if isinstance(own, list) else [own],
+            self.verb,
+            seed=seed if isinstance(seed, int) else 0,
+            progress=config.enable_progress_bar is not False,
+        )
         kwargs = {"default_root_dir": str(self.folder), "callbacks": callbacks, **kwargs}
         if config.logger is None or config.logger is True:
             kwargs["logger"] = self._default_loggers()
@@ -302,70 +304,12 @@ class RunCLI(LightningCLI):
         if self.verb != "fit":
             kwargs["enable_model_summary"] = False
         if self.verb == "fit":
-            kwargs |= self._limits(config, callbacks)
+            kwargs |= time_limit(config.max_time, callbacks)
+            if config.limit_val_batches == 0:
+                self._say(leave_out_waiting(callbacks))
         trainer = super().instantiate_trainer(**kwargs)
-        for callback in trainer.checkpoint_callbacks:
-            if getattr(callback, "dirpath", "elsewhere") is None:
-                callback.dirpath = str(RunFolder(self.folder).checkpoints)
-            if self.verb == "fit" and trainer.is_global_zero and getattr(callback, "dirpath", None):
-                make_folder(local(callback.dirpath))  # said now, not after an epoch
-        # neither the config nor the strategy brings its own
-        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
-            trainer.strategy.checkpoint_io = DurableCheckpointIO(judging=self.verb != "fit")
-        if type(getattr(trainer.strategy, "_layer_sync", None)) is TorchSyncBatchNorm:
-            trainer.strategy._layer_sync = SyncBatchNorm()
+        save_durably(trainer, self.folder, self.verb)
         return trainer
-
-    def _limits(self, config: Any, callbacks: list[Callback]) -> dict[str, Any]:
-        """max_time as of this start, and without validation no callback that waits for one."""
-        limits: dict[str, Any] = {}
-        if config.max_time is not None:
-            callbacks.append(_time_limit(config.max_time))
-            limits["max_time"] = None
-        if config.limit_val_batches == 0:
-            waiting = [each for each in callbacks if str(getattr(each, "monitor", "")).startswith("val/")]
-            for callback in waiting:
-                callbacks.remove(callback)
-            names = " and ".join(f"{type(each).__name__} of {each.monitor}" for each in waiting)
-            without = f" Left out, since they would wait for it: {names}." if names else ""
-            self._say(
-                "no validation, since trainer.limit_val_batches=0: the last weights are saved, unjudged and "
-                f"without a calibration.{without}"
-            )
-        return limits
-
-    def _with_defaults(self, callbacks: list[Callback], progress: bool | None) -> list[Callback]:
-        from dfd.callbacks import (
-            FiniteGuard,
-            PredictionWriter,
-            Preemption,
-            ProgressLines,
-            RelocatedCheckpoints,
-            RunStatus,
-            StepSeed,
-            TerminalBar,
-        )
-
-        defaults: list[Callback] = []
-        if self.verb == "fit":
-            given = self._get(self.config_init, "seed_everything")
-            wanted = [
-                StepSeed(given if isinstance(given, int) else 0),
-                FiniteGuard(),
-                RunStatus(),
-                RelocatedCheckpoints(),
-                Preemption(),
-            ]
-            defaults += [
-                each for each in wanted if not any(isinstance(callback, type(each)) for callback in callbacks)
-            ]
-        if self.verb != "fit" and not any(isinstance(callback, PredictionWriter) for callback in callbacks):
-            defaults.append(PredictionWriter())
-        if progress is not False and not any(
-            isinstance(callback, (ProgressBar, ProgressLines)) for callback in callbacks
-        ):
-            defaults.append(TerminalBar() if is_terminal(sys.stdout) else ProgressLines())
-        return callbacks + defaults
 
     def _default_loggers(self) -> list[Logger]:
         table = ResumableCSVLogger(self.folder)
@@ -454,14 +398,3 @@ class RunCLI(LightningCLI):
     @rank_zero_only
     def _say(self, text: str) -> None:
         print(printable(text), flush=True)
-
-
-def _time_limit(duration: Any) -> TimeLimit:
-    """ValueError where that is no time."""
-    try:
-        return TimeLimit(duration)
-    except MisconfigurationException as error:
-        raise ValueError(
-            f"trainer.max_time={duration} is no time in days, hours, minutes and seconds. Write eight hours "
-            "as 00:08:00:00."
-        ) from error

@@ -14,6 +14,7 @@ from dfd.cli import main
 from dfd.data import ToyDataModule, View
 from dfd.detector import load_net
 from dfd.models import SingleStream, SmallCNN, TimmBackbone
+from dfd.models.seal import previous
 from dfd.tasks import ClassificationTask
 from dfd.training.sync_batchnorm import SyncBatchNorm
 
@@ -186,9 +187,11 @@ def test_a_checkpoint_from_within_a_window_is_told_apart(here, capsys):
     ]
     assert main([*FIT, *options, "--run_folder", "within"]) == 0
     capsys.readouterr()
+    last = Path("within/checkpoints/last.ckpt")
+    previous(last).rename("within.ckpt")  # of the validation after batch 6, before the end's
     again = [
         "--ckpt_path",
-        "within/checkpoints/last.ckpt",
+        "within.ckpt",
         "--trainer.max_epochs=2",
         "--run_folder",
         "within-again",

@@ -227,9 +227,10 @@ def _unknown_argument(name: str, class_path: str) -> str:
         owner, title = accepted.get(group), f"{title}.{group}"
     accepted = _parameters(owner)
     takes = f"It takes: {', '.join(accepted)}." if accepted else ""
-    near = closest(word, accepted) or _other_name(word)
+    near = closest(word, accepted)
     if not near and title == "ToyDataModule":  # of a shipped config, whose data are the drawn set
         near = "Shards of your own want --data data/140k.yaml before their options. "
+    near = near or _other_name(word)
     return f"{title} has no option {word!r}. {near}{takes}".rstrip()
 
 

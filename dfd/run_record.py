@@ -20,6 +20,7 @@ from dfd.text_files import read_object
 RECORD = "run.json"
 MAX_RECORD = 1_000_000  # bytes; a command line may be long
 UNDECODABLE_FILE = "undecodable.csv"
+STAGES = {"validate": "val", "test": "test", "predict": "predict"}  # verb -> stage in its table's name
 # why a run failed, for programs, which would have to parse the sentence otherwise
 OUT_OF_MEMORY, BATCH_NOT_DIVISIBLE, NOT_FINITE = "out_of_memory", "batch_not_divisible", "not_finite"
 LOADER_KILLED, RANK_LOST, INTERRUPTED = "loader_killed", "rank_lost", "interrupted"

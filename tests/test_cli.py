@@ -321,9 +321,9 @@ def test_a_fault_before_the_first_step_leaves_no_folder(capsys, monkeypatch, wro
     mine.mkdir()
     fails(capsys, [*FIT, wrong, "--run_folder=mine/run"], wrong.partition("=")[2])
     assert not any(mine.iterdir()), "what was there stays, even empty"
-    (mine / "config.yaml").write_text("mine")
+    (mine / "notes.txt").write_text("mine")
     fails(capsys, [*FIT, wrong, "--run_folder=mine"], wrong.partition("=")[2])
-    assert (mine / "config.yaml").exists()
+    assert (mine / "notes.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
@@ -396,6 +396,21 @@ def test_where_the_run_lies_is_said_first_and_last(capsys):
     assert lines[0] == "run folder: here"
     assert "best checkpoint: here/checkpoints/best.ckpt" in lines and "table: here/metrics.csv" in lines
     assert any(line.startswith("epoch 1/1") and "val/auroc" in line for line in lines)
+
+
+@pytest.mark.parametrize("verb", ["fit", "validate", "test", "predict"])
+def test_the_config_that_a_user_passes_is_not_replaced(capsys, run_here, verb):
+    config = (run_here / "config.yaml").read_text().partition("\n")[2] + "# mine\n"
+    Path("config.yaml").write_text(config)
+    here, files = sorted(Path.cwd().iterdir()), sorted(run_here.rglob("*"))
+    judged = [] if verb == "fit" else [f"--ckpt_path={run_here / 'checkpoints/best.ckpt'}"]
+    args = [verb, "--config", "config.yaml", "--run_folder", ".", *judged]
+    fails(capsys, args, "config.yaml is there already, and dfd did not write it", "--run_folder")
+    assert Path("config.yaml").read_text() == config and sorted(Path.cwd().iterdir()) == here
+    if verb != "fit":
+        checkpoint = run_here / "checkpoints/best.ckpt"
+        fails(capsys, [verb, checkpoint, f"--run_folder={run_here}"], "holds what dfd fit wrote")
+        assert sorted(run_here.rglob("*")) == files
 
 
 def test_a_saved_config_runs_again_under_the_same_name(small_run, run_here):
@@ -542,6 +557,17 @@ def test_a_judging_run_says_of_which_pictures_it_speaks(capsys, run_here):
         assert (
             float(line[f"test/{name}_low"]) <= float(line[f"test/{name}"]) <= float(line[f"test/{name}_high"])
         )
+
+
+def test_a_folder_is_judged_in_again_by_the_same_verb_and_by_no_other(capsys, run_here):
+    checkpoint = run_here / "checkpoints/best.ckpt"
+    _, line = judged(capsys, "test", checkpoint)
+    assert Path("judged/config.yaml").read_text().startswith("# The resolved config, written by dfd test.")
+    assert judged(capsys, "test", checkpoint)[1] == line
+    files = {path: path.read_bytes() for path in Path("judged").rglob("*.*")}
+    for verb in ("validate", "predict"):
+        fails(capsys, [verb, checkpoint, "--run_folder=judged"], "judged holds what dfd test wrote")
+    assert {path: path.read_bytes() for path in Path("judged").rglob("*.*")} == files
 
 
 def test_validation_says_what_it_saw_and_that_it_flatters(capsys, run_here):

@@ -28,9 +28,8 @@ from dfd.metrics import (
     intervals,
 )
 from dfd.outputs import check_file, output_file
-from dfd.run_record import RunFolder
+from dfd.run_record import STAGES, RunFolder
 
-STAGES = {"validate": "val", "test": "test", "predict": "predict"}  # verb -> stage in the table's name
 COLUMNS = ("key", "path", "label", "logit", "prob", "source", "method", "group", "split", "verdict")
 # as many as 80 columns hold beside the names
 OF_PARTS = ("real", "fake", "groups", "auroc", "95% interval", "balanced_acc")

@@ -236,7 +236,7 @@ class RunCLI(LightningCLI):
                 config.ckpt_path = str(whole(Path(config.ckpt_path)))
             check_something_to_train(config.ckpt_path, config.trainer)
         self.made = [parent for parent in wanted.absolute().parents if not parent.exists()]
-        self.folder = open_run_folder(wanted, fresh, self.rank)
+        self.folder = open_run_folder(wanted, fresh, self.rank, self.verb)
         self.ours = self.rank == 0 and not any(self.folder.iterdir())
         if self.verb == "fit" and self.rank == 0:
             hold(self.folder)

@@ -18,19 +18,19 @@ import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.trainer.states import TrainerFn
 
 from dfd.durable import atomic_write, meant_name, probe_folder
 from dfd.locks import take
 from dfd.outputs import check_file, remove_leftovers
 from dfd.run_record import RunFolder
+from dfd.training.folder_owner import FAULT, LOCK, check_owner, config_head
 from dfd.training.wandb_results import log_data
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
 SHARED = "DFD_RUN_FOLDER"  # set by rank 0 for the processes that Lightning starts
-LOCK = ".lock"  # held by the process that trains there
-FAULT = ".fault"  # the rank that makes it reports the error
 
 _HELD: dict[Path, FileLock] = {}
 _MADE: set[Path] = set()  # run folders that this process made
@@ -55,14 +55,14 @@ def run_id() -> tuple[str, bool]:
     return (shared, False) if shared else (datetime.now().strftime("%Y%m%d-%H%M%S"), True)
 
 
-def open_run_folder(wanted: Path, fresh: bool, rank: int) -> Path:
+def open_run_folder(wanted: Path, fresh: bool, rank: int, verb: str = "fit") -> Path:
     """Makes the folder on rank 0 and returns it; other ranks get the same one.
 
     Args:
         fresh: take a free name beside `wanted` if that one is taken.
 
     Raises:
-        ValueError: the folder cannot be made, or holds a finished run.
+        ValueError: the folder cannot be made, is not this verb's (`check_owner`), or holds a finished run.
     """
     folder = wanted.absolute()
     if rank > 0:
@@ -86,6 +86,7 @@ def open_run_folder(wanted: Path, fresh: bool, rank: int) -> Path:
         raise ValueError(
             f"cannot write the run folder {folder}: {error.strerror}. Give another with --run_folder DIR."
         ) from error
+    check_owner(folder, verb)
     if RunFolder(folder).summary.exists():
         last = os.path.relpath(RunFolder(folder).last)
         raise ValueError(
@@ -141,7 +142,9 @@ class SaveConfig(SaveConfigCallback):
         config.pop("allow", None)
         path = RunFolder(trainer.default_root_dir).config
         # nulls stay: what was switched off must not come back as a default
-        self.parser.save(config, str(path), skip_none=False, overwrite=True, multifile=False)
+        text = config_head(TrainerFn(stage).value) + self.parser.dump(config, skip_none=False)
+        with atomic_write(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.log_hyperparams(yaml.safe_load(path.read_text(encoding="utf-8")))

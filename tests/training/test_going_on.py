@@ -20,6 +20,7 @@ from ranks import dfd as forked
 from small import SMALL
 
 import dfd
+from dfd import run_record
 from dfd.cli import main
 from dfd.models.seal import previous, save_sealed
 from dfd.synthetic import make_toy
@@ -443,6 +444,7 @@ def test_a_run_that_was_cut_after_its_last_epoch_lacks_only_its_summary(here, ca
 def test_a_metrics_csv_that_another_program_wrote_is_named_and_kept(here, capsys, content):
     table = Path("run/metrics.csv")
     table.parent.mkdir()
+    run_record.begin(table.parent, FIT)
     table.write_bytes(content)
     assert main(FIT) == 1
     said = capsys.readouterr().err

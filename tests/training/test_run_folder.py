@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from dfd import run_record
+from dfd.run_record import STAGES
+from dfd.training.folder_owner import config_head
 from dfd.training.run_folder import SHARED, discard, hold, open_run_folder
 
 
@@ -70,3 +73,67 @@ def test_a_pipe_in_the_place_of_a_file_is_refused_before_the_run():
     os.mkfifo("run/metrics.csv")
     with pytest.raises(ValueError, match=r"run/metrics.csv is a named pipe, where a file is to be written"):
         open_run_folder(Path("run"), fresh=False, rank=0)
+
+
+FIT_WRITES = [
+    "run.json", "config.yaml", ".lock", "metrics.csv", "summary.yaml", "undecodable.csv", "not_finite.csv",
+    "checkpoints/last.ckpt", "plots/val.png", "wandb/data.json",
+]  # fmt: skip
+JUDGING_WRITES = ["config.yaml", "metrics.csv", "undecodable.csv", "plots/val.png"]
+
+
+def put(name: str, text: str) -> Path:
+    path = Path("mine", name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("verb", "name"),
+    [
+        *(("fit", name) for name in FIT_WRITES),
+        *((verb, name) for verb in ("validate", "test", "predict") for name in JUDGING_WRITES),
+        ("validate", "predictions-val.csv"),
+        ("test", "predictions-test.csv"),
+        ("predict", "predictions-predict.csv"),
+    ],
+)
+def test_a_file_that_dfd_did_not_write_is_named_before_anything_is_written(verb, name):
+    path = put(name, '{"state": "mine"}')
+    named = rf"mine/{name.partition('/')[0]} is there already, and dfd did not write it.* --run_folder"
+    with pytest.raises(ValueError, match=named):
+        open_run_folder(Path("mine"), fresh=False, rank=0, verb=verb)
+    assert path.read_text() == '{"state": "mine"}'
+    assert [each for each in Path("mine").rglob("*") if each.is_file()] == [path]
+
+
+@pytest.mark.parametrize("verb", ["fit", "validate", "test", "predict"])
+def test_other_files_and_what_a_killed_start_left_may_lie_in_a_run_folder(verb):
+    for name, text in (("notes.txt", "mine"), (".lock", "pid 7 on node1"), (".fault", "")):
+        put(name, text)
+    Path("mine/plots").mkdir()
+    open_run_folder(Path("mine"), fresh=False, rank=0, verb=verb)
+
+
+def fill(verb: str, old: bool) -> None:
+    """A folder that a run of the verb wrote; an old one does not say so in its config."""
+    put("config.yaml", "seed_everything: 0\n" if old else config_head(verb) + "seed_everything: 0\n")
+    put("metrics.csv", "epoch,step\n")
+    if verb == "fit":
+        run_record.begin(Path("mine"), ["fit"])
+    elif old:
+        put(f"predictions-{STAGES[verb]}.csv", "key,path,label,logit,prob\n")
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("verb", ["fit", "validate", "test", "predict"])
+def test_a_verb_takes_its_own_folder_again_and_no_other_verbs(verb, old):
+    fill(verb, old)
+    before = {path: path.read_bytes() for path in Path("mine").iterdir()}
+    open_run_folder(Path("mine"), fresh=False, rank=0, verb=verb)
+    for other in {"fit", *STAGES} - {verb}:
+        words = rf"mine holds what dfd {verb} wrote, and dfd {other} would replace its config.yaml"
+        with pytest.raises(ValueError, match=words):
+            open_run_folder(Path("mine"), fresh=False, rank=0, verb=other)
+    assert {path: path.read_bytes() for path in Path("mine").iterdir()} == before

@@ -50,6 +50,8 @@ from dfd.training.run_folder import (
     first_to_fail,
     hold,
     open_run_folder,
+    remember,
+    restore,
     run_id,
     safe_name,
     write_summary,
@@ -93,6 +95,7 @@ class RunCLI(LightningCLI):
         self.rank: int = 0
         self.environment: type[ClusterEnvironment] | None = None
         self.make, self.ours = Maker(), False  # ours: the run folder was empty when this run came
+        self.before: dict[Path, bytes] = {}  # what the run said of itself until this start
         self.made: list[Path] = []  # parents of the run folder that were not there, the nearest first
         try:
             super().__init__(
@@ -118,7 +121,9 @@ class RunCLI(LightningCLI):
             known = explain_failure(error, self.trainer, getattr(self, "datamodule", None)) or error
             of_input = isinstance(known, (ValueError, OSError, MisconfigurationException))
             said = of_input and self._said_by_another_rank()
-            if verb == "fit" and self.folder is not None and not said:
+            if self.before and of_input and not self._has_trained():
+                restore(self.before)
+            elif verb == "fit" and self.folder is not None and not said:
                 self._record_end(known)
             if verb == "fit" and self.trainer is not None:
                 self._log_end(known)
@@ -134,6 +139,13 @@ class RunCLI(LightningCLI):
                 if words is not error:
                     raise words from words.__cause__
             raise
+
+    def _has_trained(self) -> bool:
+        """Whether this process has begun a step: until then a fault refuses the start, and the run that was
+        to go on is what it was.
+        """
+        loop = self.trainer and self.trainer.fit_loop
+        return bool(loop) and 0 <= loop.begun_at < loop.batches
 
     def _record_end(self, error: BaseException) -> None:
         # Lightning turns a KeyboardInterrupt into a SystemExit
@@ -236,11 +248,13 @@ class RunCLI(LightningCLI):
                 config.ckpt_path = str(whole(Path(config.ckpt_path)))
             check_something_to_train(config.ckpt_path, config.trainer)
         self.made = [parent for parent in wanted.absolute().parents if not parent.exists()]
-        self.folder = open_run_folder(wanted, fresh, self.rank, self.verb)
-        self.ours = self.rank == 0 and not any(self.folder.iterdir())
+        folder = open_run_folder(wanted, fresh, self.rank, self.verb)
+        ours = self.rank == 0 and not any(folder.iterdir())
         if self.verb == "fit" and self.rank == 0:
-            hold(self.folder)
-            run_record.begin(self.folder, self.typed)
+            hold(folder)  # before the folder counts as this run's: another's record is left as it is
+            self.before = remember(folder)
+            run_record.begin(folder, self.typed)
+        self.folder, self.ours = folder, ours
         # an unfinished run: of a finished one it is refused
         last = resumable(RunFolder(self.folder).checkpoints) if self.verb == "fit" else None
         # a run that began with another one's checkpoint goes on with its own

@@ -20,6 +20,7 @@ from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
 
+from dfd import run_record
 from dfd.durable import atomic_write, meant_name, probe_folder
 from dfd.locks import take
 from dfd.outputs import check_file, remove_leftovers
@@ -128,6 +129,23 @@ def hold(folder: Path) -> None:
         _HELD[path] = lock
         with suppress(OSError):  # nor write it
             path.write_text(f"pid {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+
+
+def remember(folder: Path) -> dict[Path, bytes]:
+    """What a run says of itself, as `restore` takes it: its record and its config; nothing of a new one."""
+    said: dict[Path, bytes] = {}
+    if run_record.read(folder) is not None:
+        for path in (RunFolder(folder).record, RunFolder(folder).config):
+            with suppress(OSError):
+                said[path] = path.read_bytes()
+    return said
+
+
+def restore(said: Mapping[Path, bytes]) -> None:
+    """Gives a run back what it said of itself, after a start that was refused."""
+    for path, content in said.items():
+        with suppress(OSError), atomic_write(path) as temporary:  # a full disk: its last word stays
+            temporary.write_bytes(content)
 
 
 class SaveConfig(SaveConfigCallback):

@@ -277,6 +277,24 @@ def test_a_run_goes_on_with_its_own_seed(here, capsys):
     assert "seed_everything is 5, was 0 when the checkpoint was made" in said
 
 
+def held_by_another(path: Path) -> None:
+    raise BlockingIOError
+
+
+def test_a_refused_start_leaves_what_the_run_said_of_itself(here, capsys, monkeypatch):
+    unfinished()
+    run_record.note(Path("run"), state="stopped", reason="stopped by trainer.max_time")
+    record, config = run_record.read(Path("run")), Path("run/config.yaml").read_bytes()
+    for wrong in ("--data.seed=7", "--data.batch_size=500", "--model.net.backbone.width=64"):
+        fails(capsys, [*FIT, "--trainer.max_epochs=2", wrong])
+        assert run_record.read(Path("run")) == record and Path("run/config.yaml").read_bytes() == config
+    run_record.note(Path("run"), state="running")  # by another process
+    running = run_record.read(Path("run"))
+    monkeypatch.setattr("dfd.training.run_folder.take", held_by_another)
+    assert "another dfd fit" in fails(capsys, FIT)
+    assert run_record.read(Path("run")) == running
+
+
 @pytest.mark.slow
 def test_one_fit_at_a_time_in_a_folder_and_ctrl_c_says_how_to_go_on(here):
     endless = [

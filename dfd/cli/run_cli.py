@@ -250,6 +250,11 @@ class RunCLI(LightningCLI):
         self.made = [parent for parent in wanted.absolute().parents if not parent.exists()]
         folder = open_run_folder(wanted, fresh, self.rank, self.verb)
         ours = self.rank == 0 and not any(folder.iterdir())
+        if config.trainer.fast_dev_run and any(RunFolder(folder).checkpoints.glob("*.ckpt")):
+            raise ValueError(
+                f"{folder} holds a run, and a trial of trainer.fast_dev_run goes on with none and saves "
+                "nothing. Give it another --run_folder."
+            )
         if self.verb == "fit" and self.rank == 0:
             hold(folder)  # before the folder counts as this run's: another's record is left as it is
             self.before = remember(folder)
@@ -384,6 +389,9 @@ class RunCLI(LightningCLI):
         if trainer.enable_validation:
             facts["validated on"] = sentence(self._pictures())
         facts |= self._pages() | ending_facts(trainer)
+        if trainer.fast_dev_run:
+            self._end_trial()
+            return
         if loop.stopped_by:
             run_record.end(self.folder, "stopped", ending(trainer))
             text = as_yaml(facts | {"to go on": "the same command"})
@@ -392,6 +400,11 @@ class RunCLI(LightningCLI):
             run_record.end(self.folder, "done")
         log_best(trainer, self.model, ends, done=not loop.stopped_by)
         self._say(text.rstrip())  # last: what is printed may fail, as where nobody reads it any more
+
+    def _end_trial(self) -> None:
+        text = f"a trial of trainer.fast_dev_run={self.trainer.max_steps}: nothing was saved"
+        run_record.end(self.folder, "stopped", text, epoch=0, step=0, best=None)
+        self._say(f"{text}. To train, take trainer.fast_dev_run out.")
 
     def _after_judging(self) -> None:
         self._say(as_yaml({"run folder": shown(self.folder), **self._pages()}).rstrip())

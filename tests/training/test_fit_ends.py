@@ -222,6 +222,23 @@ def test_limits_that_leave_nothing_to_train_are_refused(option, words, capsys):
     assert f"trainer.{option}" in said and words in said and not Path("run").exists()
 
 
+def test_a_trial_saves_nothing_says_so_and_is_no_finished_run(capsys):
+    trial = [*FIT, "--trainer.fast_dev_run=2"]
+    assert main(trial) == 0
+    said = capsys.readouterr().out
+    assert "trainer.fast_dev_run=2: nothing was saved" in said and "checkpoint" not in said
+    assert not Path("run/summary.yaml").exists()
+    record = run_record.read(Path("run"))
+    assert (record.state, record.epoch, record.best) == ("stopped", 0, None)
+    assert "nothing was saved" in record.reason
+    assert main(trial) == 0 and main(FIT) == 0, "the folder is free for another and for the run"
+    Path("run/summary.yaml").unlink()  # as if it had been cut before that
+    files = {path: path.read_bytes() for path in Path("run").rglob("*.*") if path.is_file()}
+    assert main(trial) == 1
+    assert "run holds a run, and a trial of trainer.fast_dev_run" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in Path("run").rglob("*.*") if path.is_file()} == files
+
+
 def test_a_figure_that_fails_costs_no_weights(monkeypatch, capsys):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")

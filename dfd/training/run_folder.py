@@ -25,6 +25,7 @@ from dfd.durable import atomic_write, meant_name, probe_folder
 from dfd.locks import take
 from dfd.outputs import check_file, remove_leftovers
 from dfd.run_record import RunFolder
+from dfd.text_files import read_yaml
 from dfd.training.folder_owner import FAULT, LOCK, check_owner, config_head
 from dfd.training.wandb_results import log_data
 
@@ -89,14 +90,38 @@ def open_run_folder(wanted: Path, fresh: bool, rank: int, verb: str = "fit") -> 
         ) from error
     check_owner(folder, verb)
     if RunFolder(folder).summary.exists():
-        last = os.path.relpath(RunFolder(folder).last)
-        raise ValueError(
-            f"{folder} holds a finished run. Give another folder with --run_folder DIR; to train on where it "
-            f"ended, add --ckpt_path {last} and more --trainer.max_epochs."
-        )
+        raise ValueError(f"{folder} holds a finished run. {_way_on(RunFolder(folder))}")
     (folder / FAULT).unlink(missing_ok=True)
     os.environ[SHARED] = str(folder)
     return folder
+
+
+def _way_on(run: RunFolder) -> str:
+    """How to train again, or further, than a finished run."""
+    anew = "To train anew, give another --run_folder."
+    if not run.last.exists():
+        return anew
+    ended, trainer = _mapping(run.summary), _mapping(run.config, "trainer")
+    steps, limit = ended.get("steps"), trainer.get("max_steps")
+    if isinstance(steps, int) and isinstance(limit, int) and 0 < limit <= steps:
+        more = f"a --trainer.max_steps above {limit}"
+    elif why := ended.get("stopped early"):
+        more = f"without what stopped it early ({why})"
+    else:
+        more = f"a --trainer.max_epochs above {ended.get('epochs', trainer.get('max_epochs'))}"
+    last = os.path.relpath(run.last)
+    return f"{anew} To train on where it ended, give that, --ckpt_path {last}, and {more}."
+
+
+def _mapping(path: Path, *keys: str) -> dict[str, Any]:
+    """What stands under the keys of a YAML file; nothing where it is damaged or gone."""
+    try:
+        found = read_yaml(path)
+        for key in keys:
+            found = found[key]
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _files(folder: Path) -> tuple[Path, ...]:

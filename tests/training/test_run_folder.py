@@ -1,6 +1,7 @@
 """A run folder is the run's; what else lies there, and whose folder it is, stays."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,32 @@ def test_a_pipe_in_the_place_of_a_file_is_refused_before_the_run():
     os.mkfifo("run/metrics.csv")
     with pytest.raises(ValueError, match=r"run/metrics.csv is a named pipe, where a file is to be written"):
         open_run_folder(Path("run"), fresh=False, rank=0)
+
+
+@pytest.mark.parametrize(
+    ("ended", "trainer", "more"),
+    [
+        ("epochs: 3\nsteps: 12", "max_epochs: 3\n  max_steps: -1", "a --trainer.max_epochs above 3."),
+        ("epochs: 0\nsteps: 4", "max_epochs: 3\n  max_steps: 4", "a --trainer.max_steps above 4."),
+        (
+            "epochs: 2\nsteps: 8\nstopped early: val/loss has not improved for 1 validations",
+            "max_epochs: 9\n  max_steps: -1",
+            "without what stopped it early (val/loss has not improved for 1 validations).",
+        ),
+    ],
+)
+def test_a_finished_run_says_what_it_takes_to_train_on(ended, trainer, more):
+    fill("fit", old=False)
+    put("config.yaml", f"trainer:\n  {trainer}\n")
+    put("summary.yaml", ended)
+    with pytest.raises(ValueError, match=r"finished run\. To train anew, give another --run_folder\.$"):
+        open_run_folder(Path("mine"), fresh=False, rank=0)
+    put("checkpoints/last.ckpt", "")
+    on = f"To train on where it ended, give that, --ckpt_path mine/checkpoints/last.ckpt, and {more}"
+    with pytest.raises(ValueError, match=re.escape(on)):
+        open_run_folder(Path("mine"), fresh=False, rank=0)
+    with pytest.raises(ValueError, match=r"holds what dfd fit wrote(?!.*train)"):
+        open_run_folder(Path("mine"), fresh=False, rank=0, verb="test")
 
 
 FIT_WRITES = [

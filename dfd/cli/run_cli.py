@@ -95,7 +95,7 @@ class RunCLI(LightningCLI):
         self.rank: int = 0
         self.environment: type[ClusterEnvironment] | None = None
         self.make, self.ours = Maker(), False  # ours: the run folder was empty when this run came
-        self.before: dict[Path, bytes] = {}  # what the run said of itself until this start
+        self.before: dict[Path, bytes | str | None] = {}  # what this start replaces of an earlier one
         self.made: list[Path] = []  # parents of the run folder that were not there, the nearest first
         try:
             super().__init__(
@@ -122,13 +122,15 @@ class RunCLI(LightningCLI):
             of_input = isinstance(known, (ValueError, OSError, MisconfigurationException))
             said = of_input and self._said_by_another_rank()
             if self.before and of_input and not self._has_trained():
-                restore(self.before)
-            elif verb == "fit" and self.folder is not None and not said:
-                self._record_end(known)
-            if verb == "fit" and self.trainer is not None:
-                self._log_end(known)
-            if self.ours:
                 end_wandb()  # which writes into the folder until then
+                restore(self.before)
+            else:
+                if verb == "fit" and self.folder is not None and not said:
+                    self._record_end(known)
+                if verb == "fit" and self.trainer is not None:
+                    self._log_end(known)
+            if self.ours:
+                end_wandb()
                 discard(self.folder, self.made)
             if said:
                 raise SystemExit(1) from error

@@ -156,21 +156,42 @@ def hold(folder: Path) -> None:
             path.write_text(f"pid {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
 
 
-def remember(folder: Path) -> dict[Path, bytes]:
-    """What a run says of itself, as `restore` takes it: its record and its config; nothing of a new one."""
-    said: dict[Path, bytes] = {}
-    if run_record.read(folder) is not None:
-        for path in (RunFolder(folder).record, RunFolder(folder).config):
-            with suppress(OSError):
-                said[path] = path.read_bytes()
-    return said
+def remember(folder: Path) -> dict[Path, bytes | str | None]:
+    """What a start replaces in the folder of an earlier run, as `restore` takes it; nothing of a new one.
+
+    Returns:
+        Path -> content of a file, where a link leads, None for a folder: record, config, table of metrics,
+        and what lies in W&B's folder.
+    """
+    if run_record.read(folder) is None:
+        return {}
+    run = RunFolder(folder)
+    kept: dict[Path, bytes | str | None] = {}
+    for path in (run.record, run.config, run.metrics, *run.wandb.glob("*")):
+        with suppress(OSError):
+            link = os.readlink(path) if path.is_symlink() else None
+            kept[path] = link or (path.read_bytes() if path.is_file() else None)
+    return kept
 
 
-def restore(said: Mapping[Path, bytes]) -> None:
-    """Gives a run back what it said of itself, after a start that was refused."""
-    for path, content in said.items():
-        with suppress(OSError), atomic_write(path) as temporary:  # a full disk: its last word stays
-            temporary.write_bytes(content)
+def restore(kept: Mapping[Path, bytes | str | None]) -> None:
+    """Makes a run's folder again what `remember` found there, after a start that was refused: W&B's part of
+    that start goes too.
+    """
+    record = next(path for path in kept if path.name == run_record.RECORD)
+    for path in RunFolder(record.parent).wandb.glob("*"):
+        with suppress(OSError):
+            if path.is_symlink() or (path not in kept and path.is_file()):
+                path.unlink()
+            elif path not in kept:
+                rmtree(path)
+    for path, content in kept.items():
+        with suppress(OSError):  # a full disk: its last word stays
+            if isinstance(content, str):
+                path.symlink_to(content)
+            elif content is not None:
+                with atomic_write(path) as temporary:
+                    temporary.write_bytes(content)
 
 
 class SaveConfig(SaveConfigCallback):

@@ -9,7 +9,7 @@ import pytest
 from dfd import run_record
 from dfd.run_record import STAGES
 from dfd.training.folder_owner import config_head
-from dfd.training.run_folder import SHARED, discard, hold, open_run_folder
+from dfd.training.run_folder import SHARED, discard, hold, open_run_folder, remember, restore
 
 
 @pytest.fixture(autouse=True)
@@ -100,6 +100,31 @@ def test_a_finished_run_says_what_it_takes_to_train_on(ended, trainer, more):
         open_run_folder(Path("mine"), fresh=False, rank=0)
     with pytest.raises(ValueError, match=r"holds what dfd fit wrote(?!.*train)"):
         open_run_folder(Path("mine"), fresh=False, rank=0, verb="test")
+
+
+def test_what_a_refused_start_replaced_is_as_it_was():
+    fill("fit", old=False)
+    put("wandb/data.json", "{}")
+    put("wandb/offline-run-1/run.wandb", "first")
+    Path("mine/wandb/latest-run").symlink_to("offline-run-1")
+
+    def seen() -> dict[Path, bytes | str]:
+        return {
+            path: os.readlink(path) if path.is_symlink() else path.read_bytes()
+            for path in Path("mine").rglob("*")
+            if path.is_symlink() or path.is_file()
+        }
+
+    before = seen()
+    kept = remember(Path("mine"))
+    run_record.begin(Path("mine"), ["fit", "--data.seed=7"])
+    Path("mine/metrics.csv").unlink()
+    for name in ("config.yaml", "wandb/data.json", "wandb/debug.log", "wandb/offline-run-2/run.wandb"):
+        put(name, "other")
+    Path("mine/wandb/latest-run").unlink()
+    Path("mine/wandb/latest-run").symlink_to("offline-run-2")
+    restore(kept)
+    assert seen() == before and not Path("mine/wandb/offline-run-2").exists()
 
 
 FIT_WRITES = [

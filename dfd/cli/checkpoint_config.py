@@ -166,11 +166,6 @@ def check_something_to_train(checkpoint: str | None, trainer: Any) -> None:
             "trainer.limit_train_batches=0: nothing would be trained. Use 1 or more batches, or a share of "
             "them such as 0.1; to judge a checkpoint there is dfd validate."
         )
-    if trainer.accumulate_grad_batches < 1:
-        raise ValueError(
-            f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches} is no number of batches that "
-            "make a step. Use 1 or more."
-        )
     # Lightning's words, such as last, have no suffix
     if not checkpoint or not Path(checkpoint).suffix:
         return

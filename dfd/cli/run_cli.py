@@ -35,6 +35,7 @@ from dfd.cli.fit_summary import best_facts, data_facts, ending, ending_facts, sh
 from dfd.cli.parser import USAGE, Maker, Parser
 from dfd.cli.runtime_errors import explain_failure
 from dfd.cli.trainer_defaults import leave_out_waiting, save_durably, time_limit, with_defaults
+from dfd.cli.trainer_options import check_callbacks, check_options
 from dfd.launcher import find_launch, forget_ranks, rank_among
 from dfd.run_record import INTERRUPTED, NOT_FINITE, RunFolder
 from dfd.signals import stop_signals
@@ -210,6 +211,7 @@ class RunCLI(LightningCLI):
         self.config = parser.parse_args(args)
         config = self.config[self.verb].trainer
         check_accelerator(config.accelerator)
+        check_options(config, self.verb)
         self.rank = self._join(config)
 
     def instantiate_classes(self) -> None:
@@ -328,6 +330,7 @@ class RunCLI(LightningCLI):
             kwargs |= time_limit(config.max_time, callbacks)
             if config.limit_val_batches == 0:
                 self._say(leave_out_waiting(callbacks))
+        check_callbacks(callbacks, saves=config.enable_checkpointing is not False)
         trainer = super().instantiate_trainer(**kwargs)
         save_durably(trainer, self.folder, self.verb)
         return trainer

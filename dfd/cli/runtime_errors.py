@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from typing import Any
@@ -20,6 +21,7 @@ _WORKER = re.compile(
 _BATCH_NORM = re.compile(
     r"Expected more than 1 value per channel when training, got input size torch.Size\(\[(\d+)"
 )
+_NO_BATCH = re.compile(r"requested to check (\S+) of the `(\w+)_dataloader` but \S+ \* (\d+) < 1")
 _RESTORE = os.path.join("connectors", "checkpoint_connector.py")
 _PEER = re.compile(r"by peer|Broken pipe|remote process|ncclRemoteError|heartbeat timeout", re.IGNORECASE)
 
@@ -54,6 +56,12 @@ def explain_failure(error: BaseException, trainer: Trainer | None, data: Any) ->
                 OUT_OF_MEMORY,
             )
         return RunFailure(f"out of memory: {_smaller(trainer, data, ranks)}", OUT_OF_MEMORY)
+    if found := _NO_BATCH.search(text):
+        share, stage, batches = found.groups()
+        return RunFailure(
+            f"trainer.limit_{stage}_batches={share} of {batches} batches is not one. Use 1 (a whole number "
+            f"counts batches), or a share of {math.ceil(1000 / int(batches)) / 1000:g} or more."
+        )
     if isinstance(error, ValueError) and (found := _BATCH_NORM.search(text)):
         batch = getattr(data, "batch_size", None)
         given = f"data.batch_size={batch}" + (f" on {ranks} ranks" if ranks > 1 else "")

@@ -6,14 +6,20 @@ ends between two validations would leave its last steps unjudged, and mostly uns
 
 from __future__ import annotations
 
+import re
+from difflib import get_close_matches
 from typing import Any
 
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 from lightning.pytorch.loops import _TrainingEpochLoop
 from lightning.pytorch.loops.fit_loop import _FitLoop
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from dfd.run_record import RunFolder
+from dfd.run_record import RunFailure, RunFolder
+
+# Lightning's words, of the callback and of the metric that it does not find
+_NO_METRIC = re.compile(r"`?(Early stopping|ModelCheckpoint)(?: conditioned on metric `|\(monitor=')([^`']+)")
 
 
 class FitLoop(_FitLoop):
@@ -66,7 +72,13 @@ class FitLoop(_FitLoop):
 
     def run(self) -> None:
         self.begun_at = self.batches
-        super().run()
+        try:
+            super().run()
+        except (RuntimeError, MisconfigurationException) as error:
+            if not (found := _NO_METRIC.match(str(error))):
+                raise
+            self._save()  # what was trained until then waited for the callbacks behind this one
+            raise RunFailure(self._explain_missing(*found.groups())) from error
         if not self.stopped_by:
             self._judge_and_save()
 
@@ -100,6 +112,23 @@ class FitLoop(_FitLoop):
             for saver in self.trainer.checkpoint_callbacks:
                 saver.on_train_epoch_end(self.trainer, self.trainer.lightning_module)
         self._save()
+
+    def _explain_missing(self, callback: str, metric: str) -> str:
+        """That a callback watches a metric which nobody has logged, and those that there are."""
+        here = sorted(self.trainer.callback_metrics)
+        known = [each for each in here if each.partition("/")[0] == metric.partition("/")[0]] or here
+        near = get_close_matches(metric, known, n=2, cutoff=0.5)
+        last, meant = RunFolder(self.trainer.default_root_dir).last, f" Did you mean {' or '.join(near)}?"
+        saved = (
+            f" {last.name} has what was trained, and the same command goes on from it."
+            if last.exists()
+            else ""
+        )
+        callback = callback.replace("Early stopping", "EarlyStopping")
+        return (
+            f"{callback} watches {metric}, which nothing has logged."
+            f"{meant if near else ''}{saved} There are: {', '.join(known)}."
+        )
 
     @property
     def moment(self) -> tuple[int, int]:

@@ -136,6 +136,29 @@ def test_a_checkpoint_between_two_validations_leaves_out_what_it_was_not_judged_
     )
 
 
+@pytest.mark.parametrize(
+    ("callback", "metric", "near"),
+    [
+        ("EarlyStopping", "val/accuracy_typo", "val/acc"),
+        ("ModelCheckpoint", "val/auroc_typo", "val/auroc"),
+        ("EarlyStopping", "train/los", "train/loss"),
+    ],
+)
+def test_a_callback_that_watches_what_nobody_logs_costs_no_weights(capsys, callback, metric, near):
+    watch = [f"--trainer.callbacks+=lightning.pytorch.callbacks.{callback}", "--trainer.max_epochs=2"]
+    assert main([*FIT, *watch, f"--trainer.callbacks.monitor={metric}"]) == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"{callback} watches {metric}, which nothing has logged. Did you mean " in said
+    assert near in said.partition("Did you mean ")[2].partition("?")[0]
+    assert f"{metric.partition('/')[0]}/acc, " in said
+    assert "last.ckpt has what was trained, and the same command goes on from it." in said
+    assert load("last")["global_step"] == STEPS and load("last")["dfd"]["calibrated_on"]["step"] == STEPS
+    assert run_record.read(Path("run")).state == "failed"
+    # the name mended
+    assert main([*FIT, *watch, f"--trainer.callbacks.monitor={near}"]) == 0
+    assert load("last")["global_step"] == 2 * STEPS and lines()[0]["epoch"] == "0"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "at"),

@@ -150,6 +150,8 @@ class ShardDataModule(LightningDataModule):
         for name in ("augment", "val_augment", "corruption"):
             setattr(self, name, [with_margin(each, self.view.margin) for each in getattr(self, name)])
         splits = {"fit": ["train", "val"], "validate": ["val"], "test": ["test"], "predict": ["test"]}[stage]
+        if stage == "fit" and self.trainer is not None and self.trainer.limit_val_batches == 0:
+            splits = ["train"]
         for split in splits:
             counts = self.label_counts(split)
             if not sum(counts):

@@ -165,6 +165,15 @@ def test_a_set_that_cannot_train_says_why(tmp_path, counts, message):
         make(shards(tmp_path, "odd", **counts))
 
 
+@pytest.mark.parametrize("val", [0, 1])  # of one class
+def test_a_fit_without_validation_asks_for_no_validation_split(tmp_path, val):
+    root = shards(tmp_path, "whole", val=val)
+    data = ShardDataModule(root)
+    data.trainer = SimpleNamespace(limit_val_batches=0, global_rank=0, world_size=1)
+    data.setup("fit")
+    assert len(data.rows("val")) == val and sum(data.label_counts("train")) == 20
+
+
 @pytest.mark.parametrize("wrong", [[], {"somewhere": 0}, {"somewhere": -1.0}])
 def test_roots_that_mean_nothing_are_refused(wrong):
     with pytest.raises(ValueError, match=r"data.roots"):

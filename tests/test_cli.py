@@ -16,6 +16,7 @@ from small import FIT, SMALL
 import dfd
 from dfd.cli import LIGHTNING_VERBS, PLAIN_VERBS, main
 from dfd.cli.config_files import config_folder
+from dfd.models.seal import save_sealed
 
 TIMM = [*SMALL, "--model.net.rgb=dfd.models.TimmBackbone", "--model.net.rgb.name=test_resnet"]
 
@@ -528,6 +529,25 @@ def test_a_finished_checkpoint_is_not_gone_on_from(capsys, run_here):
         fails(capsys, [*FIT, "--model.net.backbone.width=8", f"--ckpt_path={checkpoint}"], checkpoint, *words)
     torch.save({"state_dict": {}, "dfd": {}}, "weights.ckpt")
     fails(capsys, [*FIT, "--ckpt_path=weights.ckpt"], "weights.ckpt", "without the state")
+
+
+def test_a_run_that_came_further_than_its_limit_now_says_is_not_gone_on_with(capsys, run_here):
+    (run_here / "summary.yaml").unlink()  # as if it had been killed
+    (run_here / "run.json").unlink()
+    last = run_here / "checkpoints/last.ckpt"
+    again = [*FIT, "--model.net.backbone.width=8", f"--run_folder={run_here}"]
+    words = ["is of step 2, and trainer.max_steps=1", "--trainer.max_steps=1002"]
+    fails(capsys, [*again, "--trainer.max_steps=1"], last.name, *words)
+    # a longer one, of which only the number is other
+    stored = torch.load(last, weights_only=True)
+    for place in ("current", "total"):
+        stored["loops"]["fit_loop"]["epoch_progress"][place].update(
+            ready=4, started=4, processed=4, completed=3
+        )
+    save_sealed(stored, last)
+    (run_here / "checkpoints/best.ckpt").unlink()
+    words = ["is the end of epoch 4, and trainer.max_epochs=2", "--trainer.max_epochs=14"]
+    fails(capsys, [*again, "--trainer.max_epochs=2"], last.name, *words)
 
 
 def judged(capsys, *args):

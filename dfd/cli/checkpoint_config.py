@@ -150,11 +150,13 @@ def check_accelerator(name: Any) -> None:
         )
 
 
-def check_something_to_train(checkpoint: str | None, trainer: Any) -> None:
+def check_something_to_train(checkpoint: str | None, trainer: Any, own: bool = False) -> None:
     """ValueError where a fit, or a fit that goes on from a checkpoint, would end before its first step.
 
     Args:
         trainer: the Trainer's options.
+        own: the checkpoint is the run's own, which may be its planned end: it then lacks no more than the
+            summary.
     """
     max_epochs, max_steps = trainer.max_epochs, trainer.max_steps
     if max_epochs == 0:
@@ -180,12 +182,12 @@ def check_something_to_train(checkpoint: str | None, trainer: Any) -> None:
     progress = stored["loops"]["fit_loop"]
     begun, done = (progress["epoch_progress"]["current"][name] for name in ("ready", "processed"))
     epochs = begun if progress["epoch_loop.batch_progress"]["is_last_batch"] else done
-    if max_epochs is not None and 0 <= max_epochs <= epochs:
+    if max_epochs is not None and 0 <= max_epochs <= epochs - own:
         raise ValueError(
             f"{checkpoint} is the end of epoch {epochs}, and trainer.max_epochs={max_epochs}: nothing is "
             f"left to train. Use --trainer.max_epochs={epochs + 10} for ten more."
         )
-    if 0 <= max_steps <= (steps := stored["global_step"]):
+    if 0 <= max_steps <= (steps := stored["global_step"]) - own:
         raise ValueError(
             f"{checkpoint} is of step {steps}, and trainer.max_steps={max_steps}: nothing is left to train. "
             f"Use --trainer.max_steps={steps + 1000} for a thousand more."

@@ -273,6 +273,7 @@ class RunCLI(LightningCLI):
         if last and (not config.ckpt_path or begun_elsewhere):
             # even its end: a job that was cut after its last epoch lacks no more than the summary
             config.ckpt_path = str(last)
+            check_something_to_train(config.ckpt_path, config.trainer, own=True)
             self._say(f"goes on from {shown(last)}")
         if self.verb == "fit" and config.ckpt_path and Path(config.ckpt_path).suffix:
             check_whole_window(Path(config.ckpt_path), config.trainer.accumulate_grad_batches)

@@ -333,3 +333,14 @@ def test_scans_are_limited_and_previews_are_none():
             read(scans(MAX_SCANS + 1))
     many = segment(0xE1, b"\xff\xda" * 20_000)
     assert outcome(decode, behind_start(PROGRESSIVE, many)) == (290, 200)
+
+
+@pytest.mark.parametrize(("side", "at"), [("height", 3), ("width", 5)])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+@pytest.mark.parametrize("read", [decode, image_info])
+def test_a_side_of_0_is_said(side, at, options, read):
+    data = bytearray(jpeg(**options))
+    frame = next(data.find(bytes((0xFF, marker))) for marker in (0xC0, 0xC2) if bytes((0xFF, marker)) in data)
+    data[frame + 2 + at : frame + 4 + at] = b"\0\0"
+    with pytest.raises(Undecodable, match=f"its header says a {side} of 0 pixels"):
+        read(bytes(data))

@@ -131,6 +131,11 @@ def test_nothing_at_all_shows_the_help(capsys):
         (["audit", "somewhere", "--leaks"], ["Unknown option", "--leaks"]),
         (["prepare", "somewhere", "--out", "x", "--taks", "3/16"], ["Did you mean", "--task"]),
         (["reencod", "somewhere"], ["Did you mean reencode?"]),
+        (["score", "x.ckpt", "x.jpg", "--csv", ""], ["--csv has an empty value"]),
+        (["score", "x.ckpt", "x.jpg", "--csv="], ["--csv has an empty value"]),
+        (["score", "x.ckpt", ""], ["one of the names is empty"]),
+        (["export", "x.ckpt", "--out", ""], ["--out has an empty value"]),
+        (["audit", "somewhere", "--out", ""], ["--out has an empty value"]),
     ],
 )
 def test_a_wrong_command_line_ends_with_two(capsys, args, words):

@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from dfd import __version__
@@ -41,6 +42,7 @@ PLAIN_VERBS = tuple(COMMANDS)
 ANSWERS = ("score", "runs", "leaks", "submit", "tune-batch", "help", "version")
 HELP = {"--help", "-h", "--print_config"}
 CLOSED_PIPE = 141  # as if by SIGPIPE
+HANDING_ON = ("submit", "tune-batch")  # what they do not know themselves, to others that judge it
 GOING_ON = ("prepare", "combine", "sweep")  # interrupted and started again, they do what is left
 
 
@@ -129,6 +131,8 @@ def _plain(args: list[str]) -> int:
     args = _with_dashes(args)
     if "-" in args:
         raise UsageError("the standard input is not read: write it to a file, and name that.")
+    if args and args[0] not in HANDING_ON:
+        _refuse_empty(args)
     if args[:1] in (["help"], ["version"]):
         args = [*args[1:], f"--{args[0]}"]
     if args[-1:] == ["--help"] and args[0] in LIGHTNING_VERBS:
@@ -152,6 +156,17 @@ def _plain(args: list[str]) -> int:
         text = str(error).removeprefix(f'Command "{args[0]}" ').replace("parameter ", "", 1)
         behind = " Options of dfd fit go behind --." if args[0] == "submit" else ""
         raise UsageError(f"{text}{behind} dfd {args[0]} --help tells more.") from error
+
+
+def _refuse_empty(args: list[str]) -> None:
+    """UsageError where a value or a name is empty: as a path it would mean the current folder."""
+    for before, arg in pairwise(args):
+        option = arg.removesuffix("=") if arg.startswith("--") and arg.endswith("=") else ""
+        if arg == "" and before.startswith("--") and "=" not in before:
+            option = before
+        if option or arg == "":
+            what = f"{option} has an empty value" if option else "one of the names is empty"
+            raise UsageError(f"{what}. Write one, or leave it out; a shell's variable may not be set.")
 
 
 def _with_dashes(args: list[str]) -> list[str]:

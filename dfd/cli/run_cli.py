@@ -60,6 +60,7 @@ from dfd.training.run_folder import (
 from dfd.training.trainer import HEAD_START, Trainer, num_devices
 from dfd.training.wandb_logger import TolerantWandbLogger, close
 from dfd.training.wandb_results import log_alert, log_best
+from dfd.wandb_mode import wandb_mode
 
 
 def end_wandb() -> None:
@@ -344,10 +345,9 @@ class RunCLI(LightningCLI):
             table.go_on(steps_of(Path(checkpoint)) if goes_on else 0)
         if self.verb != "fit":
             table.pictures = self._pictures()
-        if self.verb != "fit" or os.environ.get("WANDB_MODE") == "disabled":
+        if self.verb != "fit" or (mode := wandb_mode()) == "disabled":
             return [table]
         identity = safe_name(f"{self.folder.parent.name}-{self.folder.name}")
-        mode = os.environ.get("WANDB_MODE", "offline")
         wandb_logger = TolerantWandbLogger(
             name=identity, id=identity, project="dfd", save_dir=str(self.folder), mode=mode
         )

@@ -107,7 +107,9 @@ def repaired(data: bytes) -> bytes:
     size = _with_height(frame, parts)[1:5]
     for side, told in (("height", size[:2]), ("width", size[2:])):
         if told == b"\0\0":
-            raise Undecodable(f"damaged JPEG: its header says a {side} of 0 pixels, and nothing else tells it")
+            raise Undecodable(
+                f"damaged JPEG: its header says a {side} of 0 pixels, and nothing else tells it"
+            )
     unknown = [part.marker for part in parts if part.marker < 0xC0 or 0xF0 <= part.marker < 0xFE]
     if unknown:
         raise Undecodable(f"damaged JPEG: unknown marker 0x{unknown[0]:02x}")

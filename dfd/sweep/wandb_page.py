@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from dfd.interpreters import fresh
+from dfd.wandb_mode import wandb_mode
 
 _log = logging.getLogger(__name__)
 PATIENCE = 60  # seconds for W&B, offline or on
@@ -21,7 +22,7 @@ def log_page(page: Path, study: str) -> None:
 
     In a process of its own: a worker needs no wandb, and one that hangs or fails costs it PATIENCE at most.
     """
-    if os.environ.get("WANDB_MODE") == "disabled" or find_spec("wandb") is None:
+    if wandb_mode() == "disabled" or find_spec("wandb") is None:
         return
     command = fresh("-m", "dfd.sweep.wandb_page", str(page.absolute()), study)
     environment = {"WANDB_ERROR_REPORTING": "false", **os.environ}
@@ -53,7 +54,7 @@ def _log_run(page: Path, study: str) -> None:
         job_type="report",
         dir=str(page.parent),
         resume="allow",
-        mode=os.environ.get("WANDB_MODE", "offline"),
+        mode=wandb_mode(),
     ) as run:
         run.log({"sweep": wandb.Html(str(page), inject=False)})
 

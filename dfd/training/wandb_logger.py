@@ -27,6 +27,7 @@ from dfd.metrics import METRICS
 from dfd.run_record import RunFolder
 from dfd.signals import stop_signals
 from dfd.training.wandb_sync import has_end, mark_sent
+from dfd.wandb_mode import wandb_mode
 
 # validation metrics by which runs are compared; of all others W&B keeps the last value
 LOWER_IS_BETTER = ("loss", "nll", "brier", "ece", "eer", "attack_success_rate")
@@ -82,6 +83,7 @@ class TolerantWandbLogger(WandbLogger):
             os.environ["WANDB_BASE_URL"] = own_server()
         limits = {"init_timeout": SERVER, "finish_timeout": PATIENCE - 2, "finish_timeout_raises": True}
         # no Settings, which raise what may be wrong in the environment here and now
+        wandb_mode()  # of which W&B looks at the environment's, whatever it is told
         kwargs.setdefault("settings", {"silent": True, **limits})
         super().__init__(**kwargs)  # its own log_model uploads all checkpoints, and never offline
         _warned = False

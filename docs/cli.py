@@ -32,7 +32,7 @@ OPTIONS = """Options of all four:
 | `--run_folder DIR` | Where the run lives; by default `runs/<config>/<id>`. |
 | `--ckpt_path FILE` | Of fit: the checkpoint to go on from. |
 | `--allow PACKAGE` | A package beside dfd whose code the checkpoint may name; on PYTHONPATH. |
-| `--seed_everything N` | Seed of weights and of all that is drawn; 0 by default. |
+| `--seed_everything N` | Seed of weights; 0 by default, `true` draws one. Of the pictures: `--data.seed N`. |
 | `--print_config` | Prints the resolved config and ends. |
 """
 OTHER = "## Data and use\n"

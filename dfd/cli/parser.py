@@ -23,6 +23,7 @@ USAGE = {  # printed as it is; what argparse would put here are two hundred line
 
 CONFIG is a file, or the name of one that dfd ships. A second --config and all options lie on top of it.
 --ckpt_path FILE goes on from a checkpoint; --allow my_package if it names code of yours, on PYTHONPATH.
+--seed_everything N (true draws one) is the seed of weights; order and augmentation have --data.seed N.
 The options of a class that a config names: dfd fit --data.help=dfd.data.ShardDataModule""",
     "validate": f"""dfd validate CHECKPOINT [options]
 

@@ -229,6 +229,10 @@ class RunCLI(LightningCLI):
         config = self.config[self.verb]
         if config.seed_everything is True:
             config.seed_everything = drawn_seed(RunFolder(self._wanted_folder()[0]).config)
+            self._say(
+                f"seed_everything={config.seed_everything}, drawn. The order and the augmentation of the "
+                "pictures have data.seed, which stays as it is."
+            )
         super()._set_seed()
 
     def _wanted_folder(self) -> tuple[Path, bool]:

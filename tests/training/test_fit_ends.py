@@ -296,13 +296,15 @@ def test_a_validation_of_one_class_ends_well_and_says_why_nothing_was_chosen(cap
     assert "last.ckpt" in {path.name for path in Path("run/checkpoints").iterdir()}
 
 
-def test_a_random_seed_is_drawn_kept_by_the_run_and_another_for_the_next(monkeypatch):
+def test_a_random_seed_is_drawn_kept_by_the_run_and_another_for_the_next(monkeypatch, capsys):
     fit = [*FIT[:-1], "--seed_everything=true", "--trainer.limit_train_batches=1"]
     seeds = []
     for run in ("one", "two"):
         assert main([*fit, f"--run_folder={run}"]) == 0
         seeds.append(yaml.safe_load(Path(run, "config.yaml").read_text())["seed_everything"])
     assert seeds[0] != seeds[1]
+    said = capsys.readouterr().out
+    assert f"seed_everything={seeds[0]}, drawn" in said and "have data.seed, which stays as it is" in said
     Path("one/summary.yaml").unlink()  # as if it had been cut before that
     assert main([*fit, "--run_folder=one"]) == 0
     assert yaml.safe_load(Path("one/config.yaml").read_text())["seed_everything"] == seeds[0]

@@ -358,14 +358,14 @@ def lines(folder):
 def test_the_table_of_a_run_that_goes_on_keeps_what_its_checkpoint_knows_of(tmp_path):
     first = ResumableCSVLogger(tmp_path)
     for step in range(4):
-        first.log_metrics({"train/loss": step / 2}, step)
-    first.log_metrics({"val/auroc": 0.5}, 3)
-    first.log_metrics({"train/loss": 9.0}, 4)  # after the checkpoint; nobody flushed or closed anything
+        first.log_metrics({"epoch": 0, "train/loss": step / 2}, step)
+    first.log_metrics({"epoch": 0, "val/auroc": 0.5}, 3)
+    first.log_metrics({"epoch": 0, "train/loss": 9.0}, 4)  # after the checkpoint; nobody flushed or closed anything
     with (tmp_path / "metrics.csv").open("a") as file:
         file.write("3")  # cut by a kill or a full disk
     again = ResumableCSVLogger(tmp_path)
     again.go_on(4)
-    again.log_metrics({"train/loss": 2.0, "train/lr": 1.0}, 4)
+    again.log_metrics({"epoch": 0, "train/loss": 2.0, "train/lr": 1.0}, 4)
     assert [
         (line["step"], line["train/loss"], line["val/auroc"], line["train/lr"]) for line in lines(tmp_path)
     ] == [
@@ -379,7 +379,7 @@ def test_the_table_of_a_run_that_goes_on_keeps_what_its_checkpoint_knows_of(tmp_
 
 
 def test_the_table_of_a_run_that_begins_anew_begins_anew(tmp_path):
-    ResumableCSVLogger(tmp_path).log_metrics({"a": 1.0}, 0)
+    ResumableCSVLogger(tmp_path).log_metrics({"epoch": 0, "a": 1.0}, 0)
     again = ResumableCSVLogger(tmp_path)
     again.go_on(0)
     again.log_metrics({"b": 1.0}, 0)

@@ -19,7 +19,7 @@ import re
 import shutil
 import stat
 import sys
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
@@ -42,7 +42,9 @@ def check_file(path: Path, what: str, heads: tuple[bytes, ...] | None = None) ->
 
     Args:
         what: how the message calls the file, such as "--csv scores.csv".
-        heads: an existing file is replaced if it begins with one of these, or is empty; None: any file.
+        heads: an existing file is replaced if it begins with one of these, or is empty; None: any file. Of a
+            table its whole header line with its end, see `table_heads`: what somebody adds below it cannot be
+            known from what dfd wrote there, a column that somebody adds can.
 
     Raises:
         ValueError: says what is there, and what to name instead.
@@ -68,8 +70,15 @@ def check_file(path: Path, what: str, heads: tuple[bytes, ...] | None = None) ->
             raise ValueError(f"{what} is there already and cannot be read: {error.strerror}.") from error
         if head and not head.startswith(heads):
             raise ValueError(
-                f"{what} is there already, and dfd did not write it. Choose a new name; nothing was written."
+                f"{what} is there already, and dfd did not write it, or somebody changed its first line. "
+                "Choose a new name; nothing was written."
             )
+
+
+def table_heads(columns: Iterable[str]) -> tuple[bytes, ...]:
+    """The header line of a table of dfd's own, with either end that dfd writes: see `check_file`."""
+    line = ",".join(columns)
+    return f"{line}\r\n".encode(), f"{line}\n".encode()
 
 
 @contextmanager

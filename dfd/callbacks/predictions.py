@@ -27,7 +27,7 @@ from dfd.metrics import (
     interval,
     intervals,
 )
-from dfd.outputs import check_file, output_file
+from dfd.outputs import check_file, output_file, table_heads
 from dfd.run_record import STAGES, RunFolder
 
 COLUMNS = ("key", "path", "label", "logit", "prob", "source", "method", "group", "split", "verdict")
@@ -52,7 +52,7 @@ class PredictionWriter(Callback):
         """
         if trainer.is_global_zero and trainer.state.fn in STAGES:
             path = RunFolder(trainer.default_root_dir).predictions(STAGES[trainer.state.fn])
-            check_file(path, f"the table of predictions, {path},", heads=(",".join(COLUMNS[:4]).encode(),))
+            check_file(path, f"the table of predictions, {path},", heads=table_heads(COLUMNS))
 
     def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
         if trainer.state.fn == "validate":  # `trainer.validating` is true in a fit's validation as well

@@ -29,7 +29,8 @@ def score(
         whole: Take each file as a face crop like those in training instead of looking for faces.
         faces: YuNet's .onnx file; by default the one of DFD_YUNET or of the extra dfd[faces].
         json: Print JSON Lines, one object a face.
-        csv: Also write a table to this file; - prints it instead of the text.
+        csv: Also write a table to this file, in place of an earlier one of the same columns; - prints it
+            instead of the text.
         device: Where the net runs, as torch names it.
         batch_size: Crops that go through the net at once.
         threads: How many decode and find faces; by default up to four.

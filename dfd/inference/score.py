@@ -18,12 +18,11 @@ from dfd.detector import Detector, Score
 from dfd.inference.predictor import Predictor
 from dfd.media.file_kinds import refuse_lfs_pointer
 from dfd.media.files import IMAGE_SUFFIXES, READ_SUFFIXES, VIDEO_SUFFIXES
-from dfd.outputs import check_file, is_stdout, is_stream, open_stream, output_file
+from dfd.outputs import check_file, is_stdout, is_stream, open_stream, output_file, table_heads
 from dfd.terminal import commanding, is_terminal, nobody_reads, printable
 
 COLOURS = {"fake": "31", "real": "32", "inconclusive": "33"}  # the rest is grey
 COLUMNS = [field.name for field in fields(Score)]
-_HEAD = ",".join(COLUMNS[:4])  # by which a table of an earlier run is known
 
 
 def score_files(
@@ -48,8 +47,9 @@ def score_files(
         whole: take each file as a face crop like those in training instead of looking for faces.
         faces: YuNet's .onnx file; by default the one of DFD_YUNET or of the extra dfd[faces].
         json: print JSON Lines instead of text, one object a face; the closing lines go to stderr then.
-        csv: also write a table to this file, or print it instead of the text where it is "-" or names the
-            standard output in another way. Pipes and devices get its lines as they come.
+        csv: also write a table to this file, in place of an earlier one with the same header line; or print
+            it instead of the text where it is "-" or names the standard output in another way. Pipes and
+            devices get its lines as they come.
         device: where the net runs, as torch names it.
         allow: packages whose nets the checkpoint may name.
         batch_size: crops that go through the net at once.
@@ -238,7 +238,7 @@ def _table(csv: str | Path | None) -> Iterator[Any]:
             f"--csv {path} has the name of a picture. Give --csv a new file, such as scores.csv; nothing was "
             "written."
         )
-    check_file(path, f"--csv {path}", heads=(_HEAD.encode(),))
+    check_file(path, f"--csv {path}", heads=table_heads(COLUMNS))
     with (
         output_file(path) as temporary,
         temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,

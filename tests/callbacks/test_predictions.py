@@ -100,6 +100,17 @@ def test_a_failure_leaves_no_file(tmp_path, trainer, task, data, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_table_to_which_somebody_added_a_column_stays(tmp_path, trainer, task, data):
+    table = tmp_path / "predictions-test.csv"
+    for _ in range(2):  # its own one is written anew
+        trainer(PredictionWriter()).test(task, datamodule=data, verbose=False)
+    text = table.read_text().replace("verdict", "verdict,examiner", 1)
+    table.write_text(text)
+    with pytest.raises(ValueError, match="somebody changed its first line"):
+        trainer(PredictionWriter()).test(task, datamodule=data, verbose=False)
+    assert table.read_text() == text
+
+
 def test_a_logit_that_is_no_number_is_named_by_its_row(tmp_path, trainer, task, data):
     data.image[7] = np.nan
     with pytest.raises(ValueError, match="1 of 20 logits are NaN or infinite, in rows 107"):

@@ -127,6 +127,21 @@ def test_no_file_is_lost_to_a_table(checkpoint, folder):
         assert score_files(checkpoint, [judged], whole=True, csv=folder / "scores.csv") == 0
 
 
+@pytest.mark.parametrize("added", [",examiner", "_old", ""])
+def test_a_table_with_a_column_of_somebody_is_not_replaced(checkpoint, folder, added):
+    table = folder / "keep.csv"
+    assert score_files(checkpoint, [folder / "c.png"], whole=True, csv=table) == 0
+    head, _, rest = table.read_bytes().partition(b"\r\n")
+    edited = head + added.encode() if added else head.rpartition(b",")[0]
+    table.write_bytes(edited + b"\r\n" + rest)
+    before = table.read_bytes()
+    with pytest.raises(ValueError, match="somebody changed its first line"):
+        score_files(checkpoint, [folder / "c.png"], whole=True, csv=table)
+    assert table.read_bytes() == before
+    table.write_bytes(head + b"\n")  # as it is printed
+    assert score_files(checkpoint, [folder / "c.png"], whole=True, csv=table) == 0
+
+
 def test_a_verdict_says_of_which_pictures_its_errors_are_known(save, folder, capsys):
     known = {"split": "val", "images": 240, "groups": 40, "data": "faces"}
     assert score_files(save(calibrated_on=known), [folder / "c.png"], whole=True) == 0

@@ -297,7 +297,7 @@ def test_a_pipe_in_the_place_of_the_index_is_not_waited_for(root):
     "text",
     ["[]", "null", '"made_by"', "3", "[" * 100_000, '{"made_by": []}', '{"made_by": 3}', "{", "", "\xff"],
 )
-def test_an_index_of_something_else_stops_neither_prepare_nor_index(tmp_path, text):
+def test_an_index_of_something_else_stops_no_prepare_and_is_kept_by_index(tmp_path, text):
     """A folder of pictures may hold any index.json, and what an error advises works."""
     from dfd.prepare.pipeline import prepare
 
@@ -309,6 +309,15 @@ def test_an_index_of_something_else_stops_neither_prepare_nor_index(tmp_path, te
     assert prepare(tmp_path / "source", tmp_path / "out", workers=1).images == 40
     (tmp_path / "tars").mkdir()
     tar_of(tmp_path / "tars" / "a.tar", GOOD[:40])
+    (tmp_path / "tars" / "index.json").write_text(text, encoding="latin-1")
+    for refused in (load_table, index_root):
+        with pytest.raises(ValueError, match=rf"then run `dfd index {tmp_path / 'tars'}`") as error:
+            refused(tmp_path / "tars")
+        assert (tmp_path / "tars" / "index.json").read_text(encoding="latin-1") == text
+    subprocess.run(["bash", "-c", str(error.value).partition("(")[2].partition(")")[0]], check=True)
+    assert (tmp_path / "tars" / "their-index.json").read_text(encoding="latin-1") == text
+    assert index_root(tmp_path / "tars", workers=1).images == len(load_table(tmp_path / "tars")) == 20
+    # beside dfd's own table it is a damaged index.json of dfd's
     (tmp_path / "tars" / "index.json").write_text(text, encoding="latin-1")
     with pytest.raises(ValueError, match=f"`dfd index {tmp_path / 'tars'}` makes it again"):
         load_table(tmp_path / "tars")

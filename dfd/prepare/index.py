@@ -29,7 +29,7 @@ from dfd.progress import progress
 from dfd.shards.format import SCHEMA, Shard
 from dfd.shards.pattern import parse_root
 from dfd.shards.rejects import Reject, write_rejects
-from dfd.shards.table import made_by, read_index, remake
+from dfd.shards.table import made_by, read_index, refuse_somebodys_file, remake
 from dfd.shards.validate import is_shard_name
 from dfd.shards.writer import write_contents
 from dfd.terminal import printable
@@ -61,8 +61,9 @@ def index_root(root: Path, workers: int | None = None, allow_leaks: bool = False
     A split comes from the json, else from the shard's name ("val-0003.tar"), else from the family's hash.
 
     Raises:
-        ValueError: an output of `dfd prepare`; no uncompressed tars; a truncated one, or one of dfd's own
-            that is damaged; samples that `dfd prepare` would refuse as well.
+        ValueError: an output of `dfd prepare`; somebody's file of a name that is written; no uncompressed
+            tars; a truncated one, or one of dfd's own that is damaged; samples that `dfd prepare` would
+            refuse as well.
         OSError: unwritable folder or full disk, in words.
     """
     start = time.monotonic()
@@ -97,7 +98,9 @@ def index_root(root: Path, workers: int | None = None, allow_leaks: bool = False
 
 
 def check_root(root: Path) -> None:
-    """Raises ValueError where the folder is missing, or its table is made by another command."""
+    """Raises ValueError where the folder is missing, its table is made by another command, or the table would
+    replace somebody's file.
+    """
     if not root.is_dir():
         raise ValueError(f"{root}: no such folder. Name the folder that holds the .tar shards.")
     if (root / ".prepare").is_dir():
@@ -110,6 +113,7 @@ def check_root(root: Path) -> None:
             f"{root} was made by `dfd prepare`, which wrote its table: use it as it is. If it is damaged, "
             f"copy it again, or `{remake(root)}` makes it again from the source."
         )
+    refuse_somebodys_file(root)
 
 
 def find_tars(root: Path, names: Sequence[str] | None) -> list[Path]:

@@ -1,6 +1,7 @@
 """Output folder of `dfd prepare`: whether it may be written, and the state of an interrupted run in it."""
 
 import errno
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from dfd.prepare.manifest import keep_plan
 from dfd.prepare.passes import STATE
 from dfd.prepare.stamps import STAMPS
 from dfd.shards.format import INDEX, SAMPLES_FILE
-from dfd.shards.rejects import REJECTED
+from dfd.shards.rejects import REJECTED, is_own_list
 from dfd.shards.splits import SPLITS
 from dfd.shards.table import made_by
 
@@ -62,6 +63,12 @@ def check_folders(source: Path, out: Path, root: Path | None = None) -> None:
 
 def check_free(out: Path) -> None:
     """Raises ValueError where the folder holds what `dfd prepare` did not write."""
+    rejected = out / REJECTED
+    if os.path.lexists(rejected) and not (rejected.is_file() and is_own_list(rejected)):
+        raise ValueError(
+            f"{rejected} would be replaced, and dfd did not write it, or somebody changed its first line. "
+            "Rename it, or choose another --out."
+        )
     if not out.is_dir() or (out / STATE).is_dir() or made_by(out).get("command") == "prepare":
         return
     strange = sorted(path.name for path in out.iterdir() if not _is_nobodys(path.name))

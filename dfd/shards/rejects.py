@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dfd.durable import atomic_write
+from dfd.outputs import table_heads
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +18,20 @@ class Reject:
 
 
 REJECTED = "rejected.csv"
+_COLUMNS = ("path", "reason")
 
 
 def as_listed(path: str) -> str:
     """A path as rejected.csv has it: a name that is no UTF-8 is escaped."""
     return path.encode("utf-8", "backslashreplace").decode()
+
+
+def is_own_list(path: Path) -> bool:
+    """Whether a file of this name is such a list, by its header line, or empty."""
+    heads = table_heads(_COLUMNS)
+    with path.open("rb") as file:
+        head = file.read(max(map(len, heads)))
+    return not head or head.startswith(heads)
 
 
 def write_rejects(out: Path, rejects: Sequence[Reject]) -> None:
@@ -30,7 +40,7 @@ def write_rejects(out: Path, rejects: Sequence[Reject]) -> None:
         open(temporary, "w", encoding="utf-8", newline="") as file,
     ):
         writer = csv.writer(file)
-        writer.writerow(("path", "reason"))
+        writer.writerow(_COLUMNS)
         writer.writerows(sorted((as_listed(reject.path), as_listed(reject.reason)) for reject in rejects))
 
 

@@ -1,6 +1,8 @@
 """Table of contents of finished shards: samples.parquet and index.json, read and checked."""
 
+import itertools
 import json
+import os
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from dfd.media.files import read_file
 from dfd.shards.format import INDEX, SAMPLES_FILE
 from dfd.shards.pattern import index_of_part, parse_root, pick_shards
+from dfd.shards.rejects import REJECTED, is_own_list
 from dfd.shards.sample_file import SampleFile
 from dfd.shards.validate import check_index
 from dfd.terminal import printable
@@ -70,6 +74,60 @@ def made_by(root: Path) -> dict[str, Any]:
         return {}
     maker = index.get("made_by") if isinstance(index, dict) else None
     return maker if isinstance(maker, dict) else {}
+
+
+def somebodys_file(root: Path) -> Path | None:
+    """A file of `root` that has the name of one of dfd's, and that dfd did not write, as far as it says;
+    webdataset's own list of shards is called index.json as well.
+
+    What is damaged counts as dfd's own where the other of index.json and samples.parquet is dfd's.
+    """
+    paths = [path for path in (root / INDEX, root / SAMPLES_FILE, root / REJECTED) if os.path.lexists(path)]
+    own = {path: _is_own(path) for path in paths}
+    contents = [own.get(root / name) for name in (INDEX, SAMPLES_FILE)]
+    return next(
+        (path for path in paths if own[path] is False or (own[path] is None and True not in contents)), None
+    )
+
+
+def _is_own(path: Path) -> bool | None:
+    """Whether dfd wrote a file of such a name; None for a damaged one, of which nobody can tell."""
+    if not path.is_file():
+        return False
+    try:
+        if path.name == REJECTED:
+            return is_own_list(path)
+        if path.name == SAMPLES_FILE:
+            return {"key", "shard", "offset", "length"} <= set(pq.read_schema(path).names)
+        index = json.loads(read_file(path))
+    except (OSError, ValueError, RecursionError, pa.ArrowException):
+        return None
+    if not isinstance(index, dict) or not index:
+        return None
+    if not index.keys() & {"dfd", "made_by"}:
+        return False
+    return True if index.keys() >= {"made_by", "shards", "images"} else None
+
+
+def refuse_somebodys_file(root: Path) -> None:
+    """Raises ValueError for a file that a table of `root` would replace, and that dfd did not write."""
+    if path := somebodys_file(root):
+        raise ValueError(f"{path} would be replaced. {_way_on(root, path)}")
+
+
+def _way_on(root: Path, path: Path) -> str:
+    """What to do about somebody's file of this name."""
+    new = next(
+        new for count in itertools.count() if not os.path.lexists(new := path.with_name(_aside(path, count)))
+    )
+    return (
+        f"dfd did not write it, or cannot tell: rename it (mv {shlex.quote(str(path))} "
+        f"{shlex.quote(str(new))}), then run `dfd index {shlex.quote(str(root))}`."
+    )
+
+
+def _aside(path: Path, count: int) -> str:
+    return f"their-{f'{count}-' if count else ''}{path.name}"
 
 
 def remake(root: Path) -> str:
@@ -173,4 +231,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _remedy(root: Path) -> str:
+    path = somebodys_file(root)
+    if path is not None and remake(root).startswith("dfd index"):
+        return _way_on(root, path)
     return f"`{remake(root)}` makes it again."

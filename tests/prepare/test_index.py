@@ -1,11 +1,14 @@
 """`dfd index` asks of names, files and classes before the work, and what it writes can be read again."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from test_scan import picture, samples, tar
 
@@ -44,6 +47,44 @@ def test_other_names_are_refused_before_the_work_with_a_command_that_works(tmp_p
     subprocess.run(["bash", "-c", said], check=True)
     monkeypatch.undo()
     assert index_root(root, workers=1).images == 8
+
+
+WIDS = {"__kind__": "wids-shard-index-v1", "wids_version": 1, "shardlist": [{"url": "a.tar", "nsamples": 8}]}
+COCO = b'{"images": [], "annotations": []}'
+THEIRS = {
+    "index.json": json.dumps(WIDS).encode(),
+    "rejected.csv": b"path,reason,examiner\r\n",
+    "samples.parquet": None,
+}
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside dfd's own"])
+@pytest.mark.parametrize("name", THEIRS)
+def test_a_file_of_somebody_is_refused_before_the_work_and_the_way_on_works(
+    tmp_path, monkeypatch, name, beside
+):
+    root = tmp_path / "their set"
+    root.mkdir()
+    (root / "a.tar").write_bytes(tar(samples(8)))
+    if beside:
+        index_root(root, workers=1)
+    pq.write_table(pa.table({"who": ["me"]}), tmp_path / "theirs")
+    data = (COCO if beside and name == "index.json" else THEIRS[name]) or (tmp_path / "theirs").read_bytes()
+    (root / name).write_bytes(data)
+    with monkeypatch.context() as patch:
+        patch.setattr(index_module, "scan", lambda *_: pytest.fail("read before the names were asked"))
+        with pytest.raises(ValueError, match=f"{name} would be replaced") as error:
+            index_root(root)
+    (command,) = re.findall(r"rename it \((mv .*)\), then run `dfd index '.*'`\.$", str(error.value))
+    assert (root / name).read_bytes() == data
+    (root / f"their-{name}").touch()  # taken already: the way on is asked again
+    with pytest.raises(ValueError, match=f"their-1-{name}"):
+        index_root(root)
+    (root / f"their-{name}").unlink()
+    subprocess.run(["bash", "-c", command], check=True)
+    for _ in range(2):  # and its own files are written anew
+        assert index_root(root, workers=1).images == len(load_table(root)) == 8
+    assert (root / f"their-{name}").read_bytes() == data
 
 
 def test_what_is_no_file_is_refused_and_what_a_mac_leaves_is_not_seen(tmp_path):

@@ -688,6 +688,20 @@ def test_shards_of_others_are_never_overwritten(source, tmp_path):
         prepare(source, tmp_path / "theirs", workers=1)
 
 
+def test_a_list_of_somebody_is_not_replaced(source, tmp_path):
+    listed = tmp_path / "out" / "rejected.csv"
+    write(listed, b"path,reason,examiner\r\n")
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match=r"rejected\.csv would be replaced.*Rename it"):
+            prepare(source, tmp_path / "out", workers=1, overwrite=overwrite)
+        assert listed.read_bytes() == b"path,reason,examiner\r\n"
+    listed.write_bytes(b"path,reason\r\n")  # of a killed run
+    prepare(source, tmp_path / "out", workers=1)
+    listed.write_bytes(b"my notes\n")
+    with pytest.raises(ValueError, match=r"rejected\.csv would be replaced"):
+        prepare(source, tmp_path / "out", workers=1, overwrite=True)
+
+
 def test_preparing_needs_no_torch():
     code = "import sys, dfd.prepare.pipeline, dfd.prepare.index; print({'torch', 'lightning', 'rich'} & set(sys.modules))"
     assert (

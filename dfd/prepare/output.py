@@ -1,18 +1,19 @@
 """Output folder of `dfd prepare`: whether it may be written, and the state of an interrupted run in it."""
 
 import errno
+import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dfd.durable import TEMPORARY, explain_os_error, meant_name
-from dfd.media.files import is_litter
+from dfd.durable import TEMPORARY, atomic_write, explain_os_error, meant_name
+from dfd.media.files import is_litter, read_file
 from dfd.outputs import lies_within
 from dfd.prepare.changes import SOURCES, plan_changes
 from dfd.prepare.cut import FACES
@@ -24,6 +25,10 @@ from dfd.shards.format import INDEX, SAMPLES_FILE
 from dfd.shards.rejects import REJECTED, is_own_list
 from dfd.shards.splits import SPLITS
 from dfd.shards.table import made_by
+
+SHARDS = "shards.json"  # in the state: names of the tars that are the interrupted run's own
+# six digits, as `shard_name` has them: a tar of another name is somebody else's
+_SHARD = re.compile(rf"({'|'.join(SPLITS)})-[0-9]{{6}}\.tar")
 
 
 def check_folders(source: Path, out: Path, root: Path | None = None) -> None:
@@ -85,13 +90,18 @@ def _is_nobodys(name: str) -> bool:
 
 
 def make_way(out: Path, overwrite: bool, tidy: bool) -> None:
-    """Removes finished shards that are to be replaced, and with `tidy` the temporary files of killed runs."""
+    """Removes finished shards that are to be replaced, and with `tidy` the temporary files of killed runs.
+
+    Raises:
+        ValueError: another process has just finished them, or a tar has a shard's name that no run gave it.
+    """
     finished = (out / INDEX).is_file()
     if finished and not overwrite:
         raise ValueError(
             f"another dfd prepare has just finished {out}. Run the same command again: it checks what is "
             "there."
         )
+    check_shards(out)
     # before anything is removed: it marks the folder as ours, should this process be killed here
     (out / STATE).mkdir(exist_ok=True)
     if finished:
@@ -115,18 +125,52 @@ def store_plan(plan: pa.Table, out: Path, settings: dict[str, str], overwrite: b
     keep_plan(plan, path, settings)
 
 
+def own_shards(out: Path) -> set[str]:
+    """Names of the tars that runs of `dfd prepare` wrote in `out`, or began to write: those that index.json
+    lists, and those that an interrupted run noted.
+    """
+    names = {note.name.removesuffix(".parquet") for note in (out / STATE).glob("*.tar.parquet")}
+    for path, command in ((out / INDEX, made_by(out).get("command")), (out / STATE / SHARDS, "prepare")):
+        with suppress(OSError, ValueError, RecursionError):
+            found = json.loads(read_file(path)) if command == "prepare" else {}
+            listed = found.get("shards") if isinstance(found, dict) else None
+            for shard in listed if isinstance(listed, list) else ():
+                names.add(str(shard.get("name")) if isinstance(shard, dict) else "")
+    return {name for name in names if _SHARD.fullmatch(name)}
+
+
+def note_shards(out: Path, names: Iterable[str]) -> None:
+    """Notes the names of shards, before they are written, beside those that are dfd's own already."""
+    shards = [{"name": name} for name in sorted({*own_shards(out), *names})]
+    with atomic_write(out / STATE / SHARDS) as temporary:
+        temporary.write_text(json.dumps({"shards": shards}), encoding="utf-8")
+
+
+def check_shards(out: Path) -> None:
+    """Raises ValueError for a tar of a shard's name that no run of `dfd prepare` gave it."""
+    strange = sorted({path.name for path in out.iterdir() if _SHARD.fullmatch(path.name)} - own_shards(out))
+    if strange:
+        raise ValueError(
+            f"{out / strange[0]} has the name of a shard, and dfd prepare did not write it "
+            f"({len(strange)} such in all). Move it out of {out}, or choose another --out."
+        )
+
+
 def clear(out: Path) -> None:
-    """Removes what runs of `dfd prepare` wrote, index.json first: from then on nothing trusts the rest."""
-    # six digits, as `shard_name` has them: a tar of another name is somebody else's
-    shards = [path for split in SPLITS for path in out.glob(f"{split}-{6 * '[0-9]'}.tar")]
+    """Removes what runs of `dfd prepare` wrote, index.json first: from then on nothing trusts the rest. What
+    was its own is noted until it is gone.
+    """
+    shards = own_shards(out)
+    note_shards(out, shards)
     shutil.rmtree(out / STATE / FACES, ignore_errors=True)
+    state = sorted((out / STATE).iterdir(), key=lambda path: path.name == SHARDS)
     for path in [
         out / INDEX,
         out / SAMPLES_FILE,
         out / SOURCES,
         out / STAMPS,
-        *(out / STATE).iterdir(),
-        *shards,
+        *(out / name for name in sorted(shards)),
+        *state,
     ]:
         path.unlink(missing_ok=True)
 
@@ -148,7 +192,7 @@ def forgotten_if_refused(out: Path, forgets: bool) -> Iterator[None]:
 def check_space(out: Path, table: pa.Table) -> None:
     """Raises OSError where the disk has no room for the shards that are not there yet."""
     needed = pc.sum(table["length"]).as_py() + pc.sum(table["mask_length"]).as_py() + 2048 * len(table)
-    present = sum(path.stat().st_size for split in SPLITS for path in out.glob(f"{split}-*.tar"))
+    present = sum((out / name).stat().st_size for name in own_shards(out) if (out / name).is_file())
     free = shutil.disk_usage(out).free
     if needed - present > free:
         error = OSError(errno.ENOSPC, "")

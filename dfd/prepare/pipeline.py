@@ -38,6 +38,7 @@ from dfd.prepare.output import (
     check_space,
     forgotten_if_refused,
     make_way,
+    note_shards,
     store_plan,
 )
 from dfd.prepare.passes import STATE, inspect_pass, inspect_pieces, refused, with_shards, write_pass
@@ -164,6 +165,7 @@ def prepare(
             check_leaks(path, assigned.leaks, allow_leaks)
             table = with_shards(assigned.table, shard_bytes)
             check_space(out, table)
+            note_shards(out, pc.unique(table["shard"]).to_pylist())
             table, shards = write_pass(pictures.root, out, table, pool)
         face_sample = "" if cutting else str(sample_faces(source.root, table, faces))
 

@@ -688,6 +688,48 @@ def test_shards_of_others_are_never_overwritten(source, tmp_path):
         prepare(source, tmp_path / "theirs", workers=1)
 
 
+def test_a_tar_of_somebody_with_a_shards_name_stays(source, tmp_path):
+    out = tmp_path / "out"
+    prepare(source, out, workers=1)
+    theirs, before = out / "train-000099.tar", contents(out)
+    write(theirs, b"years of work")
+    with pytest.raises(ValueError, match=r"train-000099\.tar has the name of a shard.*Move it out"):
+        prepare(source, out, workers=1, overwrite=True)
+    assert contents(out) == before | {"train-000099.tar": b"years of work"}, "refused before anything is done"
+    theirs.rename(out / "extra.tar")
+    prepare(source, out, workers=1, overwrite=True)
+    assert (out / "extra.tar").read_bytes() == b"years of work"
+
+
+def test_what_a_run_killed_while_it_clears_or_writes_had_made_is_its_own(source, tmp_path, monkeypatch):
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    for each in (out, whole):
+        prepare(source, each, workers=1, shard_bytes=8_000)
+    unlink, table = Path.unlink, load_table(whole)
+
+    def killed_at_a_shard(path, missing_ok=False):
+        if path.suffix == ".tar":
+            raise KeyboardInterrupt
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "unlink", killed_at_a_shard)
+        prepare(source, out, workers=1, shard_bytes=4_000, overwrite=True)
+    assert not (out / "index.json").exists() and len(list(out.glob("*.tar"))) > 3
+
+    def killed_before_the_note(*_):  # all tars are there, and none is noted as whole
+        for shard in whole.glob("*.tar"):
+            write(out / shard.name, b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "write_pass", killed_before_the_note)
+        prepare(source, out, workers=1, shard_bytes=8_000, overwrite=True)
+    prepare(source, out, workers=1, shard_bytes=8_000)
+    assert load_table(out).equals(table)
+    assert {path.name for path in out.iterdir()} == {path.name for path in whole.iterdir()}
+
+
 def test_a_list_of_somebody_is_not_replaced(source, tmp_path):
     listed = tmp_path / "out" / "rejected.csv"
     write(listed, b"path,reason,examiner\r\n")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 from dfd.durable import TEMPORARY
+from dfd.terminal import printable
 from dfd.text_files import read_object
 
 RECORD = "run.json"
@@ -26,6 +27,8 @@ OUT_OF_MEMORY, BATCH_NOT_DIVISIBLE, NOT_FINITE = "out_of_memory", "batch_not_div
 LOADER_KILLED, RANK_LOST, INTERRUPTED = "loader_killed", "rank_lost", "interrupted"
 # seconds without an update after which a run on another machine counts as dead; it writes every minute
 SILENCE = 900.0
+_END_OF_TIME = 253402300800.0  # seconds since 1970 of the last day that calendars of four digits know
+_MAX_CELL, _MAX_REASON, _MAX_COMMAND = 60, 400, 4000  # letters of a record that `listing` shows
 
 
 class RunFolder:
@@ -173,6 +176,7 @@ def read(folder: Path) -> Record | None:
         return None
     types = get_type_hints(Record)
     whole = all(_is(getattr(record, field.name), types[field.name]) for field in fields(record))
+    whole = whole and all(0 <= when < _END_OF_TIME for when in (record.started, record.heard))
     return record if whole else None
 
 
@@ -244,8 +248,24 @@ def again(folder: Path, record: Record) -> str:
     return f"{here}dfd {shlex.join(words)}"
 
 
+def _go_on(folder: Path, record: Record) -> str:
+    """The same as it is shown: whole, or where one cannot copy it, where it is found."""
+    command = again(folder, record)
+    if command.isprintable() and len(command) <= _MAX_COMMAND:
+        return command
+    what = "is too long to be shown" if command.isprintable() else "has letters that cannot be printed"
+    return f"its command {what}: see {_shown(RunFolder(folder).record)}"
+
+
+def _shown(fact: object, most: int = _MAX_COMMAND) -> str:
+    """A fact of a record, which may be anybody's, in a line of its own and of so many letters at most."""
+    text = printable(str(fact), keep="")
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def listing(folder: Path) -> str:
     """The runs below a folder as text: a line each, with reason and command to resume where it is not done.
+    Whatever the records hold, they add no line of their own.
 
     Raises:
         ValueError: no such folder, or no run in it.
@@ -256,7 +276,8 @@ def listing(folder: Path) -> str:
         )
     runs, damaged = found(folder)
     unread = [
-        f"{path / RECORD}: no record that dfd can read; the run's checkpoints and tables are as they were."
+        f"{_shown(path / RECORD)}: no record that dfd can read; the run's checkpoints and tables are as they "
+        "were."
         for path in damaged
     ]
     if not runs and not unread:
@@ -269,16 +290,18 @@ def listing(folder: Path) -> str:
         speed = "" if record.images_per_second is None else f"{record.images_per_second:.0f}"
         epoch = f"{record.epoch}/{record.epochs or '-'}"
         name = str(path.relative_to(folder)) if path != folder else path.name
-        lines.append((name, state(record)[0], epoch, best, speed, f"{_ago(time.time() - record.heard)} ago"))
+        heard = f"{_ago(time.time() - record.heard)} ago"
+        cells = (_shown(cell, _MAX_CELL) for cell in (state(record)[0], epoch, best, speed, heard))
+        lines.append((_shown(name), *cells))
     text = _columns(lines)
     told = text[:1]
     for line, (path, record) in zip(text[1:], runs, strict=True):
         told.append(line)
         now, reason = state(record)
         if reason:
-            told.append(f"    {reason}")
+            told.append(f"    {_shown(reason, _MAX_REASON)}")
         if now in ("stopped", "preempted", "failed"):
-            told.append(f"    go on: {again(path, record)}")
+            told.append(f"    go on: {_go_on(path, record)}")
     return "\n".join(told + unread)
 
 

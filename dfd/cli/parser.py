@@ -66,6 +66,10 @@ class Parser(LightningArgumentParser):
         # jsonargparse
         return []
 
+    def format_help(self) -> str:
+        # jsonargparse joins --print_config and [=flags] by a backspace, for terminals that obey it
+        return super().format_help().replace(" \b", "").replace("\b", "")
+
     def parse_args(self, args: Any = None, *rest: Any, **kwargs: Any) -> Namespace:
         # jsonargparse hands a nested null on to its inner parsers as the text None, as W&B's agents do
         args = args and [re.sub("=None$", "=null", arg) for arg in args]

@@ -12,7 +12,8 @@ from dfd.html import Section, html_page, png
 from dfd.outputs import output_file
 from dfd.run_record import RunFolder
 from dfd.sweep.figures import history, importance_bars, parallel_coordinates, short_names
-from dfd.sweep.study import PAGE, Study, state
+from dfd.sweep.storage import PAGE
+from dfd.sweep.study import Study, state
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

@@ -11,7 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from dfd.sweep.lease import Lock
-from dfd.sweep.study import PAGE, WORKERS, Claim, Study, TakenOver
+from dfd.sweep.storage import PAGE, WORKERS
+from dfd.sweep.study import Claim, Study, TakenOver
 from dfd.sweep.trial import Trial
 from dfd.sweep.wandb_page import log_page
 

@@ -5,6 +5,9 @@ cannot keep.
 from __future__ import annotations
 
 import os
+import re
+import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +18,43 @@ if TYPE_CHECKING:
     from optuna.study import Study
 
 NAME = "sweep"  # of the study in it
+JOURNAL, WORKERS, LOCK, PAGE = "journal.log", "workers", ".lock", "sweep.html"
+_TRIAL = re.compile(r"\d{6}(-\d+)?(\.log)?")  # folder and log of a trial
+FOREIGN = "{journal} holds a study that is not dfd sweep's. Give another --study."
+_LINE = b'{"op_code"'  # how each line of Optuna's journals begins
+
+
+def check_study(folder: Path) -> None:
+    """Raises ValueError, before anything is written, where somebody's files have the names that a study and
+    its trials write.
+    """
+    if not folder.is_dir():
+        return
+    names = sorted(os.listdir(folder))  # before the journal is read: another worker begins with that
+    for name, look, fits in (
+        (JOURNAL, os.stat, stat.S_ISREG),
+        (WORKERS, os.stat, stat.S_ISDIR),
+        (LOCK, os.lstat, stat.S_ISLNK),
+    ):
+        with suppress(FileNotFoundError):
+            if not fits(look(folder / name).st_mode):
+                raise ValueError(_way_on(folder, name, "a study has another kind of thing of that name"))
+    head = b""
+    if (folder / JOURNAL).exists():
+        with open(folder / JOURNAL, "rb") as file:
+            head = file.read(len(_LINE))
+        if not _LINE.startswith(head):
+            raise ValueError(_way_on(folder, JOURNAL, "it is no journal of Optuna's"))
+    for name in names if not head else ():
+        if name == PAGE or _TRIAL.fullmatch(name):
+            raise ValueError(_way_on(folder, name, "the folder has no study that it is of"))
+
+
+def _way_on(folder: Path, name: str, why: str) -> str:
+    return (
+        f"{folder / name} is not dfd sweep's: {why}. Give --study a folder of its own, such as "
+        f"{folder / 'study'}."
+    )
 
 
 def open_journal(journal: Path, lock: Lock, sweep: Sweep) -> Study:
@@ -29,9 +69,9 @@ def open_journal(journal: Path, lock: Lock, sweep: Sweep) -> Study:
 
     try:
         storage = JournalStorage(JournalFileBackend(str(journal), lock_obj=JournalLock(journal, lock)))
-    except (ValueError, KeyError, AssertionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
         raise ValueError(
-            f"{journal} is no journal of Optuna's, or damaged: {error!r}. Give another --study."
+            f"{journal} is no journal of Optuna's, or one of its lines is damaged. Give another --study."
         ) from error
     pruner = optuna.pruners.NopPruner()
     if sweep.rungs:
@@ -41,6 +81,10 @@ def open_journal(journal: Path, lock: Lock, sweep: Sweep) -> Study:
     try:
         return optuna.load_study(study_name=NAME, storage=storage, pruner=pruner)
     except KeyError:
+        if storage.get_all_studies():
+            raise ValueError(
+                f"{journal} holds a study that is not dfd sweep's. Give another --study."
+            ) from None
         return optuna.create_study(study_name=NAME, storage=storage, direction=direction, pruner=pruner)
 
 

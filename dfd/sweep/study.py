@@ -7,6 +7,7 @@ worker's name; the next worker finds that name dead and goes on with the same pa
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections import Counter
@@ -17,14 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from dfd.sweep.lease import Lease, Lock
 from dfd.sweep.space import Choice, Range, Scalar, Sweep
-from dfd.sweep.storage import NAME, open_journal
-from dfd.sweep.trial import GRACE, lingers
+from dfd.sweep.storage import JOURNAL, LOCK, NAME, open_journal
+from dfd.sweep.trial import GRACE, lingers, log_of
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
-JOURNAL, WORKERS, LOCK, PAGE = "journal.log", "workers", ".lock", "sweep.html"
 DEATHS = 3  # of workers that had a trial: then it is the trial that kills them
 RUN = "run"  # the trial's attribute that says who has it
 
@@ -79,9 +79,13 @@ class Study:
         with self.lock:
             self.study = open_journal(folder / JOURNAL, self.lock, sweep)
             told = {"sweep": sweep.facts(), "seed": seed or 0}
-            if not self.study.user_attrs:
+            if not self.study.user_attrs and not self.trials:
                 self.study.set_user_attr(NAME, told)
-        known = self.study.user_attrs[NAME]
+        known = self.study.user_attrs.get(NAME)
+        if known is None:
+            raise ValueError(
+                f"{folder / JOURNAL} holds a study that is not dfd sweep's. Give another --study."
+            )
         if differing := [name for name, value in told["sweep"].items() if known["sweep"].get(name) != value]:
             raise ValueError(
                 f"{folder} holds the study of another sweep: {', '.join(differing)} differ. Give another "
@@ -204,6 +208,8 @@ class Study:
         space = {name: _distribution(domain) for name, domain in self.sweep.space.items()}
         params = self.sweep.point(number) if self.sweep.method == "grid" else self._sample(number, space)
         run = {"worker": self.worker.name, "attempt": 1, "deaths": 0, "place": 1}
+        while os.path.lexists(taken := self.folder / folder_name(number, run)) or log_of(taken).exists():
+            run["place"] += 1  # somebody's files lie there: they stay
         template = create_trial(
             state=TrialState.RUNNING, params=params, distributions=space, user_attrs={RUN: run}
         )

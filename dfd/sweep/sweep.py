@@ -15,7 +15,8 @@ from dfd.sweep.lease import Lease
 from dfd.sweep.runner import TrialRunner
 from dfd.sweep.schema import load_sweep
 from dfd.sweep.space import Sweep
-from dfd.sweep.study import JOURNAL, PAGE, WORKERS, Study
+from dfd.sweep.storage import PAGE, WORKERS, check_study
+from dfd.sweep.study import Study
 
 
 def sweep(
@@ -47,11 +48,7 @@ def sweep(
         raise ValueError(f"--seed {seed}: it takes 0 or more.")
     _check_optuna()
     folder = (folder or Path("runs") / path.stem).absolute()
-    if (folder / PAGE).exists() and not (folder / JOURNAL).exists():
-        raise ValueError(
-            f"{folder} holds a {PAGE} and no study that it is of. Give --study a folder of its own, such as "
-            f"{folder / path.stem}."
-        )
+    check_study(folder)
     check_file(folder / PAGE, f"{folder / PAGE}")
     make_folder(folder)
     try:

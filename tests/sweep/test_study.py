@@ -3,12 +3,15 @@ the same seed.
 """
 
 import json
+import os
+import re
 from pathlib import Path
 
 import pytest
 
 optuna = pytest.importorskip("optuna", reason="Optuna is not installed: pip install 'dfd[sweep]'")
 
+from dfd.sweep import sweep as sweep_module  # noqa: E402
 from dfd.sweep.lease import Lease  # noqa: E402
 from dfd.sweep.schema import parse_sweep  # noqa: E402
 from dfd.sweep.study import DEATHS, JOURNAL, Study, TakenOver  # noqa: E402
@@ -225,6 +228,60 @@ def test_a_line_that_lost_power_half_written_is_mended(join, tmp_path):
     all_of(late, 3)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 3
     assert all(json.loads(line) for line in (tmp_path / JOURNAL).read_text().splitlines())
+
+
+THEIRS = {
+    "journal.log": "2026-01-01 my log\n",
+    "workers": "me and you\n",
+    ".lock": "",
+    "000001/result.txt": "months",
+    "000000-2/result.txt": "months",
+    "000003.log": "words\n",
+    "sweep.html": "<html>",
+}
+
+
+@pytest.mark.parametrize("name", THEIRS)
+def test_files_of_somebody_are_refused_before_any_trial(tmp_path, monkeypatch, name):
+    (tmp_path / "sweep.yaml").write_text(
+        "program: dfd\ncommand: ['${program}', '${args}']\nmethod: grid\nmetric: {name: a, goal: maximize}\n"
+        "parameters: {x: {values: [1, 2]}}\n"
+    )
+    path = tmp_path / "mine" / name
+    path.parent.mkdir(parents=True)
+    path.write_text(THEIRS[name])
+    monkeypatch.setattr(sweep_module, "TrialRunner", lambda *_: pytest.fail("trials"))
+    top = name.partition("/")[0]
+    with pytest.raises(ValueError, match=rf"mine/{re.escape(top)} is not dfd sweep's.*Give --study a folder"):
+        sweep_module.sweep(tmp_path / "sweep.yaml", folder=tmp_path / "mine")
+    assert path.read_text() == THEIRS[name] and os.listdir(tmp_path / "mine") == [top]
+
+
+def test_a_trial_begins_beside_files_of_somebody(tmp_path, join):
+    study = join(told())
+    (tmp_path / "000000").mkdir()
+    (tmp_path / "000001.log").touch()
+    assert [study.claim(3).folder.name for _ in range(3)] == ["000000-2", "000001-2", "000002"]
+
+
+def test_another_programs_study_is_not_written_to(tmp_path, join):
+    storage = optuna.storages.JournalStorage(
+        optuna.storages.journal.JournalFileBackend(str(tmp_path / JOURNAL))
+    )
+    optuna.create_study(study_name="theirs", storage=storage)
+    before = (tmp_path / JOURNAL).read_bytes()
+    with pytest.raises(ValueError, match="holds a study that is not dfd sweep's"):
+        join(told())
+    assert (tmp_path / JOURNAL).read_bytes() == before
+
+
+@pytest.mark.parametrize("line", ["words", "[1]", "{}", '{"op_code": 99}'])
+def test_a_line_of_a_journal_that_is_none_is_one_sentence(tmp_path, join, line):
+    join(told())
+    with open(tmp_path / JOURNAL, "a") as journal:
+        journal.write(f"{line}\n{line}\n")  # a last line that is none may be half written, and is mended
+    with pytest.raises(ValueError, match=r"is no journal of Optuna's, or one of its lines is damaged\."):
+        join(told())
 
 
 def test_what_is_no_journal_is_said(tmp_path, join):

@@ -1,6 +1,7 @@
 import csv
 import importlib
 import inspect
+import re
 import shutil
 import socket
 import subprocess
@@ -344,6 +345,17 @@ def test_a_fault_before_the_first_step_leaves_no_folder(capsys, monkeypatch, wro
 )
 def test_what_would_be_ignored_is_refused(capsys, args, words):
     fails(capsys, [*FIT, *args], *words, code=2)
+
+
+@pytest.mark.parametrize("verb", [*LIGHTNING_VERBS, *PLAIN_VERBS])
+def test_help_shows_no_escape_of_what_cannot_be_printed(capsys, verb):
+    assert main([verb, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert (
+        not re.search(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|[abfrtv])", shown)
+        and shown.replace("\n", "").isprintable()
+    )
+    assert verb not in LIGHTNING_VERBS or "--print_config[=flags]" in shown
 
 
 @pytest.mark.parametrize("verb", ["fit", "validate", "test", "predict"])

@@ -1,4 +1,4 @@
-"""SIGTERM, SIGUSR1 and SIGHUP as flags that a run checks between two steps.
+"""SIGTERM, SIGUSR1 and SIGHUP as flags that a run checks between two steps, or as a Ctrl-C of shorter work.
 
 Slurm warns a job by SIGUSR1 some minutes before its time is up (`sbatch --signal=SIGUSR1@180`) and ends one
 by SIGTERM, at any moment: while Python still imports, too. A terminal that is closed sends SIGHUP. A handler
@@ -65,6 +65,45 @@ class StopSignals:
 
 
 stop_signals = StopSignals()
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP, where it ends the work as Ctrl-C does: `number` of the signal."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def ending_as_ctrl_c() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise `Terminated` within the block, so that what is half written is removed; later
+    ones are not heard any more. What nohup protects from SIGHUP stays so.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    process = os.getpid()
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != process:  # forked, with the handler
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        for other in before:
+            signal.signal(other, signal.SIG_IGN)
+        raise Terminated(number)
+
+    numbers = [number for number in (signal.SIGTERM, HANGUP) if number is not None]
+    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, hear)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

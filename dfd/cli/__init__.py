@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,7 @@ from dfd.cli.logs import logs_on_stderr
 from dfd.commands import cluster, data, detect, study
 from dfd.interpreters import safe_path
 from dfd.launcher import find_launch
-from dfd.signals import stop_signals
+from dfd.signals import Terminated, ending_as_ctrl_c, stop_signals
 from dfd.terminal import screen_streams
 
 if TYPE_CHECKING:
@@ -70,10 +72,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: list[str]) -> int:
     """The exit code of a command, its errors said on the standard error."""
     try:
-        with logs_on_stderr(), safe_path():
+        # of what they write, nothing is whole before its end
+        short = args[:1] and args[0] in (verb.__name__ for verb in detect.VERBS)
+        with logs_on_stderr(), safe_path(), ending_as_ctrl_c() if short else nullcontext():
             return _lightning(args) if args and args[0] in LIGHTNING_VERBS else _plain(args)
     except SystemExit as leave:  # argparse's and cyclopts' way to end --help and --print_config
         return leave.code if isinstance(leave.code, int) else int(leave.code is not None)
+    except Terminated as stop:
+        print(f"ended by {signal.Signals(stop.number).name}", file=sys.stderr)
+        return 128 + stop.number
     except KeyboardInterrupt:
         goes_on = args and args[0] in GOING_ON
         print(

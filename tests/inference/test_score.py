@@ -3,6 +3,8 @@ import json
 import os
 import re
 import shutil
+import signal
+import time
 from collections import Counter
 from dataclasses import fields
 
@@ -140,6 +142,42 @@ def test_a_table_with_a_column_of_somebody_is_not_replaced(checkpoint, folder, a
     assert table.read_bytes() == before
     table.write_bytes(head + b"\n")  # as it is printed
     assert score_files(checkpoint, [folder / "c.png"], whole=True, csv=table) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_as_ctrl_c_does(checkpoint, folder, monkeypatch, capsys, number):
+    table, before = folder / "sig.csv", signal.getsignal(number)
+    old = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may have ignored it
+
+    def judged(self, files, whole, threads):
+        assert list(folder.glob("sig.csv.part-*")), "it is being written"
+        os.kill(os.getpid(), number)
+        time.sleep(5)
+        pytest.fail("not heard")
+
+    monkeypatch.setattr(Predictor, "score_all", judged)
+    try:
+        code = main(["score", str(checkpoint), str(folder / "c.png"), "--whole", "--csv", str(table)])
+        assert number == signal.SIGTERM or signal.getsignal(number) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, old)
+    assert code == 128 + number and capsys.readouterr().err == f"ended by {number.name}\n"
+    assert not list(folder.glob("sig.csv*")) and signal.getsignal(number) == before
+
+
+def test_what_nohup_protects_goes_on(checkpoint, folder, monkeypatch):
+    old = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    judge = Predictor.score_all
+
+    def judged(self, *args):
+        os.kill(os.getpid(), signal.SIGHUP)
+        return judge(self, *args)
+
+    monkeypatch.setattr(Predictor, "score_all", judged)
+    try:
+        assert main(["score", str(checkpoint), str(folder / "c.png"), "--whole"]) == 0
+    finally:
+        signal.signal(signal.SIGHUP, old)
 
 
 def test_a_verdict_says_of_which_pictures_its_errors_are_known(save, folder, capsys):

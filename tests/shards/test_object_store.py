@@ -164,5 +164,7 @@ def test_two_ranks_learn_from_a_bucket_what_they_learn_from_a_folder(
     assert near.keys() == far.keys() and all(torch.equal(near[name], far[name]) for name in near)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DFD_CACHE", str(tmp_path / "cache"))
-    assert main(["test", "far/checkpoints/last.ckpt"]) == 0, capfd.readouterr()
+    assert main(["test", "far/checkpoints/last.ckpt"]) == 1  # a file chooses no address
+    assert "--data.roots=ADDRESS" in capfd.readouterr().err
+    assert main(["test", "far/checkpoints/last.ckpt", f"--data.roots={bucket}"]) == 0, capfd.readouterr()
     assert f"test split of {bucket}" in capfd.readouterr().out

@@ -360,7 +360,9 @@ def test_the_table_of_a_run_that_goes_on_keeps_what_its_checkpoint_knows_of(tmp_
     for step in range(4):
         first.log_metrics({"epoch": 0, "train/loss": step / 2}, step)
     first.log_metrics({"epoch": 0, "val/auroc": 0.5}, 3)
-    first.log_metrics({"epoch": 0, "train/loss": 9.0}, 4)  # after the checkpoint; nobody flushed or closed anything
+    first.log_metrics(
+        {"epoch": 0, "train/loss": 9.0}, 4
+    )  # after the checkpoint; nobody flushed or closed anything
     with (tmp_path / "metrics.csv").open("a") as file:
         file.write("3")  # cut by a kill or a full disk
     again = ResumableCSVLogger(tmp_path)

@@ -146,8 +146,8 @@ def check_callbacks(callbacks: Sequence[Callback], saves: bool) -> None:
             raise ValueError(
                 f"trainer.callbacks has a second {name}{f' of {alike}' if alike else ''}, which a checkpoint "
                 "could not tell from the first. To change the first: dfd fit --config CONFIG --print_config "
-                "> mine.yaml, its lines under trainer.callbacks, and --config mine.yaml. To have two, let them "
-                "differ in what they watch (monitor, mode"
+                "> mine.yaml, its lines under trainer.callbacks, and --config mine.yaml. To have two, let "
+                "them differ in what they watch (monitor, mode"
                 f"{', every_n_epochs' if name == 'ModelCheckpoint' else ''})."
             )
         seen.add(callback.state_key)

@@ -264,7 +264,7 @@ def test_a_wrong_option_is_named_with_what_was_meant(capsys, args, words):
         ),
         ("trainer: [1,\n2", ["over.yaml, line 2"]),
         ("just a word", ["over.yaml is not a config"]),
-        (f"trainer: {'[' * 5000}", ["nested too deeply"]),
+        (f"trainer: {'[' * 5000}", ["nested too deep"]),
         ("data: data/tyo.yaml", ["tyo.yaml"]),
     ],
 )

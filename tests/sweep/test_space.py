@@ -40,7 +40,7 @@ def test_without_a_goal_a_sweep_minimizes_what_is_not_known_to_be_better_above(n
 def test_a_file_that_is_nested_without_end_is_named(tmp_path):
     deep = tmp_path / "deep.yaml"
     deep.write_text("a: " + "[" * 20000)
-    with pytest.raises(ValueError, match=r"deep\.yaml is no sweep: it is nested too deep"):
+    with pytest.raises(ValueError, match=r"deep\.yaml is no YAML that can be read: it is nested too deep"):
         load_sweep(deep)
 
 

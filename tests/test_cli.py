@@ -550,7 +550,6 @@ def test_a_finished_checkpoint_is_not_gone_on_from(capsys, run_here):
 
 def test_a_run_that_came_further_than_its_limit_now_says_is_not_gone_on_with(capsys, run_here):
     (run_here / "summary.yaml").unlink()  # as if it had been killed
-    (run_here / "run.json").unlink()
     last = run_here / "checkpoints/last.ckpt"
     again = [*FIT, "--model.net.backbone.width=8", f"--run_folder={run_here}"]
     words = ["is of step 2, and trainer.max_steps=1", "--trainer.max_steps=1002"]

@@ -13,11 +13,11 @@ from PIL import Image
 
 from dfd.cli import main
 from dfd.commands.detect import export
-from dfd.inference.score import score_files
+from dfd.inference.score import COLUMNS, score_files
 from dfd.models.safetensors_export import beside
 from dfd.shards.samples import NewSample, write_samples
 
-HEAD = "path,status,face,faces"
+HEAD = ",".join(COLUMNS)
 SWEEP = "program: x\nmethod: random\nmetric: {name: val/auroc, goal: maximize}\nparameters: {lr: {min: 0.1, max: 1.0}}"
 
 

@@ -80,7 +80,7 @@ def pictures(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.fixture(scope="session", params=["hidden", "installed"])
+@pytest.fixture(scope="session", params=["hidden", pytest.param("installed", marks=pytest.mark.slow)])
 def light(request, tmp_path_factory) -> Run:
     """A Python without the packages of the extras: once they are hidden, once they are not there."""
     folder = tmp_path_factory.mktemp("light")

@@ -660,5 +660,5 @@ def test_two_sets_of_one_class_train_together_as_their_reports_advise(tmp_path):
     roots = [str(report.out) for report in reports]
     assert all("--data.roots" in str(report) for report in reports)
     ShardDataModule(roots, num_workers=0).setup("fit")
-    with pytest.raises(ValueError, match="Add a root that holds the missing class"):
+    with pytest.raises(ValueError, match="Add a root whose train split has fake ones"):
         ShardDataModule(roots[:1], num_workers=0).setup("fit")

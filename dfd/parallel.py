@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from dfd.interpreters import safe_path
+from dfd.signals import HANGUP, heed_parent_only
 
+# what ends the work in the parent alone, though a terminal or Slurm sends it to all its processes
+ENDS = [number for number in (signal.SIGINT, signal.SIGTERM, HANGUP) if number is not None]
 SHARED_MEMORY = Path("/dev/shm")
 # bytes of it that a process takes: locks, queues, and what is no picture of a batch
 SHARED_MEMORY_EACH = 1 << 16
@@ -77,7 +80,8 @@ class ProcessPool:
         self.count = count
         if method == "forkserver":
             with safe_path():
-                resource_tracker.ensure_running()  # when it starts, it unblocks the signal
+                with _undisturbed():  # a block of its own: when it starts, it unblocks signals here
+                    resource_tracker.ensure_running()
                 # while the server imports what is prepared, Ctrl-C would get a traceback of it
                 with _undisturbed():
                     forkserver.ensure_running()
@@ -120,28 +124,30 @@ class ProcessPool:
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Ctrl-C waits until the block is done, and reaches no process that starts in it."""
+    """The signals of ENDS wait until the block is done, and reach no process that starts in it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     came: list[int] = []
     # other threads may take the signal
-    handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    before = {number: signal.signal(number, lambda number, frame: came.append(number)) for number in ENDS}
     masks = hasattr(signal, "pthread_sigmask")  # Windows has none
     if masks:
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # is inherited by what starts
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)  # is inherited by what starts
     try:
         yield
     finally:
         if masks:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, handler)
-    if came:
-        signal.raise_signal(signal.SIGINT)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number in came:
+        signal.raise_signal(number)
 
 
 def _begin() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle, and so is the rest
+    heed_parent_only()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

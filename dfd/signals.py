@@ -8,6 +8,7 @@ that saves, or talks to other ranks, hangs half of the runs of two ranks; this o
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -135,10 +136,12 @@ def heed_parent_only() -> None:
     if not hasattr(signal, "sigwaitinfo"):  # macOS
         return
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    threading.Thread(target=_await_parent, args=(os.getppid(),), daemon=True).start()
+    parent = multiprocessing.parent_process()  # not its parent to the system where a fork server began it
+    asker = os.getppid() if parent is None else parent.pid
+    threading.Thread(target=_await, args=(asker,), daemon=True).start()
 
 
-def _await_parent(parent: int) -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+def _await(asker: int | None) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != asker:
         pass
     os._exit(0)

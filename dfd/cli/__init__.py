@@ -11,7 +11,6 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -72,21 +71,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: list[str]) -> int:
     """The exit code of a command, its errors said on the standard error."""
     try:
-        # of what they write, nothing is whole before its end
-        short = args[:1] and args[0] in (verb.__name__ for verb in detect.VERBS)
-        with logs_on_stderr(), safe_path(), ending_as_ctrl_c() if short else nullcontext():
-            return _lightning(args) if args and args[0] in LIGHTNING_VERBS else _plain(args)
+        with logs_on_stderr(), safe_path():
+            if args and args[0] in LIGHTNING_VERBS:
+                return _lightning(args)
+            with ending_as_ctrl_c():
+                return _plain(args)
     except SystemExit as leave:  # argparse's and cyclopts' way to end --help and --print_config
         return leave.code if isinstance(leave.code, int) else int(leave.code is not None)
-    except Terminated as stop:
-        print(f"ended by {signal.Signals(stop.number).name}", file=sys.stderr)
-        return 128 + stop.number
-    except KeyboardInterrupt:
-        goes_on = args and args[0] in GOING_ON
-        print(
-            "interrupted; the same command goes on from there" if goes_on else "interrupted", file=sys.stderr
-        )
-        return 130
+    except KeyboardInterrupt as stop:
+        number = stop.number if isinstance(stop, Terminated) else signal.SIGINT
+        said = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+        goes_on = "; the same command goes on from there" if args and args[0] in GOING_ON else ""
+        print(said + goes_on, file=sys.stderr)
+        return 128 + number
     except (ValueError, OSError, ModuleNotFoundError) as error:
         text = how_to_install(error) if isinstance(error, ModuleNotFoundError) else _words(error)
         if text is None or os.environ.get("DFD_TRACEBACK"):

@@ -435,7 +435,8 @@ class Loader(DataLoader):
 
     def _get_iterator(self) -> Any:
         if self.num_workers and multiprocessing.get_start_method() != "fork":
-            resource_tracker.ensure_running()  # when it starts, it unblocks SIGTERM
+            with held_back():  # a block of its own: when it starts, it unblocks SIGTERM here
+                resource_tracker.ensure_running()
         with held_back():
             return super()._get_iterator()
 

@@ -72,7 +72,16 @@ def write_table(root: Path, num: int) -> None:
             writer.write_table(
                 _rows(rng, np.arange(start, min(start + CHUNK, num)), [shard["name"] for shard in shards])
             )
-    (root / INDEX).write_text(json.dumps({"shards": shards}))
+    fake, val = num // 2, -(-num // 51)
+    none, both = {"real": 0, "fake": 0}, {"real": num - fake, "fake": fake}
+    held_out = {"real": -(-val // 2), "fake": val // 2}
+    told = {
+        "shards": shards, "images": num, "families": num, "classes": both, "made_by": {"command": "prepare"},
+        "splits": {
+            "train": {name: both[name] - held_out[name] for name in both}, "val": held_out, "test": none
+        },
+    }  # fmt: skip
+    (root / INDEX).write_text(json.dumps(told))
 
 
 def _rows(rng: np.random.Generator, row: np.ndarray, shards: list[str]) -> pa.Table:
@@ -144,7 +153,9 @@ def start(root: Path, small: Path, barrier: Any, told: Any) -> None:
 
 def opened(root: Path) -> ShardDataModule:
     data = ShardDataModule(str(root), View(), num_workers=0)
-    data.trainer = SimpleNamespace(limit_train_batches=1.0, world_size=1, global_rank=0, num_nodes=1)
+    data.trainer = SimpleNamespace(
+        limit_train_batches=1.0, limit_val_batches=1.0, world_size=1, global_rank=0, num_nodes=1
+    )
     return data
 
 
@@ -171,15 +182,21 @@ def node(root: Path, small: Path, ranks: int) -> tuple[dict[str, float], dict[st
     processes = [context.Process(target=start, args=(root, small, barrier, told)) for _ in range(ranks)]
     for process in processes:
         process.start()
-    begun = dict(told.get() for _ in processes)
-    most, found = 0, []
+    begun, most, found = {}, 0, []
     while len(found) < ranks:
-        grown = sum(pss(process)["Pss"] - before["Pss"] for process, before in begun.items())
-        most = max(most, grown)
         with suppress(queue.Empty):
-            found.append(told.get(timeout=0.1))
+            told_now = told.get(timeout=0.1)
+            if len(begun) < ranks:
+                begun |= dict([told_now])
+            else:
+                found.append(told_now)
+        if len(begun) == ranks:
+            grown = sum(pss(process)["Pss"] - before["Pss"] for process, before in begun.items())
+            most = max(most, grown)
         if any(process.exitcode for process in processes):
-            raise RuntimeError("a rank was killed: is there memory for so many samples?")
+            for process in processes:
+                process.kill()
+            raise RuntimeError("a rank ended too early: an error above, or no memory for so many samples")
     for process in processes:
         process.join()
     seconds = {name: max(each[name] for each, _ in found) for name in found[0][0]}

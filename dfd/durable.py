@@ -144,12 +144,12 @@ def probe_folder(folder: Path) -> None:
 def folder_if_used(folder: Path) -> Iterator[None]:
     """Makes a folder as `make_folder` does; after an error the empty ones that it made are removed."""
     new = [path for path in (folder, *folder.parents) if not path.exists()]
-    make_folder(folder)
     try:
+        make_folder(folder)
         yield
     except BaseException:
-        with suppress(OSError):  # it holds something
-            for path in new:
+        for path in new:
+            with suppress(OSError):  # it holds something
                 path.rmdir()
         raise
 

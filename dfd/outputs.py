@@ -118,14 +118,11 @@ def output_folder(out: Path, whole: str) -> Iterator[Path]:
     check_new_folder(out)
     out = _target(out)
     remove_leftovers(out.parent, {out.name})
-    part = temporary_name(out)
+    part, handle = temporary_name(out), None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         part.mkdir()
         handle = os.open(part / WRITER, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise explain_os_error(error, out.parent) from error
-    try:
         with suppress(OSError):  # a file system without locks
             try_flock(handle)
         yield part
@@ -136,10 +133,11 @@ def output_folder(out: Path, whole: str) -> Iterator[Path]:
                 raise
         (out / WRITER).unlink(missing_ok=True)
     except OSError as error:
-        raise explain_os_error(error, out) from error
+        raise explain_os_error(error, out.parent) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
-        os.close(handle)
+        if handle is not None:
+            os.close(handle)
 
 
 def lies_within(place: Path, folder: Path) -> bool:

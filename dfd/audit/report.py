@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from dfd.audit.pictures import read_pictures
 from dfd.audit.sections import (
@@ -25,7 +27,7 @@ from dfd.audit.sections import (
 )
 from dfd.audit.shortcuts import Shortcut, ask, color_facts, file_facts
 from dfd.batch import FAKE, REAL
-from dfd.durable import make_folder
+from dfd.durable import folder_if_used
 from dfd.html import html_page
 from dfd.outputs import check_file, output_file
 from dfd.parallel import usable_cores
@@ -70,15 +72,19 @@ def audit(root: Path, out: Path, workers: int | None = None) -> Audit:
     if workers is not None and workers < 1:
         raise ValueError(f"workers={workers}: it takes at least one process.")
     table, index = load_table(root), read_index(root)
-    title, root = root, Path(parse_root(root).folder)
     _check_out(out)
-    make_folder(out)
+    with folder_if_used(out):
+        return _audit(root, table, index, out, workers or usable_cores())
+
+
+def _audit(title: Path, table: pa.Table, index: Mapping[str, Any], out: Path, workers: int) -> Audit:
+    root = Path(parse_root(title).folder)
     with progress(len(index["shards"]), "checking shards") as advance:
         for shard in index["shards"]:
             verify(root / shard["name"], shard["sha256"], again=True)
             advance(1)
     with progress(len(table), "reading pictures") as advance:
-        pictures = read_pictures(root, table, workers or usable_cores(), advance)
+        pictures = read_pictures(root, table, workers, advance)
     label = table["label"].to_numpy()
     family = table["family"].to_numpy(zero_copy_only=False).astype(str)
     shortcuts = (

@@ -196,12 +196,26 @@ class TolerantWandbLogger(WandbLogger):
     ) -> None:
         """A file as an artifact, of which W&B makes a new version where its contents are new.
 
+        One that W&B refuses costs neither the run nor what it logs otherwise.
+
         Args:
             path: has to stay there until it is sent; one larger than LARGE is never sent.
             kind: of artifact, such as dataset or model.
         """
+        refused: list[Exception] = []
+
+        def log() -> None:
+            try:
+                self._log_file(path.absolute(), name, kind, metadata, aliases)
+            except Exception as error:
+                if _is_away(error):
+                    raise
+                refused.append(error)
+
         with self._staging():
-            self._ask(lambda: self._log_file(path.absolute(), name, kind, metadata, aliases))
+            self._ask(log)
+        if refused:
+            _log.warning("W&B refuses %s: %s. It stays at %s; the run goes on.", name, _line(refused[0]), path)
 
     def _log_file(
         self, path: Path, name: str, kind: str, metadata: Mapping[str, Any], aliases: Sequence[str]
@@ -298,6 +312,13 @@ def within(seconds: float, call: Callable[[], Any]) -> Any:
     if error is not None:
         raise error
     return answer
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether W&B's own process did not answer, or is no more, rather than refuse what it was asked."""
+    from wandb.sdk.mailbox import HandleAbandonedError, MailboxClosedError
+
+    return isinstance(error, (OSError, HandleAbandonedError, MailboxClosedError))
 
 
 def _end_service() -> None:

@@ -29,6 +29,7 @@ class WandbServer(ThreadingHTTPServer):
         files: what runs and artifacts uploaded, by path.
         artifacts: by name: type, aliases, metadata and whether all of it came.
         frozen: set, it accepts everything and answers nothing any more.
+        kind: of artifact that it says every name to have already; "" where it knows of none.
     """
 
     daemon_threads = True
@@ -43,6 +44,7 @@ class WandbServer(ThreadingHTTPServer):
         self.agents = itertools.count()
         self.files: dict[str, bytes] = {}
         self.artifacts: dict[str, dict[str, Any]] = {}
+        self.kind = ""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -76,7 +78,7 @@ class WandbServer(ThreadingHTTPServer):
             "RunResumeStatus": self._resume_status,
             "CreateRunFiles": self._create_run_files,
             "NotifyScriptableRunAlert": self._alert,
-            "ArtifactType": lambda told: {"project": None},  # none of that name yet
+            "ArtifactType": self._artifact_type,
             "CreateArtifact": self._create_artifact,
             "CreateArtifactManifest": self._create_manifest,
             "CreateArtifactFiles": self._create_artifact_files,
@@ -185,6 +187,10 @@ class WandbServer(ThreadingHTTPServer):
     def _alert(self, told: dict[str, Any]) -> dict[str, Any]:
         self.runs[told["runName"]]["alerts"].append(told["title"])
         return {"notifyScriptableRunAlert": {"success": True}}
+
+    def _artifact_type(self, told: dict[str, Any]) -> dict[str, Any]:
+        known = {"artifact": {"artifactType": {"name": self.kind}}}
+        return {"project": known if self.kind else None}
 
     def _create_artifact(self, told: dict[str, Any]) -> dict[str, Any]:
         given = told["input"]

@@ -325,6 +325,20 @@ def test_a_server_that_freezes_on_the_way_gets_the_rest_by_dfd_sync(tmp_path, mo
 
 
 @pytest.mark.slow
+def test_a_file_that_the_server_refuses_costs_the_run_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
+    file = "Path('a.json').write_text('{}'); logger.log_file(Path('a.json'), 'a', 'dataset', {})"
+    with wandb_server.running() as server:
+        server.kind = "model"
+        done = run(BEGIN, tmp_path, file, **{**server.environment, "WANDB_SILENT": "true"})
+        assert done.returncode == 0, done.stderr
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("WARNING: W&B refuses a: ") and "already exists with type 'model'" in line
+        assert [entry["trainer/global_step"] for entry in server.runs["x"]["history"]] == list(range(20))
+        assert not server.artifacts and not list(tmp_path.glob("wandb/offline-run-*"))
+
+
+@pytest.mark.slow
 def test_a_run_whose_wandb_is_killed_goes_on_offline(tmp_path):
     done = run(BEGIN.replace('"online"', '"offline"'), tmp_path, END_SERVICE.format(signal="SIGKILL"))
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,36 @@
+"""The scripts of benchmarks/ run: each in its smallest form, whose figures say nothing."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+SMALLEST = {
+    "checkpoint.py": "--rounds=1",
+    "loader.py": "--rounds=1 --seconds=.1 --workers=1",
+    "plan.py": "--order_rows=10000 --images=100000 --ranks=8",
+    "prepare.py": "--rounds=1 --counts 60 120 --processes 1 2",
+    "remote.py": "--rounds=1 --seconds=.1 --images=20 --workers=1",
+    "scale.py": "--rounds=0 --samples 1e4",
+    "start_up.py": "--rounds=1",
+    "step.py": "--rounds=1 --steps=8 --workers 0",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALLEST)
+def test_a_benchmark_runs_to_its_end(name, tmp_path):
+    here = os.pathsep.join(filter(None, [str(BENCHMARKS.parent), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / name, *SMALLEST[name].split()],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": here, "DFD_CACHE": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr and done.stdout.strip(), done.stderr

@@ -66,7 +66,8 @@ class Predictions:
 
     `logit` is raw (before temperature); a row with label -1 has no known truth. `family` keeps related images
     together and is what intervals are drawn over; `clip` is the video that an image was cut from, "" for
-    none. An image of no family is its own.
+    none. An image of no family is its own. A row whose `status` is not "ok" has no logit (NaN) and counts in
+    the coverage alone: a failure is no verdict.
     """
 
     row: np.ndarray  # (M,) int64
@@ -76,6 +77,15 @@ class Predictions:
     method: np.ndarray  # (M,) str, "" for real or unknown
     family: np.ndarray  # (M,) str
     clip: np.ndarray  # (M,) str
+    status: np.ndarray | None = None  # (M,) str: "ok", or why there is no logit; all "ok" where not given
+    # (M,) float64 in [0, 1]: share of the images of home that are at least as strange; NaN where not known
+    familiarity: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.status is None:
+            object.__setattr__(self, "status", np.full(len(self.row), "ok"))
+        if self.familiarity is None:
+            object.__setattr__(self, "familiarity", np.full(len(self.row), np.nan))
 
     @classmethod
     def of(
@@ -92,6 +102,11 @@ class Predictions:
             family=facts.get("family", row.astype(str)),
             clip=facts.get("clip", unknown),
         )
+
+    @property
+    def judged(self) -> Predictions:
+        """The rows that have a logit."""
+        return self.where(self.status == "ok")
 
     @property
     def num_families(self) -> int:

@@ -215,7 +215,8 @@ class TolerantWandbLogger(WandbLogger):
         with self._staging():
             self._ask(log)
         if refused:
-            _log.warning("W&B refuses %s: %s. It stays at %s; the run goes on.", name, _line(refused[0]), path)
+            why = _line(refused[0])
+            _log.warning("W&B refuses %s: %s. It stays at %s; the run goes on.", name, why, path)
 
     def _log_file(
         self, path: Path, name: str, kind: str, metadata: Mapping[str, Any], aliases: Sequence[str]

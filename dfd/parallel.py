@@ -58,33 +58,46 @@ def shared_memory_fault(processes: int) -> str:
     return ""
 
 
+def _method() -> str:
+    return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+
+
+def start_server(prepared: str) -> None:
+    """Starts what will start the processes of pools, unless it runs. It imports `prepared`, which takes a
+    moment, on its own: who will need a pool may begin with this, and read and plan meanwhile.
+
+    Args:
+        prepared: a module that all processes need.
+    """
+    if _method() != "forkserver":
+        return
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["__main__", prepared])
+    with safe_path():
+        with _undisturbed():  # a block of its own: when it starts, it unblocks signals here
+            resource_tracker.ensure_running()
+        # while the server imports what is prepared, Ctrl-C would get a traceback of it
+        with _undisturbed():
+            forkserver.ensure_running()
+
+
 class ProcessPool:
     """Processes that stay for several rounds of work: fresh ones, not forks of a process that may hold
     threads and a GPU.
 
     Args:
         count: of processes; at least 1.
-        prepared: a module that they import before the first task.
+        prepared: a module that they import before the first task; see `start_server`.
 
     Raises:
         ValueError: /dev/shm is full or read-only.
     """
 
     def __init__(self, count: int, prepared: str):
-        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         if fault := shared_memory_fault(count):
             raise ValueError(f"{fault}. {MORE_SHARED_MEMORY}.")
-        context = multiprocessing.get_context(method)
-        if method == "forkserver":
-            context.set_forkserver_preload(["__main__", prepared])
         self.count = count
-        if method == "forkserver":
-            with safe_path():
-                with _undisturbed():  # a block of its own: when it starts, it unblocks signals here
-                    resource_tracker.ensure_running()
-                # while the server imports what is prepared, Ctrl-C would get a traceback of it
-                with _undisturbed():
-                    forkserver.ensure_running()
+        start_server(prepared)
+        context = multiprocessing.get_context(_method())
         self._pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin)
 
     def __enter__(self) -> "ProcessPool":

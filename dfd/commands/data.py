@@ -57,6 +57,9 @@ def prepare(
             too.
         max_rejected: Share of the files that may be rejected, from 0 to below 1; rejected.csv lists each.
     """
+    from dfd.parallel import start_server
+
+    start_server("dfd.prepare.passes")  # which imports while this process does, and plans
     from dfd.prepare.job_array import ArrayTask
     from dfd.prepare.pipeline import prepare
     from dfd.prepare.readers.class_names import ClassNames

@@ -11,6 +11,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 STAGES = ("sanity", "train_start", "step", "validation", "saving", "epoch_end")
+TARGETS = ("process", "group", "step")
 
 
 class SignalAt(Callback):
@@ -19,7 +20,8 @@ class SignalAt(Callback):
     Args:
         stage: one of STAGES.
         signal: its name without SIG, such as TERM.
-        group: to all processes of the run, loading ones and W&B's service among them, or to this one alone.
+        to: "group", all processes of the run, loading ones and W&B's service among them, "process", this one
+            alone, or "step", all that Slurm started.
         epoch: in which of the epochs.
         step: of that epoch, at stage "step".
         rank: which rank sends it; of a group it reaches all.
@@ -30,14 +32,14 @@ class SignalAt(Callback):
         self,
         stage: str,
         signal: str,
-        group: bool,
+        to: str,
         epoch: int = 0,
         step: int = 1,
         rank: int = 0,
         after: float = 0.0,
     ):
-        assert stage in STAGES
-        self.stage, self.signal, self.group, self.after = stage, signal, group, after
+        assert stage in STAGES and to in TARGETS
+        self.stage, self.signal, self.to, self.after = stage, signal, to, after
         self.epoch, self.step, self.rank = epoch, step, rank
         self.sent = False
 
@@ -54,9 +56,13 @@ class SignalAt(Callback):
 
     def _send(self) -> None:
         time.sleep(self.after)
-        to = -os.getpgid(0) if self.group else os.getpid()
-        # of a session of its own, or it would get the signal too
-        subprocess.run(["kill", f"-{self.signal}", "--", str(to)], start_new_session=True)
+        if self.to == "step":
+            step = f"{os.environ['SLURM_JOB_ID']}.{os.environ['SLURM_STEP_ID']}"
+            command = ["scancel", f"--signal={self.signal}", step]
+        else:
+            to = -os.getpgid(0) if self.to == "group" else os.getpid()
+            command = ["kill", f"-{self.signal}", "--", str(to)]
+        subprocess.run(command, start_new_session=True)  # or it would get the signal too
 
     def on_sanity_check_start(self, trainer: Trainer, task: LightningModule) -> None:
         self._at(trainer, "sanity")

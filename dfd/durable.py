@@ -66,7 +66,8 @@ def explain_os_error(error: OSError, folder: Path) -> OSError:
         )
         if way is None:
             return error
-        what = "a link that leads nowhere" if way.is_symlink() and not way.exists() else "a file"
+        nowhere = way.is_symlink() and not way.exists()
+        what = "a link that leads nowhere" if nowhere else kind_of(way.stat().st_mode) or "a file"
         text = f"{folder} cannot be a folder: {what} is in the way ({way}). Choose another folder."
     elif error.errno == errno.ENAMETOOLONG:
         text = (
@@ -89,6 +90,19 @@ def kind_of(mode: int) -> str:
         stat.S_IFBLK: "a block device",
     }
     return "" if stat.S_ISREG(mode) else kinds.get(stat.S_IFMT(mode), "no file")
+
+
+def check_folder(path: Path, missing: str, needed: str) -> None:
+    """Raises ValueError where no folder lies: what to do where there is nothing (`missing`), and what to name
+    instead of a thing of another kind (`needed`).
+    """
+    if path.is_dir():
+        return
+    try:
+        kind = kind_of(path.stat().st_mode) or "a file"
+    except OSError:
+        raise ValueError(f"{path}: no such folder. {missing}") from None
+    raise ValueError(f"{path} is {kind}, not a folder. {needed}")
 
 
 def check_replaceable(path: Path, links: bool = True) -> None:

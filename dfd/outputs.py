@@ -161,7 +161,10 @@ def check_new_folder(out: Path, *sources: Path) -> None:
             raise ValueError(f"{out} lies in {source}, which is only read. Choose a folder beside it.")
     if not os.path.lexists(_target(out)):
         return
-    if not out.is_dir() or any(out.iterdir()):
+    if not out.is_dir():
+        kind = kind_of(os.lstat(_target(out)).st_mode) or "a file"
+        raise ValueError(f"{out} is {kind}, where a folder is to be made. Choose another name.")
+    if any(out.iterdir()):
         raise ValueError(f"{out} exists and is not empty. Choose another folder or remove it.")
     if os.path.ismount(out):
         raise ValueError(

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
-from dfd.durable import TEMPORARY
+from dfd.durable import TEMPORARY, check_folder
 from dfd.terminal import printable
 from dfd.text_files import read_object
 
@@ -270,10 +270,8 @@ def listing(folder: Path) -> str:
     Raises:
         ValueError: no such folder, or no run in it.
     """
-    if not folder.is_dir():
-        raise ValueError(
-            f"{folder}: no such folder. dfd fit makes one a run, in runs/<config>/<id> unless told otherwise."
-        )
+    needed = "dfd fit makes one a run, in runs/<config>/<id> unless told otherwise."
+    check_folder(folder, missing=needed, needed=needed)
     runs, damaged = found(folder)
     unread = [
         f"{_shown(path / RECORD)}: no record that dfd can read; the run's checkpoints and tables are as they "

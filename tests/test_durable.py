@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from dfd.durable import atomic_write, make_folder
+from dfd.durable import atomic_write, check_folder, make_folder
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
@@ -30,6 +30,21 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path):
     with atomic_write(path) as temporary:
         temporary.write_text("new")
     assert path.read_text() == "new"
+
+
+def test_what_is_no_folder_is_called_by_its_kind(tmp_path):
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    for name, says in (
+        ("file", " is a file, not a folder. Name one."),
+        ("pipe", " is a named pipe, not a folder. Name one."),
+        ("none", ": no such folder. Make one."),
+    ):
+        with pytest.raises(ValueError, match=f"{name}{says}"):
+            check_folder(tmp_path / name, missing="Make one.", needed="Name one.")
+    check_folder(tmp_path, missing="", needed="")
+    with pytest.raises(OSError, match="a named pipe is in the way"):
+        make_folder(tmp_path / "pipe")
 
 
 def test_errors_of_the_disk_say_what_to_do(tmp_path, monkeypatch):

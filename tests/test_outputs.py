@@ -265,7 +265,7 @@ def test_what_a_living_writer_has_begun_stays(tmp_path):
 def test_a_folder_takes_no_files_place(tmp_path, kind):
     path = made(kind, tmp_path)
     before = path.lstat()
-    with pytest.raises(ValueError, match="exists and is not empty"):
+    with pytest.raises(ValueError, match="where a folder is to be made"):
         output_folder(path, whole="index.json").__enter__()
     with pytest.raises(OSError, match="cannot be a folder: "):
         make_folder(path)
@@ -329,5 +329,8 @@ def test_a_place_in_a_folder_is_known_by_all_its_names(tmp_path):
         assert lies_within(tmp_path / place, tmp_path / "set"), place
     for place in (".", "out", "set-2", "set/../out", "nowhere/out"):
         assert not lies_within(tmp_path / place, tmp_path / "set"), place
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="pipe is a named pipe, where a folder is to be made"):
+        check_new_folder(tmp_path / "pipe")
     with pytest.raises(ValueError, match=r"lies in .*set, which is only read. Choose a folder beside it"):
         check_new_folder(tmp_path / "link" / "out", tmp_path / "set")

@@ -39,16 +39,25 @@ class Shortcut:
     ends: dict[str, tuple[float, float]]  # intervals of the strongest
 
     @property
+    def not_ruled_out(self) -> float:
+        """The AUROC that so many families leave possible, from .5 up.
+
+        As far as the interval reaches from chance, on either side: a cross-validated model of few families
+        falls below .5 by chance, and no further than it could have risen.
+        """
+        return max(self.high, 1 - self.low)
+
+    @property
     def word(self) -> str:
         """not asked, none, unclear, hint, shortcut or giveaway.
 
-        By the lower end of the interval, so that chance alone accuses no data set, and by the upper end, so
+        By the lower end of the interval, so that chance alone accuses no data set, and by `not_ruled_out`, so
         that too few families acquit none.
         """
         if np.isnan(self.auroc):
             return "not asked"
         if not self.low > 0.5:
-            return "unclear" if self.high > CHANCE else "none"
+            return "unclear" if self.not_ruled_out > CHANCE else "none"
         return "giveaway" if self.low > STRONG else "shortcut" if self.low > CHANCE else "hint"
 
     def __str__(self) -> str:
@@ -60,7 +69,10 @@ class Shortcut:
         ]
         means = {
             "none": "no better than chance: nothing to cheat with was found here.",
-            "unclear": f"nothing was found, but so few families cannot rule out an AUROC of {self.high:.2f}.",
+            "unclear": (
+                f"nothing was found, but so few families cannot rule out an AUROC of "
+                f"{self.not_ruled_out:.2f}."
+            ),
             "hint": "a little better than chance: a detector could gain little from it.",
             "shortcut": (
                 "clearly better than chance: a detector can cheat with it; read its own figures beside this "

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dfd.durable import make_folder
+from dfd.durable import check_folder, make_folder
 from dfd.media.files import is_hidden
 from dfd.parallel import ProcessPool, num_processes
 from dfd.prepare.assign import assign, without_contradictions
@@ -101,8 +101,8 @@ def check_root(root: Path) -> None:
     """Raises ValueError where the folder is missing, its table is made by another command, or the table would
     replace somebody's file.
     """
-    if not root.is_dir():
-        raise ValueError(f"{root}: no such folder. Name the folder that holds the .tar shards.")
+    needed = "Name the folder that holds the .tar shards."
+    check_folder(root, missing=needed, needed=needed)
     if (root / ".prepare").is_dir():
         raise ValueError(
             f"{root}: `dfd prepare` was stopped before the end. Run the same command again: it makes the "

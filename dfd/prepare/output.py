@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dfd.durable import TEMPORARY, atomic_write, explain_os_error, meant_name
+from dfd.durable import TEMPORARY, atomic_write, explain_os_error, kind_of, meant_name
 from dfd.media.files import is_litter, read_file
 from dfd.outputs import lies_within
 from dfd.prepare.changes import SOURCES, plan_changes
@@ -47,6 +47,11 @@ def check_folders(source: Path, out: Path, root: Path | None = None) -> None:
         raise ValueError(
             f"{source}: no such folder.{home} Name the folder that holds the pictures, or a CSV or JSON "
             "Lines file that lists them."
+        )
+    if kind := "" if source.is_dir() else kind_of(source.stat().st_mode):
+        raise ValueError(
+            f"{source} is {kind}, and dfd prepare reads folders and tables. Write what comes from there to a "
+            "file, and name that."
         )
     if source.is_dir() and all(is_litter(path.name) for path in source.iterdir()):
         raise ValueError(f"{source} is empty. Name the folder that holds the pictures.")

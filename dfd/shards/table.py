@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dfd.durable import check_folder
 from dfd.media.files import read_file
 from dfd.shards.format import INDEX, SAMPLES_FILE
 from dfd.shards.pattern import index_of_part, parse_root, pick_shards
@@ -39,8 +40,11 @@ def read_index(root: Path) -> dict[str, Any]:
 
 
 def _read_index(root: Path) -> dict[str, Any]:
-    if not root.is_dir():
-        raise ValueError(f"{root}: no such folder. `dfd prepare SOURCE --out {root}` makes it.")
+    check_folder(
+        root,
+        missing=f"`dfd prepare SOURCE --out {root}` makes it.",
+        needed="Name the folder that `dfd prepare` or `dfd index` made.",
+    )
     if (root / INDEX).exists():
         try:
             index = json.loads(read_file(root / INDEX))

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dfd import run_record
+from dfd.durable import check_folder
 from dfd.interpreters import fresh
 
 TIMEOUT = 15  # seconds for W&B's server to answer
@@ -84,8 +85,7 @@ def sync(folders: Sequence[Path], say: Callable[[str], None] = print) -> None:
 
 def _parts(folder: Path) -> dict[Path, list[Path]]:
     """Run folder -> its .wandb files, the oldest first; of the folder itself and of all below it."""
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder.")
+    check_folder(folder, missing="Name the folder of a run.", needed="Name the folder of a run.")
     found: dict[Path, list[Path]] = {}
     # run-DATE_TIME-ID, and offline-run-DATE_TIME-ID
     begun = lambda part: (part.parents[2], part.parent.name.removeprefix("offline-"))  # noqa: E731

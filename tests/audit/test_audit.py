@@ -219,9 +219,13 @@ def test_folds_of_equal_families_are_equal():
 
 
 def test_too_few_families_acquit_nobody():
-    """The same chance-level fact on 24 families and on 2400."""
-    rng = np.random.default_rng(1)
-    for families, word in ((24, "unclear"), (2400, "none")):
+    """The same chance-level fact on 12 and 24 families, some of which a model puts below chance, and on 2400."""
+    for seed, families, word in (
+        *((seed, 12, "unclear") for seed in range(4)),
+        (1, 24, "unclear"),
+        (1, 2400, "none"),
+    ):
+        rng = np.random.default_rng(seed)
         label = np.arange(families) % 2
         asked = ask(
             "File facts", {"noise": rng.random((families, 1))}, label, np.arange(families).astype(str)

@@ -399,6 +399,9 @@ def test_out_must_be_free_and_beside_the_source(source, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="is empty"):
         prepare(tmp_path / "empty", tmp_path / "out")
+    os.mkfifo(tmp_path / "pipe")  # as of <(...) in a shell
+    with pytest.raises(ValueError, match=r"is a named pipe, .* Write what comes from there to a file"):
+        prepare(tmp_path / "pipe", tmp_path / "out")
     write(tmp_path / "file", b"")
     with pytest.raises(OSError, match=rf"cannot be a folder: a file is in the way \({tmp_path / 'file'}\)"):
         prepare(source, tmp_path / "file" / "out")

@@ -181,6 +181,7 @@ def test_the_first_of_two_writers_wins(tmp_path):
     ("harm", "words"),
     [
         (lambda root: root.rename(root.with_name("x")), "no such folder"),
+        (lambda root: (root.rename(root.with_name("x")), root.touch()), "is a file, not a folder"),
         (lambda root: (root / "index.json").unlink(), "dfd index"),
         (lambda root: (root / "samples.parquet").unlink(), "dfd index"),
         (lambda root: (root / "samples.parquet").write_bytes(b"PAR1"), "dfd index"),
@@ -189,7 +190,7 @@ def test_the_first_of_two_writers_wins(tmp_path):
         (lambda root: (root / "val-000000.tar").write_bytes(b"0" * 512), "512 bytes"),
         (lambda root: [path.unlink() for path in root.iterdir()], "dfd prepare"),
     ],
-    ids=["gone", "index", "table", "broken-table", "broken-index", "shard", "cut", "empty"],
+    ids=["gone", "a-file", "index", "table", "broken-table", "broken-index", "shard", "cut", "empty"],
 )
 def test_what_is_not_whole_is_not_loaded(root, harm, words):
     harm(root)

@@ -145,7 +145,7 @@ def test_what_there_is_nothing_to_send_of_says_so_without_a_network(tmp_path, ca
     for name in ("gone", "empty"):
         assert main(["sync", str(tmp_path / name)]) == 1
     gone, empty = capsys.readouterr().err.splitlines()
-    assert gone == f"dfd sync: {tmp_path / 'gone'}: no such folder."
+    assert gone == f"dfd sync: {tmp_path / 'gone'}: no such folder. Name the folder of a run."
     assert "holds no run that W&B logged" in empty
     sent, running = part(tmp_path / "sent"), part(tmp_path / "running")
     online = part(tmp_path / "online", "run-20260101_000000-z")

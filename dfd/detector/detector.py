@@ -98,6 +98,13 @@ class Detector:
         parts = torch.cat(logits).split([len(stack) for stack in crops])
         return [float(part.mean()) for part in parts]
 
+    def batch_logits(self, image: torch.Tensor) -> torch.Tensor:
+        """The logits (B,) of a loader's pictures (B, N, size, size, 3) uint8 on the net's device, each the
+        mean over its N crops.
+        """
+        crops = image.flatten(0, 1).movedim(-1, -3).float().div_(255)
+        return self._forward(crops).view(image.shape[:2]).mean(1)
+
     def _forward(self, image: torch.Tensor) -> torch.Tensor:
         """Logits (B,) of images (B, 3, size, size)."""
         import torch

@@ -1,0 +1,66 @@
+"""Verbs that say how far a detector may be believed: evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+
+def evaluate(
+    checkpoint: str,
+    /,
+    *more: str,
+    on: tuple[str, ...],
+    out: Path,
+    conditions: str | None = None,
+    split: Literal["test", "val"] = "test",
+    workers: int = 2,
+    device: str = "cpu",
+    batch_size: int = 32,
+    limit: int | None = None,
+    task: str | None = None,
+    drawings: bool = False,
+    allow: tuple[str, ...] = (),
+) -> None:
+    """Where detectors hold and where they break: each judges each set of pictures, as found and damaged, the
+    worst result first.
+
+    OUT gets metrics.csv and metrics.parquet, a line for each detector, root, condition and source, with 95%
+    intervals; and under cells the predictions of each. Interrupted and started again, it goes on. A detector
+    or root is called by its file's name; NAME=PATH gives it another.
+
+    Args:
+        checkpoint: File that dfd fit or dfd export wrote.
+        more: Further ones.
+        on: Finished shards, or their URL; may be repeated.
+        out: Folder of the results: new, or that of an earlier dfd evaluate.
+        conditions: YAML file of corruptions with severities, or the name of one that dfd ships:
+            conditions/quick, conditions/corruptions, conditions/deliveries. By default the first.
+        split: Pictures to judge.
+        workers: Decoding processes; 0 decodes in this one.
+        device: Where the nets run, as torch names it.
+        batch_size: Pictures that are judged at once.
+        limit: Judge at most so many pictures of each class and source, for a quick look.
+        task: Judge this share alone, such as 3/16, for a job array; the task that ends last, or a run without
+            it, makes the tables.
+        drawings: The pictures are the toy set's drawings, the only ones that a detector of the toy set has a
+            verdict on.
+        allow: Packages beside dfd whose code the checkpoints may name, such as my_package; on PYTHONPATH.
+    """
+    from dfd.evaluate.grid import Options, evaluate
+    from dfd.prepare.job_array import ArrayTask
+
+    options = Options(
+        split=split,
+        batch_size=batch_size,
+        workers=workers,
+        device=device,
+        allow=allow,
+        drawings=drawings,
+        limit=limit,
+        task=ArrayTask.parse(task) if task else ArrayTask(1, 1),
+    )
+    print(evaluate([checkpoint, *more], on, out, conditions, options))
+
+
+VERBS = (evaluate,)

@@ -1,0 +1,130 @@
+"""One pass over the pictures of a root under one condition: each is decoded once, for all detectors of a view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.special import expit
+from torch.utils.data import DataLoader
+
+from dfd.batch import Predictions, Sample
+from dfd.calibration import decide
+from dfd.data import ShardDataModule
+from dfd.detector import Detector
+from dfd.media.crops import View
+
+# what stands before the reason where a transform leaves a picture out, see `ShardDataset`
+TOO_SMALL = "too_small: "
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What one detector says of the pictures of a pass: (M,) each, in the order of the rows."""
+
+    predictions: Predictions
+    reason: np.ndarray  # str, why there is no logit
+
+
+class EnoughPixels:
+    """Transform that leaves a picture out where the net would see enlarged or mirrored pixels: there `dfd
+    score` has no verdict either.
+    """
+
+    def __init__(self, view: View):
+        self.view = view
+
+    def __repr__(self) -> str:
+        return f"EnoughPixels({self.view.size})"
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        height, width = self.view.shrink(sample["image"]).shape[:2]
+        if min(height, width) >= self.view.size:
+            return sample
+        return {
+            **sample,
+            "fault": f"{TOO_SMALL}{width} x {height} pixels, and the net needs {self.view.size}",
+        }
+
+
+def judge(
+    detectors: Sequence[Detector],
+    loader: DataLoader,
+    rows: np.ndarray,
+    data: ShardDataModule,
+    advance: Callable[[int], None],
+) -> list[Judged]:
+    """What each detector says of `rows` (M,), in their order.
+
+    Args:
+        detectors: of one view, which cut the loader's pictures.
+        loader: gives `LoadedBatch`es of these rows, each once.
+        data: describes the rows.
+        advance: told how many pictures are done.
+    """
+    shown: list[torch.Tensor] = []
+    logits: list[list[torch.Tensor]] = [[] for _ in detectors]
+    faults: dict[int, str] = {}
+    with torch.inference_mode():
+        for batch in loader:
+            faults.update(batch.get("faults", []))
+            valid = batch["valid"]
+            if valid.any():
+                shown.append(batch["row"])
+                for detector, found in zip(detectors, logits, strict=True):
+                    image = batch["image"].to(detector.device, non_blocking=True)
+                    found.append(detector.batch_logits(image))
+            advance(int(valid.sum()) + len(batch.get("faults", [])))
+    nothing = torch.zeros(0)
+    row = torch.cat([nothing.long(), *shown]).numpy()
+    # once for a pass: a device that is asked for each batch waits for each
+    of_row = [torch.cat([nothing, *found]).double().cpu().numpy() for found in logits]
+    return [_collected(rows, row, logit, faults, data) for logit in of_row]
+
+
+def _collected(
+    rows: np.ndarray, row: np.ndarray, logit: np.ndarray, faults: dict[int, str], data: ShardDataModule
+) -> Judged:
+    """Every row exactly once, with its logit or why it has none."""
+    place = {number: at for at, number in enumerate(rows.tolist())}
+    found = np.full(len(rows), np.nan)
+    status = np.full(len(rows), "missing", "U16")
+    reason = np.full(len(rows), "", object)
+    at = np.array([place[number] for number in row.tolist()], np.int64)
+    assert len(np.unique(at)) == len(at), "a picture was judged twice"
+    finite = np.isfinite(logit)
+    found[at[finite]] = logit[finite]
+    status[at] = np.where(finite, "ok", "not_finite")
+    reason[at[~finite]] = "the net answers NaN or infinity"
+    for number, why in faults.items():
+        status[place[number]] = "too_small" if why.startswith(TOO_SMALL) else "unreadable"
+        reason[place[number]] = why.removeprefix(TOO_SMALL)
+    assert not (status == "missing").any(), "a picture was not judged"
+    facts = data.describe(rows)
+    predictions = Predictions(
+        row=rows,
+        logit=found,
+        label=data.contents.label[rows].astype(np.int64),
+        status=status,
+        **{name: facts[name] for name in ("source", "method", "family", "clip")},
+    )
+    return Judged(predictions, reason.astype(str))
+
+
+def verdicts(detector: Detector, predictions: Predictions, speaks: bool) -> tuple[np.ndarray, np.ndarray]:
+    """P(fake) (M,) and the words (M,) for each row: NaN and "" where there is no logit.
+
+    Args:
+        speaks: whether the detector knows anything of such pictures, see `Detector`; where not, every word is
+            "inconclusive".
+    """
+    ok = predictions.status == "ok"
+    prob = expit(predictions.logit / detector.card.temperature)
+    word = np.full(len(ok), "", "U16")
+    if not speaks or not detector.card.calibrated_on:
+        word[ok] = "inconclusive"
+        return np.full(len(ok), np.nan), word
+    word[ok] = [decide(logit, detector.card.thresholds) for logit in predictions.logit[ok].tolist()]
+    return prob, word

@@ -1,0 +1,228 @@
+"""Plan of a grid: its detectors, roots and conditions by name, the cells that they make, where each lies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dfd.data import ShardDataModule
+from dfd.detector import Detector
+from dfd.detector.card import TOY
+from dfd.evaluate.conditions import NAME, Condition
+from dfd.evaluate.judging import EnoughPixels
+from dfd.media.crops import View
+from dfd.shards.fetch import is_remote
+
+CELLS = "cells"
+SHARE = 1 << 20  # bytes read at once to hash a checkpoint
+_NAMED = re.compile(rf"({NAME.pattern})=(.+)", re.ASCII | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class NamedDetector:
+    """A detector of the grid: its name, its file, and the file's SHA-256."""
+
+    name: str
+    path: str
+    sha256: str
+    detector: Detector
+
+    @property
+    def view(self) -> tuple[Any, ...]:
+        """Equal for detectors that see the same crops of a picture; the margin is for larger pictures."""
+        view = self.detector.view
+        return (view.size, view.num_crops, view.longest, view.resize)
+
+    def facts(self) -> dict[str, Any]:
+        card = self.detector.card
+        return {
+            "name": self.name,
+            "path": self.path,
+            "sha256": self.sha256,
+            "net": card.net.get("class_path"),
+            "view": card.view,
+            "temperature": card.temperature,
+            "thresholds": card.thresholds,
+            "calibrated_on": card.calibrated_on,
+            "selected_on": card.selected_on,
+            "trained_on": (card.data or {}).get("init_args", {}).get("roots"),
+            "seed": (card.data or {}).get("init_args", {}).get("seed"),
+            "of_drawings": card.of_drawings,
+            "weights": card.weights,
+            "version": card.version,
+        }
+
+
+class NamedRoot:
+    """A root of the grid, opened for the pictures of one split.
+
+    Args:
+        limit: judge at most so many pictures of each class and source, drawn alike each time; None for all.
+
+    Raises:
+        ValueError: it has no finished shards, or no picture of the split.
+    """
+
+    def __init__(
+        self, name: str, path: str, split: str, view: View, batch_size: int, workers: int, limit: int | None
+    ):
+        self.name, self.path, self.split = name, path, split
+        self.data = ShardDataModule(path, view=view, batch_size=batch_size, num_workers=workers)
+        self.data.setup("validate" if split == "val" else "test")
+        # a data module tells these words by all its rows
+        if limit is not None:
+            self.data.catalog.keep(split, self._some(limit))
+        told = json.dumps(self.data.catalog.digests, sort_keys=True)
+        self.digest = hashlib.sha256(told.encode()).hexdigest()
+        self._loader_view: View | None = None
+
+    def _some(self, limit: int) -> np.ndarray:
+        rows = self.data.rows(self.split)
+        source, label = self.data.describe(rows)["source"], self.data.contents.label[rows]
+        order = np.random.default_rng(0).permutation(len(rows))
+        taken: dict[tuple[str, int], int] = {}
+        kept = []
+        for at in order.tolist():
+            part = str(source[at]), int(label[at])
+            taken[part] = taken.get(part, 0) + 1
+            if taken[part] <= limit:
+                kept.append(at)
+        return rows[np.sort(np.array(kept, np.int64))]
+
+    @property
+    def rows(self) -> np.ndarray:
+        return self.data.rows(self.split)
+
+    @property
+    def drawings(self) -> bool:
+        """Whether all its pictures are the toy set's."""
+        return self.data.title == TOY
+
+    def loader(self, condition: Condition, view: View) -> Any:
+        """A loader of the split after one condition, cut for one view."""
+        self.data.view = view
+        changed = [] if condition.corruption is None else [condition.corruption]
+        # with no transform at all, a validation split would get its val_augment: there is none here
+        self.data.corruption = [*changed, EnoughPixels(view)]
+        return self.data.val_dataloader() if self.split == "val" else self.data.test_dataloader()
+
+    def facts(self) -> dict[str, Any]:
+        real, fake = self.data.label_counts(self.split)
+        return {
+            "name": self.name,
+            "path": self.path,
+            "digest": self.digest,
+            "images": real + fake,
+            "real": real,
+            "fake": fake,
+            "leaks": self.data.leaks.get(self.path, ""),
+            "drawings": self.drawings,
+        }
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one detector says of one root under one condition."""
+
+    detector: NamedDetector
+    root: NamedRoot
+    condition: Condition
+
+    @property
+    def file(self) -> str:
+        """Its prediction file, below the grid's folder."""
+        return f"{CELLS}/{self.detector.name}/{self.root.name}/{self.condition.title}.parquet"
+
+    def identity(self, limit: int | None, drawings: bool) -> dict[str, Any]:
+        """What the cell's figures depend on: a cell that was made of anything else is made again."""
+        return {
+            "detector": self.detector.sha256,
+            "root": self.root.digest,
+            "split": self.root.split,
+            "condition": self.condition.what,
+            "limit": limit,
+            "drawings": drawings or self.root.drawings,
+        }
+
+
+@dataclass(frozen=True)
+class Pass:
+    """The cells of one root under one condition whose detectors see the same crops."""
+
+    root: NamedRoot
+    condition: Condition
+    cells: list[Cell] = field(default_factory=list)
+
+
+def passes(
+    detectors: Sequence[NamedDetector], roots: Sequence[NamedRoot], conditions: Sequence[Condition]
+) -> list[Pass]:
+    """All cells, as the passes that make them, root by root."""
+    found: dict[tuple[Any, ...], Pass] = {}
+    for root in roots:
+        for condition in conditions:
+            for detector in detectors:
+                key = root.name, condition.title, detector.view
+                found.setdefault(key, Pass(root, condition)).cells.append(Cell(detector, root, condition))
+    return list(found.values())
+
+
+def named(given: Iterable[str], what: str, default: Any) -> dict[str, str]:
+    """Paths by name, of "NAME=PATH" or of a path, whose name is then `default(path)`.
+
+    Args:
+        what: "detector" or "root", for the error.
+
+    Raises:
+        ValueError: two of them have the same name, or one is empty.
+    """
+    found: dict[str, str] = {}
+    for text in given:
+        match = None if Path(text).exists() else _NAMED.fullmatch(text)
+        name, path = (match[1], match[2]) if match else (clean_name(default(text)), text)
+        if name in found:
+            raise ValueError(
+                f"two {what}s are called {name}: {found[name]} and {path}. Give one of them a name of its "
+                f"own: NAME={path}."
+            )
+        found[name] = path
+    return found
+
+
+def detector_name(path: str) -> str:
+    """The run's, since every run has a best.ckpt: of runs/dual/20261129-1200/checkpoints/best.ckpt
+    dual-20261129-1200; that of any other file is the file's own.
+    """
+    place = Path(path)
+    if place.parent.name != "checkpoints":
+        return place.stem
+    run = place.absolute().parent.parent
+    name = f"{run.parent.name}-{run.name}" if re.fullmatch(r"[\d-]+", run.name) else run.name
+    return name if place.stem == "best" else f"{name}-{place.stem}"
+
+
+def root_name(path: str) -> str:
+    """The last part of a folder's name or a URL."""
+    return path.rstrip("/").rpartition("/")[2] or (path if is_remote(path) else Path(path).resolve().name)
+
+
+def clean_name(text: str) -> str:
+    """A name for files and tables."""
+    kept = re.sub(r"[^\w.-]+", "_", text, flags=re.ASCII).strip("._-")
+    return kept[:80] or "unnamed"
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's bytes, in hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(SHARE):
+            digest.update(part)
+    return digest.hexdigest()

@@ -24,7 +24,7 @@ from dfd.batch import Predictions
 from dfd.data import ShardDataModule, View
 from dfd.detector import load_net
 from dfd.malloc import keep_pages
-from dfd.metrics import detection_metrics, interval, paired
+from dfd.metrics import Calibrated, detection_metrics, interval, paired, uncalibrated
 
 CONDITIONS = {
     "clean": None,
@@ -35,30 +35,30 @@ CONDITIONS = {
 }
 
 
-def load(path: str, cut: str) -> tuple[torch.nn.Module, View, float, float]:
-    """Net, view, temperature and threshold of a checkpoint of either kind; a `cut` such as "256x1" replaces
+def load(path: str, cut: str) -> tuple[torch.nn.Module, View, Calibrated, float]:
+    """Net, view, calibration and threshold of a checkpoint of either kind; a `cut` such as "256x1" replaces
     its own.
     """
     if path.endswith(".ckpt"):
         net, card = load_net(path)
-        view, temperature, threshold = (
+        view, calibration, threshold = (
             View(**card.view),
-            card.temperature,
+            card.calibration,
             card.thresholds["balanced"],
         )
     else:
         bare = bare_loop.Bare(None)
         bare.load_state_dict(torch.load(path, weights_only=True)["state_dict"])
-        net, view, temperature, threshold = (
+        net, view, calibration, threshold = (
             _Images(bare.eval()),
             View(size=bare_loop.SIZE, crops=5, longest=256),
-            1.0,
+            uncalibrated,
             0.0,
         )
     if cut:
         size, crops = map(int, cut.split("x"))
         view = replace(view, size=size, crops=crops)
-    return net, view, temperature, threshold
+    return net, view, calibration, threshold
 
 
 class _Images(torch.nn.Module):

@@ -10,7 +10,7 @@ of a prediction table.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict, runtime_checkable
 
@@ -64,7 +64,7 @@ class Batch(TypedDict):
 class Predictions:
     """The prediction table: one row an image. Metrics, calibration, CSV and intervals are functions of it.
 
-    `logit` is raw (before temperature); a row with label -1 has no known truth. `family` keeps related images
+    `logit` is raw (before calibration); a row with label -1 has no known truth. `family` keeps related images
     together and is what intervals are drawn over; `clip` is the video that an image was cut from, "" for
     none. An image of no family is its own. A row whose `status` is not "ok" has no logit (NaN) and counts in
     the coverage alone: a failure is no verdict.
@@ -163,9 +163,12 @@ class JudgingTask(Protocol):
     eval_net: nn.Module  # the net that decisions come from: the average where there is one
     predictions: Predictions | None  # of the last pass
     chosen_by: Predictions | None  # of the validation whose checkpoint is the best so far
-    temperature: float
+    calibration: Callable[[np.ndarray], np.ndarray]  # raw logits -> calibrated log odds
     thresholds: dict[str, float]  # raw logits, by name
     calibrated_on: dict[str, Any] | None  # split, data, images and families of the calibration
     selected_on: str  # what the checkpoint was chosen by
     seen: dict[str, torch.Tensor]  # fingerprints of the images that trained it ("train") and chose it ("val")
     config: dict[str, Any]  # the command line's task and data, as plain values
+
+    def calibrate(self, predictions: Predictions) -> tuple[Any, dict[str, float]]:
+        """Calibration and thresholds that fit a table best."""

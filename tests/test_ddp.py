@@ -36,7 +36,7 @@ class States(Callback):
     def on_validation_end(self, trainer, task):
         at = f"{trainer.current_epoch}.val"
         self.held |= {f"{at} {name}": value.clone() for name, value in task.named_buffers()}
-        fitted = [task.temperature, *task.thresholds.values()]
+        fitted = [task.calibration.temperature, *task.thresholds.values()]
         self.held[f"{at} temperature and thresholds"] = torch.tensor(fitted, dtype=torch.float64)
 
     def on_fit_end(self, trainer, task):

@@ -96,7 +96,10 @@ def test_a_page_is_a_png_with_its_title(tmp_path):
     label, logit = drawn(300)
     names = np.full(300, "")
     page = curves(
-        Predictions(np.arange(300), logit, label, names, names, names, names), 1.5, 0.2, "val: 300 images"
+        Predictions(np.arange(300), logit, label, names, names, names, names),
+        lambda raw: raw / 1.5,
+        0.2,
+        "val: 300 images",
     )
     page.savefig(tmp_path / "page.png")
     assert page.get_suptitle() == "val: 300 images"

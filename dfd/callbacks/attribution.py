@@ -10,6 +10,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from scipy.special import expit
 from torch import Tensor
 
 from dfd.batch import FAKE, LABELS, REAL, Batch
@@ -119,7 +120,7 @@ class AttributionGrid(Callback):
         ):
             image = torch.stack([image for _, image in pictures]).to(task.device)  # (K, 3, H, W)
             with torch.no_grad():
-                prob = torch.sigmoid(net(image).double() / task.temperature).tolist()
+                prob = expit(task.calibration(net(image).double().cpu().numpy())).tolist()
             found = {method: attribute(net, image, method) for method in self.methods}
         images, captions, maps = [], [], []
         for index, (label, picture) in enumerate(pictures):

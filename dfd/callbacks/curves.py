@@ -48,7 +48,7 @@ class Curves(Callback):
 
             pictures = fill(f"{when}{sentence(conditions(trainer.datamodule, stage))}", 100)
             title = f"{pictures}\n{_summary(task.predictions)}"
-            figure = curves(task.predictions, task.temperature, task.thresholds["balanced"], title)
+            figure = curves(task.predictions, task.calibration, task.thresholds["balanced"], title)
             publish(trainer, figure, f"{stage}-curves")
 
 

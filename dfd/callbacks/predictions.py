@@ -14,7 +14,7 @@ from rich.table import Table
 from scipy.special import expit
 
 from dfd.batch import FAKE, LABELS, REAL, Predictions
-from dfd.calibration import decide
+from dfd.calibration import WORDS, Calibration, decide, in_words
 from dfd.callbacks.conditions import conditions, sentence
 from dfd.detector.card import TOY
 from dfd.metrics import (
@@ -41,7 +41,7 @@ class PredictionWriter(Callback):
     source, and a method against the reals of its sources.
 
     In the CSV `label` is 0 real, 1 fake, empty where unknown; `logit` is raw, `prob` is P(fake) after
-    temperature.
+    calibration.
     """
 
     def setup(self, trainer: Trainer, task: LightningModule, stage: str) -> None:
@@ -75,7 +75,7 @@ class PredictionWriter(Callback):
             words = ["inconclusive"] * len(words)
         facts = trainer.datamodule.describe(task.predictions.row)
         with output_file(path) as temporary:
-            _write(temporary, task.predictions, task.temperature, words, facts)
+            _write(temporary, task.predictions, task.calibration, words, facts)
         console = Console(markup=False, highlight=False, emoji=False)  # a method may be called [gan]
         console.print(sentence(conditions(trainer.datamodule, stage)), soft_wrap=True)
         for line in (*_report(stage, task, words), _seen_before(stage, task, trainer.datamodule)):
@@ -97,7 +97,11 @@ class PredictionWriter(Callback):
 
 
 def _write(
-    path: Path, predictions: Predictions, temperature: float, words: list[str], facts: dict[str, np.ndarray]
+    path: Path,
+    predictions: Predictions,
+    calibration: Calibration,
+    words: list[str],
+    facts: dict[str, np.ndarray],
 ) -> None:
     label = ["" if label < 0 else label for label in predictions.label.tolist()]
     columns = (
@@ -105,7 +109,7 @@ def _write(
         facts["path"],
         label,
         predictions.logit.tolist(),  # Python floats: written with all digits, so that ranks survive
-        expit(predictions.logit / temperature).tolist(),
+        expit(calibration(predictions.logit)).tolist(),
         predictions.source,
         predictions.method,
         predictions.family,
@@ -130,11 +134,12 @@ def _report(stage: str, task: LightningModule, words: list[str]) -> list[Table |
     fitted = task.calibrated_on
     of = f" of {fitted['data']}" if fitted and "data" in fitted else ""
     lines = [
-        "Verdicts: " + ", ".join(f"{counts[word]} {word}" for word in (*LABELS, "inconclusive")),
-        f"Temperature and thresholds: from {fitted['split']}{of}, {fitted['images']} images in "
+        "Verdicts: " + ", ".join(f"{counts[verdict]} {word}" for verdict, word in WORDS.items()),
+        f"Calibration and thresholds: from {fitted['split']}{of}, {fitted['images']} images in "
         f"{fitted['groups']} groups"
         if fitted
-        else "Temperature and thresholds: never fitted, so 1 and 0",
+        else "Calibration and thresholds: never fitted",
+        *in_words((fitted or {}).get("sources", {})),
     ]
     if len(known) == 1:
         name = LABELS[known.pop()]
@@ -175,7 +180,7 @@ def _chose(task: LightningModule, data: LightningDataModule) -> bool:
 
 def _overall(stage: str, task: LightningModule) -> Table:
     threshold = task.thresholds["balanced"]
-    metrics = detection_metrics(task.predictions, task.temperature, threshold)
+    metrics = detection_metrics(task.predictions, task.calibration, threshold)
     table = Table(
         title=f"{stage}: {metrics['num_images']:.0f} images in {metrics['num_groups']:.0f} groups",
         title_justify="left",
@@ -184,7 +189,7 @@ def _overall(stage: str, task: LightningModule) -> Table:
     table.add_column("metric")
     table.add_column("all", justify="right")
     table.add_column("95% interval", justify="right")
-    found = intervals(task.predictions, task.temperature, threshold)
+    found = intervals(task.predictions, task.calibration, threshold)
     for name in METRICS:
         ends = ""
         if name in found:
@@ -212,7 +217,7 @@ def _parts(task: LightningModule, sources: dict[str, Predictions], methods: dict
         for name, part in parts.items()
     }
     for name, part in named.items():
-        metrics = detection_metrics(part, task.temperature, task.thresholds["balanced"])
+        metrics = detection_metrics(part, task.calibration, task.thresholds["balanced"])
         counts = (str((part.label == kind).sum()) for kind in (REAL, FAKE))
         low, high = (format_metric(end, 3) for end in interval(part))
         auroc, balanced = (format_metric(metrics[column], 3) for column in ("auroc", "balanced_acc"))

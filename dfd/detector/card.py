@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dfd import __version__
-from dfd.calibration import UNFITTED
+from dfd.calibration import UNFITTED, Calibration, Certificate, Temperature, calibration_of
 from dfd.detector.card_check import check_card, made_view
 from dfd.media.crops import View
 from dfd.terminal import printable
@@ -35,10 +35,10 @@ class Card:
         net: class path and arguments, as `dfd.models.recipe` gives them.
         weights_in: what the names of this net's weights begin with in the checkpoint's state_dict.
         view: the arguments of the `View` that cut its images; None where a data module of one's own has none.
-        temperature: divides a logit before the sigmoid.
+        calibration: raw logits to log odds of P(fake).
         thresholds: raw logits by name: balanced, fpr5, fnr5.
-        calibrated_on: split, images, groups (families) and, where known, data of the calibration; None for
-            none.
+        calibrated_on: split, images, groups (families) of the calibration and, where known, its data and, by
+            source and class, the errors at these thresholds (`dfd.calibration.certificate`); None for none.
         selected_on: what chose this checkpoint among those of its run.
         seen: fingerprints (R,) int64 of the images that trained it ("train") and chose it ("val").
         ema_decay: of the average of weights; None where there is none.
@@ -52,7 +52,7 @@ class Card:
     net: dict[str, Any]
     weights_in: str = NET
     view: dict[str, Any] | None = None
-    temperature: float = 1.0
+    calibration: Calibration = field(default_factory=Temperature)
     thresholds: dict[str, float] = field(default_factory=lambda: dict(UNFITTED))
     calibrated_on: dict[str, Any] | None = None
     selected_on: str | None = None
@@ -68,6 +68,7 @@ class Card:
         """As it is stored; what is not known is left out, `view` and `calibrated_on` aside."""
         always = ("view", "calibrated_on", "ema_decay")
         plain = {each.name: getattr(self, each.name) for each in fields(self)}
+        plain["calibration"] = self.calibration.to_plain()
         return {name: value for name, value in plain.items() if value is not None or name in always}
 
     @classmethod
@@ -90,7 +91,9 @@ class Card:
         card = cls(**{"net": {}, "weights_in": AVERAGE if averaged else NET, **given})
         # infinite ones are strings in JSON
         card.thresholds = {name: float(card.thresholds[name]) for name in UNFITTED}
-        card.temperature = float(card.temperature)
+        # earlier versions knew temperatures alone
+        earlier = {"kind": "temperature", "temperature": plain.get("temperature", 1.0)}
+        card.calibration = calibration_of(plain.get("calibration", earlier))
         # these are shown to people, on terminals too
         card.version, card.selected_on = (
             printable(card.version),
@@ -101,6 +104,8 @@ class Card:
                 name: printable(value) if isinstance(value, str) else value
                 for name, value in card.calibrated_on.items()
             }
+            if sources := card.calibrated_on.get("sources"):
+                card.calibrated_on["sources"] = {printable(name): of for name, of in sources.items()}
         return card
 
     def made_view(self, where: str) -> View:
@@ -119,8 +124,13 @@ class Card:
         return trained_on == "dfd.data.ToyDataModule" or (self.calibrated_on or {}).get("data") == TOY
 
     @property
+    def certificate(self) -> Certificate:
+        """Errors at the thresholds, by source and class; empty where the card does not know them."""
+        return (self.calibrated_on or {}).get("sources", {})
+
+    @property
     def basis(self) -> str:
-        """What temperature and thresholds rest on, in a few words; "" for nothing."""
+        """What calibration and thresholds rest on, in a few words; "" for nothing."""
         if not self.calibrated_on:
             return ""
         # a task without a data module knows none

@@ -9,9 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from itertools import pairwise
 from typing import Any
 
 from dfd import __version__
+from dfd.batch import LABELS
 from dfd.calibration import UNFITTED
 from dfd.media.crops import PLACES, View
 from dfd.terminal import printable
@@ -20,6 +22,8 @@ from dfd.terminal import printable
 DEPTH, VALUES, LETTERS, LARGEST = 32, 100_000, 10_000, 1 << 63
 SIDE = 4096  # of a net's pictures; a view may enlarge small ones to it
 TEMPERATURE = (1e-6, 1e6)
+KNOTS = 10_000  # of an isotonic calibration
+COUNTS = ("images", "families", "errors", "right")  # of a source's class, at the thresholds
 
 
 def check_card(plain: Mapping[str, Any], where: str) -> None:
@@ -33,7 +37,9 @@ def check_card(plain: Mapping[str, Any], where: str) -> None:
     for name, check in CHECKS.items():
         if name in plain and (strange := check(plain[name])):
             raise ValueError(other_version(where, f"{name} {strange}", plain))
-    if plain.get("calibrated_on") and not {"temperature", "thresholds"} <= plain.keys():
+    # earlier versions stored a temperature
+    known = "thresholds" in plain and ("calibration" in plain or "temperature" in plain)
+    if plain.get("calibrated_on") and not known:
         raise ValueError(
             other_version(where, f"a calibration without thresholds {', '.join(UNFITTED)}", plain)
         )
@@ -167,6 +173,32 @@ def strange_view(value: Any) -> str:
     return ""
 
 
+def _calibration(value: Any) -> str:
+    if not isinstance(value, dict) or (strange := _plain(value, finite=True)):
+        return strange if isinstance(value, dict) else shown(value)
+    kinds: dict[str, dict[str, Callable[[Any], str]]] = {
+        "temperature": {"temperature": _number(*TEMPERATURE)},
+        "platt": {"slope": _number(*TEMPERATURE), "offset": _number(-1e9, 1e9)},
+        "isotonic": {"logits": _rising, "log_odds": _rising},
+    }
+    kind = value.get("kind")
+    if not isinstance(kind, str) or kind not in kinds:
+        return f"of the kind {shown(kind)}, which is none of {', '.join(kinds)}"
+    for name, check in kinds[kind].items():
+        if strange := check(value.get(name)):
+            return f"with {name}={strange}"
+    if kind == "isotonic" and len(value["logits"]) != len(value["log_odds"]):
+        return "with knots that lack a side"
+    return ""
+
+
+def _rising(value: Any) -> str:
+    """Of an isotonic calibration: one side of its knots."""
+    if not isinstance(value, list) or not 1 <= len(value) <= KNOTS or any(map(_number(-1e9, 1e9), value)):
+        return f"{shown(value)}, which are no knots"
+    return "" if all(low <= high for low, high in pairwise(value)) else "knots that do not rise"
+
+
 def _thresholds(value: Any) -> str:
     if not (isinstance(value, dict) and value.keys() == UNFITTED.keys()):
         return f"{shown(value)}, which are not {', '.join(UNFITTED)}"
@@ -187,7 +219,23 @@ def _calibrated_on(value: Any) -> str:
         return ""  # on nothing
     counts = all(type(value.get(name)) is int and value[name] >= 0 for name in ("images", "groups"))
     texts = isinstance(value.get("split"), str) and isinstance(value.get("data", ""), str)
-    return "" if counts and texts else "without a split and its numbers of images and groups"
+    if not (counts and texts):
+        return "without a split and its numbers of images and groups"
+    return _sources(value.get("sources", {}))
+
+
+def _sources(value: Any) -> str:
+    """Errors at the thresholds, by source and class."""
+    if not isinstance(value, dict) or not all(isinstance(of, dict) for of in value.values()):
+        return f"with sources {shown(value)}"
+    for name, counts in (pair for of in value.values() for pair in of.items()):
+        if name not in LABELS or not isinstance(counts, dict) or counts.keys() != {*COUNTS, "bound"}:
+            return f"with {shown(name)} {shown(counts)} of a source"
+        if not all(type(counts[each]) is int and 0 <= counts[each] <= counts["images"] for each in COUNTS):
+            return f"with numbers of {name}s that are none"
+        if counts["errors"] + counts["right"] > counts["families"] or _number(0, 1)(counts["bound"]):
+            return f"with errors of {name}s that are none"
+    return ""
 
 
 def _seen(value: Any) -> str:
@@ -212,6 +260,7 @@ CHECKS: dict[str, Callable[[Any], str]] = {
     "net": _net,
     "weights_in": _text,
     "view": _optional(strange_view),
+    "calibration": _calibration,
     "temperature": _number(*TEMPERATURE),
     "thresholds": _thresholds,
     "calibrated_on": _optional(_calibrated_on),

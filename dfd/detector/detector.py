@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import expit
 
-from dfd.calibration import decide
+from dfd.calibration import band, decide, shortage
 from dfd.detector.card import Card, load_net
 from dfd.detector.inputs import path_of, read_input
 from dfd.detector.score import FaceCrops, Score
@@ -76,12 +76,12 @@ class Detector:
     @property
     def band(self) -> tuple[float, float]:
         """P(fake) from where to where the verdict is "inconclusive"."""
-        low, high = sorted(self.prob(self.card.thresholds[name]) for name in ("fpr5", "fnr5"))
+        low, high = (self.prob(end) for end in band(self.card.thresholds))
         return low, high
 
     def prob(self, logit: float) -> float:
         """P(fake) of a raw logit."""
-        return float(expit(logit / self.card.temperature))
+        return float(expit(self.card.calibration(logit)))
 
     def logits(self, crops: Sequence[np.ndarray]) -> list[float]:
         """The mean logit of each stack of crops (N, size, size, 3) uint8 RGB."""
@@ -233,17 +233,18 @@ class Detector:
             # the bare sigmoid of a net is no probability, and zero no threshold
             reason = "these weights were never calibrated on a validation set"
             return replace(score, logit=logit, verdict="inconclusive", reason=reason)
-        if math.isinf(self.card.thresholds["fpr5"]) and not score.reason:
-            reason = (
-                "the validation set had under 20 real or fake images, so nothing is known of this detector's "
-                "errors"
-            )
-            score = replace(score, reason=reason)
+        verdict = decide(logit, self.card.thresholds)
+        silent = any(math.isinf(self.card.thresholds[name]) for name in ("fpr5", "fnr5"))
+        if verdict == "inconclusive" and silent and not score.reason:
+            reasons = shortage(self.card.certificate) or [
+                "the validation set had too few real or fake images to certify any error rate"
+            ]
+            score = replace(score, reason="; ".join(reasons))
         return replace(
             score,
             logit=logit,
             prob=self.prob(logit),
-            verdict=decide(logit, self.card.thresholds),
+            verdict=verdict,
             threshold=self.threshold,
             inconclusive=self.band,
             calibrated_on=self.card.basis,

@@ -23,12 +23,13 @@ class Score:
         box: x, y, width, height of the face in the upright picture, in pixels.
         crop: the part of the picture that was judged, likewise.
         status: "ok" is a judged face; with the others there is no verdict and `reason` says why.
-        verdict: "real", "fake" or "inconclusive", where the status is "ok".
-        prob: P(fake), sigmoid(logit / temperature); None without a verdict or without a calibration.
+        verdict: "no_trace", "fake", "inconclusive" or "unfamiliar", where the status is "ok"; people read
+            `dfd.calibration.WORDS`.
+        prob: P(fake), the sigmoid of the calibrated log odds; None without a verdict or a calibration.
         logit: raw, the mean over the crops that the view takes.
         threshold: the balanced threshold on the scale of `prob`.
         inconclusive: from where to where on the scale of `prob` no verdict is given.
-        calibrated_on: where temperature and thresholds come from: split, data and number of images; "" if
+        calibrated_on: where calibration and thresholds come from: split, data and number of images; "" if
             from nowhere.
         reason: why there is no verdict, or what to mind about this one.
     """

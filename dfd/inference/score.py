@@ -14,6 +14,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from dfd.calibration import WORDS, in_words
 from dfd.detector import Detector, Score
 from dfd.inference.predictor import Predictor
 from dfd.media.file_kinds import refuse_lfs_pointer
@@ -21,7 +22,7 @@ from dfd.media.files import IMAGE_SUFFIXES, READ_SUFFIXES, VIDEO_SUFFIXES
 from dfd.outputs import check_file, is_stdout, is_stream, open_stream, output_file, table_heads
 from dfd.terminal import commanding, is_terminal, nobody_reads, printable
 
-COLOURS = {"fake": "31", "real": "32", "inconclusive": "33"}  # the rest is grey
+COLOURS = {"fake": "31", "no_trace": "32", "inconclusive": "33", "unfamiliar": "35"}  # the rest is grey
 COLUMNS = [field.name for field in fields(Score)]
 
 
@@ -157,9 +158,9 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def line(score: Score, colour: bool = False) -> str:
     """One line for people: verdict or status, P(fake) with its threshold, file, face, and what to mind."""
-    word = score.verdict or score.status
-    start = f"{word:<12}"
-    parts = [f"\033[{COLOURS.get(word, '90')}m{start}\033[0m" if colour else start]
+    verdict = score.verdict or score.status
+    start = f"{WORDS.get(verdict, verdict):<14}"
+    parts = [f"\033[{COLOURS.get(verdict, '90')}m{start}\033[0m" if colour else start]
     if score.prob is not None:
         parts.append(
             f"P(fake) {_shown(score.prob)}  threshold {score.threshold:.2f} "
@@ -177,7 +178,7 @@ def line(score: Score, colour: bool = False) -> str:
 
 def count(num_files: int, num_faces: int, others: Sequence[Path], seen: Counter[str]) -> str:
     """What was seen in all: files as files, faces as faces."""
-    verdicts = ", ".join(f"{seen[word]} {word}" for word in COLOURS)
+    verdicts = ", ".join(f"{seen[verdict]} {WORDS[verdict]}" for verdict in COLOURS)
     statuses = ", ".join(f"{number} {word}" for word, number in sorted(seen.items()) if word not in COLOURS)
     # with --whole a file is a face
     faces = f" with {_many(num_faces, 'face')}" if num_faces else ""
@@ -212,11 +213,13 @@ def closing(detector: Detector) -> str:
     if not detector.card.calibrated_on:
         return "These weights were never calibrated on a validation set: their logits are no verdicts."
     low, high = detector.band
-    return (
+    lines = [
         f"P(fake) is calibrated on {detector.card.basis}, and is no proof: on generators, cameras and "
         "uploads unlike those it can be sure and wrong. "
-        f"From {low:.2f} to {high:.2f} the verdict is inconclusive."
-    )
+        f"From {low:.2f} to {high:.2f} the verdict is inconclusive.",
+        *in_words(detector.card.certificate),
+    ]
+    return "\n".join(lines)
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
@@ -117,7 +119,7 @@ def reliability(label: np.ndarray, prob: np.ndarray, figure: FigureBase | None =
             label=LABELS[kind],
         )
         bottom = bottom + height
-    below.set(ylabel="Images", xlabel="P(fake) after temperature")
+    below.set(ylabel="Images", xlabel="P(fake) after calibration")
     # above the bars: inside, it lies over the one bar of a small set
     below.legend(
         loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=8, borderaxespad=0.2
@@ -128,17 +130,26 @@ def reliability(label: np.ndarray, prob: np.ndarray, figure: FigureBase | None =
 
 
 def curves(
-    predictions: Predictions, temperature: float = 1.0, threshold: float = 0.0, title: str = ""
+    predictions: Predictions,
+    calibrated: Callable[[np.ndarray], np.ndarray] | None = None,
+    threshold: float = 0.0,
+    title: str = "",
 ) -> Figure:
-    """ROC, precision and recall, confusion and reliability on one page, of rows with a known label."""
-    known = predictions.where(predictions.label >= 0)
+    """ROC, precision and recall, confusion and reliability on one page, of judged rows with a known label.
+
+    Args:
+        calibrated: raw logits to log odds; by default as they are.
+        threshold: raw logit, above which an image is called fake.
+    """
+    known = predictions.where((predictions.label >= 0) & (predictions.status == "ok"))
+    log_odds = known.logit if calibrated is None else calibrated(known.logit)
     figure = Figure(figsize=(10, 9.4), layout="constrained")
     figure.suptitle(title, fontsize=13)
     (upper_left, upper_right), (lower_left, lower_right) = figure.subfigures(2, 2)
     roc(known.label, known.logit, threshold, upper_left)
     precision_recall(known.label, known.logit, threshold, upper_right)
     confusion(known.label, (known.logit > threshold).astype(int), lower_left)
-    reliability(known.label, expit(known.logit / temperature), lower_right)
+    reliability(known.label, expit(log_odds), lower_right)
     return figure
 
 

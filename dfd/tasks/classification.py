@@ -13,6 +13,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import BinaryAccuracy, BinaryAUROC
 
 from dfd.batch import FAKE, Batch
+from dfd.calibration import CalibrationKind
 from dfd.distributed import shard, sum_over_ranks
 from dfd.models import Net
 from dfd.tasks.detection import DetectionTask
@@ -39,6 +40,9 @@ class ClassificationTask(DetectionTask):
         warmup: share of all steps in which the learning rate rises.
         ema_decay: judge an exponential moving average of the weights instead of the last ones; .998 is usual.
         channels_last: lay weights and activations out as (B, H, W, C) in memory, which convolutions like.
+        calibration: how P(fake) follows from a logit, fitted at each validation: "temperature" (one number,
+            safe with few pictures), "platt" (also an offset, for another share of fakes than in training) or
+            "isotonic" (any rising curve, for thousands of pictures).
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class ClassificationTask(DetectionTask):
         warmup: float = 0.05,
         ema_decay: float | None = None,
         channels_last: bool = True,
+        calibration: CalibrationKind = "temperature",
     ):
         if not 0 <= warmup <= 1:
             raise ValueError(f"model.warmup={warmup} is a share of all steps, in [0, 1]. Use .05 as a start.")
@@ -63,7 +68,7 @@ class ClassificationTask(DetectionTask):
                 "model.loss is given, so model.class_weight and model.label_smoothing, which belong to "
                 "binary cross-entropy, have no use. Leave them out, or leave out the loss."
             )
-        super().__init__(net, channels_last)
+        super().__init__(net, channels_last, calibration)
         self.optimizer, self.class_weight, self.warmup = optimizer, class_weight, warmup
         self.loss = BinaryCrossEntropy(label_smoothing) if loss is None else loss
         if ema_decay is not None:

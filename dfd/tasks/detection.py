@@ -11,7 +11,16 @@ from lightning import LightningModule
 from torch import Tensor, nn
 
 from dfd.batch import Batch, DetectionData, Predictions
-from dfd.calibration import UNFITTED, fit_temperature, fit_thresholds
+from dfd.calibration import (
+    CALIBRATIONS,
+    UNFITTED,
+    Calibration,
+    CalibrationKind,
+    Temperature,
+    certificate,
+    fit_calibration,
+    fit_thresholds,
+)
 from dfd.detector.card import AVERAGE, NET, Card
 from dfd.distributed import gather, release, share_buffers
 from dfd.metrics import by_method, by_source, detection_metrics, interval, intervals
@@ -23,20 +32,27 @@ from dfd.tasks.prediction_table import PredictionTable
 class DetectionTask(LightningModule):
     """Judges every image once, and keeps what makes a checkpoint answer for itself. Subclasses train.
 
-    Temperature and thresholds are fitted on each validation pass of a fit, and stored in the checkpoint's
+    Calibration and thresholds are fitted on each validation pass of a fit, and stored in the checkpoint's
     card.
 
     Args:
         net: (B, 3, H, W) in [0, 1] -> (B,) logits.
         channels_last: lay weights and activations out as (B, H, W, C) in memory, which convolutions like.
+        calibration: how P(fake) follows from a logit: "temperature", "platt" or "isotonic".
     """
 
-    def __init__(self, net: Net, channels_last: bool = True):
+    def __init__(self, net: Net, channels_last: bool = True, calibration: CalibrationKind = "temperature"):
         super().__init__()
+        if calibration not in CALIBRATIONS:
+            raise ValueError(
+                f"model.calibration={calibration!r} is not known. Use one of {', '.join(CALIBRATIONS)}."
+            )
         recipe(net)  # refuses now, not at the first checkpoint, a net that could not be rebuilt
         self.channels_last = channels_last
         self.net = net.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
-        self.temperature, self.thresholds = 1.0, dict(UNFITTED)
+        self.calibration_kind = calibration
+        self.calibration: Calibration = Temperature()
+        self.thresholds = dict(UNFITTED)
         self.calibrated_on: dict[str, Any] | None = None
         self.selected_on = "nothing yet"
         # training batches of the run when these were measured; a checkpoint of other weights leaves them out
@@ -142,27 +158,35 @@ class DetectionTask(LightningModule):
                 NOT_FINITE,
             )
 
+    def calibrate(self, predictions: Predictions) -> tuple[Calibration, dict[str, float]]:
+        """Calibration and thresholds that fit a table best."""
+        logit, label = predictions.logit, predictions.label
+        return (
+            fit_calibration(logit, label, self.calibration_kind),
+            fit_thresholds(logit, label, predictions.source, predictions.family),
+        )
+
     def _calibrate(self, predictions: Predictions) -> None:
-        self.temperature = fit_temperature(predictions.logit, predictions.label)
-        self.thresholds = fit_thresholds(predictions.logit, predictions.label)
+        self.calibration, self.thresholds = self.calibrate(predictions)
         self.calibrated_on = {
             "split": "val",
             "images": len(predictions),
             "groups": predictions.num_families,
             "step": self.trainer.global_step,
+            "sources": certificate(predictions, self.thresholds),
         }
         if title := getattr(self._data, "title", ""):
             self.calibrated_on["data"] = title
 
     def _log(self, stage: str, predictions: Predictions) -> None:
-        temperature, threshold = self.temperature, self.thresholds["balanced"]
-        metrics = detection_metrics(predictions, temperature, threshold)
+        calibrated, threshold = self.calibration, self.thresholds["balanced"]
+        metrics = detection_metrics(predictions, calibrated, threshold)
         self.log_dict({f"{stage}/{name}": value for name, value in metrics.items()}, prog_bar=False)
         self.log(f"{stage}/loss", metrics["nll"], prog_bar=False)
         # thousands of resamples: for what is reported, not for every epoch
         reported = self.trainer.state.fn != "fit"
         if reported:
-            for name, (low, high) in intervals(predictions, temperature, threshold).items():
+            for name, (low, high) in intervals(predictions, calibrated, threshold).items():
                 self.log_dict({f"{stage}/{name}_low": low, f"{stage}/{name}_high": high})
         for parts in (by_source(predictions), by_method(predictions)):
             if len(parts) < 2:
@@ -215,7 +239,7 @@ class DetectionTask(LightningModule):
             return card
         return replace(
             card,
-            temperature=self.temperature,
+            calibration=self.calibration,
             thresholds=dict(self.thresholds),
             calibrated_on=self.calibrated_on,
         )
@@ -237,7 +261,7 @@ class DetectionTask(LightningModule):
         # FSDP2 has loaded the weights by now, and taken them out
         state = checkpoint.get("state_dict", {})
         card = Card.from_plain(checkpoint["dfd"], state, "this checkpoint")
-        self.temperature, self.thresholds = card.temperature, card.thresholds
+        self.calibration, self.thresholds = card.calibration, card.thresholds
         self.calibrated_on, self.seen = card.calibrated_on, card.seen
         self.selected_on = card.selected_on or self.selected_on
         if card.calibrated_on and (loops := checkpoint.get("loops")):

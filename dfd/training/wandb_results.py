@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from scipy.special import expit
 
 from dfd.batch import Predictions
-from dfd.calibration import fit_temperature, fit_thresholds
+from dfd.calibration import Calibration
 from dfd.durable import atomic_write
 from dfd.run_record import RunFolder
 from dfd.training.trainer import Trainer
@@ -62,11 +62,14 @@ def log_best(
             chosen = getattr(task, "chosen_by" if best else "predictions", None)
             facts = _facts(best, ends)
             if chosen is not None:
-                temperature = fit_temperature(chosen.logit, chosen.label)
-                facts["best/temperature"] = temperature
-                thresholds = fit_thresholds(chosen.logit, chosen.label)
+                calibration, thresholds = task.calibrate(chosen)
+                facts |= {
+                    f"best/calibration/{name}": value
+                    for name, value in calibration.to_plain().items()
+                    if isinstance(value, (str, float))  # the knots of an isotonic one are in the checkpoint
+                }
                 facts |= {f"best/threshold/{name}": value for name, value in thresholds.items()}
-                rows = _table(chosen, temperature, trainer.datamodule)
+                rows = _table(chosen, calibration, trainer.datamodule)
                 logger.log_table("val/predictions", COLUMNS, rows, trainer.global_step)
                 facts["best/images"] = len(chosen)
             logger.log_summary(facts)
@@ -102,10 +105,12 @@ def _facts(best: ModelCheckpoint | None, ends: tuple[float, float] | None) -> di
     return facts | {"best/checkpoint": Path(best.best_model_path).name}
 
 
-def _table(predictions: Predictions, temperature: float, data: LightningDataModule | None) -> list[list[Any]]:
+def _table(
+    predictions: Predictions, calibration: Calibration, data: LightningDataModule | None
+) -> list[list[Any]]:
     count = min(TABLE_ROWS, len(predictions))
     some = predictions.where(np.linspace(0, len(predictions) - 1, count).astype(int))
     keys = some.row.astype(str) if data is None else data.describe(some.row)["key"]
-    prob = expit(some.logit / temperature)
+    prob = expit(calibration(some.logit))
     columns = (some.row, keys, some.source, some.method, some.label, some.logit, prob)
     return [list(line) for line in zip(*(np.asarray(column).tolist() for column in columns), strict=True)]

@@ -40,7 +40,7 @@ def test_the_end_of_a_fit_leaves_one_picture(tmp_path, trainer, task, data, draw
     ]
     task.eval()
     for at, image in zip((0, 3, 6, 9), first, strict=True):
-        prob = torch.sigmoid(task(image[None]).double() / task.temperature).item()
+        prob = torch.sigmoid(task(image[None]).double() / task.calibration.temperature).item()
         assert captions[at].split("\n")[1] == f"P(fake) {prob:.3f}"
     assert "completeness error" in captions[2] and "completeness error" not in captions[1]
     assert maps[0] is None and maps[1].shape == maps[2].shape == images[0].shape[:2]
@@ -96,7 +96,7 @@ def test_the_average_is_explained_where_there_is_one(trainer, data, drawn):
     image = torch.from_numpy(drawn[0][0][0]).permute(2, 0, 1)[None]
     task.eval()
     assert drawn[0][1][0].endswith(
-        f"{torch.sigmoid(task.eval_net(image).double() / task.temperature).item():.3f}"
+        f"{torch.sigmoid(task.eval_net(image).double() / task.calibration.temperature).item():.3f}"
     )
 
 

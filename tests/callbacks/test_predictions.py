@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 from dfd.batch import Predictions
 from dfd.callbacks import PredictionWriter
 from dfd.callbacks.predictions import _overall
+from dfd.metrics import uncalibrated
 
 
 def lines(path):
@@ -41,7 +42,7 @@ def test_predictions_hold_every_image_once_and_all_digits(tmp_path, trainer, tas
     label, logit = (np.array([float(line[name]) for line in table]) for name in ("label", "logit"))
     assert roc_auc_score(label, logit) == pytest.approx(metrics["test/auroc"], abs=1e-6)
     np.testing.assert_allclose(
-        [float(line["prob"]) for line in table], 1 / (1 + np.exp(-logit / task.temperature))
+        [float(line["prob"]) for line in table], 1 / (1 + np.exp(-logit / task.calibration.temperature))
     )
     assert table[13] | {"logit": "", "prob": "", "verdict": ""} == {
         "key": "key13",
@@ -166,7 +167,7 @@ def test_no_error_seen_is_said_of_perfect_scores_alone(logit, said):
     table = Predictions(
         np.arange(20), np.array(logit), np.array([0, 1] * 10), same, same, np.arange(20).astype(str), same
     )
-    task = SimpleNamespace(predictions=table, temperature=1.0, thresholds={"balanced": 0.0})
+    task = SimpleNamespace(predictions=table, calibration=uncalibrated, thresholds={"balanced": 0.0})
     with (console := Console(width=80)).capture() as page:
         console.print(_overall("test", task))
     assert ("no error seen" in page.get()) == said

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 import dfd
+from dfd.calibration import Temperature
 from dfd.cli.checkpoint_config import experiment_of
 from dfd.detector import Card, load_net
 from dfd.media.crops import View
@@ -22,14 +23,28 @@ NET = SingleStream(SmallCNN(4)).eval()
 FACTS = Card(
     recipe(NET),
     view=dict(vars(View(size=32, crops=5, longest=64, margin=1.35))),
-    temperature=1.7,
+    calibration=Temperature(1.7),
     thresholds={"balanced": 0.1, "fpr5": 0.4, "fnr5": -0.3},
-    calibrated_on={"split": "val", "images": 300, "groups": 120, "data": "faces"},
+    calibrated_on={"split": "val", "images": 300, "groups": 120, "data": "faces", "sources": {}},
     selected_on="val/auroc",
     seen={"train": torch.arange(4), "val": torch.arange(2)},
     task={"class_path": "dfd.tasks.ClassificationTask", "init_args": {"ema_decay": None}},
     data={"class_path": "dfd.data.ToyDataModule", "init_args": {"num_images": 36, "view": {"size": 32}}},
 ).to_plain()
+
+
+PLATT = {"kind": "platt", "slope": 0.7, "offset": -0.2}
+KNOTS = {"kind": "isotonic", "logits": [-1.0, 0.5, 2.0], "log_odds": [-3.0, 0.0, 3.0]}
+WRONG_KNOTS = (
+    {"logits": []}, {"logits": [-1.0, 0.5]}, {"logits": [2.0, 0.5, -1.0]}, {"log_odds": [0.0, 1.0, math.nan]},
+    {"log_odds": [0.0, 1.0, math.inf]}, {"log_odds": [3.0, 2.0, 1.0]}, {"logits": [-1e308, 0.0, 1e308]},
+    {"logits": "abc"}, {"log_odds": [0.0, None, 1.0]}, {"logits": list(range(20_000))}, {"log_odds": None},
+)  # fmt: skip
+COUNTS = {"images": 150, "families": 140, "errors": 2, "right": 130, "bound": 0.04}
+WRONG_COUNTS = (
+    {"images": -1}, {"images": True}, {"families": 151}, {"errors": 1.0}, {"errors": 141}, {"right": 139},
+    {"bound": math.nan}, {"bound": 2.0}, {"bound": "x"}, {"more": 1},
+)  # fmt: skip
 
 
 def deep(levels):
@@ -99,6 +114,12 @@ def judge(tmp_path, monkeypatch):
 
 def test_facts_as_dfd_writes_them_are_taken(judge):
     assert judge(FACTS) == ""
+    for calibration in (PLATT, KNOTS):
+        assert judge({**FACTS, "calibration": calibration}) == ""
+    assert judge(changed(FACTS, ("calibrated_on", "sources"), {"a": {"real": COUNTS}})) == ""
+    earlier = {name: value for name, value in FACTS.items() if name != "calibration"}
+    assert judge({**earlier, "temperature": 1.7}) == ""
+    assert "temperature" in judge({**earlier, "temperature": 0})
     assert {field.name for field in fields(Card)} >= FACTS.keys()
 
 
@@ -113,7 +134,15 @@ def test_no_fact_is_used_unchecked(judge, path):
 @pytest.mark.parametrize(
     ("path", "hostile"),
     [
-        (("temperature",), (math.nan, math.inf, -1, 0, True, "1", None)),
+        (("calibration", "temperature"), (math.nan, math.inf, -1, 0, True, "1", None)),
+        (("calibration", "kind"), ("magic", "", 3, None, [])),
+        (
+            ("calibration",),
+            (None, [], {}, PLATT | {"slope": 0}, PLATT | {"offset": math.nan}, PLATT | {"slope": -1}),
+        ),
+        (("calibration",), [KNOTS | wrong for wrong in WRONG_KNOTS]),
+        (("calibrated_on", "sources"), (None, [], {"a": 3}, {"a": {"real": 3}}, {"a": {"left": COUNTS}})),
+        (("calibrated_on", "sources"), [{"a": {"fake": COUNTS | wrong}} for wrong in WRONG_COUNTS]),
         (("thresholds", "fpr5"), (math.nan, True, "warm", None, [])),
         (("thresholds", "balanced"), (math.nan, math.inf, "inf")),
         (("view", "size"), (0, -1, 1.5, 10**6, True, "32", None)),
@@ -136,6 +165,7 @@ def test_no_fact_commands_a_terminal(judge, monkeypatch):
     evil = "\x1b]0;owned\x07\x1b[2J"
     facts = {**FACTS, "selected_on": evil, "version": evil}
     facts["calibrated_on"] = {**FACTS["calibrated_on"], "data": evil, "split": evil}
+    facts["calibrated_on"]["sources"] = {evil: {"real": COUNTS}}
     card = Card.from_plain(facts, [], "it")
     for text in (card.basis, card.selected_on, card.version, str(card.calibrated_on)):
         assert text and "\x1b" not in text and "\x07" not in text
@@ -186,7 +216,8 @@ def test_an_export_with_the_right_digest_and_hostile_facts_is_refused(tmp_path):
     path, weights = tmp_path / "evil.safetensors", NET.state_dict()
     plain = {**FACTS, "seen": {}}
     texts = [
-        json.dumps({**plain, "temperature": value}) for value in (math.nan, math.inf, -1, [], None, "x", True)
+        json.dumps(changed(plain, ("calibration", "temperature"), value))
+        for value in (math.nan, math.inf, -1, [], None, "x", True)
     ]
     texts += [json.dumps(changed(plain, ("view", "size"), value)) for value in (-1, 1e9, "x", [])]
     texts += [

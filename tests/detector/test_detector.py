@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import dfd
+from dfd.calibration import Temperature
 from dfd.detector import Card, Detector, load_net
 from dfd.detector.card import AVERAGE, NET
 from dfd.inference.export import export
@@ -34,7 +35,9 @@ def net():
 @pytest.fixture
 def card(net):
     calibrated = {"split": "val", "images": 300, "groups": 120, "data": "faces"}
-    return Card(recipe(net), view=VIEW, temperature=1.7, thresholds=BAND, calibrated_on=calibrated)
+    return Card(
+        recipe(net), view=VIEW, calibration=Temperature(1.7), thresholds=BAND, calibrated_on=calibrated
+    )
 
 
 def written(path, net, card):
@@ -58,7 +61,9 @@ def test_a_checkpoint_its_export_and_the_net_itself_say_the_same(net, card, tmp_
         crops = torch.from_numpy(View(**VIEW).eval_crops(pixels())).movedim(-1, 1).float() / 255
         assert mine.logit == pytest.approx(float(net(crops).double().mean()), abs=1e-6)
     assert mine.prob == pytest.approx(1 / (1 + math.exp(-mine.logit / 1.7)))
-    assert mine.verdict == ("fake" if mine.logit > 0.4 else "real" if mine.logit < -0.3 else "inconclusive")
+    assert mine.verdict == (
+        "fake" if mine.logit > 0.4 else "no_trace" if mine.logit < -0.3 else "inconclusive"
+    )
     assert mine.calibrated_on == "val of faces, 300 images"
 
 
@@ -91,8 +96,9 @@ def test_a_card_of_earlier_days_takes_the_average_where_there_is_one(card):
     [
         {"thresholds": {"balanced": 0.0}},
         {"thresholds": [0, 1, 2]},
-        {"temperature": "warm"},
-        {"temperature": 0},
+        {"calibration": {"kind": "temperature", "temperature": "warm"}},
+        {"calibration": {"kind": "temperature", "temperature": 0}},
+        {"calibration": {"kind": "magic", "temperature": 1.0}},
     ],
     ids=str,
 )

@@ -24,7 +24,7 @@ def save(tmp_path_factory):
             "version": "0",
             "net": recipe(net),
             "view": dict(vars(VIEW)),
-            "temperature": 1.7,
+            "calibration": {"kind": "temperature", "temperature": 1.7},
             "thresholds": BAND,
             "calibrated_on": {"split": "val", "images": 300, "groups": 120},
             "selected_on": "val/auroc",

@@ -36,7 +36,7 @@ def test_an_export_answers_as_its_checkpoint_does(checkpoint, tmp_path, capsys):
     assert type(again) is type(net) and not again.training
     image = torch.rand(3, 3, 64, 64)
     assert torch.equal(again(image), net(image))
-    for name in ("net", "view", "temperature", "thresholds", "calibrated_on", "selected_on", "version"):
+    for name in ("net", "view", "calibration", "thresholds", "calibrated_on", "selected_on", "version"):
         assert getattr(same, name) == getattr(card, name), name
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     assert Predictor(out).score(pixels, whole=True) == Predictor(checkpoint).score(pixels, whole=True)
@@ -118,7 +118,7 @@ def test_an_export_that_was_killed_between_its_two_names_is_finished_by_the_same
     monkeypatch.undo()
     assert named == ["best.safetensors"], "the page describes a file that is there"
     with pytest.raises(ValueError, match="exists"):
-        export(save(temperature=2.0), out=out)
+        export(save(selected_on="another"), out=out)
     export(checkpoint, out=out)
     assert json.loads((tmp_path / "best.safetensors.json").read_text())["sha256"]
 

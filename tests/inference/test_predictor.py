@@ -96,7 +96,7 @@ def test_a_whole_picture_gets_the_net_s_logit_and_the_checkpoint_s_calibration(
 
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
-    [(1, 2, "real"), (-2, -1, "fake"), (-1, 1, "inconclusive"), (1, -1, "inconclusive")],
+    [(1, 2, "no_trace"), (-2, -1, "fake"), (-1, 1, "inconclusive"), (1, -1, "inconclusive")],
 )
 def test_the_band_between_the_thresholds_decides(save, noise, low, high, verdict):
     image = noise(128, 128)
@@ -105,7 +105,7 @@ def test_the_band_between_the_thresholds_decides(save, noise, low, high, verdict
     (score,) = predictor.score(image, whole=True)
     assert score.verdict == verdict
     low, high = predictor.detector.band
-    assert low < high and (score.prob < low, score.prob > high) == (verdict == "real", verdict == "fake")
+    assert low < high and (score.prob < low, score.prob > high) == (verdict == "no_trace", verdict == "fake")
 
 
 def test_no_calibration_no_verdict(save, noise):
@@ -117,7 +117,7 @@ def test_no_calibration_no_verdict(save, noise):
         assert score.verdict == "inconclusive" and score.prob is None and "never calibrated" in score.reason
     never = {"balanced": 0.0, "fpr5": np.inf, "fnr5": -np.inf}
     (score,) = Predictor(save(thresholds=never)).score(noise(128, 128), whole=True)
-    assert score.verdict == "inconclusive" and "under 20 real or fake images" in score.reason
+    assert score.verdict == "inconclusive" and "too few real or fake images to certify" in score.reason
 
 
 @pytest.mark.parametrize("content", [b"", b"this is a text, not a picture\n" * 40])

@@ -16,7 +16,9 @@ from dfd.detector.card import TOY
 from dfd.inference import Predictor, score_files
 from dfd.inference.score import count, find_files, line
 
-CLOSING = re.compile(r"(\d+) files?(?: with \d+ faces?)?: (\d+) fake, (\d+) real, (\d+) inconclusive")
+CLOSING = re.compile(
+    r"(\d+) files?(?: with \d+ faces?)?: (\d+) fake, (\d+) no trace found, (\d+) inconclusive, 0 unfamiliar"
+)
 
 
 @pytest.fixture
@@ -67,7 +69,7 @@ def test_one_line_a_file_and_a_closing_line_that_counts_all(checkpoint, folder, 
     scores = list(Predictor(checkpoint).score_all(find_files([folder])[0], whole=True))
     assert lines == [line(score) for score in scores]
     told = re.compile(
-        r"(fake|real|inconclusive) +P\(fake\) [ <>]0\.\d\d  threshold 0\.51 \(val, 300 images, balanced\)  "
+        r"(fake|no trace found|inconclusive) +P\(fake\) [ <>]0\.\d\d  threshold 0\.51 \(val, 300 images, balanced\)  "
         r"(.*)"
     )
     verdicts = [told.fullmatch(text) for text in lines]
@@ -187,7 +189,10 @@ def test_a_verdict_says_of_which_pictures_its_errors_are_known(save, folder, cap
     assert "threshold 0.51 (val of faces, 240 images, balanced)" in out
     few = save(thresholds={"balanced": 0.1, "fpr5": float("inf"), "fnr5": float("-inf")})
     assert score_files(few, [folder / "c.png"], whole=True) == 0
-    assert "inconclusive " in (out := capsys.readouterr().out) and "under 20 real or fake images" in out
+    assert (
+        "inconclusive " in (out := capsys.readouterr().out)
+        and "too few real or fake images to certify" in out
+    )
 
 
 @pytest.mark.parametrize(
@@ -256,11 +261,13 @@ def test_a_line_stays_a_line_and_certainty_is_never_printed():
     )
     assert (
         line(score)
-        == r"fake          P(fake) >0.99  threshold 0.50 (val, 9 images, balanced)  a\n\x1b[31mfake\udcff.jpg"
+        == r"fake            P(fake) >0.99  threshold 0.50 (val, 9 images, balanced)  a\n\x1b[31mfake\udcff.jpg"
     )
-    low = line(Score("a.jpg", "ok", 1, 2, (1.2, 3.6, 50.0, 60.0), verdict="real", prob=1e-5, threshold=0.5))
+    low = line(
+        Score("a.jpg", "ok", 1, 2, (1.2, 3.6, 50.0, 60.0), verdict="no_trace", prob=1e-5, threshold=0.5)
+    )
     assert "P(fake) <0.01" in low and low.endswith("a.jpg  face 1/2 at x=1 y=4 width=50 height=60")
-    assert line(Score("a.jpg", "no_face", reason="why")) == "no_face       a.jpg  (why)"
+    assert line(Score("a.jpg", "no_face", reason="why")) == "no_face         a.jpg  (why)"
 
 
 def test_colour_is_for_terminals_only(checkpoint, folder, capsys, monkeypatch):
@@ -327,9 +334,9 @@ def test_videos_and_other_files_are_told_apart(checkpoint, folder, capsys):
 
 
 def test_faces_are_counted_as_faces_and_files_as_files():
-    seen = Counter(fake=4, real=10, inconclusive=17, too_small=2)
+    seen = Counter(fake=4, no_trace=10, inconclusive=17, too_small=2)
     assert (
         count(2, 33, [], seen)
-        == "2 files with 33 faces: 4 fake, 10 real, 17 inconclusive; no verdict: 2 too_small"
+        == "2 files with 33 faces: 4 fake, 10 no trace found, 17 inconclusive, 0 unfamiliar; no verdict: 2 too_small"
     )
-    assert count(1, 0, [], Counter(real=1)).startswith("1 file: 0 fake, 1 real")
+    assert count(1, 0, [], Counter(no_trace=1)).startswith("1 file: 0 fake, 1 no trace found")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from dfd.calibration import Temperature
 from dfd.detector import load_net
 from dfd.models import (
     DualStream,
@@ -228,7 +229,7 @@ def test_load_net_gives_the_same_verdicts_and_the_facts(saved):
     net(image)  # statistics move
     again, card = load_net(saved(net))
     assert not any(module.training for module in again.modules())
-    assert card.temperature == 1.5
+    assert card.calibration == Temperature(1.5), "as earlier versions stored it"
     assert torch.equal(again(image), net.eval()(image))
 
 

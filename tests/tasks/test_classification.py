@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from small import FIT
 from torch import nn
 
-from dfd.calibration import fit_thresholds
+from dfd.calibration import certificate, fit_thresholds
 from dfd.cli import main
 from dfd.data import ToyDataModule, View
 from dfd.detector import load_net
@@ -169,9 +169,11 @@ def test_a_checkpoint_answers_for_itself(toy, tmp_path):
     assert card.view == {"size": 48, "crops": 1, "longest": 96, "resize": False, "margin": 1.35}
     known = {"split": "val", "images": len(task.predictions), "groups": len(set(task.predictions.family))}
     known["step"] = trainer.global_step
+    known["sources"] = certificate(task.predictions, task.thresholds)
+    assert known["sources"]["toy"]["real"]["errors"] == 0, "too few pictures to say any word"
     assert card.calibrated_on == known | {"data": "toy drawings, no photographs"}
     assert card.thresholds == pytest.approx(fit_thresholds(task.predictions.logit, task.predictions.label))
-    assert card.temperature == pytest.approx(task.temperature) and card.selected_on == task.selected_on
+    assert card.calibration == task.calibration and card.selected_on == task.selected_on
     assert "val/auroc" in load_net(tmp_path / "best.ckpt")[1].selected_on
     # the verdicts of validation are those of the stored net: here, the average
     data = trainer.datamodule
@@ -191,9 +193,9 @@ def test_crops_fold_into_one_verdict_by_their_mean_logit():
 def test_validation_alone_changes_no_calibration(toy, tmp_path):
     task = ClassificationTask(tiny())
     trainer = fit(task, toy(), tmp_path, max_epochs=1, enable_checkpointing=False)
-    before = task.temperature, task.thresholds
+    before = task.calibration, task.thresholds
     trainer.validate(task, toy(view=View(size=32, crops=5)), verbose=False)
-    assert (task.temperature, task.thresholds) == before
+    assert (task.calibration, task.thresholds) == before
 
 
 def test_before_calibration_nothing_is_certain():

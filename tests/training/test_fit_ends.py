@@ -128,7 +128,7 @@ def test_a_checkpoint_between_two_validations_leaves_out_what_it_was_not_judged_
     assert main([*FIT, f"--trainer.callbacks+={every}every_n_train_steps: 4, save_top_k: -1}}}}",
                  "--trainer.max_epochs=2"]) == 0  # fmt: skip
     card = load("at-step=8")["dfd"]
-    assert card["calibrated_on"] is None and card["temperature"] == 1.0
+    assert card["calibrated_on"] is None and card["calibration"]["temperature"] == 1.0
     assert card["selected_on"] == "nothing: the weights of step 8, which no validation has judged"
     assert load("at-step=12")["dfd"]["calibrated_on"] is None, "saved before the validation of its step"
     assert (

@@ -108,7 +108,7 @@ def outcome(run: Path) -> tuple[dict[str, torch.Tensor], list[dict[str, str]], s
     return (
         last["state_dict"],
         lines,
-        f"{best['global_step']} {best['dfd']['selected_on']} {best['dfd']['temperature']}",
+        f"{best['global_step']} {best['dfd']['selected_on']} {best['dfd']['calibration']}",
     )
 
 

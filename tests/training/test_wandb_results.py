@@ -44,6 +44,12 @@ def trainer_of(folder: Path) -> SimpleNamespace:
     )  # fmt: skip
 
 
+def calibrate(predictions):
+    return fit_temperature(predictions.logit, predictions.label), fit_thresholds(
+        predictions.logit, predictions.label
+    )
+
+
 def table(folder: Path, key: str = "val/predictions") -> list[dict]:
     """The last table of that key."""
     path = wandb_files.summary(folder)[f"{key}/path"]
@@ -55,7 +61,8 @@ def table(folder: Path, key: str = "val/predictions") -> list[dict]:
 def test_the_table_of_the_best_validation_is_capped_and_spread_evenly(tmp_path):
     trainer, chosen = trainer_of(tmp_path), predictions(5 * TABLE_ROWS)
     trainer.loggers[0].log_metrics({"val/auroc": 0.5}, 0)  # since it was resumed
-    log_best(trainer, SimpleNamespace(chosen_by=chosen, predictions=predictions(3)), (0.7, 0.8))
+    task = SimpleNamespace(chosen_by=chosen, predictions=predictions(3), calibrate=calibrate)
+    log_best(trainer, task, (0.7, 0.8))
     close(0)
     lines = table(tmp_path)
     assert len(lines) == TABLE_ROWS and list(lines[0]) == COLUMNS
@@ -63,9 +70,9 @@ def test_the_table_of_the_best_validation_is_capped_and_spread_evenly(tmp_path):
     assert (rows[0], rows[-1]) == (7, 5 * TABLE_ROWS + 6) and set(np.diff(rows)) <= {4, 5, 6}
     assert all(line["logit"] == chosen.logit[line["row"] - 7] for line in lines)
     summary = wandb_files.summary(tmp_path)
-    temperature = fit_temperature(chosen.logit, chosen.label)
+    temperature = fit_temperature(chosen.logit, chosen.label).temperature
     assert lines[3]["prob"] == pytest.approx(1 / (1 + np.exp(-lines[3]["logit"] / temperature)))
-    assert summary["best/temperature"] == temperature and summary["best/images"] == 5 * TABLE_ROWS
+    assert summary["best/calibration/temperature"] == temperature and summary["best/images"] == 5 * TABLE_ROWS
     for name, value in fit_thresholds(chosen.logit, chosen.label).items():
         assert summary[f"best/threshold/{name}"] == value
     ends = summary["best/val/auroc"], summary["best/val/auroc_low"], summary["best/val/auroc_high"]

@@ -12,8 +12,6 @@ from torchmetrics.functional.classification import binary_auroc, binary_calibrat
 from dfd.batch import FAKE, REAL, Predictions
 from dfd.metrics import (
     METRICS,
-    _Ranked,
-    _Tally,
     by_method,
     by_source,
     detection_metrics,
@@ -21,6 +19,7 @@ from dfd.metrics import (
     interval,
     paired,
 )
+from dfd.metrics.values import Ranked, Tally
 
 
 def table(logit, label, source="a", method=None, family=None) -> Predictions:
@@ -35,6 +34,10 @@ def table(logit, label, source="a", method=None, family=None) -> Predictions:
         family=np.arange(size).astype(str) if family is None else np.asarray(family),
         clip=np.full(size, ""),
     )
+
+
+def sharper(logit):
+    return logit / 1.5
 
 
 def drawn(size: int, seed: int = 0, gap: float = 1.5, digits: int = 1) -> Predictions:
@@ -56,8 +59,8 @@ def test_every_metric_equals_scikit_learn_with_ties_and_weights(rows):
     logit = level * 0.7
     temperature, threshold = 1.3, 0.7
     prob, called = 1 / (1 + np.exp(-logit / temperature)), logit > threshold
-    ranked = _Ranked(table(logit, label), temperature, threshold)
-    tally = _Tally(ranked, np.stack([weight[ranked.order], np.ones(len(label))]).astype(float))
+    ranked = Ranked(table(logit, label), lambda raw: raw / temperature, threshold)
+    tally = Tally(ranked, np.stack([weight[ranked.order], np.ones(len(label))]).astype(float))
     ours = {name: metric(tally) for name, metric in METRICS.items()}
     for line, weights in enumerate([weight, np.ones(len(label))]):
         used = dict(sample_weight=weights)
@@ -164,11 +167,11 @@ def test_interval_agrees_with_a_plain_bootstrap():
 @pytest.mark.parametrize("name", METRICS)
 def test_interval_of_a_name_equals_that_of_the_function(name):
     predictions = drawn(80, seed=5)
-    named = interval(predictions, name, num=60, temperature=1.5, threshold=0.2)
-    called = interval(predictions, lambda part: detection_metrics(part, 1.5, 0.2)[name], num=60)
+    named = interval(predictions, name, num=60, calibrated=sharper, threshold=0.2)
+    called = interval(predictions, lambda part: detection_metrics(part, sharper, 0.2)[name], num=60)
     assert named == pytest.approx(called, abs=1e-9)
     # resampling biases ECE upward
-    assert named[0] <= detection_metrics(predictions, 1.5, 0.2)[name] <= named[1] or name == "ece"
+    assert named[0] <= detection_metrics(predictions, sharper, 0.2)[name] <= named[1] or name == "ece"
 
 
 def test_families_make_the_interval_wider():

@@ -1,0 +1,69 @@
+"""Calibration: from a raw logit to log odds, certified thresholds, and the words that may be said.
+
+All is fitted on validation images and stored in the checkpoint. NumPy and SciPy only, so that using a
+detector stays light.
+"""
+
+from dfd.calibration.certified import (
+    ERROR_RATE,
+    FEWEST,
+    Certificate,
+    allowed_errors,
+    certificate,
+    errors_in_words,
+    in_words,
+    shortage,
+    upper_bound,
+)
+from dfd.calibration.fit import (
+    CALIBRATIONS,
+    Calibration,
+    CalibrationKind,
+    Isotonic,
+    Platt,
+    Temperature,
+    calibration_of,
+    fit_calibration,
+    fit_isotonic,
+    fit_platt,
+    fit_temperature,
+)
+from dfd.calibration.thresholds import (
+    UNFAMILIAR,
+    UNFITTED,
+    WORDS,
+    Verdict,
+    band,
+    decide,
+    fit_thresholds,
+)
+
+__all__ = [
+    "CALIBRATIONS",
+    "ERROR_RATE",
+    "FEWEST",
+    "UNFAMILIAR",
+    "UNFITTED",
+    "WORDS",
+    "Calibration",
+    "CalibrationKind",
+    "Certificate",
+    "Isotonic",
+    "Platt",
+    "Temperature",
+    "Verdict",
+    "allowed_errors",
+    "band",
+    "calibration_of",
+    "certificate",
+    "decide",
+    "errors_in_words",
+    "fit_calibration",
+    "fit_isotonic",
+    "fit_platt",
+    "fit_temperature",
+    "fit_thresholds",
+    "in_words",
+    "shortage",
+    "upper_bound",
+]

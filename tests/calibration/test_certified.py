@@ -1,0 +1,137 @@
+"""Clopper and Pearson's bounds, against scipy's quantiles, the published figures, and by drawing pictures."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import beta, binomtest
+
+from dfd.batch import Predictions
+from dfd.calibration import (
+    FEWEST,
+    UNFITTED,
+    allowed_errors,
+    certificate,
+    errors_in_words,
+    fit_thresholds,
+    in_words,
+    shortage,
+    upper_bound,
+)
+
+
+def table(logit, label, source="a", family=None, status="ok") -> Predictions:
+    size = len(label)
+    return Predictions(
+        row=np.arange(size),
+        logit=np.asarray(logit, np.float64),
+        label=np.asarray(label),
+        source=np.broadcast_to(np.asarray(source, "U8"), size),
+        method=np.full(size, ""),
+        family=np.arange(size).astype(str) if family is None else np.asarray(family).astype(str),
+        clip=np.full(size, ""),
+        status=np.broadcast_to(np.asarray(status, "U8"), size),
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "allowed"), [(0, -1), (58, -1), (59, 0), (150, 2), (170, 3), (300, 8), (1000, 38)]
+)
+def test_how_many_errors_certify_five_percent(images, allowed):
+    assert allowed_errors(images) == allowed
+    if images:
+        assert allowed < 0 or upper_bound(allowed, images) <= 0.05
+        assert upper_bound(allowed + 1, images) > 0.05
+
+
+def test_seven_of_150_are_at_most_eight_point_six_percent():
+    assert f"{upper_bound(7, 150):.1%}" == "8.6%"
+    assert FEWEST == 59
+
+
+@given(st.integers(0, 400), st.integers(1, 400))
+@settings(deadline=None)
+def test_the_bound_is_scipys(errors, images):
+    errors = min(errors, images)
+    quantile = beta.ppf(0.95, errors + 1, images - errors) if errors < images else 1.0
+    assert upper_bound(errors, images) == pytest.approx(quantile, abs=1e-9)
+    # one side at 95% is two at 90%
+    exact = binomtest(errors, images).proportion_ci(0.90, method="exact").high
+    assert upper_bound(errors, images) == pytest.approx(exact, abs=1e-9)
+
+
+def test_allowed_errors_agree_with_the_bound_everywhere():
+    for images in [*range(1, 300), 999, 5000]:
+        bounds = beta.ppf(0.95, np.arange(images) + 1, images - np.arange(images))
+        assert allowed_errors(images) == (bounds <= 0.05).sum() - 1
+
+
+def test_of_a_hundred_calibrations_five_may_overrun_and_the_naive_half_of_them_do():
+    """The threshold is chosen on the pictures that certify it, and the strictest of two sources is taken: 95
+    of 100 such thresholds hold their promise on both sources.
+    """
+    rng = np.random.default_rng(0)
+    over, naive, bounded, num = 0, 0, 0, 400
+    for _ in range(num):
+        real = np.r_[rng.normal(0, 1, 150), rng.normal(0.2, 1, 300)]
+        source = np.repeat(["a", "b"], [150, 300])
+        logit, label = np.r_[real, rng.normal(4, 1, 60)], np.repeat([0, 1], [450, 60])
+        source = np.r_[source, np.full(60, "a")]
+        found = fit_thresholds(logit, label, source)
+        rates = [1 - _normal_cdf(found["fpr5"] - shift) for shift in (0, 0.2)]
+        over += max(rates) > 0.05
+        naive += 1 - _normal_cdf(np.sort(real[:150])[150 - 1 - 7]) > 0.05
+        stated = certificate(table(logit, label, source), found)
+        high = max(found["fpr5"], found["fnr5"])
+        # of each source by itself, as each is stated
+        bounded += 1 - _normal_cdf(high) <= stated["a"]["real"]["bound"]
+    assert over <= 0.05 * num + 10 and bounded >= 0.95 * num - 10
+    assert naive > 0.3 * num
+
+
+def _normal_cdf(x):
+    from scipy.special import ndtr
+
+    return float(ndtr(x))
+
+
+def test_a_certificate_counts_families_and_leaves_out_what_was_not_judged():
+    logit = [-3.0, 3.0, -3.0, -3.0, 0.0, 3.0, 3.0, -3.0, np.nan]
+    label = [0, 0, 0, 0, 0, 1, 1, 1, 1]
+    family = [0, 0, 1, 1, 2, 3, 4, 5, 6]
+    status = ["ok"] * 8 + ["no_face"]
+    found = certificate(table(logit, label, family=family, status=status), {"fpr5": 1.0, "fnr5": -1.0})
+    assert found == {
+        "a": {
+            "real": {"images": 5, "families": 3, "errors": 1, "right": 1, "bound": upper_bound(1, 3)},
+            "fake": {"images": 3, "families": 3, "errors": 1, "right": 2, "bound": upper_bound(1, 3)},
+        }
+    }
+
+
+def test_words_name_the_source_that_is_certain_of_the_least():
+    logit = np.r_[np.full(148, -3.0), 3, 3, np.full(1000, -3.0), np.full(59, 3.0)]
+    label = np.repeat([0, 1], [1150, 59])
+    source = np.repeat(["small", "large", "small"], [150, 1000, 59])
+    found = certificate(table(logit, label, source), {"fpr5": 2.0, "fnr5": -2.0})
+    assert errors_in_words(found) == [
+        '"fake" was said of 2 of 150 reals of small: at most 4.1%',
+        '"no trace found" was said of 0 of 59 fakes of small: at most 5.0%',
+    ]
+    assert shortage(found) == []
+    assert in_words(found) == ["Errors there, at 95%: " + "; ".join(errors_in_words(found)) + "."]
+    assert in_words({}) == []
+
+
+def test_words_say_how_many_pictures_of_which_source_are_missing():
+    logit, label = np.repeat([-3.0, -3.0, 3.0], [40, 70, 59]), np.repeat([0, 0, 1], [40, 70, 59])
+    source = np.repeat(["small", "large", "large"], [40, 70, 59])
+    thresholds = fit_thresholds(logit, label, source)
+    assert thresholds["fpr5"] == np.inf
+    found = certificate(table(logit, label, source), thresholds)
+    (line,) = shortage(found)
+    assert line.startswith('"fake" is never said') and "19 more reals of small" in line
+    assert "large" not in line and "59 of each source without an error" in line
+    (errors,) = errors_in_words(found)
+    assert errors.startswith('"no trace found" was said of 0 of 59 fakes of large')
+    assert certificate(table([], []), UNFITTED) == {}

@@ -258,7 +258,7 @@ def _cell_facts(cell: Cell, prints: np.ndarray, speaks: bool, options: Options) 
         "severity": cell.condition.severity,
         "what": cell.condition.what,
         "split": cell.root.split,
-        "temperature": card.temperature,
+        "calibration": card.calibration.to_plain(),
         "thresholds": card.thresholds,
         "calibrated_on": card.calibrated_on,
         "selected_on": card.selected_on,

@@ -121,7 +121,7 @@ def verdicts(detector: Detector, predictions: Predictions, speaks: bool) -> tupl
             "inconclusive".
     """
     ok = predictions.status == "ok"
-    prob = expit(predictions.logit / detector.card.temperature)
+    prob = expit(detector.card.calibration(predictions.logit))
     word = np.full(len(ok), "", "U16")
     if not speaks or not detector.card.calibrated_on:
         word[ok] = "inconclusive"

@@ -48,7 +48,7 @@ class NamedDetector:
             "sha256": self.sha256,
             "net": card.net.get("class_path"),
             "view": card.view,
-            "temperature": card.temperature,
+            "calibration": card.calibration.to_plain(),
             "thresholds": card.thresholds,
             "calibrated_on": card.calibrated_on,
             "selected_on": card.selected_on,

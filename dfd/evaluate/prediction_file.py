@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dfd.batch import Predictions
+from dfd.calibration import WORDS
 from dfd.outputs import output_file
 from dfd.terminal import printable
 
@@ -37,11 +38,11 @@ SCHEMA = pa.schema(
         ("logit", pa.float64()),  # raw, NaN without one
         ("prob", pa.float64()),  # P(fake), calibrated
         ("familiarity", pa.float64()),  # rank in [0, 1], NaN where not known
-        # fake, real (no trace found), inconclusive or unfamiliar; "" where the status is not ok
+        # fake, no_trace, inconclusive or unfamiliar; "" where the status is not ok
         ("verdict", pa.string()),
     ]
 )
-VERDICTS = ("", "fake", "real", "inconclusive", "unfamiliar")
+VERDICTS = ("", *WORDS)
 
 
 def write_predictions(

@@ -14,6 +14,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from dfd.batch import FAKE, REAL, Predictions
+from dfd.calibration import calibration_of
 from dfd.evaluate.prediction_file import read_predictions
 from dfd.metrics import METRICS, by_method, by_source, detection_metrics, intervals
 from dfd.outputs import output_file
@@ -77,9 +78,9 @@ def _line(
     part: str, kind: str, predictions: Predictions, verdict: np.ndarray, facts: Mapping[str, Any]
 ) -> dict[str, Any]:
     judged = predictions.judged
-    temperature, threshold = facts["temperature"], float(facts["thresholds"]["balanced"])
-    values = detection_metrics(judged, temperature, threshold)
-    ends = intervals(judged, temperature, threshold)
+    calibrated, threshold = calibration_of(facts["calibration"]), float(facts["thresholds"]["balanced"])
+    values = detection_metrics(judged, calibrated, threshold)
+    ends = intervals(judged, calibrated, threshold)
     line: dict[str, Any] = {
         "detector": facts["detector"]["name"],
         "root": facts["root"]["name"],

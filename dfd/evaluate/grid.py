@@ -130,8 +130,8 @@ def read_grid(folder: Path) -> dict[str, Any]:
         grid = read_object(folder / GRID)
     except OSError as error:
         raise ValueError(
-            f"{folder} is no grid: it has no {GRID}. `dfd evaluate CHECKPOINT --on ROOT --out {folder}` makes "
-            "one."
+            f"{folder} is no grid: it has no {GRID}. `dfd evaluate CHECKPOINT --on ROOT --out {folder}` "
+            "makes one."
         ) from error
     lists = ("detectors", "roots", "conditions", "cells")
     if not all(isinstance(grid.get(name), list) for name in lists):

@@ -1,4 +1,4 @@
-"""One pass over the pictures of a root under one condition: each is decoded once, for all detectors of a view."""
+"""A pass over a root under one condition: each picture is decoded once, for all detectors of a view."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def combine(faces_140k: Path, ciplab: Path, /, *, out: Path) -> None:
     _print_answer(combine(faces_140k, ciplab, out))
 
 
-def index(root: Path, /, *, allow_leaks: bool = False) -> None:
+def index(root: Path, /, *, allow_leaks: bool = False, max_rejected: float = 0.05) -> None:
     """Makes the table of contents of WebDataset shards that were made elsewhere, and says how it read their
     labels.
 
@@ -115,10 +115,11 @@ def index(root: Path, /, *, allow_leaks: bool = False) -> None:
     Args:
         root: Folder that holds the .tar files.
         allow_leaks: Keep the shards' own splits even where related pictures lie in two of them.
+        max_rejected: Share of the samples that may be rejected, from 0 to below 1; rejected.csv lists each.
     """
     from dfd.prepare.index import index_root
 
-    _print_answer(index_root(root, allow_leaks=allow_leaks))
+    _print_answer(index_root(root, allow_leaks=allow_leaks, max_rejected=max_rejected))
 
 
 def reencode(root: Path, /, *, out: Path, jpeg: int, size: int, workers: int | None = None) -> None:

@@ -48,8 +48,8 @@ def check_usable(
     table: pa.Table,
     rejected: Rejected,
     *,
+    max_rejected: float,
     stated: Iterable[str] = (),
-    max_rejected: float | None = None,
     why: Callable[[Sequence[Reject]], str] = lambda rejects: "",
 ) -> None:
     """Raises ValueError where so much of a source is rejected that something else is wrong, or a class that
@@ -58,28 +58,26 @@ def check_usable(
     Args:
         source: what the error names.
         table: the pictures that can be used, with `label`.
+        max_rejected: the share that may be rejected.
         stated: names of the classes that the source states, as far as it is known.
-        max_rejected: the share that may be rejected, where the command has an option for it; None takes
-            MAX_REJECTED.
         why: what else is known of rejected files, as a sentence.
     """
     count = count_classes(table)
     lost = [name for name in stated if not count[name]]
     # advised only where it would lead on
-    may_go_on = max_rejected is not None and any(count.values()) and not lost
-    limit = MAX_REJECTED if max_rejected is None else max_rejected
+    may_go_on = any(count.values()) and not lost
     unit = "faces" if rejected.num_files else "files"
     for rejects, num_good, of in (
         (rejected.files, rejected.num_files - len(rejected.files), "files"),
         (rejected.pictures, len(table), unit),
     ):
         share = len(rejects) / max(len(rejects) + num_good, 1)
-        if share > limit:
+        if share > max_rejected:
             option = f", or go on without them: --max-rejected {_rounded_up(share)}" if may_go_on else ""
             raise ValueError(
                 f"{source}: {len(rejects)} of {len(rejects) + num_good} {of} were rejected ({share:.1%}; "
-                f"{limit:.0%} may be).\nMost often: {commonest(rejects)}.{why(rejects)}\n{REJECTED} in the "
-                f"output folder names them all: mend them, or take them out of the source{option}."
+                f"{max_rejected:.0%} may be).\nMost often: {commonest(rejects)}.{why(rejects)}\n{REJECTED} "
+                f"in the output folder names them all: mend them, or take them out of the source{option}."
             )
     lines = rejected.lines()
     reasons = f" ({commonest(lines)})" if lines else ""

@@ -21,7 +21,7 @@ from dfd.durable import check_folder, make_folder
 from dfd.media.files import is_hidden
 from dfd.parallel import ProcessPool, num_processes
 from dfd.prepare.assign import assign, without_contradictions
-from dfd.prepare.checks import Rejected, check_leaks, check_usable
+from dfd.prepare.checks import MAX_REJECTED, Rejected, check_leaks, check_max_rejected, check_usable
 from dfd.prepare.readers.walk import not_tried
 from dfd.prepare.report import Report
 from dfd.prepare.scan import scan_shard
@@ -52,13 +52,18 @@ class Scanned(NamedTuple):
     unused: dict[str, None]  # keys of the json
 
 
-def index_root(root: Path, workers: int | None = None, allow_leaks: bool = False) -> Report:
+def index_root(
+    root: Path, workers: int | None = None, allow_leaks: bool = False, max_rejected: float = MAX_REJECTED
+) -> Report:
     """Reads every shard of `root` once and writes samples.parquet, index.json and rejected.csv beside them.
 
     Of a pattern (FOLDER/train-{000000..000123}.tar) only its shards are read, and the folder's table is
     theirs alone.
 
     A split comes from the json, else from the shard's name ("val-0003.tar"), else from the family's hash.
+
+    Args:
+        max_rejected: the share of the samples that may be rejected, from 0 to below 1.
 
     Raises:
         ValueError: an output of `dfd prepare`; somebody's file of a name that is written; no uncompressed
@@ -67,6 +72,7 @@ def index_root(root: Path, workers: int | None = None, allow_leaks: bool = False
         OSError: unwritable folder or full disk, in words.
     """
     start = time.monotonic()
+    check_max_rejected(max_rejected)
     folder, names = parse_root(root)
     root = Path(folder)
     check_root(root)
@@ -77,7 +83,7 @@ def index_root(root: Path, workers: int | None = None, allow_leaks: bool = False
     table, contradictory = without_contradictions(with_unique_keys(scanned.table))
     rejected = Rejected([*scanned.rejects, *contradictory])
     write_rejects(root, rejected.lines())
-    check_usable(root, table, rejected)
+    check_usable(root, table, rejected, max_rejected=max_rejected)
     assigned = assign(table)
     check_leaks(root, assigned.leaks, allow_leaks)
     table = assigned.table.select(SCHEMA.names)

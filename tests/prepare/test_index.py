@@ -112,6 +112,19 @@ def test_a_tar_that_may_not_be_read_is_one_line(tmp_path, monkeypatch, capsys):
     assert "Permission denied" in said and "a.tar" in said and "Traceback" not in said
 
 
+def test_the_advised_share_of_rejected_samples_leads_on(tmp_path, capsys):
+    lost = [("900.png", picture(900)), ("901.cls", b"1")]  # one without a label, one without a picture
+    (tmp_path / "a.tar").write_bytes(tar([*samples(8), *lost]))
+    assert main(["index", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "2 of 10 files were rejected (20.0%; 5% may be)" in said
+    assert main(["index", str(tmp_path), *re.search(r"--max-rejected \S+(?=\.)", said)[0].split()]) == 0
+    assert len(load_table(tmp_path)) == 8
+    for share in ("1", "-0.1"):
+        assert main(["index", str(tmp_path), "--max-rejected", share]) == 1
+        assert "a share from 0 to below 1" in capsys.readouterr().err
+
+
 def test_keys_that_count_from_0_in_each_shard_are_told_apart(tmp_path):
     (tmp_path / "train.0.tar").write_bytes(tar(samples(4)))
     (tmp_path / "train_0.tar").write_bytes(tar(samples(4, 4, "{:03d}")))

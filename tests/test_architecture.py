@@ -29,6 +29,7 @@ MODULES = sorted(
 
 # too slow or too optional for the top of a module that is not theirs alone
 LAZY = {
+    "art",
     "wandb",
     "optuna",
     "gradio",

@@ -1,6 +1,7 @@
 """Augmentation of training images, corruption in evaluation, and adversarial attacks."""
 
 from dfd.augment.albumentations import Albumentations
+from dfd.augment.art_attacks import APGD, Square
 from dfd.augment.attack import FGSM, PGD, Attack
 from dfd.augment.blend import SelfBlend
 from dfd.augment.corruption import CORRUPTIONS, Corruption, corrupt
@@ -9,6 +10,7 @@ from dfd.augment.image import Augment
 from dfd.augment.mix import CutMix, MixUp
 
 __all__ = [
+    "APGD",
     "CORRUPTIONS",
     "FGSM",
     "PGD",
@@ -20,5 +22,6 @@ __all__ = [
     "Fingerprint",
     "MixUp",
     "SelfBlend",
+    "Square",
     "corrupt",
 ]

@@ -46,7 +46,7 @@ class PGD:
         restarts: int = 1,
         quantize: bool = True,
     ):
-        _check_budget(eps, quantize)
+        check_budget(eps, quantize)
         if steps < 1 or restarts < 1:
             raise ValueError(f"steps={steps} and restarts={restarts} must both be 1 or more.")
         if step_size is not None and step_size <= 0:
@@ -67,7 +67,7 @@ class PGD:
         """
         # on the CPU: one attack on every device
         dice = None if seed is None else torch.Generator().manual_seed(seed)
-        with _attackable(net):
+        with attackable(net):
             image, wrong = image.detach().clone(), _wrong_way(label)
             worst, most = image, None
             for _ in range(self.restarts):
@@ -89,7 +89,7 @@ class PGD:
         attacked = (level + (2 * start - 1) * self.eps).clamp(low, high)
         for _ in range(self.steps):
             attacked = (attacked + self.step_size * _uphill(net, attacked / 255, wrong)).clamp(low, high)
-        return _landed(attacked, level, self.eps, self.quantize)
+        return landed(attacked, level, self.eps, self.quantize)
 
 
 class FGSM:
@@ -101,20 +101,21 @@ class FGSM:
     """
 
     def __init__(self, eps: float, quantize: bool = True):
-        _check_budget(eps, quantize)
+        check_budget(eps, quantize)
         self.eps, self.quantize = eps, quantize
 
     def __call__(self, net: nn.Module, image: Tensor, label: Tensor, seed: int | None = None) -> Tensor:
         """Attacked images (B, 3, H, W) in [0, 1]; nothing here is random, so `seed` changes nothing."""
-        with _attackable(net):
+        with attackable(net):
             # an inference tensor cannot take part in autograd, its clone can
             image = image.detach().clone()
             level = image * 255
             attacked = (level + self.eps * _uphill(net, image, _wrong_way(label))).clamp(0, 255)
-            return _landed(attacked, level, self.eps, self.quantize)
+            return landed(attacked, level, self.eps, self.quantize)
 
 
-def _check_budget(eps: float, quantize: bool) -> None:
+def check_budget(eps: float, quantize: bool) -> None:
+    """ValueError where `eps` is no budget in 255ths."""
     if not 0 < eps <= 255:
         raise ValueError(
             f"eps={eps} is not a budget in 255ths. Use a number above 0 and at most 255, such as 4 (not "
@@ -142,7 +143,7 @@ def _uphill(net: nn.Module, image: Tensor, wrong: Tensor) -> Tensor:
     return torch.autograd.grad((wrong * net(image)).sum(), image)[0].sign()
 
 
-def _landed(attacked: Tensor, level: Tensor, eps: float, quantize: bool) -> Tensor:
+def landed(attacked: Tensor, level: Tensor, eps: float, quantize: bool) -> Tensor:
     """Images in [0, 1]; where rounded, to the nearest level within the budget.
 
     `attacked`, `level` and `eps` are in 255ths.
@@ -155,7 +156,7 @@ def _landed(attacked: Tensor, level: Tensor, eps: float, quantize: bool) -> Tens
 
 
 @contextmanager
-def _attackable(net: nn.Module) -> Iterator[None]:
+def attackable(net: nn.Module) -> Iterator[None]:
     """Eval mode and gradients, also inside Lightning's validation."""
     with eval_mode(net), torch.inference_mode(False), torch.enable_grad():
         yield

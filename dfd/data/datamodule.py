@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from dfd.batch import LABELS, Batch, LoadedBatch
 from dfd.data.collate import PREFETCH_FACTOR, SharedMemoryCollate, collate
 from dfd.data.ledger import Ledger
+from dfd.data.left_out import leave_out
 from dfd.data.margin import resolve_margin, with_margin
 from dfd.data.order import Shuffled, Windows
 from dfd.data.prefetch import Schedule, ShardFiles
@@ -69,6 +70,9 @@ class ShardDataModule(LightningDataModule):
         max_undecodable: share of the training samples, and of the validation images within a fit, that may
             prove undecodable. They are left out of their batches, which are smaller by so much, and listed in
             undecodable.csv of the run folder. `dfd validate`, `test` and `predict` judge all images or fail.
+        leave_out: sources, by their names in the tables, that neither train nor choose the net, with their
+            families and with files of the same bytes. The test split keeps them: there a net shows what it
+            makes of a source that it has not seen (`dfd evaluate --loso`).
     """
 
     def __init__(
@@ -85,6 +89,7 @@ class ShardDataModule(LightningDataModule):
         seed: int = 0,
         cache: Cache = Cache(),  # noqa: B008  frozen
         max_undecodable: float = 0.01,
+        leave_out: list[str] | None = None,
     ):
         super().__init__()
         self.cache = cache
@@ -128,7 +133,7 @@ class ShardDataModule(LightningDataModule):
             _as_list(val_augment),
             _as_list(corruption),
         )
-        self.mix = mix
+        self.mix, self.leave_out = mix, list(leave_out or [])
         for name in ("val_augment", "corruption"):
             if forging := [each for each in getattr(self, name) if _fake_share(each)]:
                 raise ValueError(
@@ -146,6 +151,8 @@ class ShardDataModule(LightningDataModule):
         if self.catalog is None:
             self.catalog = Catalog(self.roots, self.cache)
             self._check_distinct()
+            if self.leave_out:
+                leave_out(self.catalog, self.leave_out)
         self.view = resolve_margin(self.view, self.catalog.margins, training=stage == "fit")
         for name in ("augment", "val_augment", "corruption"):
             setattr(self, name, [with_margin(each, self.view.margin) for each in getattr(self, name)])
@@ -206,10 +213,13 @@ class ShardDataModule(LightningDataModule):
 
     @property
     def title(self) -> str:
-        """What verdicts say they rest on: the roots' last names, or that all of them are the toy set's."""
+        """What verdicts say they rest on: the roots' last names, and what is left out of them, or that all of
+        them are the toy set's.
+        """
         if self.catalog and all(made_by.get("what") == NOTE for made_by in self.catalog.made_by):
             return TOY
-        return ", ".join(root.rstrip("/").rpartition("/")[2] for root in self.roots)
+        names = ", ".join(root.rstrip("/").rpartition("/")[2] for root in self.roots)
+        return f"{names} without {', '.join(self.leave_out)}" if self.leave_out else names
 
     @property
     def contents(self) -> Contents:
@@ -269,6 +279,8 @@ class ShardDataModule(LightningDataModule):
             self.rows("train"),
             **{"data.batch_size": self.batch_size, "data.seed": self.seed, "data.window": self.window},
             **{"trainer.limit_train_batches": self.trainer.limit_train_batches},
+            # null where nothing is, as in checkpoints of before there was such an option
+            **{"data.leave_out": self.leave_out or None},
         )
 
     def _splits_text(self) -> str:
@@ -322,7 +334,9 @@ class ShardDataModule(LightningDataModule):
         return Windows.of_shards(rows, shards, sizes, root, weights, self.seed, self.window)
 
     def _share_order(self, epoch: int, length: int, fill: Callable[[np.ndarray], None]) -> np.ndarray:
-        return self.catalog.share_order([self.seed, *self.roots.values(), epoch], length, fill)
+        return self.catalog.share_order(
+            [self.seed, *self.roots.values(), epoch, *self.leave_out], length, fill
+        )
 
     def _position(self, num_batches: int) -> tuple[int, int]:
         if self.trainer is None or self.trainer.overfit_batches:  # the same batches again and again

@@ -66,7 +66,7 @@ def check_same(was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
 
 def _order(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     options = [name for name in now if "." in name]
-    return [f"{name} is {now[name]}, was {was[name]}" for name in options if was[name] != now[name]]
+    return [f"{name} is {now[name]}, was {was.get(name)}" for name in options if was.get(name) != now[name]]
 
 
 def _roots(was: list[dict[str, Any]], now: list[dict[str, Any]]) -> list[str]:

@@ -12,6 +12,7 @@ from pictures import noise
 from dfd.augment import CutMix, MixUp, SelfBlend
 from dfd.batch import FAKE, REAL
 from dfd.data import ShardDataModule, View
+from dfd.data.resume import check_same
 from dfd.detector.card import TOY
 from dfd.shards.samples import NewSample, write_samples
 from dfd.shards.table import load_table
@@ -296,3 +297,64 @@ def test_shards_of_the_toy_set_are_told_to_be_drawings_by_whatever_module(toy_sh
     data = ShardDataModule(str(toy_shards))
     data.setup("fit")
     assert data.title == TOY
+
+
+def mixed_sources(root, same):
+    """A root of the sources a, b and c; a family joins the first two, and c has the file `same`."""
+    made = [NewSample("c-same", same, 0, "train", "c")]
+    for split, count in {"train": 8, "val": 4, "test": 4}.items():
+        for number, source in enumerate("abc" * count):
+            key = f"{source}-{split}-{number // 3}"
+            groups = ("joined",) if key in ("a-train-0", "b-train-0") else ()
+            made.append(
+                NewSample(key, noise(hash(key) % 2**32), number // 3 % 2, split, source, groups=groups)
+            )
+    write_samples(made, root, {"test": "mixed"})
+    return str(root)
+
+
+@pytest.mark.parametrize("window", [None, 1])
+def test_a_source_that_is_left_out_neither_trains_nor_chooses(tmp_path, window):
+    same = noise(99)
+    other = [
+        NewSample(f"o-{i}", noise(500 + i), i % 2, ("train", "val", "test")[i % 3], "o") for i in range(12)
+    ]
+    write_samples([NewSample("o-same", same, 0, "train", "o"), *other], tmp_path / "other", {"test": "other"})
+    both = [mixed_sources(tmp_path / "mixed", same), str(tmp_path / "other")]
+    whole, data = make(both, window=window), make(both, window=window, leave_out=["c"])
+    for split in ("train", "val"):
+        kept, before = (set(each.describe(each.rows(split))["key"]) for each in (data, whole))
+        of_c = {key for key in before if key.startswith("c-")}
+        assert before - kept == of_c | ({"o-same"} if split == "train" else set()), (
+            "and what is the same file"
+        )
+        assert sum(data.label_counts(split)) == len(kept)
+    assert np.array_equal(data.rows("test"), whole.rows("test"))
+    shown = torch.cat([batch["row"] for batch in data.train_dataloader()]).numpy()
+    assert len(shown) >= 16 and np.isin(shown, data.rows("train")).all()
+    judged = torch.cat([batch["row"] for batch in data.val_dataloader()]).numpy()
+    assert np.array_equal(np.sort(judged), np.sort(data.rows("val")))
+    assert data.title == "mixed, other without c"
+    joined = make(both, window=window, leave_out=["a"])
+    kept = joined.describe(joined.rows("train"))["key"]
+    assert "b-train-1" in kept and not {"b-train-0", "a-train-1"} & set(kept), "nor what is of its families"
+
+
+def test_what_cannot_be_left_out(tmp_path):
+    root = mixed_sources(tmp_path / "mixed", noise(99))
+    with pytest.raises(ValueError, match="leave_out names d, and the roots hold the sources a, b, c"):
+        make(root, leave_out=["d"])
+    with pytest.raises(ValueError, match="no image in the train split"):
+        make(root, leave_out=["a", "b", "c"])
+
+
+def test_a_run_goes_on_with_the_sources_that_it_began_with(roots):
+    def recorded(**options):
+        data = make(roots, **options)
+        data.trainer = SimpleNamespace(limit_train_batches=1.0)
+        return data._record()
+
+    before = recorded()
+    check_same({name: value for name, value in before.items() if name != "data.leave_out"}, before)
+    with pytest.raises(ValueError, match=r"data.leave_out is \['first'\], was None"):
+        check_same(before, recorded(leave_out=["first"]))

@@ -199,12 +199,12 @@ def _app() -> App:
     training, other = Group.create_ordered("Train and judge"), Group.create_ordered("Data and use")
     for place, (verb, text) in enumerate(LIGHTNING_VERBS.items()):
         app.command(_lightning, name=verb, help=text, group=training, sort_key=place)
-    for place, (verb, function) in enumerate(COMMANDS.items()):
+    parameters = {
         # what tune-batch does not know itself, it hands on
-        passing = (
-            {"default_parameter": Parameter(negative=(), allow_leading_hyphen=True)}
-            if verb == "tune-batch"
-            else {}
-        )
+        "tune-batch": Parameter(negative=(), allow_leading_hyphen=True),
+        "evaluate": Parameter(negative=(), consume_multiple=True),  # --on ONE OTHER
+    }
+    for place, (verb, function) in enumerate(COMMANDS.items()):
+        passing = {"default_parameter": parameters[verb]} if verb in parameters else {}
         app.command(function, name=verb, group=other, sort_key=place, **passing)
     return app

@@ -32,7 +32,7 @@ def evaluate(
     Args:
         checkpoint: File that dfd fit or dfd export wrote.
         more: Further ones.
-        on: Finished shards, or their URL; may be repeated.
+        on: Finished shards, or their URLs: one or several.
         out: Folder of the results: new, or that of an earlier dfd evaluate.
         conditions: YAML file of corruptions with severities, or the name of one that dfd ships:
             conditions/quick, conditions/corruptions, conditions/deliveries. By default the first.
@@ -60,7 +60,7 @@ def evaluate(
         limit=limit,
         task=ArrayTask.parse(task) if task else ArrayTask(1, 1),
     )
-    print(evaluate([checkpoint, *more], on, out, conditions, options))
+    evaluate([checkpoint, *more], on, out, conditions, options)
 
 
 VERBS = (evaluate,)

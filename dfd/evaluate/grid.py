@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from dfd import __version__
 from dfd.detector import load
 from dfd.durable import explain_os_error
 from dfd.evaluate.conditions import Condition, load_conditions
+from dfd.evaluate.folder import GRID, missing_cells, read_grid
 from dfd.evaluate.judging import judge, verdicts
 from dfd.evaluate.plan import (
     Cell,
@@ -34,13 +36,13 @@ from dfd.evaluate.plan import (
     sha256_of,
 )
 from dfd.evaluate.prediction_file import read_facts, write_predictions
+from dfd.evaluate.screen import show
 from dfd.evaluate.tidy import write_metrics
 from dfd.outputs import lies_within, output_file
 from dfd.prepare.job_array import ArrayTask
 from dfd.progress import progress
 from dfd.shards.fetch import is_remote
 
-GRID = "grid.json"
 ALL = ArrayTask(1, 1)
 
 
@@ -81,8 +83,9 @@ def evaluate(
     out: Path,
     conditions: str | Path | Sequence[Condition] | None = None,
     options: Options = Options(),
-) -> Path:
-    """Judges every root with every detector under every condition; returns the folder of the grid.
+) -> pa.Table | None:
+    """Judges every root with every detector under every condition, and prints the worst first; returns the
+    table of metrics, or None where other tasks of a job array are to finish the grid.
 
     What is there already of the same checkpoint, root and condition is not judged again.
 
@@ -110,38 +113,17 @@ def evaluate(
     plan = passes(detectors, opened, conditions)
     try:
         _write_grid(out, detectors, opened, conditions, plan, options)
-        missing = _judge_all(out, plan, options)
-        if not missing:
-            write_metrics(out)
+        _judge_all(out, plan, options)
+        missing = missing_cells(out)
+        table = None if missing else write_metrics(out)
     except OSError as error:
         raise explain_os_error(error, out) from error
-    return out
-
-
-def read_grid(folder: Path) -> dict[str, Any]:
-    """What grid.json says: detectors, roots, conditions, cells and so on.
-
-    Raises:
-        ValueError: the folder is no grid.
-    """
-    from dfd.text_files import read_object
-
-    try:
-        grid = read_object(folder / GRID)
-    except OSError as error:
-        raise ValueError(
-            f"{folder} is no grid: it has no {GRID}. `dfd evaluate CHECKPOINT --on ROOT --out {folder}` "
-            "makes one."
-        ) from error
-    lists = ("detectors", "roots", "conditions", "cells")
-    if not all(isinstance(grid.get(name), list) for name in lists):
-        raise ValueError(f"{folder / GRID} is not as dfd writes it: it lacks one of {', '.join(lists)}.")
-    return grid
-
-
-def missing_cells(folder: Path) -> list[str]:
-    """The prediction files that a grid is to have and has not got yet."""
-    return [cell for cell in read_grid(folder)["cells"] if not (folder / cell).is_file()]
+    if table is None:
+        number = len(read_grid(out)["cells"])
+        print(f"{number - len(missing)} of {number} cells are there; the others are of other tasks: {out}")
+    else:
+        show(out, table, options.limit)
+    return table
 
 
 def _check_out(out: Path, roots: Iterable[str]) -> None:
@@ -204,8 +186,8 @@ def _write_grid(
         temporary.write_text(json.dumps(_plain(grid), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _judge_all(out: Path, plan: Sequence[Pass], options: Options) -> list[str]:
-    """Judges what is not there yet of this task's share; returns the files of the grid that still lack."""
+def _judge_all(out: Path, plan: Sequence[Pass], options: Options) -> None:
+    """Judges what is not there yet of this task's share."""
     waiting = [
         (each, cells)
         for number, each in enumerate(plan)
@@ -215,7 +197,6 @@ def _judge_all(out: Path, plan: Sequence[Pass], options: Options) -> list[str]:
     with progress(sum(len(each.root.rows) for each, _ in waiting), "pictures") as advance:
         for each, cells in waiting:
             _judge(out, each, cells, options, advance)
-    return [cell.file for each in plan for cell in each.cells if not (out / cell.file).is_file()]
 
 
 def _done(out: Path, cell: Cell, options: Options) -> bool:

@@ -16,11 +16,11 @@ from dfd.data import ShardDataModule
 from dfd.detector import Detector
 from dfd.detector.card import TOY
 from dfd.evaluate.conditions import NAME, Condition
+from dfd.evaluate.folder import CELLS
 from dfd.evaluate.judging import EnoughPixels
 from dfd.media.crops import View
 from dfd.shards.fetch import is_remote
 
-CELLS = "cells"
 SHARE = 1 << 20  # bytes read at once to hash a checkpoint
 _NAMED = re.compile(rf"({NAME.pattern})=(.+)", re.ASCII | re.DOTALL)
 

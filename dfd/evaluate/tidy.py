@@ -1,10 +1,15 @@
-"""Tidy table of a grid: a line for each cell and each part of its pictures: every metric and its interval."""
+"""Tidy table of a grid: a line for each cell and each part of its pictures: every metric and its interval.
+
+The parts of a root's pictures are all of them, each source, each method against the reals of its sources, and
+the reals of one source against the fakes of another: scores shift between sources, and a mean of AUROCs hides
+it. The root "*" is all roots together, for sources that lie in different ones.
+"""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +20,16 @@ import pyarrow.parquet as pq
 
 from dfd.batch import FAKE, REAL, Predictions
 from dfd.calibration import calibration_of
+from dfd.evaluate.folder import CSV_FILE, METRICS_FILE, missing_cells, read_grid
 from dfd.evaluate.prediction_file import read_predictions
-from dfd.metrics import METRICS, by_method, by_source, detection_metrics, intervals
+from dfd.evaluate.warnings import flags_of
+from dfd.metrics import METRICS, by_method, by_source, detection_metrics, interval, intervals
 from dfd.outputs import output_file
-from dfd.text_files import read_object
 
-METRICS_FILE, CSV_FILE = "metrics.parquet", "metrics.csv"
-SHORTCUTS = ("file_facts_auroc", "color_auroc")
 # what a line is of; then the metrics; then what they rest on
 NAMES = ("detector", "root", "condition", "severity", "part", "kind")
+SHORTCUTS = ("file_facts_auroc", "color_auroc")
+EVERY_ROOT = "*"
 SILENT = ("inconclusive", "unfamiliar")
 
 
@@ -39,10 +45,15 @@ def schema() -> pa.Schema:
 
 
 def write_metrics(folder: Path) -> pa.Table:
-    """metrics.parquet and metrics.csv of the cells that a grid has."""
-    lines = [
-        line for cell in read_object(folder / "grid.json")["cells"] for line in cell_lines(folder / cell)
-    ]
+    """metrics.parquet and metrics.csv of the cells that a grid has so far."""
+    missing = set(missing_cells(folder))
+    cells = [folder / cell for cell in read_grid(folder)["cells"] if cell not in missing]
+    lines = [line for cell in cells for line in cell_lines(cell)]
+    together: dict[tuple[str, str], list[Path]] = {}
+    for cell in cells:  # cells/DETECTOR/ROOT/CONDITION.parquet
+        together.setdefault((cell.parts[-3], cell.name), []).append(cell)
+    for of_roots in together.values():
+        lines += pooled_lines(of_roots)
     table = pa.Table.from_pylist(lines, schema())
     with output_file(folder / METRICS_FILE) as temporary:
         pq.write_table(table, temporary)
@@ -59,58 +70,169 @@ def read_metrics(folder: str | Path) -> pa.Table:
     """
     path = Path(folder) / METRICS_FILE
     try:
-        return pq.read_table(path, partitioning=None)
+        table = pq.read_table(path, partitioning=None)
     except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{path} cannot be read. Run `dfd evaluate` again: it finishes the grid.") from error
+        raise ValueError(
+            f"{path} cannot be read. Run `dfd evaluate` again: it finishes what a grid lacks."
+        ) from error
+    if lacking := [name for name in schema().names if name not in table.column_names]:
+        raise ValueError(
+            f"{path} has no column {lacking[0]}: another version of dfd wrote it, or it is no table of "
+            "dfd's. Run `dfd evaluate` again: it makes the table anew from the cells."
+        )
+    return table
 
 
 def cell_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of one cell."""
+    """The lines of one cell: of its images, and of its clips where there are any."""
     predictions, _, verdict, facts = read_predictions(path)
-    parts = {"all": predictions}
-    parts |= {f"source:{name}": part for name, part in by_source(predictions).items()}
-    parts |= {f"method:{name}": part for name, part in by_method(predictions).items()}
-    for part, rows in parts.items():
-        yield _line(part, "image", rows, verdict[np.isin(predictions.row, rows.row)], facts)
+    whole = _line("all", predictions, verdict, facts)
+    yield whole
+    for name, part in _parts(predictions).items():
+        if len(part) == len(predictions):
+            yield {**whole, "part": name}
+        else:
+            yield _line(name, part, verdict[np.isin(predictions.row, part.row)], facts)
+    for name, part in _across(predictions).items():
+        yield _line(name, part, verdict[np.isin(predictions.row, part.row)], facts, metrics=("auroc",))
+    clips = by_clip(predictions)
+    if len(clips):
+        for name, part in {"all": clips, **_parts(clips)}.items():
+            yield _line(name, part, None, facts)
+
+
+def pooled_lines(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """The lines of all roots together, of one detector under one condition: none for a single root."""
+    if len(paths) < 2:
+        return
+    tables, words, facts = [], [], []
+    for path in paths:
+        predictions, _, verdict, told = read_predictions(path)
+        tables.append(predictions)
+        words.append(verdict)
+        facts.append(told)
+    names = [told["root"]["name"] for told in facts]
+    predictions, verdict = _joined(tables, names), np.concatenate(words)
+    every = {**facts[0], "root": {"name": EVERY_ROOT}, "flags_of": facts}
+    yield _line("all", predictions, verdict, every)
+    home = np.repeat(names, [len(table) for table in tables])
+    for name, part in _across(predictions, home).items():
+        yield _line(name, part, verdict[part.row], every, metrics=("auroc",))
+
+
+def by_clip(predictions: Predictions) -> Predictions:
+    """One row a clip: the mean logit of its frames that have one, fake where a frame is. A clip is its own
+    family, because intervals of clip metrics draw clips. Frames of no clip are left out.
+    """
+    clips, first, of_row = np.unique(predictions.clip, return_index=True, return_inverse=True)
+    ok = predictions.status == "ok"
+    num_ok = np.bincount(of_row[ok], minlength=len(clips))
+    total = np.bincount(of_row[ok], weights=predictions.logit[ok], minlength=len(clips))
+    label = np.full(len(clips), -1, np.int64)
+    np.maximum.at(label, of_row, predictions.label)
+    table = Predictions(
+        row=predictions.row[first],
+        logit=np.divide(total, num_ok, out=np.full(len(clips), np.nan), where=num_ok > 0),
+        label=label,
+        source=predictions.source[first],
+        method=predictions.method[first],
+        family=clips,
+        clip=clips,
+        status=np.where(num_ok > 0, "ok", predictions.status[first]),
+    )
+    return table.where(clips != "")
+
+
+def _parts(predictions: Predictions) -> dict[str, Predictions]:
+    parts = {f"source:{name}": part for name, part in by_source(predictions).items()}
+    return parts | {f"method:{name}": part for name, part in by_method(predictions).items()}
+
+
+def _across(predictions: Predictions, home: np.ndarray | None = None) -> dict[str, Predictions]:
+    """Of two sources, the reals of the first with the fakes of the second.
+
+    Args:
+        home: (M,) root of each row; then only sources of different roots are paired.
+    """
+    place = predictions.source if home is None else np.char.add(np.char.add(home, "/"), predictions.source)
+    places = np.unique(place).tolist()
+    found = {}
+    for reals in places:
+        for fakes in places:
+            if reals == fakes or (home is not None and reals.partition("/")[0] == fakes.partition("/")[0]):
+                continue
+            kept = ((place == reals) & (predictions.label == REAL)) | (
+                (place == fakes) & (predictions.label == FAKE)
+            )
+            both = predictions.where(kept)
+            if len(set(both.label.tolist())) == 2:
+                found[f"pooled:{reals}|{fakes}"] = both
+    return found
+
+
+def _joined(tables: Sequence[Predictions], names: Sequence[str]) -> Predictions:
+    """One table of several roots, whose rows are counted anew; families of different roots stay apart."""
+    columns = {
+        name: np.concatenate([getattr(table, name) for table in tables])
+        for name in Predictions.__dataclass_fields__
+    }
+    home = np.repeat([f"{name}/" for name in names], [len(table) for table in tables])
+    columns["row"] = np.arange(len(home))
+    columns["family"] = np.char.add(home, columns["family"])
+    return Predictions(**columns)
 
 
 def _line(
-    part: str, kind: str, predictions: Predictions, verdict: np.ndarray, facts: Mapping[str, Any]
+    part: str,
+    predictions: Predictions,
+    verdict: np.ndarray | None,
+    facts: Mapping[str, Any],
+    metrics: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    judged = predictions.judged
+    """
+    Args:
+        verdict: (M,) words; None for clips, of which none is said.
+        metrics: the ones that get an interval; None for all.
+    """
     calibrated, threshold = calibration_of(facts["calibration"]), float(facts["thresholds"]["balanced"])
-    values = detection_metrics(judged, calibrated, threshold)
-    ends = intervals(judged, calibrated, threshold)
+    values = detection_metrics(predictions.judged, calibrated, threshold)
+    if metrics is None:
+        ends = intervals(predictions.judged, calibrated, threshold)
+    else:
+        ends = {name: interval(predictions.judged, name) for name in metrics}
     line: dict[str, Any] = {
         "detector": facts["detector"]["name"],
         "root": facts["root"]["name"],
         "condition": facts["condition"],
         "severity": math.nan if facts["severity"] is None else facts["severity"],
         "part": part,
-        "kind": kind,
+        "kind": "image" if verdict is not None else "clip",
     }
     for name in METRICS:
         low, high = ends.get(name, (math.nan, math.nan))
         line |= {name: values[name], f"{name}_low": low, f"{name}_high": high}
-    refused = {
-        str(why): int(number)
-        for why, number in zip(*np.unique(predictions.status, return_counts=True), strict=True)
-    }
-    refused.pop("ok", None)
-    spoken = ~np.isin(verdict, (*SILENT, ""))
+    of = facts.get("flags_of", [facts])
+    seen = [each["num_seen"] for each in of]
     return line | {
         "num_images": len(predictions),
         "num_families": predictions.num_families,
         "num_clips": len(set(predictions.clip.tolist()) - {""}),
         "num_real": int((predictions.label == REAL).sum()),
         "num_fake": int((predictions.label == FAKE).sum()),
-        "coverage": len(judged) / len(predictions),
-        "spoken": float(spoken.mean()),
-        "refused_by_reason": json.dumps(
-            refused | {word: int((verdict == word).sum()) for word in SILENT if (verdict == word).any()}
-        ),
+        "coverage": len(predictions.judged) / len(predictions),
+        "spoken": None if verdict is None else float((~np.isin(verdict, ("", *SILENT))).mean()),
+        "refused_by_reason": json.dumps(_refused(predictions, verdict)),
         "selected_on": facts["selected_on"],
         "calibrated_split": (facts["calibrated_on"] or {}).get("split"),
-        "num_seen": facts["num_seen"],
-        "flags": "",
+        "num_seen": None if None in seen else sum(seen),
+        "flags": " ".join(sorted({flag for each in of for flag in flags_of(each)})),
     }
+
+
+def _refused(predictions: Predictions, verdict: np.ndarray | None) -> dict[str, int]:
+    """How many rows got no word, by the reason: statuses, and the words that decide nothing."""
+    reason = predictions.status if verdict is None else np.where(verdict == "", predictions.status, verdict)
+    names, numbers = np.unique(reason, return_counts=True)
+    counts = dict(zip(names.tolist(), numbers.tolist(), strict=True))
+    said = ("ok",) if verdict is None else ("fake", "no_trace")
+    return {name: number for name, number in counts.items() if name not in said}

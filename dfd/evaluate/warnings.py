@@ -1,0 +1,36 @@
+"""Warnings that go with the figures of a cell: one word each in its line, and the sentence for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+FLAGS = {
+    "seen": "the net was trained on some of these pictures",
+    "chosen": "the net, its calibration or its thresholds were chosen on some of these pictures",
+    "unknown_training": "the checkpoint does not say which pictures trained it",
+    "uncalibrated": "the net was never calibrated on a validation set: no verdicts",
+    "drawings": "this detector has seen drawings alone: no verdicts on photographs",
+    "leaks": "related pictures lie in different splits of the data",
+    "limited": "a quick look at some of the pictures",
+}
+# with these, figures do not hold for pictures that the net has not seen
+SPOILT = ("seen", "chosen", "leaks")
+
+
+def flags_of(facts: Mapping[str, Any]) -> list[str]:
+    """The words of FLAGS for a cell, from what its prediction file says."""
+    calibrated_on = facts["calibrated_on"] or {}
+    # val chooses: a split of that name which the checkpoint cannot tell from its own may have chosen it
+    may_have_chosen = facts["num_chosen_on"] is None and facts["split"] == "val"
+    fitted_here = calibrated_on.get("split") == facts["split"] != "val"
+    holds = {
+        "seen": bool(facts["num_trained_on"]),
+        "chosen": bool(facts["num_chosen_on"]) or may_have_chosen or fitted_here,
+        "unknown_training": facts["num_trained_on"] is None,
+        "uncalibrated": not calibrated_on,
+        "drawings": not facts["speaks"],
+        "leaks": bool(facts["leaks"]),
+        "limited": facts["limit"] is not None,
+    }
+    return [flag for flag in FLAGS if holds[flag]]

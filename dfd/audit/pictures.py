@@ -108,16 +108,17 @@ def _inspect(task: tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray]) -
         for offset, length, label in zip(offsets.tolist(), lengths.tolist(), labels.tolist(), strict=True):
             file.seek(offset)
             data = file.read(length)
-            part.encoding.append(_encoding(data, part.tables))
+            part.encoding.append(encoding_of(data, part.tables))
             image = decode(data)
-            part.color.append(_colors(image))
+            part.color.append(color_of(image))
             if min(image.shape[:2]) >= SIDE:
                 part.spectrum[label] += log_spectrum(image, SIDE)
                 part.counted[label] += 1
     return part
 
 
-def _encoding(data: bytes, tables: dict) -> Encoding:
+def encoding_of(data: bytes, tables: dict) -> Encoding:
+    """What a file's headers say; its quantization tables join `tables` by their id."""
     import io
 
     from PIL import Image
@@ -135,7 +136,7 @@ def _encoding(data: bytes, tables: dict) -> Encoding:
     return Encoding(facts.table_id, facts.quality, facts.subsampling, facts.progressive, exif, icc)
 
 
-def _colors(image: np.ndarray) -> np.ndarray:
+def color_of(image: np.ndarray) -> np.ndarray:
     """COLORS of a picture (H, W, 3), each in [0, 1], from at most 64 x 64 of its pixels or a few more."""
     step = max(1, max(image.shape[:2]) // 64)
     red, green, blue = np.float32(1 / 255) * image[::step, ::step].reshape(-1, 3).T

@@ -125,10 +125,9 @@ def ask(
         group: (M,) families; none is on both sides of a fold.
     """
     rng = np.random.default_rng(seed)
-    rows = _some(group, rng)
+    rows = whole_families(group, rng)
     label, group = label[rows], group[rows]
-    families = min(len(np.unique(group[label == kind])) for kind in (0, 1))
-    if families < FOLDS:
+    if not enough(label, group):
         return Shortcut(name, *(np.nan,) * 3, len(rows), len(np.unique(group)), {}, {})
     fold = deal(label, group, rng)
     together = _verdicts(np.column_stack(list(facts.values()))[rows], label, group, fold, TREES)
@@ -146,13 +145,30 @@ def ask(
     )
 
 
-def _some(group: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Rows of whole families, drawn until there are MOST pictures."""
-    if len(group) <= MOST:
+def out_of_family(
+    facts: Mapping[str, np.ndarray], label: np.ndarray, group: np.ndarray, trees: int = TREES
+) -> Predictions | None:
+    """What a small model of `facts` says of each picture, having learnt from other families alone; None where
+    they are too few. Arguments as in `ask`; rows are counted from 0.
+    """
+    if not enough(label, group):
+        return None
+    fold = deal(label, group, np.random.default_rng(0))
+    return _verdicts(np.column_stack(list(facts.values())), label, group, fold, trees)
+
+
+def enough(label: np.ndarray, group: np.ndarray) -> bool:
+    """Whether each fold can have a family of each class."""
+    return min(len(np.unique(group[label == kind])) for kind in (0, 1)) >= FOLDS
+
+
+def whole_families(group: np.ndarray, rng: np.random.Generator, most: int = MOST) -> np.ndarray:
+    """Rows of whole families, drawn until there are `most` pictures."""
+    if len(group) <= most:
         return np.arange(len(group))
     names, place, size = np.unique(group, return_inverse=True, return_counts=True)
     order = rng.permutation(len(names))
-    taken = order[: max(1, int(np.searchsorted(np.cumsum(size[order]), MOST)))]
+    taken = order[: max(1, int(np.searchsorted(np.cumsum(size[order]), most)))]
     return np.flatnonzero(np.isin(place, taken))
 
 

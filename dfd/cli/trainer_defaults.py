@@ -37,8 +37,9 @@ def with_defaults(callbacks: list[Callback], verb: str, seed: int, progress: boo
         StepSeed,
         TerminalBar,
     )
+    from dfd.evaluate.shortcut_check import ShortcutCheck
 
-    wanted: list[Callback] = [PredictionWriter()]
+    wanted: list[Callback] = [PredictionWriter(), ShortcutCheck()]
     if verb == "fit":
         wanted = [StepSeed(seed), FiniteGuard(), RunStatus(), RelocatedCheckpoints(), Preemption()]
     defaults = [

@@ -181,6 +181,7 @@ class Detector:
             reason = f"{w} x {h} pixels{shrunk}, and the net needs {self.view.size}"
             return FaceCrops(replace(score, status="too_small", reason=reason))
         crops, mind = self.view.eval_crops(image), []
+        corners = self.view.eval_places(image)[1]
         if shown.opaque is not None:
             opaque = self._opaque_crops(shown.opaque[y : y + h, x : x + w])
             if not opaque.any():
@@ -193,6 +194,7 @@ class Detector:
                     f"judged by {opaque.sum()} of {len(crops)} crops, the others are transparent in parts"
                 )
             crops = crops[opaque]
+            corners = [corner for corner, kept in zip(corners, opaque, strict=True) if kept]
         shared = sum(
             x <= face.box[0] + face.box[2] / 2 < x + w and y <= face.box[1] + face.box[3] / 2 < y + h
             for face in others
@@ -201,7 +203,7 @@ class Detector:
             mind.append(f"{shared} other face{'s' * (shared > 1)} in what was judged")
         if shown.scale > 1:
             mind.append(_reduced(shown))
-        return FaceCrops(replace(score, reason="; ".join(mind)), crops)
+        return FaceCrops(replace(score, reason="; ".join(mind)), crops, tuple(corners))
 
     def _opaque_crops(self, opaque: np.ndarray) -> np.ndarray:
         """(N,) bool: which of the crops that the view takes of a picture are opaque, from where it is

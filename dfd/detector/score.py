@@ -51,7 +51,14 @@ class Score:
 
 @dataclass(frozen=True)
 class FaceCrops:
-    """A face on its way to the net: `crops` (N, size, size, 3) uint8, None where nothing can be judged."""
+    """A face on its way to the net.
+
+    Args:
+        score: what is known of it so far.
+        crops: (N, size, size, 3) uint8; None where nothing can be judged.
+        corners: top and left of each crop in the picture that they were cut from.
+    """
 
     score: Score
     crops: np.ndarray | None = None
+    corners: tuple[tuple[int, int], ...] = ()

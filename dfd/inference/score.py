@@ -93,7 +93,7 @@ def score_files(
     return 0 if seen.keys() & COLOURS.keys() else 1
 
 
-def find_files(paths: Sequence[str | Path]) -> tuple[list[Path], list[Path]]:
+def find_files(paths: Sequence[str | Path], verb: str = "score") -> tuple[list[Path], list[Path]]:
     """The files to try, each once, and those in the folders that have no picture's suffix. A leading ~ is the
     home folder, also where the shell did not see it.
 
@@ -102,7 +102,7 @@ def find_files(paths: Sequence[str | Path]) -> tuple[list[Path], list[Path]]:
     """
     if not paths:
         raise ValueError(
-            "no picture was named. Name files or folders after the checkpoint: dfd score CHECKPOINT "
+            f"no picture was named. Name files or folders after the checkpoint: dfd {verb} CHECKPOINT "
             "photo.jpg folder/"
         )
     files: dict[Path, None] = {}
@@ -119,7 +119,7 @@ def find_files(paths: Sequence[str | Path]) -> tuple[list[Path], list[Path]]:
         elif path.exists():
             files[path] = None
         else:
-            raise ValueError(f"there is no file or folder {path}. {_elsewhere(str(path))}Nothing was scored.")
+            raise ValueError(f"there is no file or folder {path}. {_elsewhere(str(path))}Nothing was judged.")
     if not files:
         what = count(0, 0, list(others), Counter()).partition("; ")[2]
         shards = any(path.suffix == ".tar" for path in others)
@@ -144,7 +144,7 @@ def _walk(folder: Path) -> Iterator[Path]:
     """Every file below a folder, by name; links to folders are followed, each folder is entered once."""
 
     def stop(error: OSError) -> None:
-        raise ValueError(f"cannot read the folder {error.filename}: {error.strerror}. Nothing was scored.")
+        raise ValueError(f"cannot read the folder {error.filename}: {error.strerror}. Nothing was judged.")
 
     entered: set[str] = set()
     for root, folders, names in os.walk(folder, onerror=stop, followlinks=True):

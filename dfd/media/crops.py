@@ -93,13 +93,17 @@ class View:
 
     def eval_crops(self, image: np.ndarray) -> np.ndarray:
         """(N, size, size, 3): the crops to be averaged, the central one last."""
+        image, corners = self.eval_places(image)
+        return np.stack([image[top : top + self.size, left : left + self.size] for top, left in corners])
+
+    def eval_places(self, image: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int]]]:
+        """The picture (H, W, 3) that crops are cut from, and top and left of each, the central one last."""
         image = self.shrink(image)
         if self.resize:
-            return _resized(image, self.size)[None]
+            return _resized(image, self.size), [(0, 0)]
         image = _padded(image, self.size)
         room = [side - self.size for side in image.shape[:2]]
-        corners = [(round(room[0] * y), round(room[1] * x)) for y, x in PLACES[self.crops]]
-        return np.stack([image[top : top + self.size, left : left + self.size] for top, left in corners])
+        return image, [(round(room[0] * y), round(room[1] * x)) for y, x in PLACES[self.crops]]
 
 
 def _resized(image: np.ndarray, size: int) -> np.ndarray:

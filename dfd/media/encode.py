@@ -1,4 +1,6 @@
-"""JPEG encoding by OpenCV's libjpeg, whose files are those of Pillow at the same quality and subsampling."""
+"""Encoding by OpenCV: JPEG by its libjpeg, whose files are those of Pillow at the same quality and
+subsampling; PNG.
+"""
 
 from typing import Literal
 
@@ -25,3 +27,8 @@ def encode_jpeg(image: np.ndarray, quality: int, subsampling: Literal["420", "42
     """
     options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, SUBSAMPLING[subsampling]]
     return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)[1].tobytes()
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """A PNG file of the image (H, W, 3) uint8 RGB."""
+    return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()

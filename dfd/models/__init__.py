@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dfd.models.fusion import Concat, Gate
     from dfd.models.gan import Discriminator, Generator
     from dfd.models.net import Net, build, recipe
-    from dfd.models.protocols import Backbone, Fusion, Spectrum
+    from dfd.models.protocols import Backbone, Fusion, Spectrum, Streams
     from dfd.models.spectral import LocalSpectrum, LogSpectrum
 
 _HOMES = {
@@ -23,7 +23,7 @@ _HOMES = {
     "fusion": ("Concat", "Gate"),
     "gan": ("Discriminator", "Generator"),
     "net": ("Net", "build", "recipe"),
-    "protocols": ("Backbone", "Fusion", "Spectrum"),
+    "protocols": ("Backbone", "Fusion", "Spectrum", "Streams"),
     "spectral": ("LocalSpectrum", "LogSpectrum"),
 }
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "SingleStream",
     "SmallCNN",
     "Spectrum",
+    "Streams",
     "TimmBackbone",
     "build",
     "recipe",

@@ -97,13 +97,21 @@ class DualStream(Net):
         layers = {"rgb": self.rgb.cam_layers["features"]}
         return layers | {"fft": self.fft.cam_layers["features"]} if self.spectrum.spatial else layers
 
+    def streams(self, image: Tensor) -> dict[str, Tensor]:
+        """Features of the pixels and of the frequencies: rgb (B, F), fft (B, K)."""
+        return {"rgb": self.rgb(image), "fft": self.fft(self.spectrum(image))}
+
+    def judge(self, rgb: Tensor, fft: Tensor, cues: Tensor | None = None) -> Tensor:
+        """The logits (B,) of such features."""
+        fused = self.fusion(rgb, fft) if cues is None else self.fusion(rgb, fft, cues)  # (B, D)
+        return self.head(self.dropout(fused)).squeeze(1)
+
     def forward(self, image: Tensor, cues: Tensor | None = None) -> Tensor:
-        rgb, fft = self.rgb(image), self.fft(self.spectrum(image))  # (B, F), (B, K)
+        rgb, fft = self.streams(image).values()  # (B, F), (B, K)
         if self.training and self.drop_fft:
             kept = torch.rand(len(fft), 1, device=fft.device) >= self.drop_fft
             fft = fft * kept / (1 - self.drop_fft)
-        fused = self.fusion(rgb, fft) if cues is None else self.fusion(rgb, fft, cues)  # (B, D)
-        return self.head(self.dropout(fused)).squeeze(1)  # (B,)
+        return self.judge(rgb, fft, cues)  # (B,)
 
 
 class _Head(nn.Linear):

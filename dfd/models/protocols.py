@@ -43,3 +43,14 @@ class Fusion(Protocol):
         """Makes the layers for features of F and K values, and returns D. `DualStream` calls it once."""
 
     def __call__(self, rgb: Tensor, fft: Tensor, cues: Tensor | None = None) -> Tensor: ...
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """A net whose features come in several streams, so that each one's part in the logit can be asked."""
+
+    def streams(self, image: Tensor) -> dict[str, Tensor]:
+        """Images (B, 3, H, W) -> features (B, F) of each stream, by its name."""
+
+    def judge(self, **streams: Tensor) -> Tensor:
+        """The logits (B,) of such features."""

@@ -12,6 +12,7 @@ from dfd.plots.datasets import (
     shares,
     violins,
 )
+from dfd.plots.explanations import band_curves, feature_tiles, overlay, removal_curves, stream_bars
 from dfd.plots.figure import Figure, shortened
 from dfd.plots.palette import COLORS, INK, PALE
 from dfd.plots.pictures import image_grid
@@ -22,19 +23,24 @@ __all__ = [
     "MOST_BARS",
     "PALE",
     "Figure",
+    "band_curves",
     "boxes",
     "class_bars",
     "confusion",
     "curves",
+    "feature_tiles",
     "histograms",
     "image_grid",
     "mean_spectra",
+    "overlay",
     "precision_recall",
     "quantization_tables",
     "reliability",
+    "removal_curves",
     "roc",
     "score_bars",
     "shares",
     "shortened",
+    "stream_bars",
     "violins",
 ]

@@ -1,9 +1,14 @@
+"""Attribution maps: closed forms, a second implementation, and a net that stays as it was."""
+
 import pytest
 import torch
+from small_nets import Corner, Linear, num_hooks
 from torch import nn
 
-from dfd.explain.attribution import attribute
-from dfd.models import DualStream, LocalSpectrum, Net, SingleStream, SmallCNN, TimmBackbone
+from dfd.explain import METHODS, Decision, attribute, attribution
+from dfd.explain.attribution import WINDOWS
+from dfd.explain.unchanged import coarse
+from dfd.models import DualStream, LocalSpectrum, SingleStream, SmallCNN, TimmBackbone
 
 NETS = {
     "small_cnn": lambda: SingleStream(SmallCNN(8)),
@@ -14,57 +19,50 @@ NETS = {
     "vit": lambda: SingleStream(TimmBackbone("test_vit")),
     "dual": lambda: DualStream(SmallCNN(8), SmallCNN(8)),
 }
+WITHOUT_RELU = ("efficientnet", "convnext", "vit")
 
 
-class Corner(Net):
-    """Says FAKE by how red the lower right quarter is."""
-
-    def __init__(self):
-        super().__init__()
-        self.look = nn.Conv2d(3, 2, 8, stride=8, bias=False)
-        with torch.no_grad():
-            self.look.weight.zero_()
-            self.look.weight[0, 0] = 1 / 64
-
-    @property
-    def cam_layers(self):
-        return {"look": self.look}
-
-    def forward(self, image):
-        return self.look(image)[:, 0, 4:, 4:].mean((1, 2)) * 3
-
-
-def num_hooks(net):
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return sum(len(getattr(module, kind)) for module in net.modules() for kind in kinds)
-
-
-@pytest.mark.parametrize("method", ["gradcam", "integrated_gradients"])
-@pytest.mark.parametrize("make", NETS.values(), ids=NETS.keys())
-def test_a_map_in_the_images_size_inside_validation(make, method):
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", NETS)
+def test_a_map_in_the_images_size_inside_validation(name, method, monkeypatch):
+    monkeypatch.setattr(attribution, "WINDOWS", 2)  # few windows and copies: it is about what is left behind
+    monkeypatch.setattr(attribution, "SAMPLES", 2)
     torch.manual_seed(0)
-    net = make()
+    net = NETS[name]()
     with torch.no_grad():
         net.head.weight.abs_()  # every feature speaks for fake, so Grad-CAM has something to show
     net(torch.rand(4, 3, 64, 64))
     net.train()
     net.requires_grad_(False)  # as an average of weights is
+    net.head.weight.requires_grad_()
+    net.head.weight.grad = torch.ones_like(net.head.weight)
     if isinstance(net, SingleStream):
         net.backbone.eval()  # as a frozen backbone is
-    training = [module.training for module in net.modules()]
+    before = state(net)
     weights = {name: value.clone() for name, value in net.state_dict().items()}
     # as Lightning validates in mixed precision
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         image = torch.rand(2, 3, 64, 64)
-        before = image.clone()
-        found = attribute(net, image, method, steps=4)
-        assert torch.equal(image, before)
-    assert found.map.shape == (2, 64, 64) and found.map.dtype == torch.float32 and not found.map.requires_grad
-    assert found.map.isfinite().all() and found.map.any()
-    assert (found.error is None) == (method == "gradcam")
-    assert [module.training for module in net.modules()] == training and num_hooks(net) == 0
-    assert not any(value.requires_grad or value.grad is not None for value in net.parameters())
+        untouched = image.clone()
+        if method == "guided_gradcam" and name in WITHOUT_RELU:
+            with pytest.raises(ValueError, match=r"has none\. Use 'gradcam', 'integrated_gradients'"):
+                attribute(net, image, method)
+        else:
+            found = attribute(net, image, method, steps=4)
+            assert found.map.shape == (2, 64, 64) and found.map.dtype == torch.float32
+            assert not found.map.requires_grad and found.map.isfinite().all() and found.map.any()
+            assert METHODS[method].signed or found.map.min() >= 0
+            assert (found.error is not None) == (method == "integrated_gradients")
+        assert torch.equal(image, untouched)
+    assert state(net) == before and num_hooks(net) == 0
+    assert (net.head.weight.grad == 1).all()
     assert all(torch.equal(value, weights[name]) for name, value in net.state_dict().items())
+
+
+def state(net):
+    """Modes, in-place layers, what takes gradients, and whether there are any."""
+    modules = [(module.training, getattr(module, "inplace", None)) for module in net.modules()]
+    return modules, [(value.requires_grad, value.grad is None) for value in net.parameters()]
 
 
 def test_maps_point_at_what_the_net_looks_at():
@@ -103,7 +101,7 @@ def test_shares_add_up_through_a_spectrum():
 def test_the_fft_stream_has_a_map_where_it_keeps_places():
     net, image = DualStream(SmallCNN(8), SmallCNN(8, 64), LocalSpectrum()), torch.rand(1, 3, 64, 64)
     assert attribute(net, image, "gradcam", layer="fft").map.shape == (1, 64, 64)
-    with pytest.raises(ValueError, match=r"layer='fft'.* has maps of the picture in rgb"):
+    with pytest.raises(ValueError, match=r"layer 'fft' keeps no places of the picture.*has maps in rgb"):
         attribute(DualStream(SmallCNN(8), SmallCNN(8)), image, "gradcam", layer="fft")
     with pytest.raises(ValueError, match="need square pictures"):
         attribute(SingleStream(TimmBackbone("test_vit")), torch.rand(1, 3, 64, 96), "gradcam")
@@ -111,10 +109,108 @@ def test_the_fft_stream_has_a_map_where_it_keeps_places():
         attribute(net, image, "lime")
 
 
-@pytest.mark.parametrize("method", ["gradcam", "integrated_gradients"])
-def test_nothing_is_left_behind_by_an_error(method):
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("method", METHODS)
+def test_nothing_is_left_behind_by_an_error(method, error):
     net = SingleStream(SmallCNN(8)).train()
-    net.head.register_forward_hook(lambda *_: (_ for _ in ()).throw(RuntimeError("out of memory")))
-    with pytest.raises(RuntimeError, match="out of memory"):
-        attribute(net, torch.rand(1, 3, 32, 32), method)
-    assert num_hooks(net) == 1 and all(module.training for module in net.modules())
+    net.backbone.eval()
+    before, calls = state(net), []
+
+    def fails_in_the_middle(*_):
+        calls.append(1)
+        # the first forward is the question for gradients
+        if len(calls) == 2:
+            raise error("in the middle")
+
+    handle = net.head.register_forward_hook(fails_in_the_middle)
+    with pytest.raises(error, match="in the middle"):
+        attribute(net, torch.rand(1, 3, 32, 32), method, batch_size=1)
+    assert num_hooks(net) == 1 and handle.id in net.head._forward_hooks
+    assert state(net) == before
+
+
+def test_closed_forms_of_a_linear_net():
+    torch.manual_seed(0)
+    net, image = Linear(32), torch.rand(2, 3, 32, 32)
+    shares = attribute(net, image, "integrated_gradients", steps=2)
+    torch.testing.assert_close(shares.map, (net.weight * image).sum(1).detach())
+    assert shares.error.max() < 1e-4
+    smooth = attribute(net, image, "smoothgrad").map
+    torch.testing.assert_close(smooth, net.weight.detach().abs().sum(0).expand(2, -1, -1))
+    # occlusion: a pixel has the mean fall of the windows over it, and windows start every half of their width
+    lost = (net.weight * (image - coarse(image))).sum(1).detach()
+    window = 32 // WINDOWS
+    falls = nn.functional.avg_pool2d(lost[:, None], window, window // 2)[:, 0] * window**2
+    found = attribute(net, image, "occlusion").map
+    torch.testing.assert_close(found[:, 0, 0], falls[:, 0, 0])
+    torch.testing.assert_close(found[:, 2, 2], falls[:, :2, :2].mean((1, 2)))
+
+
+@pytest.mark.parametrize("name", ["small_cnn", "dual"])
+def test_guided_gradcam_is_captums_where_that_knows_the_layers(name):
+    from captum.attr import GuidedGradCam
+
+    torch.manual_seed(0)
+    net = NETS[name]().eval()
+    nn.init.uniform_(net.head.weight, 0, 0.1)
+    image = torch.rand(2, 3, 32, 32)
+    theirs = GuidedGradCam(net, next(iter(net.cam_layers.values())))
+    expected = theirs.attribute(image.clone().requires_grad_(), interpolate_mode="bilinear")
+    expected = expected.sum(1).clamp_min(0).detach()
+    assert expected.any()
+    torch.testing.assert_close(attribute(net, image, "guided_gradcam").map, expected)
+
+
+def test_a_function_without_gradients_has_occlusion_and_a_clear_error_for_the_rest():
+    net = Corner()
+
+    def exported(image):  # as a runtime of another library answers
+        return torch.from_numpy(net(torch.from_numpy(image.numpy())).detach().numpy())
+
+    image = torch.rand(1, 3, 64, 64)
+    found = attribute(exported, image, "occlusion").map
+    torch.testing.assert_close(found, attribute(net, image, "occlusion").map)
+    for method in METHODS:
+        if method != "occlusion":
+            with pytest.raises(ValueError, match=rf"{method} needs gradients.* Use 'occlusion'"):
+                attribute(exported, image, method)
+
+
+def test_what_is_no_detector_or_no_image_is_said():
+    with pytest.raises(ValueError, match="a dict gives no logits"):
+        attribute({}, torch.rand(1, 3, 8, 8), "occlusion")
+    with pytest.raises(ValueError, match=r"shape \(3, 8, 8\).*give \(B, 3, H, W\)"):
+        attribute(Corner(), torch.rand(3, 8, 8), "occlusion")
+    with torch.inference_mode():
+        net = Corner()
+    with pytest.raises(ValueError, match=r"loaded inside torch\.inference_mode"):
+        attribute(net, torch.rand(1, 3, 64, 64), "occlusion")
+
+
+def test_a_layer_without_places_is_refused_with_a_method_that_works():
+    vit, image = SingleStream(TimmBackbone("test_vit")), torch.rand(1, 3, 64, 64)
+    with pytest.raises(ValueError, match=r"keeps no places.*'integrated_gradients'"):
+        attribute(vit, image, "gradcam", layer="backbone.model.blocks.0")
+    with pytest.raises(ValueError, match=r"names no layer.*'integrated_gradients'"):
+        attribute(Linear(64), image, "gradcam")
+    with pytest.raises(ValueError, match=r"no module of that name. Near it: .*blocks.0"):
+        attribute(vit, image, "gradcam", layer="backbone.model.block.0")
+    named = attribute(SingleStream(SmallCNN(8)), image, "gradcam", layer="backbone.stages.1")
+    assert named.map.shape == (1, 64, 64)
+
+
+def test_maps_of_crops_add_up_to_the_decision():
+    torch.manual_seed(0)
+    net, corners = Linear(32), [(4, 2), (4, 10), (20, 6)]
+    decision = Decision(net, corners, 32, batch_size=2)
+    assert decision.shape == (48, 40)
+    whole = torch.rand(3, 48, 40)
+    crops = torch.stack([whole[:, t - 4 : t + 28, left - 2 : left + 30] for t, left in corners])
+    seen = decision.picture(crops)
+    torch.testing.assert_close(seen[~seen.isnan()], whole[~seen.isnan()])
+    assert seen.isnan().any(), "where no crop reaches there is nothing"
+    logit = decision(seen.nan_to_num(0.5)[None])
+    torch.testing.assert_close(logit, net(crops).mean()[None])
+    shares = decision.place(attribute(net, crops, "integrated_gradients").map)
+    torch.testing.assert_close(shares.sum(), logit.sum().detach())
+    assert not shares[seen.isnan().any(0)].any()

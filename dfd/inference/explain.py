@@ -1,0 +1,227 @@
+"""`dfd explain`: where each verdict on a file comes from, and how far to believe each map of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dfd.detector import Detector, Score, load
+from dfd.detector.score import FaceCrops
+from dfd.inference.score import COLOURS, closing, count, find_files, line
+from dfd.media.file_kinds import refuse_lfs_pointer
+from dfd.outputs import check_new_folder, output_folder
+from dfd.progress import progress
+
+if TYPE_CHECKING:
+    from dfd.explain import Activations, Faithfulness, FrequencyShares, StreamContributions
+
+PAGE, FACTS = "explain.html", "explain.json"
+
+
+@dataclass
+class Map:
+    """A method's map (H, W) of what was judged, and what was measured of it."""
+
+    method: str
+    values: np.ndarray
+    measured: Faithfulness
+
+
+@dataclass
+class Explained:
+    """A face with everything that was found out about its verdict.
+
+    Args:
+        score: what was decided, or why nothing was.
+        logit: of the decision; None where nothing was judged or nothing may be said.
+        seen: (H, W, 3) uint8, what the crops show, each in its place; white where none reaches.
+        maps: one a method.
+        refused: methods that this net has no map for, with the reason.
+        random: (R, K) curves of random orders.
+        falls: (K,) of the logit without a band of frequencies.
+        frequencies, streams, activations: where the net has them.
+    """
+
+    score: Score
+    logit: float | None = None
+    seen: np.ndarray | None = None
+    maps: list[Map] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    random: np.ndarray | None = None
+    falls: np.ndarray | None = None
+    frequencies: FrequencyShares | None = None
+    streams: StreamContributions | None = None
+    activations: Activations | None = None
+
+
+def explain_files(
+    checkpoint: str | Path,
+    paths: Sequence[str | Path],
+    out: str | Path,
+    methods: Sequence[str] = (),
+    layer: str | None = None,
+    whole: bool = False,
+    faces: str | Path | None = None,
+    device: str = "cpu",
+    allow: Iterable[str] = ("dfd.",),
+    batch_size: int = 32,
+    drawings: bool = False,
+) -> int:
+    """Judges every face in files and folders as `score_files` does, and writes a page with maps of each
+    verdict.
+
+    Args:
+        checkpoint, paths, whole, faces, device, allow, batch_size, drawings: as of `score_files`.
+        out: new folder for the page, its pictures as PNG files, and explain.json with the numbers. It is
+            there when it is whole.
+        methods: names of `dfd.explain.METHODS`; by default all that the net has a map for.
+        layer: a layer of the net, for Grad-CAM and to have its filters and activations drawn.
+
+    Returns the exit code: 0 if at least one face got a verdict, 1 if none did. Files that cannot be judged
+    stand on the page with the reason.
+
+    Raises:
+        ValueError: an unknown method or layer, one that this net has no map for, or what `score_files`
+            refuses.
+    """
+    out = Path(out)
+    check_new_folder(out)
+    refuse_lfs_pointer(Path(checkpoint))
+    files, others = find_files(paths, "explain")
+    # torch: the checks above answer at once
+    from dfd.explain import check_methods
+    from dfd.inference.explain_page import write_page
+
+    check_methods(methods)
+    detector = load(checkpoint, faces, device, allow, batch_size, drawings)
+    _check_layer(detector, layer)
+    found: list[Explained] = []
+    with progress(len(files), "explaining") as advance, output_folder(out, PAGE) as part:
+        for path in files:
+            for face in detector.crop_faces(path, whole):
+                found.append(explain(detector, face, methods, layer))
+                print(line(found[-1].score))
+            advance(1)
+        write_page(part, str(checkpoint), detector, found, others, layer)
+    seen = Counter(each.score.verdict or each.score.status for each in found)
+    faces_seen = sum(each.score.face > 0 for each in found)
+    print(f"{count(len(files), faces_seen, others, seen)}.\n{closing(detector)}\npage: {out / PAGE}")
+    return 0 if seen.keys() & COLOURS.keys() else 1
+
+
+def explain(
+    detector: Detector, face: FaceCrops, methods: Sequence[str] = (), layer: str | None = None
+) -> Explained:
+    """Everything about the verdict on one face, as `Detector.crop_faces` gives it.
+
+    Args:
+        methods: names of `dfd.explain.METHODS`; by default all that the net has a map for.
+        layer: for Grad-CAM and for activations.
+
+    Raises:
+        ValueError: a method was named that this net has no map for.
+    """
+    import torch
+
+    from dfd.explain import METHODS, Decision, band_occlusion, random_orders, stream_contributions
+    from dfd.explain.streams import has_streams
+    from dfd.explain.unchanged import coarse, has_gradients
+
+    (score,) = detector.judge([face])
+    if face.crops is None or not detector.speaks:
+        return Explained(score)
+    crops = torch.from_numpy(face.crops).movedim(-1, -3).float().div(255)  # (N, 3, S, S)
+    decision = Decision(detector.net, face.corners, crops.shape[-1], detector.batch_size)
+    canvas = decision.picture(crops)
+    # where no crop looks, any value does
+    picture = canvas.nan_to_num(0.5)
+    orders = random_orders(decision, picture)
+    shown = (canvas.nan_to_num(1.0) * 255).round().byte().movedim(0, -1).numpy()
+    found = Explained(score, float(orders.curves[0, 0]), shown, random=orders.curves)
+    gradients = has_gradients(detector.net, crops.to(detector.device))
+    for method in methods or METHODS:
+        try:
+            found.maps.append(_map(detector, decision, method, layer, crops, picture, orders))
+        except ValueError as error:
+            if methods:
+                raise
+            found.refused[method] = str(error)
+    found.falls = band_occlusion(detector, crops, batch_size=detector.batch_size).mean(0).numpy()
+    if gradients:
+        found.frequencies = _frequencies(detector, crops)
+        if has_streams(detector):
+            found.streams = stream_contributions(detector, crops, coarse(crops))
+    found.activations = _activations(detector, crops, layer)
+    return found
+
+
+def _map(
+    detector: Detector,
+    decision: Any,
+    method: str,
+    layer: str | None,
+    crops: Any,
+    picture: Any,
+    orders: Any,
+) -> Map:
+    """A method's map of the decision, measured: deletion, insertion and infidelity on the whole of what was
+    judged, shuffled weights and sensitivity on its central crop.
+    """
+    import torch
+
+    from dfd.explain import attribute, faithfulness, sensitivity, survival
+
+    def explained(net: Any, image: Any) -> Any:
+        return attribute(net, image, method, layer, batch_size=detector.batch_size).map
+
+    of_crops = attribute(detector, crops, method, layer, batch_size=detector.batch_size)
+    values = decision.place(of_crops.map)
+    error = None
+    if of_crops.error is not None:
+        with torch.inference_mode():
+            image = picture.to(detector.device)
+            distance = float(decision(image[None]) - decision(torch.zeros_like(image)[None]))
+        error = abs(float(values.sum()) - distance) / max(abs(distance), 0.01)
+    measured = faithfulness(decision, picture, values, orders, error)
+    if not measured.empty:
+        center = crops[-1:]
+        learnt = any(True for _ in detector.net.parameters())
+        measured = replace(
+            measured,
+            survival=survival(detector, center, explained, of_crops.map[-1:]) if learnt else None,
+            sensitivity=sensitivity(detector, center, explained),
+        )
+    return Map(method, values.numpy(), measured)
+
+
+def _frequencies(detector: Detector, crops: Any) -> FrequencyShares:
+    """The mean over the crops."""
+    from dfd.explain import FrequencyShares, frequency_attribution
+
+    shares = frequency_attribution(detector, crops, batch_size=detector.batch_size)
+    return FrequencyShares(shares.spectrum.mean(0), shares.bands.mean(0), shares.error.max())
+
+
+def _activations(detector: Detector, crops: Any, layer: str | None) -> Activations | None:
+    """Of the central crop; None where no layer was named and the net's own has no map."""
+    from dfd.explain import activations
+
+    try:
+        return activations(detector, crops[-1:], layer)
+    except ValueError:
+        if layer is not None:
+            raise
+        return None
+
+
+def _check_layer(detector: Detector, layer: str | None) -> None:
+    """ValueError before any work where the net has no such layer."""
+    if layer is not None:
+        from dfd.explain.layers import find_layer
+
+        find_layer(detector.net, layer)

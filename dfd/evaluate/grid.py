@@ -37,6 +37,7 @@ from dfd.evaluate.plan import (
 )
 from dfd.evaluate.prediction_file import read_facts, write_predictions
 from dfd.evaluate.screen import show
+from dfd.evaluate.shortcut_files import PassShortcuts
 from dfd.evaluate.tidy import write_metrics
 from dfd.outputs import lies_within, output_file
 from dfd.prepare.job_array import ArrayTask
@@ -212,7 +213,11 @@ def _judge(out: Path, each: Pass, cells: Sequence[Cell], options: Options, advan
     loader = root.loader(each.condition, detectors[0].view)
     described = root.data.describe(root.rows)
     prints = root.data.fingerprints(root.rows)
-    for cell, judged in zip(cells, judge(detectors, loader, root.rows, root.data, advance), strict=True):
+    shortcuts = PassShortcuts(out, each, options.limit)
+    found = judge(detectors, shortcuts.watched(loader), root.rows, root.data, advance)
+    # before the cells: a cell that is there is not judged again, and would lack them
+    shortcuts.write()
+    for cell, judged in zip(cells, found, strict=True):
         detector = cell.detector.detector
         speaks = detector.speaks or root.drawings
         prob, verdict = verdicts(detector, judged.predictions, speaks)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.special import expit
-from torch.utils.data import DataLoader
 
-from dfd.batch import Predictions, Sample
+from dfd.batch import LoadedBatch, Predictions, Sample
 from dfd.calibration import decide
 from dfd.data import ShardDataModule
 from dfd.detector import Detector
@@ -51,7 +50,7 @@ class EnoughPixels:
 
 def judge(
     detectors: Sequence[Detector],
-    loader: DataLoader,
+    loader: Iterable[LoadedBatch],
     rows: np.ndarray,
     data: ShardDataModule,
     advance: Callable[[int], None],

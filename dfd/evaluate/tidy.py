@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,15 @@ from dfd.batch import FAKE, REAL, Predictions
 from dfd.calibration import calibration_of
 from dfd.evaluate.folder import CSV_FILE, METRICS_FILE, missing_cells, read_grid
 from dfd.evaluate.prediction_file import read_predictions
+from dfd.evaluate.shortcut_files import read_shortcuts
+from dfd.evaluate.shortcuts import COLOR, FILE_FACTS, matches, reached
 from dfd.evaluate.warnings import flags_of
 from dfd.metrics import METRICS, by_method, by_source, detection_metrics, interval, intervals
 from dfd.outputs import output_file
 
 # what a line is of; then the metrics; then what they rest on
 NAMES = ("detector", "root", "condition", "severity", "part", "kind")
-SHORTCUTS = ("file_facts_auroc", "color_auroc")
+SHORTCUTS = (f"{FILE_FACTS}_auroc", f"{COLOR}_auroc")
 EVERY_ROOT = "*"
 SILENT = ("inconclusive", "unfamiliar")
 
@@ -86,6 +89,9 @@ def read_metrics(folder: str | Path) -> pa.Table:
 def cell_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of one cell: of its images, and of its clips where there are any."""
     predictions, _, verdict, facts = read_predictions(path)
+    # cells/DETECTOR/ROOT/CONDITION.parquet
+    alone = read_shortcuts(path.parents[3], path.parts[-2], path.stem)
+    facts["shortcuts"] = alone
     whole = _line("all", predictions, verdict, facts)
     yield whole
     for name, part in _parts(predictions).items():
@@ -97,6 +103,7 @@ def cell_lines(path: Path) -> Iterator[dict[str, Any]]:
         yield _line(name, part, verdict[np.isin(predictions.row, part.row)], facts, metrics=("auroc",))
     clips = by_clip(predictions)
     if len(clips):
+        facts["shortcuts"] = {name: each and _clips_of(each, predictions) for name, each in alone.items()}
         for name, part in {"all": clips, **_parts(clips)}.items():
             yield _line(name, part, None, facts)
 
@@ -141,6 +148,14 @@ def by_clip(predictions: Predictions) -> Predictions:
         status=np.where(num_ok > 0, "ok", predictions.status[first]),
     )
     return table.where(clips != "")
+
+
+def _clips_of(alone: Predictions, predictions: Predictions) -> Predictions:
+    """What a shortcut says of clips, one row each, called by the same row as in `by_clip(predictions)`."""
+    clip = predictions.clip[np.searchsorted(predictions.row, alone.row)]
+    clips = by_clip(replace(alone, clip=clip))
+    known = by_clip(predictions)  # both in the order of the clips' names
+    return replace(clips, row=known.row[np.isin(known.clip, clips.clip)])
 
 
 def _parts(predictions: Predictions) -> dict[str, Predictions]:
@@ -213,6 +228,13 @@ def _line(
         line |= {name: values[name], f"{name}_low": low, f"{name}_high": high}
     of = facts.get("flags_of", [facts])
     seen = [each["num_seen"] for each in of]
+    flags = {flag for each in of for flag in flags_of(each)}
+    for name, alone in facts.get("shortcuts", {}).items():
+        shortcut = reached(name, alone, predictions.judged.row)
+        ends = {"": shortcut.auroc, "_low": shortcut.low, "_high": shortcut.high}
+        line |= {f"{name}_auroc{end}": value for end, value in ends.items()}
+        if matches(shortcut, values["auroc"]):
+            flags.add(f"{name}_match")
     return line | {
         "num_images": len(predictions),
         "num_families": predictions.num_families,
@@ -225,7 +247,7 @@ def _line(
         "selected_on": facts["selected_on"],
         "calibrated_split": (facts["calibrated_on"] or {}).get("split"),
         "num_seen": None if None in seen else sum(seen),
-        "flags": " ".join(sorted({flag for each in of for flag in flags_of(each)})),
+        "flags": " ".join(sorted(flags)),
     }
 
 

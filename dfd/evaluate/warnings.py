@@ -12,10 +12,12 @@ FLAGS = {
     "uncalibrated": "the net was never calibrated on a validation set: no verdicts",
     "drawings": "this detector has seen drawings alone: no verdicts on photographs",
     "leaks": "related pictures lie in different splits of the data",
+    "file_facts_match": "file facts alone reach as much: the score shows nothing about forgery",
+    "color_match": "colour alone reaches as much: the score shows nothing about forgery",
     "limited": "a quick look at some of the pictures",
 }
 # with these, figures do not hold for pictures that the net has not seen
-SPOILT = ("seen", "chosen", "leaks")
+SPOILT = ("seen", "chosen", "leaks", "file_facts_match", "color_match")
 
 
 def flags_of(facts: Mapping[str, Any]) -> list[str]:
@@ -33,4 +35,4 @@ def flags_of(facts: Mapping[str, Any]) -> list[str]:
         "leaks": bool(facts["leaks"]),
         "limited": facts["limit"] is not None,
     }
-    return [flag for flag in FLAGS if holds[flag]]
+    return [flag for flag in FLAGS if holds.get(flag)]

@@ -143,7 +143,7 @@ def test_too_few_families_or_unknown_labels_are_not_asked(tmp_path):
         (0.98, 0.97, 0.99, 0.999, True),  # it gives the labels away, whatever the detector adds
         (0.80, 0.75, 0.85, 0.84, True),
         (0.80, 0.75, 0.85, 0.95, False),
-        (0.55, 0.45, 0.65, 0.60, False),  # not better than chance for certain
+        (0.60, 0.55, 0.65, 0.60, False),  # a hint, as chance gives one now and then
         (np.nan, np.nan, np.nan, 0.9, False),
     ],
 )

@@ -17,6 +17,8 @@ from dfd.evaluate.warnings import FLAGS, SPOILT
 from dfd.metrics import format_metric
 from dfd.terminal import printable
 
+# beside detector, pictures and condition, as many as 80 columns hold
+COLUMNS = ("auroc", "95% interval", "coverage", "spoken", "images")
 SHOWN = 15  # lines on the screen; the table in the folder has all
 
 
@@ -108,8 +110,8 @@ def _table(lines: Sequence[dict[str, Any]], total: int) -> Table:
     )
     for name in ("detector", "pictures", "condition"):
         table.add_column(name, overflow="fold")
-    for name in ("auroc", "95% interval", "bal.acc", "cover", "spoken", "images"):
-        table.add_column(name, justify="right")
+    for name in COLUMNS:
+        table.add_column(name, justify="right", no_wrap=True)
     for line in lines:
         low, high = (format_metric(line[f"auroc_{end}"], 3) for end in ("low", "high"))
         table.add_row(
@@ -118,7 +120,6 @@ def _table(lines: Sequence[dict[str, Any]], total: int) -> Table:
             _condition(line),
             format_metric(line["auroc"], 3),
             f" {low}..{high}",
-            f" {format_metric(line['balanced_acc'], 3)}",
             f" {line['coverage']:.2f}",
             f" {line['spoken']:.2f}",
             f" {line['num_images']}",
@@ -129,7 +130,7 @@ def _table(lines: Sequence[dict[str, Any]], total: int) -> Table:
 def _pictures(line: dict[str, Any]) -> str:
     if line["part"].startswith("pooled:"):
         reals, fakes = line["part"].removeprefix("pooled:").split("|", 1)
-        return f"reals {reals}, fakes {fakes}"
+        return f"{reals} real, {fakes} fake"
     return "all roots" if line["root"] == EVERY_ROOT else line["root"]
 
 

@@ -1,6 +1,7 @@
 """Conditions of an evaluation: what happens to a picture before it is judged, from a YAML file.
 
     conditions:
+      - {name: pgd, attack: pgd, steps: 10, eps: [1, 2, 4, 8]}
       - {name: jpeg, corruption: jpeg, severities: [80, 60, 40]}
       - {name: delivery, corruption: delivery}
 
@@ -18,6 +19,7 @@ from typing import Any
 
 from dfd.augment import Corruption
 from dfd.augment.corruption import CORRUPTIONS
+from dfd.evaluate.attack_conditions import SETTINGS, PictureAttack, parse_attack, shown
 from dfd.resources import config_named, shipped
 from dfd.terminal import printable
 from dfd.text_files import read_yaml
@@ -27,7 +29,8 @@ QUICK = "conditions/quick"  # judged where no file is named
 MOST = 1000  # conditions of a file: more is a slip
 # of names that become names of files
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,79}", re.ASCII)
-_KEYS = {"clean": (), "corruption": ("severities",)}  # what makes a condition, and what it may say beside
+# what makes a condition, and what it may say beside; an attack's keys are its own matter
+_KEYS = {"clean": (), "corruption": ("severities",), "attack": ()}
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,13 @@ class Condition:
         name: as tables call it.
         severity: in the corruption's own unit; NaN where there is none.
         corruption: what every picture goes through, whatever its class, before it is cut; None for nothing.
+        attack: how some of the pictures are changed so that the net gets them wrong; None for no attack.
     """
 
     name: str
     severity: float = math.nan
     corruption: Corruption | None = None
+    attack: PictureAttack | None = None
 
     @property
     def title(self) -> str:
@@ -52,6 +57,8 @@ class Condition:
     @property
     def what(self) -> str:
         """What is done, whatever the condition is called: two conditions of the same words are the same."""
+        if self.attack:
+            return repr(self.attack)
         return repr(self.corruption) if self.corruption else "nothing"
 
 
@@ -83,7 +90,7 @@ def parse_conditions(told: Any) -> list[Condition]:
     if not isinstance(told, Mapping) or not isinstance(told.get("conditions"), list):
         raise ValueError(f"no list of conditions. Write {example}.")
     if unknown := [key for key in told if key != "conditions"]:
-        raise ValueError(f"unknown key {_shown(unknown[0])}. The only one is conditions: {example}.")
+        raise ValueError(f"unknown key {shown(unknown[0])}. The only one is conditions: {example}.")
     found = [Condition(CLEAN)]
     for entry in told["conditions"]:
         found += [each for each in _parsed(entry) if each.title != CLEAN]
@@ -100,11 +107,11 @@ def parse_conditions(told: Any) -> list[Condition]:
 def _parsed(entry: Any) -> list[Condition]:
     """One entry of the list: a condition, or one for each of its severities."""
     if not isinstance(entry, Mapping):
-        raise ValueError(f"the condition {_shown(entry)} has no names and values. Write {{name: ..., ...}}.")
+        raise ValueError(f"the condition {shown(entry)} has no names and values. Write {{name: ..., ...}}.")
     name = entry.get("name")
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise ValueError(
-            f"a condition is called {_shown(name)}. `name` takes up to 80 letters, digits, '.', '_' and '-', "
+            f"a condition is called {shown(name)}. `name` takes up to 80 letters, digits, '.', '_' and '-', "
             "such as jpeg."
         )
     # a condition that bears a corruption's name needs no second word for it
@@ -115,12 +122,14 @@ def _parsed(entry: Any) -> list[Condition]:
     if len(kinds) != 1:
         raise ValueError(
             f"the condition {name} names {' and '.join(kinds) if kinds else 'nothing to be done'}. Give one "
-            f"of corruption: {', '.join(CORRUPTIONS)}."
+            f"of corruption: {', '.join(CORRUPTIONS)}; or of attack: {', '.join(SETTINGS)}."
         )
+    if kinds[0] == "attack":
+        return [Condition(name, each.eps, attack=each) for each in parse_attack(name, entry)]
     known = ("name", kinds[0], *_KEYS[kinds[0]])
     if unknown := [key for key in entry if key not in known]:
         raise ValueError(
-            f"the condition {name} has the unknown key {_shown(unknown[0])}. It takes {', '.join(known)}."
+            f"the condition {name} has the unknown key {shown(unknown[0])}. It takes {', '.join(known)}."
         )
     if kinds[0] == "clean":
         return [Condition(CLEAN)]
@@ -135,23 +144,17 @@ def _corruptions(name: str, entry: Mapping[str, Any]) -> list[Condition]:
     kind = entry["corruption"]
     if not isinstance(kind, str) or kind not in CORRUPTIONS:
         raise ValueError(
-            f"the condition {name} has the unknown corruption {_shown(kind)}. Known are "
+            f"the condition {name} has the unknown corruption {shown(kind)}. Known are "
             f"{', '.join(CORRUPTIONS)}."
         )
     severities = entry.get("severities", list(CORRUPTIONS[kind].severities))
     severities = severities if isinstance(severities, list) else [severities]
     if not severities or not all(type(each) in (int, float) and math.isfinite(each) for each in severities):
         raise ValueError(
-            f"the condition {name} has severities {_shown(entry.get('severities'))}, where a list of numbers "
+            f"the condition {name} has severities {shown(entry.get('severities'))}, where a list of numbers "
             f"was expected, each {CORRUPTIONS[kind].meaning}: {list(CORRUPTIONS[kind].severities)}."
         )
     try:
         return [Condition(name, float(each), Corruption(kind, each)) for each in severities]
     except ValueError as error:
         raise ValueError(f"the condition {name}: {error}") from error
-
-
-def _shown(value: Any) -> str:
-    """A stranger's value in a few letters."""
-    text = repr(value)
-    return printable(text if len(text) <= 60 else f"{text[:57]}...")

@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from dfd.evaluate.attacks import PictureAttack
+from dfd.evaluate.attack_conditions import PictureAttack
 
 MEASURES = ("auroc", "acc")
 SLACK = 0.02  # of a measure: random starts make two runs of one attack differ by so much
 LARGE = 4.0  # 255ths: a budget at which an attack that changes nothing has failed
 FLAT = 0.01  # share of pictures whose gradient may be exactly zero
-SAID = "gradients are masked"
+FLAG = "masked_gradients"
 Row = Mapping[str, Any]
 
 
@@ -38,7 +38,7 @@ class Masking:
     why: str
 
     def __str__(self) -> str:
-        return f"{SAID}: {self.why}"
+        return f"{self.detector} on {self.root}: gradients are masked: {self.why}"
 
 
 def find_masking(
@@ -70,6 +70,38 @@ def find_masking(
         signs = [*_budgets(cells), *_strengths(cells), *_black_boxes(cells), *_without_effect(cells, clean)]
         found += [Masking(detector, root, *sign) for sign in signs]
     return found
+
+
+def masking_of(lines: Iterable[Row], facts: Iterable[Mapping[str, Any]]) -> list[Masking]:
+    """The signs in a tidy table.
+
+    Args:
+        lines: of the whole table.
+        facts: of its cells; those of attacked ones have `attack` and `zero_gradients`.
+    """
+    attacked = [each for each in facts if each.get("attack")]
+    attacks = {(each["condition"], each["severity"]): PictureAttack(**each["attack"]) for each in attacked}
+    flat = {
+        (each["detector"]["name"], each["root"]["name"], each["condition"], each["severity"]): float(
+            each["zero_gradients"]
+        )
+        for each in attacked
+    }
+    return find_masking((line for line in lines if _whole(line)), attacks, flat)
+
+
+def mark_masking(lines: Sequence[dict[str, Any]], facts: Iterable[Mapping[str, Any]]) -> None:
+    """Adds the word of `FLAGS` to the lines that signs of masked gradients make worthless; see
+    `masking_of`.
+    """
+    for sign in masking_of(lines, facts):
+        for line in lines:
+            if (line["detector"], line["root"]) == (sign.detector, sign.root) and _key(line) in sign.cells:
+                line["flags"] = " ".join(sorted({*line["flags"].split(), FLAG}))
+
+
+def _whole(line: Row) -> bool:
+    return (line["part"], line["kind"]) == ("all", "image")
 
 
 class _Cell:

@@ -10,8 +10,8 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,13 @@ import numpy as np
 import pyarrow as pa
 
 from dfd import __version__
-from dfd.detector import load
+from dfd.detector import Detector, load
 from dfd.durable import explain_os_error
+from dfd.evaluate.attacked import judge_attacked
 from dfd.evaluate.conditions import Condition, load_conditions
 from dfd.evaluate.folder import GRID, missing_cells, read_grid
-from dfd.evaluate.judging import judge, verdicts
+from dfd.evaluate.gradient_masking import masking_of
+from dfd.evaluate.judging import Judged, judge, verdicts
 from dfd.evaluate.plan import (
     Cell,
     NamedDetector,
@@ -111,10 +113,11 @@ def evaluate(
     _check_out(out, folders.values())
     detectors = [_detector(name, path, options) for name, path in files.items()]
     opened = [_root(name, path, detectors[0].detector, options) for name, path in folders.items()]
+    conditions, victims = with_victims(conditions, options)
     plan = passes(detectors, opened, conditions)
     try:
         _write_grid(out, detectors, opened, conditions, plan, options)
-        _judge_all(out, plan, options)
+        _judge_all(out, plan, options, victims)
         missing = missing_cells(out)
         table = None if missing else write_metrics(out)
     except OSError as error:
@@ -124,7 +127,13 @@ def evaluate(
         print(f"{number - len(missing)} of {number} cells are there; the others are of other tasks: {out}")
     else:
         show(out, table, options.limit)
+        for sign in masking_of(table.to_pylist(), [read_facts(out / cell.file) for cell in _cells(plan)]):
+            print(sign)
     return table
+
+
+def _cells(plan: Sequence[Pass]) -> list[Cell]:
+    return [cell for each in plan for cell in each.cells]
 
 
 def _check_out(out: Path, roots: Iterable[str]) -> None:
@@ -176,7 +185,7 @@ def _write_grid(
         "split": options.split,
         "limit": options.limit,
         "drawings": options.drawings,
-        "cells": [cell.file for each in plan for cell in each.cells],
+        "cells": [cell.file for cell in _cells(plan)],
         "command": ["dfd", *sys.argv[1:]],
         "versions": _versions(),
         "git": _git(),
@@ -187,7 +196,22 @@ def _write_grid(
         temporary.write_text(json.dumps(_plain(grid), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def _judge_all(out: Path, plan: Sequence[Pass], options: Options) -> None:
+def with_victims(
+    conditions: Sequence[Condition], options: Options
+) -> tuple[list[Condition], dict[str, Detector]]:
+    """The conditions, and by path the detectors that their transferred attacks are made on."""
+    paths = sorted({each.attack.source for each in conditions if each.attack and each.attack.source})
+    victims = {path: _detector(detector_name(path), path, options) for path in paths}
+    known = [
+        replace(each, attack=replace(each.attack, sha256=victims[each.attack.source].sha256))
+        if each.attack and each.attack.source
+        else each
+        for each in conditions
+    ]
+    return known, {path: victim.detector for path, victim in victims.items()}
+
+
+def _judge_all(out: Path, plan: Sequence[Pass], options: Options, victims: Mapping[str, Detector]) -> None:
     """Judges what is not there yet of this task's share."""
     waiting = [
         (each, cells)
@@ -195,9 +219,12 @@ def _judge_all(out: Path, plan: Sequence[Pass], options: Options) -> None:
         if options.task.has(number)
         and (cells := [cell for cell in each.cells if not _done(out, cell, options)])
     ]
-    with progress(sum(len(each.root.rows) for each, _ in waiting), "pictures") as advance:
+    with progress(sum(each.num_pictures for each, _ in waiting), "pictures") as advance:
         for each, cells in waiting:
-            _judge(out, each, cells, options, advance)
+            if each.condition.attack:
+                _judge_attacked(out, cells[0], options, victims, advance)
+            else:
+                _judge(out, each, cells, options, advance)
 
 
 def _done(out: Path, cell: Cell, options: Options) -> bool:
@@ -211,25 +238,41 @@ def _done(out: Path, cell: Cell, options: Options) -> bool:
 def _judge(out: Path, each: Pass, cells: Sequence[Cell], options: Options, advance: Any) -> None:
     root, detectors = each.root, [cell.detector.detector for cell in cells]
     loader = root.loader(each.condition, detectors[0].view)
-    described = root.data.describe(root.rows)
-    prints = root.data.fingerprints(root.rows)
     shortcuts = PassShortcuts(out, each, options.limit)
     found = judge(detectors, shortcuts.watched(loader), root.rows, root.data, advance)
     # before the cells: a cell that is there is not judged again, and would lack them
     shortcuts.write()
     for cell, judged in zip(cells, found, strict=True):
-        detector = cell.detector.detector
-        speaks = detector.speaks or root.drawings
-        prob, verdict = verdicts(detector, judged.predictions, speaks)
-        write_predictions(
-            out / cell.file,
-            judged.predictions,
-            described,
-            prob=prob,
-            verdict=verdict,
-            reason=judged.reason,
-            facts=_plain(_cell_facts(cell, prints, speaks, options)),
-        )
+        _write(out, cell, judged, options)
+
+
+def _judge_attacked(
+    out: Path, cell: Cell, options: Options, victims: Mapping[str, Detector], advance: Any
+) -> None:
+    attack, detector = cell.condition.attack, cell.detector.detector
+    victim = victims[attack.source] if attack.source else detector
+    try:
+        found = judge_attacked(detector, victim, attack, cell.root.data, cell.root.split, advance)
+    except ValueError as error:
+        raise ValueError(f"{cell.detector.path}, under {cell.condition.title}: {error}") from error
+    share = found.num_flat / found.num_attacked if found.num_attacked else 0.0
+    _write(out, cell, found.judged, options, attack=asdict(attack), zero_gradients=share)
+
+
+def _write(out: Path, cell: Cell, judged: Judged, options: Options, **facts: Any) -> None:
+    """Writes a cell's prediction file; `facts` beside those of every cell."""
+    data, rows = cell.root.data, judged.predictions.row
+    speaks = cell.detector.detector.speaks or cell.root.drawings
+    prob, verdict = verdicts(cell.detector.detector, judged.predictions, speaks)
+    write_predictions(
+        out / cell.file,
+        judged.predictions,
+        data.describe(rows),
+        prob=prob,
+        verdict=verdict,
+        reason=judged.reason,
+        facts=_plain({**_cell_facts(cell, data.fingerprints(rows), speaks, options), **facts}),
+    )
 
 
 def _cell_facts(cell: Cell, prints: np.ndarray, speaks: bool, options: Options) -> dict[str, Any]:

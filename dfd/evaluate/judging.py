@@ -80,10 +80,10 @@ def judge(
     row = torch.cat([nothing.long(), *shown]).numpy()
     # once for a pass: a device that is asked for each batch waits for each
     of_row = [torch.cat([nothing, *found]).double().cpu().numpy() for found in logits]
-    return [_collected(rows, row, logit, faults, data) for logit in of_row]
+    return [collected(rows, row, logit, faults, data) for logit in of_row]
 
 
-def _collected(
+def collected(
     rows: np.ndarray, row: np.ndarray, logit: np.ndarray, faults: dict[int, str], data: ShardDataModule
 ) -> Judged:
     """Every row exactly once, with its logit or why it has none."""

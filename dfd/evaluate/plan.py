@@ -154,11 +154,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class Pass:
-    """The cells of one root under one condition whose detectors see the same crops."""
+    """The cells of one root under one condition whose detectors see the same crops; of an attack one cell."""
 
     root: NamedRoot
     condition: Condition
     cells: list[Cell] = field(default_factory=list)
+
+    @property
+    def num_pictures(self) -> int:
+        """How many pictures it judges, about."""
+        attack, held = self.condition.attack, len(self.root.rows)
+        return min(attack.images, held) if attack else held
 
 
 def passes(
@@ -169,7 +175,8 @@ def passes(
     for root in roots:
         for condition in conditions:
             for detector in detectors:
-                key = root.name, condition.title, detector.view
+                alone = detector.name if condition.attack else ""
+                key = root.name, condition.title, detector.view, alone
                 found.setdefault(key, Pass(root, condition)).cells.append(Cell(detector, root, condition))
     return list(found.values())
 

@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 from dfd.batch import FAKE, REAL, Predictions
 from dfd.calibration import calibration_of
 from dfd.evaluate.folder import CSV_FILE, METRICS_FILE, missing_cells, read_grid
-from dfd.evaluate.prediction_file import read_predictions
+from dfd.evaluate.gradient_masking import mark_masking
+from dfd.evaluate.prediction_file import read_facts, read_predictions
 from dfd.evaluate.shortcut_files import read_shortcuts
 from dfd.evaluate.shortcuts import COLOR, FILE_FACTS, matches, reached
 from dfd.evaluate.warnings import flags_of
@@ -57,6 +58,7 @@ def write_metrics(folder: Path) -> pa.Table:
         together.setdefault((cell.parts[-3], cell.name), []).append(cell)
     for of_roots in together.values():
         lines += pooled_lines(of_roots)
+    mark_masking(lines, [read_facts(cell) for cell in cells])
     table = pa.Table.from_pylist(lines, schema())
     with output_file(folder / METRICS_FILE) as temporary:
         pq.write_table(table, temporary)

@@ -15,13 +15,17 @@ FLAGS = {
     "file_facts_match": "file facts alone reach as much: the score shows nothing about forgery",
     "color_match": "colour alone reaches as much: the score shows nothing about forgery",
     "limited": "a quick look at some of the pictures",
+    "masked_gradients": "an attack failed, which does not make the detector robust: its gradients are masked",
+    "left_out": "the source was left out when this net was trained, to judge it on what it has not seen",
 }
 # with these, figures do not hold for pictures that the net has not seen
 SPOILT = ("seen", "chosen", "leaks", "file_facts_match", "color_match")
 
 
 def flags_of(facts: Mapping[str, Any]) -> list[str]:
-    """The words of FLAGS for a cell, from what its prediction file says."""
+    """The words of FLAGS for a cell, from what its prediction file says; what only a comparison of cells
+    shows is added in the table.
+    """
     calibrated_on = facts["calibrated_on"] or {}
     # val chooses: a split of that name which the checkpoint cannot tell from its own may have chosen it
     may_have_chosen = facts["num_chosen_on"] is None and facts["split"] == "val"
@@ -34,5 +38,6 @@ def flags_of(facts: Mapping[str, Any]) -> list[str]:
         "drawings": not facts["speaks"],
         "leaks": bool(facts["leaks"]),
         "limited": facts["limit"] is not None,
+        "left_out": bool(facts.get("left_out")),
     }
     return [flag for flag in FLAGS if holds.get(flag)]

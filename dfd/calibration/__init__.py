@@ -12,6 +12,7 @@ from dfd.calibration.certified import (
     certificate,
     errors_in_words,
     in_words,
+    independent_images,
     shortage,
     upper_bound,
 )
@@ -28,6 +29,7 @@ from dfd.calibration.fit import (
     fit_platt,
     fit_temperature,
 )
+from dfd.calibration.prior import Shifted, check_prior, with_prior, worth, worth_in_words
 from dfd.calibration.thresholds import (
     UNFAMILIAR,
     UNFITTED,
@@ -50,12 +52,14 @@ __all__ = [
     "Certificate",
     "Isotonic",
     "Platt",
+    "Shifted",
     "Temperature",
     "Verdict",
     "allowed_errors",
     "band",
     "calibration_of",
     "certificate",
+    "check_prior",
     "decide",
     "errors_in_words",
     "fit_calibration",
@@ -64,6 +68,10 @@ __all__ = [
     "fit_temperature",
     "fit_thresholds",
     "in_words",
+    "independent_images",
     "shortage",
     "upper_bound",
+    "with_prior",
+    "worth",
+    "worth_in_words",
 ]

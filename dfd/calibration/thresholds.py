@@ -41,9 +41,9 @@ def fit_thresholds(
     fnr5: the largest value of which the same is certain of the fakes below it, so "no trace found" may be
         said below it. A logit of a fake.
 
-    A source that lacks one class counts for the class that it has. Where a source has under 59 families of a
-    class, nothing certifies 5%: fpr5 is inf or fnr5 -inf, and that word is never said. When a class is
-    missing altogether, all three are UNFITTED.
+    A source that lacks one class counts for the class that it has. Where a source has under 59 independent
+    images of a class, nothing certifies 5%: fpr5 is inf or fnr5 -inf, and that word is never said. When a
+    class is missing altogether, all three are UNFITTED.
 
     logit: (M,) raw; label: (M,) REAL, FAKE or -1 (left out); source: (M,), one for all by default; family:
     (M,), each image is its own by default. Raises ValueError on a logit that is not finite.

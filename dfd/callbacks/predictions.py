@@ -14,7 +14,15 @@ from rich.table import Table
 from scipy.special import expit
 
 from dfd.batch import FAKE, LABELS, REAL, Predictions
-from dfd.calibration import WORDS, Calibration, decide, in_words
+from dfd.calibration import (
+    WORDS,
+    Calibration,
+    Shifted,
+    check_prior,
+    decide,
+    in_words,
+    worth_in_words,
+)
 from dfd.callbacks.conditions import conditions, sentence
 from dfd.detector.card import TOY
 from dfd.metrics import (
@@ -42,7 +50,19 @@ class PredictionWriter(Callback):
 
     In the CSV `label` is 0 real, 1 fake, empty where unknown; `logit` is raw, `prob` is P(fake) after
     calibration.
+
+    Args:
+        prior: share of fakes among such pictures, in (0, 1), which P(fake) and all that is measured of it are
+            corrected to; None leaves that of the calibration. No verdict depends on it.
+
+    Raises:
+        ValueError: prior outside (0, 1).
     """
+
+    def __init__(self, prior: float | None = None):
+        if prior is not None:
+            check_prior(prior)
+        self.prior = prior
 
     def setup(self, trainer: Trainer, task: LightningModule, stage: str) -> None:
         """Refuses, before pictures are judged, a place where the table may not be written.
@@ -53,6 +73,21 @@ class PredictionWriter(Callback):
         if trainer.is_global_zero and trainer.state.fn in STAGES:
             path = RunFolder(trainer.default_root_dir).predictions(STAGES[trainer.state.fn])
             check_file(path, f"the table of predictions, {path},", heads=table_heads(COLUMNS))
+
+    def on_validation_start(self, trainer: Trainer, task: LightningModule) -> None:
+        if trainer.state.fn == "validate":
+            self._correct(task)
+
+    def on_test_start(self, trainer: Trainer, task: LightningModule) -> None:
+        self._correct(task)
+
+    def on_predict_start(self, trainer: Trainer, task: LightningModule) -> None:
+        self._correct(task)
+
+    def _correct(self, task: LightningModule) -> None:
+        """Corrects P(fake) to the prior, once the checkpoint's calibration is there."""
+        if self.prior is not None:
+            task.use_prior(self.prior)
 
     def on_validation_end(self, trainer: Trainer, task: LightningModule) -> None:
         if trainer.state.fn == "validate":  # `trainer.validating` is true in a fit's validation as well
@@ -78,7 +113,7 @@ class PredictionWriter(Callback):
             _write(temporary, task.predictions, task.calibration, words, facts)
         console = Console(markup=False, highlight=False, emoji=False)  # a method may be called [gan]
         console.print(sentence(conditions(trainer.datamodule, stage)), soft_wrap=True)
-        for line in (*_report(stage, task, words), _seen_before(stage, task, trainer.datamodule)):
+        for line in (*_report(stage, task, words, self.prior), _seen_before(stage, task, trainer.datamodule)):
             console.print(line)
         if silent:
             console.print(
@@ -99,7 +134,7 @@ class PredictionWriter(Callback):
 def _write(
     path: Path,
     predictions: Predictions,
-    calibration: Calibration,
+    calibration: Calibration | Shifted,
     words: list[str],
     facts: dict[str, np.ndarray],
 ) -> None:
@@ -122,7 +157,7 @@ def _write(
         writer.writerows(zip(*columns, strict=True))
 
 
-def _report(stage: str, task: LightningModule, words: list[str]) -> list[Table | str]:
+def _report(stage: str, task: LightningModule, words: list[str], prior: float | None) -> list[Table | str]:
     """What goes to the screen: metrics where the truth is known, the verdicts, and what they rest on."""
     tables = []
     if known := set(task.predictions.label[task.predictions.label >= 0].tolist()):
@@ -131,15 +166,18 @@ def _report(stage: str, task: LightningModule, words: list[str]) -> list[Table |
         if len(sources) > 1 or len(methods) > 1:
             tables.append(_parts(task, sources, methods))
     counts = Counter(words)
+    corrected = [] if prior is None else [f"P(fake) is for {prior:g} fakes among such pictures (--prior)"]
     fitted = task.calibrated_on
     of = f" of {fitted['data']}" if fitted and "data" in fitted else ""
     lines = [
+        *corrected,
         "Verdicts: " + ", ".join(f"{counts[verdict]} {word}" for verdict, word in WORDS.items()),
         f"Calibration and thresholds: from {fitted['split']}{of}, {fitted['images']} images in "
         f"{fitted['groups']} groups"
         if fitted
         else "Calibration and thresholds: never fitted",
         *in_words((fitted or {}).get("sources", {})),
+        *worth_in_words((fitted or {}).get("sources", {}), prior),
     ]
     if len(known) == 1:
         name = LABELS[known.pop()]

@@ -23,6 +23,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from dfd import run_record
+from dfd.calibration import check_prior
 from dfd.callbacks.conditions import best_interval, conditions, sentence
 from dfd.callbacks.preemption import Preempted, restarts_left
 from dfd.cli.checkpoint_config import (
@@ -199,6 +200,14 @@ class RunCLI(LightningCLI):
             help="A package beside dfd whose code the checkpoint may name, on PYTHONPATH; may be repeated.",
         )
 
+        if self.verb != "fit":
+            parser.add_argument(
+                "--prior",
+                type=float | None,
+                default=None,
+                help="Share of fakes among such pictures, between 0 and 1, which P(fake) is corrected to.",
+            )
+
     def setup_parser(self, *args: Any, **kwargs: Any) -> None:
         super().setup_parser(*args, **kwargs)
         inner = self._subcommand_parsers[self.verb]
@@ -213,6 +222,8 @@ class RunCLI(LightningCLI):
         config = self.config[self.verb].trainer
         check_accelerator(config.accelerator)
         check_options(config, self.verb)
+        if (prior := self.config[self.verb].get("prior")) is not None:
+            check_prior(prior)
         self.rank = self._join(config)
 
     def instantiate_classes(self) -> None:
@@ -320,6 +331,7 @@ class RunCLI(LightningCLI):
             self.verb,
             seed=seed if isinstance(seed, int) else 0,
             progress=config.enable_progress_bar is not False,
+            prior=None if self.verb == "fit" else self._get(self.config_init, "prior"),
         )
         kwargs = {"default_root_dir": str(self.folder), "callbacks": callbacks, **kwargs}
         if config.logger is None or config.logger is True:

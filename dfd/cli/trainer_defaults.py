@@ -20,12 +20,15 @@ from dfd.training.checkpoint_io import DurableCheckpointIO, local
 from dfd.training.sync_batchnorm import SyncBatchNorm
 
 
-def with_defaults(callbacks: list[Callback], verb: str, seed: int, progress: bool) -> list[Callback]:
+def with_defaults(
+    callbacks: list[Callback], verb: str, seed: int, progress: bool, prior: float | None = None
+) -> list[Callback]:
     """A config's callbacks, and those of dfd that it names none of.
 
     Args:
         seed: of the steps of a fit.
         progress: whether there is to be a bar or lines.
+        prior: share of fakes that P(fake) is corrected to, where a checkpoint is judged.
     """
     from dfd.callbacks import (
         FiniteGuard,
@@ -39,12 +42,15 @@ def with_defaults(callbacks: list[Callback], verb: str, seed: int, progress: boo
     )
     from dfd.evaluate.shortcut_check import ShortcutCheck
 
-    wanted: list[Callback] = [PredictionWriter(), ShortcutCheck()]
+    wanted: list[Callback] = [PredictionWriter(prior), ShortcutCheck()]
     if verb == "fit":
         wanted = [StepSeed(seed), FiniteGuard(), RunStatus(), RelocatedCheckpoints(), Preemption()]
     defaults = [
         each for each in wanted if not any(isinstance(callback, type(each)) for callback in callbacks)
     ]
+    for callback in callbacks:
+        if prior is not None and isinstance(callback, PredictionWriter):
+            callback.prior = prior
     if progress and not any(isinstance(callback, (ProgressBar, ProgressLines)) for callback in callbacks):
         defaults.append(TerminalBar() if is_terminal(sys.stdout) else ProgressLines())
     return callbacks + defaults

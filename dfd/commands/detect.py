@@ -19,9 +19,10 @@ def score(
     threads: int | None = None,
     allow: tuple[str, ...] = (),
     drawings: bool = False,
+    prior: float | None = None,
 ) -> int:
-    """Judges every face in files and folders: one line a face, real, fake or inconclusive, or why there is no
-    verdict.
+    """Judges every face in files and folders: one line a face, fake, no trace found or inconclusive, or why
+    there is no verdict.
 
     Args:
         checkpoint: File that dfd fit wrote; nothing else is needed, and no network.
@@ -37,6 +38,8 @@ def score(
         allow: Packages beside dfd whose code the checkpoint may name, such as my_package; on PYTHONPATH.
         drawings: The files are the toy set's drawings, the only ones that a detector of the toy set has a
             verdict on.
+        prior: Share of fakes among such pictures, between 0 and 1: P(fake) is corrected to it. No verdict
+            depends on it; the last lines say what a verdict is worth.
     """
     from dfd.inference import score_files
 
@@ -52,6 +55,7 @@ def score(
         batch_size=batch_size,
         threads=threads,
         drawings=drawings,
+        prior=prior,
     )
 
 

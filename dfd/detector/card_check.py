@@ -23,7 +23,7 @@ DEPTH, VALUES, LETTERS, LARGEST = 32, 100_000, 10_000, 1 << 63
 SIDE = 4096  # of a net's pictures; a view may enlarge small ones to it
 TEMPERATURE = (1e-6, 1e6)
 KNOTS = 10_000  # of an isotonic calibration
-COUNTS = ("images", "families", "errors", "right")  # of a source's class, at the thresholds
+COUNTS = ("images", "errors", "right")  # of a source's class, at the thresholds
 
 
 def check_card(plain: Mapping[str, Any], where: str) -> None:
@@ -229,12 +229,19 @@ def _sources(value: Any) -> str:
     if not isinstance(value, dict) or not all(isinstance(of, dict) for of in value.values()):
         return f"with sources {shown(value)}"
     for name, counts in (pair for of in value.values() for pair in of.items()):
-        if name not in LABELS or not isinstance(counts, dict) or counts.keys() != {*COUNTS, "bound"}:
+        if (
+            name not in LABELS
+            or not isinstance(counts, dict)
+            or counts.keys() != {*COUNTS, "independent", "bound"}
+        ):
             return f"with {shown(name)} {shown(counts)} of a source"
-        if not all(type(counts[each]) is int and 0 <= counts[each] <= counts["images"] for each in COUNTS):
+        whole = all(type(counts[each]) is int and 0 <= counts[each] <= counts["images"] for each in COUNTS)
+        if not whole or counts["images"] < 1:
             return f"with numbers of {name}s that are none"
-        if counts["errors"] + counts["right"] > counts["families"] or _number(0, 1)(counts["bound"]):
+        if counts["errors"] + counts["right"] > counts["images"] or _number(0, 1)(counts["bound"]):
             return f"with errors of {name}s that are none"
+        if _number(0, counts["images"])(counts["independent"]):
+            return f"with {name}s worth {shown(counts['independent'])} independent ones"
     return ""
 
 

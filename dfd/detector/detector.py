@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import expit
 
-from dfd.calibration import band, decide, shortage
+from dfd.calibration import band, check_prior, decide, shortage, with_prior
 from dfd.detector.card import Card, load_net
 from dfd.detector.inputs import path_of, read_input
 from dfd.detector.score import FaceCrops, Score
@@ -42,9 +42,11 @@ class Detector:
         batch_size: crops that go through the net at once.
         drawings: the pictures are the toy set's drawings, the only ones that a detector trained on it has a
             verdict on.
+        prior: share of fakes among the pictures to judge, in (0, 1), which P(fake) is corrected to; None
+            leaves that of the calibration. No verdict depends on it.
 
     Raises:
-        ValueError: batch_size is below 1.
+        ValueError: batch_size is below 1, or prior outside (0, 1) or of no use to this card.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Detector:
         device: str = "cpu",
         batch_size: int = 32,
         drawings: bool = False,
+        prior: float | None = None,
     ):
         if batch_size < 1:
             raise ValueError(
@@ -62,11 +65,19 @@ class Detector:
             )
         assert card.view, "a detector needs to know how its images were cut"
         self.net, self.card, self.faces = net.to(device).eval(), card, faces
+        self.prior, self.calibration = prior, card.calibration
+        if prior is not None:
+            self.calibration = with_prior(card.calibration, prior, card.certificate)
         # a data module of one's own may have stored a view that states no margin
         self.view = card.made_view("the card").resolved()
         self.device, self.batch_size = device, batch_size
         # a drawing's detector says "fake" of photographs, and is sure
         self.speaks = drawings or not card.of_drawings
+
+    @property
+    def basis(self) -> str:
+        """What P(fake) rests on, in a few words."""
+        return self.card.basis if self.prior is None else f"{self.card.basis}, at {self.prior:g} fakes"
 
     @property
     def threshold(self) -> float:
@@ -81,7 +92,7 @@ class Detector:
 
     def prob(self, logit: float) -> float:
         """P(fake) of a raw logit."""
-        return float(expit(self.card.calibration(logit)))
+        return float(expit(self.calibration(logit)))
 
     def logits(self, crops: Sequence[np.ndarray]) -> list[float]:
         """The mean logit of each stack of crops (N, size, size, 3) uint8 RGB."""
@@ -249,7 +260,7 @@ class Detector:
             verdict=verdict,
             threshold=self.threshold,
             inconclusive=self.band,
-            calibrated_on=self.card.basis,
+            calibrated_on=self.basis,
         )
 
 
@@ -264,6 +275,7 @@ def load(
     allow: Iterable[str] = ("dfd.",),
     batch_size: int = 32,
     drawings: bool = False,
+    prior: float | None = None,
 ) -> Detector:
     """The detector of a file that `dfd fit` or `dfd export` wrote. Nothing else is read, and no network is
     needed.
@@ -277,11 +289,14 @@ def load(
         batch_size: crops that go through the net at once.
         drawings: the pictures are the toy set's drawings. Of other pictures a detector that was trained on
             the toy set has no verdict.
+        prior: share of fakes among the pictures to judge, in (0, 1), which P(fake) is corrected to.
 
     Raises:
-        ValueError: what is wrong with the file, the device or the face detector's weights.
+        ValueError: what is wrong with the file, the prior, the device or the face detector's weights.
     """
     # the cheap checks first: loading a net takes seconds
+    if prior is not None:
+        check_prior(prior)
     check_device(device)
     weights = find_weights(faces)
     finder = FaceDetector(weights) if weights else None
@@ -293,7 +308,7 @@ def load(
             "net that dfd.detector.load_net gives."
         )
     card.made_view(str(path))
-    return Detector(net, card, finder, device, batch_size, drawings)
+    return Detector(net, card, finder, device, batch_size, drawings, prior)
 
 
 def check_device(name: str) -> None:

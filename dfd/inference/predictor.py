@@ -27,6 +27,7 @@ class Predictor:
         allow: packages whose nets a checkpoint may name, such as ("dfd.", "my_package.").
         batch_size: crops that go through the net at once.
         drawings: the pictures are the toy set's drawings, see `dfd.load`.
+        prior: share of fakes among the pictures, see `dfd.load`.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Predictor:
         allow: Iterable[str] = ("dfd.",),
         batch_size: int = 32,
         drawings: bool = False,
+        prior: float | None = None,
     ):
         if not isinstance(detector, Detector):
             # checked here: what a file of this name would be is no answer
@@ -44,7 +46,7 @@ class Predictor:
                 raise ValueError(
                     f"a {type(detector).__name__} is no detector: give a checkpoint's path, or a Detector."
                 )
-            detector = load(detector, faces, device, allow, batch_size, drawings)
+            detector = load(detector, faces, device, allow, batch_size, drawings, prior)
         self.detector = detector
 
     def score(self, picture: Input, whole: bool = False) -> list[Score]:

@@ -14,7 +14,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from dfd.calibration import WORDS, in_words
+from dfd.calibration import WORDS, check_prior, in_words, worth_in_words
 from dfd.detector import Detector, Score
 from dfd.inference.predictor import Predictor
 from dfd.media.file_kinds import refuse_lfs_pointer
@@ -38,6 +38,7 @@ def score_files(
     batch_size: int = 32,
     threads: int | None = None,
     drawings: bool = False,
+    prior: float | None = None,
 ) -> int:
     """Judges every face in files and folders, prints one line a face and a closing line.
 
@@ -56,6 +57,7 @@ def score_files(
         batch_size: crops that go through the net at once.
         threads: how many decode and find faces; by default up to four.
         drawings: the pictures are the toy set's drawings, see `dfd.load`.
+        prior: share of fakes among the pictures, see `dfd.load`.
 
     Returns the exit code: 0 if at least one face got a verdict (inconclusive is one), 1 if none did.
     """
@@ -65,11 +67,13 @@ def score_files(
             f"--json and --csv {csv} both want the standard output. Give --csv a file, or leave one of them "
             "out."
         )
+    if prior is not None:
+        check_prior(prior)
     refuse_lfs_pointer(Path(checkpoint))
     files, others = find_files(paths)
     machine = json or printed
     with _table(csv) as table:
-        predictor = Predictor(checkpoint, faces, device, allow, batch_size, drawings)
+        predictor = Predictor(checkpoint, faces, device, allow, batch_size, drawings, prior)
         colour = is_terminal(sys.stdout) and "NO_COLOR" not in os.environ
         screen = commanding(sys.stdout) if colour else sys.stdout
         seen: Counter[str] = Counter()
@@ -214,10 +218,11 @@ def closing(detector: Detector) -> str:
         return "These weights were never calibrated on a validation set: their logits are no verdicts."
     low, high = detector.band
     lines = [
-        f"P(fake) is calibrated on {detector.card.basis}, and is no proof: on generators, cameras and "
+        f"P(fake) is calibrated on {detector.basis}, and is no proof: on generators, cameras and "
         "uploads unlike those it can be sure and wrong. "
         f"From {low:.2f} to {high:.2f} the verdict is inconclusive.",
         *in_words(detector.card.certificate),
+        *worth_in_words(detector.card.certificate, detector.prior),
     ]
     return "\n".join(lines)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from dfd.batch import Predictions
-from dfd.metrics.values import METRICS, Calibrated, Ranked, Tally, detection_metrics, uncalibrated
+from dfd.metrics.values import METRICS, Calibrated, Confidence, Ranked, Tally, detection_metrics, uncalibrated
 
 Metric = str | Callable[[Predictions], float]
 CHUNK = 1 << 19  # weights held at once while resampling: 4 MiB, which stays in cache
@@ -25,6 +25,7 @@ def interval(
     level: float = 0.95,
     calibrated: Calibrated = uncalibrated,
     threshold: float = 0.0,
+    confidence: Confidence | None = None,
 ) -> tuple[float, float]:
     """The bootstrap interval (percentiles) of a metric.
 
@@ -35,18 +36,28 @@ def interval(
     (nan, nan), as it is for a single family. A score without one error resamples to itself: no width then
     means too few images, not certainty.
     """
-    return percentiles(resampled([predictions], [metric], num, seed, calibrated, threshold)[0, 0], level)
+    ranked = [Ranked(known(predictions), calibrated, threshold, confidence)]
+    return percentiles(resampled([known(predictions)], ranked, [metric], num, seed)[0, 0], level)
 
 
 def intervals(
-    predictions: Predictions, calibrated: Calibrated = uncalibrated, threshold: float = 0.0
+    predictions: Predictions,
+    calibrated: Calibrated = uncalibrated,
+    threshold: float = 0.0,
+    confidence: Confidence | None = None,
 ) -> dict[str, tuple[float, float]]:
     """The 95% bootstrap intervals that stand beside the metrics of every report; none of `ece`: resampling
     only raises it.
     """
     names = [name for name in METRICS if name != "ece"]
-    drawn = resampled([predictions], names, 2000, 0, calibrated, threshold)[:, 0]
+    ranked = [Ranked(known(predictions), calibrated, threshold, confidence)]
+    drawn = resampled([known(predictions)], ranked, names, 2000, 0)[:, 0]
     return {name: percentiles(values, 0.95) for name, values in zip(names, drawn, strict=True)}
+
+
+def known(predictions: Predictions) -> Predictions:
+    """The rows that can be measured: judged, and of a known label."""
+    return predictions.where((predictions.label >= 0) & (predictions.status == "ok"))
 
 
 def value_of(predictions: Predictions, metric: Metric, calibrated: Calibrated, threshold: float) -> float:
@@ -67,19 +78,19 @@ def _known(name: str) -> str:
 
 
 def resampled(
-    tables: list[Predictions],
+    tables: Sequence[Predictions],
+    ranked: Sequence[Ranked],
     metrics: Sequence[Metric],
     num: int,
     seed: int,
-    calibrated: Calibrated,
-    threshold: float,
 ) -> np.ndarray:
-    """Each metric of each table on the same `num` draws of families: (metrics, tables, num)."""
-    tables = [table.where((table.label >= 0) & (table.status == "ok")) for table in tables]
+    """Each metric of each table and its ranks on the same `num` draws of families: (metrics, tables, num).
+
+    The tables hold the same rows, all judged and of a known label.
+    """
     _, family = np.unique(tables[0].family, return_inverse=True)
     if not len(family) or not family.max():  # one family resamples to itself
         return np.full((len(metrics), len(tables), num), np.nan)
-    ranked = [Ranked(table, calibrated, threshold) for table in tables]
     chunks = []
     # (R, families): how often each family was drawn
     for draws in _draws(int(family.max()) + 1, len(family), num, seed):

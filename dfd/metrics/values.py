@@ -16,9 +16,11 @@ import numpy as np
 from scipy.special import expit
 
 from dfd.batch import FAKE, NUM_BINS, Predictions
+from dfd.metrics import abstention
 from dfd.run_record import NOT_FINITE, RunFailure
 
 Calibrated = Callable[[np.ndarray], np.ndarray]  # raw logits (M,) -> calibrated log odds (M,)
+Confidence = Callable[[Predictions], np.ndarray]  # a table -> how sure its rows are (M,), in any unit
 
 
 def uncalibrated(logit: np.ndarray) -> np.ndarray:
@@ -27,28 +29,39 @@ def uncalibrated(logit: np.ndarray) -> np.ndarray:
 
 
 def detection_metrics(
-    predictions: Predictions, calibrated: Calibrated = uncalibrated, threshold: float = 0.0
+    predictions: Predictions,
+    calibrated: Calibrated = uncalibrated,
+    threshold: float = 0.0,
+    confidence: Confidence | None = None,
 ) -> dict[str, float]:
-    """All metrics of a table. Rows with an unknown label (-1) are left out; nan means undefined (one class,
-    no image).
+    """All metrics of a table. Rows without a logit or with an unknown label (-1) are left out; nan means
+    undefined (one class, no image).
 
     auroc ap: area under the ROC curve, and average precision as scikit-learn defines it: ties count half, no
         interpolation
     eer: error rate where the ROC curve, with straight lines between its points, has as many misses as false
         alarms
     acc balanced_acc precision recall f1: at `logit > threshold` (raw logit units) = fake
-    tpr@fpr1 tpr@fpr5: share of fakes found by the best threshold with at most 1% (5%) false alarms
+    acc_real acc_fake: the same, of the reals and of the fakes alone
+    tpr@fpr0.1 tpr@fpr1 tpr@fpr5: share of fakes found by the best threshold with at most .1% (1%, 5%) false
+        alarms
     ece brier nll: of prob = sigmoid(calibrated(logit)): calibration error in 15 equal bins of P(fake), mean
         squared error, mean negative log-likelihood in nats
+    aurc risk@cov80 risk@cov50 cov@risk5: share of errors at the threshold where only the surest images are
+        kept: its mean over all coverages, at 80% and at 50% of the images, and the share that may be kept at
+        5% errors (`dfd.metrics.abstention`). An image is as sure as its P(fake) is far from the threshold's,
+        or as `confidence` says
+    coverage: share of all rows that have a logit
     num_images num_groups: images and families that the others rest on
 
     Precision is undefined where nothing is called fake. Raises ValueError naming the rows when a logit is NaN
     or infinite.
     """
-    ranked = Ranked(predictions, calibrated, threshold)
+    ranked = Ranked(predictions, calibrated, threshold, confidence)
     tally = Tally(ranked, np.ones((1, len(ranked.logit))))
     metrics = {name: float(metric(tally)[0]) for name, metric in METRICS.items()}
     return metrics | {
+        "coverage": len(predictions.judged) / len(predictions) if len(predictions) else math.nan,
         "num_images": float(len(ranked.logit)),
         "num_groups": float(len(set(ranked.family.tolist()))),
     }
@@ -77,7 +90,13 @@ def format_metric(value: float, digits: int = 4) -> str:
 class Ranked:
     """The rows of known label, from the most to the least fake, with what each metric needs of an image."""
 
-    def __init__(self, predictions: Predictions, calibrated: Calibrated, threshold: float):
+    def __init__(
+        self,
+        predictions: Predictions,
+        calibrated: Calibrated,
+        threshold: float,
+        confidence: Confidence | None = None,
+    ):
         predictions = predictions.judged
         check_finite(predictions)
         logit = np.asarray(predictions.logit, np.float64)
@@ -91,10 +110,14 @@ class Ranked:
         self.called = self.logit > threshold
         self.scaled = calibrated(self.logit)
         self.prob = expit(self.scaled)
-        # the last row of each run of equal logits: a threshold cannot part them
-        self.ends = (
-            np.flatnonzero(np.append(self.logit[1:] != self.logit[:-1], True)) if len(order) else order
-        )
+        self.ends = _ends(self.logit)
+        if confidence is None:
+            # rounded: the distances of logits that mirror each other differ in their last bits
+            sure = np.abs(self.prob - expit(calibrated(np.array([threshold])))).round(12)
+        else:
+            sure = np.asarray(confidence(predictions), np.float64)[order]
+        self.surest = np.argsort(-sure, kind="stable")
+        self.sure_ends = _ends(sure[self.surest])
 
 
 class Tally:
@@ -122,6 +145,12 @@ class Tally:
         return self.weight @ (self.ranked.called & self.ranked.fake), self.weight @ (
             self.ranked.called & ~self.ranked.fake
         )
+
+    @cached_property
+    def kept(self) -> tuple[np.ndarray, np.ndarray]:
+        """How many are kept of the surest, and how many of these are wrong: 2 x (R, confidences + 1)."""
+        wrong = (self.ranked.called != self.ranked.fake)[self.ranked.surest]
+        return abstention.kept(self.weight[:, self.ranked.surest], wrong, self.ranked.sure_ends)
 
     def auroc(self) -> np.ndarray:
         hits, alarms = self.curve
@@ -163,6 +192,9 @@ class Tally:
         hits, alarms = self.cells
         return (_ratio(hits, self.fakes) + 1 - _ratio(alarms, self.reals)) / 2
 
+    def acc_real(self) -> np.ndarray:
+        return _ratio(self.reals - self.cells[1], self.reals)
+
     def precision(self) -> np.ndarray:
         hits, alarms = self.cells
         return _ratio(hits, hits + alarms, self.both)
@@ -190,21 +222,48 @@ class Tally:
         )
 
 
+def risk_coverage(
+    predictions: Predictions,
+    calibrated: Calibrated = uncalibrated,
+    threshold: float = 0.0,
+    confidence: Confidence | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Coverage and selective risk (S,) each of the risk-coverage curve, from the surest images to all.
+
+    Arguments as of `detection_metrics`; images of equal confidence are one step.
+    """
+    ranked = Ranked(predictions, calibrated, threshold, confidence)
+    num, errors = (each[0, 1:] for each in Tally(ranked, np.ones((1, len(ranked.logit)))).kept)
+    return num / max(len(ranked.logit), 1), errors / num
+
+
 METRICS: dict[str, Callable[[Tally], np.ndarray]] = {
     "auroc": Tally.auroc,
     "ap": Tally.ap,
     "eer": Tally.eer,
     "acc": Tally.acc,
     "balanced_acc": Tally.balanced_acc,
+    "acc_real": Tally.acc_real,
+    "acc_fake": Tally.recall,
     "precision": Tally.precision,
     "recall": Tally.recall,
     "f1": Tally.f1,
+    "tpr@fpr0.1": lambda tally: tally.tpr_at(0.001),
     "tpr@fpr1": lambda tally: tally.tpr_at(0.01),
     "tpr@fpr5": lambda tally: tally.tpr_at(0.05),
     "ece": Tally.ece,
     "brier": Tally.brier,
     "nll": Tally.nll,
+    "aurc": lambda tally: abstention.area(*tally.kept),
+    "risk@cov80": lambda tally: abstention.risk_at(*tally.kept, 0.8),
+    "risk@cov50": lambda tally: abstention.risk_at(*tally.kept, 0.5),
+    "cov@risk5": lambda tally: abstention.coverage_at(*tally.kept, 0.05),
 }
+
+
+def _ends(ordered: np.ndarray) -> np.ndarray:
+    """The last place of each run of equal values: no threshold parts them."""
+    return np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True)[: len(ordered)])
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray, defined: np.ndarray | bool = True) -> np.ndarray:

@@ -16,10 +16,12 @@ from dfd.calibration import (
     UNFITTED,
     Calibration,
     CalibrationKind,
+    Shifted,
     Temperature,
     certificate,
     fit_calibration,
     fit_thresholds,
+    with_prior,
 )
 from dfd.detector.card import AVERAGE, NET, Card
 from dfd.distributed import gather, release, share_buffers
@@ -51,7 +53,7 @@ class DetectionTask(LightningModule):
         self.channels_last = channels_last
         self.net = net.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
         self.calibration_kind = calibration
-        self.calibration: Calibration = Temperature()
+        self.calibration: Calibration | Shifted = Temperature()
         self.thresholds = dict(UNFITTED)
         self.calibrated_on: dict[str, Any] | None = None
         self.selected_on = "nothing yet"
@@ -165,6 +167,11 @@ class DetectionTask(LightningModule):
             fit_calibration(logit, label, self.calibration_kind),
             fit_thresholds(logit, label, predictions.source, predictions.family),
         )
+
+    def use_prior(self, prior: float) -> None:
+        """Corrects P(fake) to a share of fakes, in (0, 1); raises as `dfd.calibration.with_prior` does."""
+        fitted = self.calibration.calibration if isinstance(self.calibration, Shifted) else self.calibration
+        self.calibration = with_prior(fitted, prior, (self.calibrated_on or {}).get("sources", {}))
 
     def _calibrate(self, predictions: Predictions) -> None:
         self.calibration, self.thresholds = self.calibrate(predictions)

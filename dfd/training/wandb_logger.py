@@ -30,7 +30,9 @@ from dfd.training.wandb_sync import has_end, mark_sent
 from dfd.wandb_mode import wandb_mode
 
 # validation metrics by which runs are compared; of all others W&B keeps the last value
-LOWER_IS_BETTER = ("loss", "nll", "brier", "ece", "eer", "attack_success_rate")
+LOWER_IS_BETTER = (
+    "loss", "nll", "brier", "ece", "eer", "aurc", "risk@cov80", "risk@cov50", "attack_success_rate",
+)  # fmt: skip
 HIGHER_IS_BETTER = (*(name for name in METRICS if name not in LOWER_IS_BETTER), "robust_acc")
 PATIENCE = 10  # seconds that a run waits for W&B: as it begins, for any one answer, and at its end
 SERVER = 4  # of them for W&B's server to answer as a run begins

@@ -190,3 +190,31 @@ def test_predictions_are_written_behind_a_link(tmp_path, trainer, task, data):
         assert (tmp_path / "predictions-test.csv").is_symlink() and len(
             lines(tmp_path / "elsewhere.csv")
         ) == 20
+
+
+def test_a_prior_corrects_what_is_written_and_measured(tmp_path, trainer, task, data, capsys):
+    """Of the calibration's images half were fake."""
+    trainer().fit(task, datamodule=data)
+    run = trainer(PredictionWriter(prior=0.01))
+    for _ in range(2):  # once, however often it judges
+        metrics = run.test(task, datamodule=data, verbose=False)[0]
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "P(fake) is for 0.01 fakes among such pictures (--prior)" in shown
+    table = lines(tmp_path / "predictions-test.csv")
+    logit = np.array([float(line["logit"]) for line in table])
+    odds = logit / task.calibration.calibration.temperature - np.log(99)
+    np.testing.assert_allclose([float(line["prob"]) for line in table], 1 / (1 + np.exp(-odds)))
+    label = task.predictions.label
+    assert metrics["test/brier"] == pytest.approx(np.mean((1 / (1 + np.exp(-odds)) - label) ** 2), abs=1e-6)
+    for prior in (0, 1, 7):
+        with pytest.raises(ValueError, match="no share of fakes"):
+            PredictionWriter(prior)
+
+
+def test_too_few_images_of_a_calibration_are_named(trainer, task, data, capsys):
+    run = trainer(PredictionWriter())
+    run.fit(task, datamodule=data)
+    run.test(task, datamodule=data, verbose=False)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert '"fake" is never said: to certify at most 5% errors takes at least' in shown
+    assert "Verdicts: 0 no trace found, 0 fake, 20 inconclusive, 0 unfamiliar" in shown

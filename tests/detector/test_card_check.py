@@ -40,9 +40,9 @@ WRONG_KNOTS = (
     {"log_odds": [0.0, 1.0, math.inf]}, {"log_odds": [3.0, 2.0, 1.0]}, {"logits": [-1e308, 0.0, 1e308]},
     {"logits": "abc"}, {"log_odds": [0.0, None, 1.0]}, {"logits": list(range(20_000))}, {"log_odds": None},
 )  # fmt: skip
-COUNTS = {"images": 150, "families": 140, "errors": 2, "right": 130, "bound": 0.04}
+COUNTS = {"images": 150, "independent": 140.5, "errors": 2, "right": 130, "bound": 0.04}
 WRONG_COUNTS = (
-    {"images": -1}, {"images": True}, {"families": 151}, {"errors": 1.0}, {"errors": 141}, {"right": 139},
+    {"images": -1}, {"images": 0, "independent": 0.0, "errors": 0, "right": 0}, {"images": True}, {"independent": 151.0}, {"independent": math.nan}, {"errors": 1.0}, {"errors": 141}, {"right": 149},
     {"bound": math.nan}, {"bound": 2.0}, {"bound": "x"}, {"more": 1},
 )  # fmt: skip
 

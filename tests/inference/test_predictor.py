@@ -108,6 +108,33 @@ def test_the_band_between_the_thresholds_decides(save, noise, low, high, verdict
     assert low < high and (score.prob < low, score.prob > high) == (verdict == "no_trace", verdict == "fake")
 
 
+SOURCES = {
+    "here": {
+        name: {"images": 300, "independent": 300.0, "errors": 2, "right": 280, "bound": 0.021}
+        for name in ("real", "fake")
+    }
+}
+
+
+def test_a_prior_corrects_the_probability_and_no_verdict(save, noise):
+    path = save(calibrated_on={"split": "val", "images": 600, "groups": 600, "sources": SOURCES})
+    (plain,) = Predictor(path).score(noise(128, 128), whole=True)
+    (rare,) = Predictor(path, prior=0.001).score(noise(128, 128), whole=True)
+    odds = plain.prob / (1 - plain.prob) / 999
+    assert rare.prob == pytest.approx(odds / (1 + odds))
+    assert (rare.verdict, rare.logit) == (plain.verdict, plain.logit) and rare.threshold < plain.threshold
+    assert (rare.prob < rare.inconclusive[0]) == (plain.prob < plain.inconclusive[0])
+    assert rare.calibrated_on == "val, 600 images, at 0.001 fakes"
+
+
+def test_a_prior_that_is_none_is_said_before_anything_is_read(save):
+    for prior in (0, 1, -1, 2, np.nan):
+        with pytest.raises(ValueError, match="no share of fakes between 0 and 1"):
+            Predictor("no such file", prior=prior)
+    with pytest.raises(ValueError, match="does not say how many of its calibration's images were real"):
+        Predictor(save(), prior=0.1)
+
+
 def test_no_calibration_no_verdict(save, noise):
     for calibrated_on in (None, {}):
         predictor = Predictor(

@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 import os
 import re
 import shutil
@@ -247,6 +248,26 @@ def test_a_table_that_cannot_be_written_or_finished_leaves_nothing(checkpoint, f
     with pytest.raises(ValueError, match="both want the standard output"):
         score_files(checkpoint, [folder], json=True, csv="-")
     assert sorted(folder.rglob("*")) == before
+
+
+def test_the_last_lines_say_how_often_a_word_is_wrong_and_what_it_is_worth(save, folder, capsys):
+    counts = {"images": 150, "independent": 150.0, "errors": 7, "right": 140, "bound": 0.0859}
+    sources = {"here": {"real": counts, "fake": counts | {"errors": 0, "bound": 0.0198}}}
+    path = save(calibrated_on={"split": "val", "images": 300, "groups": 300, "sources": sources})
+    assert score_files(path, [folder], whole=True, prior=0.01) == 0
+    shown = capsys.readouterr().out
+    assert '"fake" was said of 7 of 150 reals of here: at most 8.6%' in shown
+    assert '"no trace found" was said of 0 of 150 fakes of here: at most 2.0%' in shown
+    assert "at 0.01 fakes" in shown and "Where 0.01 of the pictures are fake" in shown
+    assert "Where 1 in 2, 10, 1000 pictures is fake" in shown
+    few = {"real": counts | {"images": 40, "independent": 40.0, "errors": 0, "right": 40}, "fake": counts}
+    path = save(
+        calibrated_on={"split": "val", "images": 190, "groups": 190, "sources": {"here": few}},
+        thresholds={"balanced": 0.0, "fpr5": math.inf, "fnr5": -9.0},
+    )
+    score_files(path, [folder], whole=True)
+    shown = capsys.readouterr().out
+    assert '"fake" is never said' in shown and "19 more reals of here" in shown
 
 
 def test_a_line_stays_a_line_and_certainty_is_never_printed():

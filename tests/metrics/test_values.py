@@ -62,7 +62,7 @@ def test_every_metric_equals_scikit_learn_with_ties_and_weights(rows):
     ranked = Ranked(table(logit, label), lambda raw: raw / temperature, threshold)
     tally = Tally(ranked, np.stack([weight[ranked.order], np.ones(len(label))]).astype(float))
     ours = {name: metric(tally) for name, metric in METRICS.items()}
-    for line, weights in enumerate([weight, np.ones(len(label))]):
+    for line, weights in enumerate([weight, np.ones(len(label), int)]):
         used = dict(sample_weight=weights)
         fpr, tpr, _ = sk.roc_curve(label, logit, drop_intermediate=False, **used)
         expected = {
@@ -74,6 +74,9 @@ def test_every_metric_equals_scikit_learn_with_ties_and_weights(rows):
             "precision": sk.precision_score(label, called, zero_division=np.nan, **used),
             "recall": sk.recall_score(label, called, **used),
             "f1": sk.f1_score(label, called, **used),
+            "acc_real": sk.recall_score(label, called, pos_label=0, **used),
+            "acc_fake": sk.recall_score(label, called, **used),
+            "tpr@fpr0.1": tpr[fpr <= 0.001].max(),
             "tpr@fpr1": tpr[fpr <= 0.01].max(),
             "tpr@fpr5": tpr[fpr <= 0.05].max(),
             "brier": sk.brier_score_loss(label, prob, **used),
@@ -81,6 +84,11 @@ def test_every_metric_equals_scikit_learn_with_ties_and_weights(rows):
         }
         if (weights[called] == 0).all():
             expected["precision"] = np.nan
+        # a weight is how often an image was drawn: as if it stood there so often
+        copies = table(np.repeat(logit, weights), np.repeat(label, weights))
+        drawn = detection_metrics(copies, lambda raw: raw / temperature, threshold)
+        expected |= {name: drawn[name] for name in ("aurc", "risk@cov80", "risk@cov50", "cov@risk5", "ece")}
+        assert expected.keys() == METRICS.keys()
         for name, value in expected.items():
             np.testing.assert_allclose(ours[name][line], value, atol=1e-6, err_msg=name)
 

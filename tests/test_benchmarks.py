@@ -10,6 +10,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SMALLEST = {
     "checkpoint.py": "--rounds=1",
+    "evaluate.py": "--rounds=1 --images=120 --workers=1 --backbone=test_resnet",
     "loader.py": "--rounds=1 --seconds=.1 --workers=1",
     "plan.py": "--rows 2000 4000 --order_rows=10000 --images=100000 --ranks=8",
     "prepare.py": "--rounds=1 --counts 60 120 --processes 1 2",

@@ -15,7 +15,7 @@ def evaluate(
     conditions: str | None = None,
     split: Literal["test", "val"] = "test",
     workers: int = 2,
-    device: str = "cpu",
+    device: str | None = None,
     batch_size: int = 32,
     limit: int | None = None,
     task: str | None = None,
@@ -38,7 +38,7 @@ def evaluate(
             conditions/quick, conditions/corruptions, conditions/deliveries. By default the first.
         split: Pictures to judge.
         workers: Decoding processes; 0 decodes in this one.
-        device: Where the nets run, as torch names it.
+        device: Where the nets run, as torch names it; by default a GPU where there is one.
         batch_size: Pictures that are judged at once.
         limit: Judge at most so many pictures of each class and source, for a quick look.
         task: Judge this share alone, such as 3/16, for a job array; the task that ends last, or a run without

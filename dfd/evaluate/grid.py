@@ -57,7 +57,7 @@ class Options:
         split: val or test.
         batch_size: pictures that are judged at once.
         workers: decoding processes; 0 decodes in this one.
-        device: where the nets run, as torch names it.
+        device: where the nets run, as torch names it; None for a GPU where there is one.
         allow: packages beside dfd whose code the checkpoints may name.
         drawings: the pictures are the toy set's drawings, see `dfd.load`.
         limit: judge at most so many pictures of each class and source, for a quick look.
@@ -67,7 +67,7 @@ class Options:
     split: str = "test"
     batch_size: int = 32
     workers: int = 2
-    device: str = "cpu"
+    device: str | None = None
     allow: tuple[str, ...] = ()
     drawings: bool = False
     limit: int | None = None
@@ -119,7 +119,7 @@ def evaluate(
         _write_grid(out, detectors, opened, conditions, plan, options)
         _judge_all(out, plan, options, victims)
         missing = missing_cells(out)
-        table = None if missing else write_metrics(out)
+        table = None if missing else write_metrics(out, options.workers)
     except OSError as error:
         raise explain_os_error(error, out) from error
     if table is None:
@@ -151,12 +151,20 @@ def _check_out(out: Path, roots: Iterable[str]) -> None:
 def _detector(name: str, path: str, options: Options) -> NamedDetector:
     detector = load(
         path,
-        device=options.device,
+        device=_device(options),
         allow=options.allow or ("dfd.",),
         batch_size=options.batch_size,
         drawings=options.drawings,
     )
     return NamedDetector(name, path, sha256_of(Path(path)), detector)
+
+
+def _device(options: Options) -> str:
+    import torch
+
+    if options.device is not None:
+        return options.device
+    return torch.accelerator.current_accelerator().type if torch.accelerator.is_available() else "cpu"
 
 
 def _root(name: str, path: str, detector: Any, options: Options) -> NamedRoot:
@@ -189,7 +197,7 @@ def _write_grid(
         "command": ["dfd", *sys.argv[1:]],
         "versions": _versions(),
         "git": _git(),
-        "device": options.device,
+        "device": _device(options),
         "seed": 0,  # of noise, of --limit and of the intervals
     }
     with output_file(out / GRID) as temporary:

@@ -27,13 +27,24 @@ from dfd.evaluate.prediction_file import read_facts, read_predictions
 from dfd.evaluate.shortcut_files import read_shortcuts
 from dfd.evaluate.shortcuts import COLOR, FILE_FACTS, matches, reached
 from dfd.evaluate.warnings import flags_of
-from dfd.metrics import METRICS, by_method, by_source, detection_metrics, interval, intervals
+from dfd.metrics import (
+    METRICS,
+    across_sources,
+    by_clip,
+    by_method,
+    by_source,
+    detection_metrics,
+    interval,
+    intervals,
+)
 from dfd.outputs import output_file
+from dfd.parallel import ProcessPool
 
 # what a line is of; then the metrics; then what they rest on
 NAMES = ("detector", "root", "condition", "severity", "part", "kind")
 SHORTCUTS = (f"{FILE_FACTS}_auroc", f"{COLOR}_auroc")
 EVERY_ROOT = "*"
+LARGE = 2 << 20  # bytes of cells, some fifty thousand pictures: seconds of resampling
 SILENT = ("inconclusive", "unfamiliar")
 
 
@@ -48,16 +59,26 @@ def schema() -> pa.Schema:
     return pa.schema([*fields, ("flags", pa.string())])
 
 
-def write_metrics(folder: Path) -> pa.Table:
-    """metrics.parquet and metrics.csv of the cells that a grid has so far."""
-    missing = set(missing_cells(folder))
-    cells = [folder / cell for cell in read_grid(folder)["cells"] if cell not in missing]
-    lines = [line for cell in cells for line in cell_lines(cell)]
+def write_metrics(folder: Path, workers: int = 1) -> pa.Table:
+    """metrics.parquet and metrics.csv of the cells that a grid has so far.
+
+    Args:
+        workers: processes that resample, where that takes longer than to start them.
+    """
+    grid, missing = read_grid(folder), set(missing_cells(folder))
+    cells = [folder / cell for cell in grid["cells"] if cell not in missing]
     together: dict[tuple[str, str], list[Path]] = {}
     for cell in cells:  # cells/DETECTOR/ROOT/CONDITION.parquet
         together.setdefault((cell.parts[-3], cell.name), []).append(cell)
-    for of_roots in together.values():
-        lines += pooled_lines(of_roots)
+    tasks = list(
+        enumerate([*([cell] for cell in cells), *(each for each in together.values() if len(each) > 1)])
+    )
+    if workers > 1 and sum(path.stat().st_size for path in cells) > LARGE:
+        with ProcessPool(min(workers, len(tasks)), "dfd.evaluate.tidy") as pool:
+            found = dict(pool.run(_lines, tasks))
+    else:
+        found = dict(map(_lines, tasks))
+    lines = [line for number in sorted(found) for line in found[number]]
     mark_masking(lines, [read_facts(cell) for cell in cells])
     table = pa.Table.from_pylist(lines, schema())
     with output_file(folder / METRICS_FILE) as temporary:
@@ -101,8 +122,9 @@ def cell_lines(path: Path) -> Iterator[dict[str, Any]]:
             yield {**whole, "part": name}
         else:
             yield _line(name, part, verdict[np.isin(predictions.row, part.row)], facts)
-    for name, part in _across(predictions).items():
-        yield _line(name, part, verdict[np.isin(predictions.row, part.row)], facts, metrics=("auroc",))
+    for name, part in across_sources(predictions).items():
+        word = verdict[np.isin(predictions.row, part.row)]
+        yield _line(f"pooled:{name}", part, word, facts, metrics=("auroc",))
     clips = by_clip(predictions)
     if len(clips):
         facts["shortcuts"] = {name: each and _clips_of(each, predictions) for name, each in alone.items()}
@@ -110,10 +132,14 @@ def cell_lines(path: Path) -> Iterator[dict[str, Any]]:
             yield _line(name, part, None, facts)
 
 
+def _lines(task: tuple[int, list[Path]]) -> tuple[int, list[dict[str, Any]]]:
+    """The lines of one cell, or of the cells of all roots together, with the number that they came with."""
+    number, paths = task
+    return number, list(cell_lines(paths[0]) if len(paths) == 1 else pooled_lines(paths))
+
+
 def pooled_lines(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """The lines of all roots together, of one detector under one condition: none for a single root."""
-    if len(paths) < 2:
-        return
+    """The lines of all roots together, of one detector under one condition."""
     tables, words, facts = [], [], []
     for path in paths:
         predictions, _, verdict, told = read_predictions(path)
@@ -125,66 +151,30 @@ def pooled_lines(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
     every = {**facts[0], "root": {"name": EVERY_ROOT}, "flags_of": facts}
     yield _line("all", predictions, verdict, every)
     home = np.repeat(names, [len(table) for table in tables])
-    for name, part in _across(predictions, home).items():
-        yield _line(name, part, verdict[part.row], every, metrics=("auroc",))
-
-
-def by_clip(predictions: Predictions) -> Predictions:
-    """One row a clip: the mean logit of its frames that have one, fake where a frame is. A clip is its own
-    family, because intervals of clip metrics draw clips. Frames of no clip are left out.
-    """
-    clips, first, of_row = np.unique(predictions.clip, return_index=True, return_inverse=True)
-    ok = predictions.status == "ok"
-    num_ok = np.bincount(of_row[ok], minlength=len(clips))
-    total = np.bincount(of_row[ok], weights=predictions.logit[ok], minlength=len(clips))
-    label = np.full(len(clips), -1, np.int64)
-    np.maximum.at(label, of_row, predictions.label)
-    table = Predictions(
-        row=predictions.row[first],
-        logit=np.divide(total, num_ok, out=np.full(len(clips), np.nan), where=num_ok > 0),
-        label=label,
-        source=predictions.source[first],
-        method=predictions.method[first],
-        family=clips,
-        clip=clips,
-        status=np.where(num_ok > 0, "ok", predictions.status[first]),
-    )
-    return table.where(clips != "")
+    place = np.char.add(np.char.add(home, "/"), predictions.source)
+    for name, part in across_sources(replace(predictions, source=place)).items():
+        # those of one root stand among its own lines
+        if len(set(home[part.row].tolist())) > 1:
+            yield _line(f"pooled:{name}", part, verdict[part.row], every, metrics=("auroc",))
 
 
 def _clips_of(alone: Predictions, predictions: Predictions) -> Predictions:
     """What a shortcut says of clips, one row each, called by the same row as in `by_clip(predictions)`."""
-    clip = predictions.clip[np.searchsorted(predictions.row, alone.row)]
-    clips = by_clip(replace(alone, clip=clip))
-    known = by_clip(predictions)  # both in the order of the clips' names
-    return replace(clips, row=known.row[np.isin(known.clip, clips.clip)])
+    told = predictions.where(np.searchsorted(predictions.row, alone.row))
+    asked, clips = by_clip(replace(told, logit=alone.logit, status=alone.status)), by_clip(predictions)
+    row = dict(zip(_clip_keys(clips), clips.row.tolist(), strict=True))
+    return replace(asked, row=np.array([row[key] for key in _clip_keys(asked)], np.int64))
+
+
+def _clip_keys(clips: Predictions) -> list[tuple[Any, ...]]:
+    """What tells clips from one another, as in `by_clip`."""
+    columns = (clips.source, clips.clip, clips.label, clips.method)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def _parts(predictions: Predictions) -> dict[str, Predictions]:
     parts = {f"source:{name}": part for name, part in by_source(predictions).items()}
     return parts | {f"method:{name}": part for name, part in by_method(predictions).items()}
-
-
-def _across(predictions: Predictions, home: np.ndarray | None = None) -> dict[str, Predictions]:
-    """Of two sources, the reals of the first with the fakes of the second.
-
-    Args:
-        home: (M,) root of each row; then only sources of different roots are paired.
-    """
-    place = predictions.source if home is None else np.char.add(np.char.add(home, "/"), predictions.source)
-    places = np.unique(place).tolist()
-    found = {}
-    for reals in places:
-        for fakes in places:
-            if reals == fakes or (home is not None and reals.partition("/")[0] == fakes.partition("/")[0]):
-                continue
-            kept = ((place == reals) & (predictions.label == REAL)) | (
-                (place == fakes) & (predictions.label == FAKE)
-            )
-            both = predictions.where(kept)
-            if len(set(both.label.tolist())) == 2:
-                found[f"pooled:{reals}|{fakes}"] = both
-    return found
 
 
 def _joined(tables: Sequence[Predictions], names: Sequence[str]) -> Predictions:

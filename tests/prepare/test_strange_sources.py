@@ -114,6 +114,15 @@ def test_the_refusal_of_other_class_folders_names_the_command_that_reads_them(tm
     assert labels == {f"train/{name}/a.png": REAL if name in real else FAKE for name in names}
 
 
+def test_a_name_that_no_folder_has_is_said(tmp_path, caplog):
+    root = tree(tmp_path / "set", "original/a.png", "ai/b.png")
+    assert rows(root, ClassNames(("originals",), ("AI",))) == {"ai/b.png": FAKE}
+    assert "no folder is called originals, as --real originals --fake AI says" in caplog.text
+    caplog.clear()
+    rows(root, ClassNames(("Original",), ("AI",)))
+    assert not caplog.records
+
+
 def test_zero_and_one_are_never_guessed(tmp_path):
     root = tree(tmp_path / "set", "0/a.png", "1/b.png")
     with pytest.raises(ValueError, match=r"--real 0 --fake 1; where 1 is real: .*--real 1 --fake 0"):

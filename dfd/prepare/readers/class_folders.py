@@ -53,6 +53,10 @@ def rows(root: Path, class_names: ClassNames = NO_NAMES) -> Iterator[Row | Rejec
     """
     folders, links = _class_folders(root, class_names)
     named = {split_of(folder.name) for folder in folders} - {None}
+    if absent := class_names.absent(folder.name for folder in folders):
+        _log.warning(
+            "%s: no folder is called %s, as%s says.", root, " or ".join(absent), class_names.options()
+        )
     tree = _Tree(root, class_names, joined_splits=len(named) > 1)
     labels = set()
     for item in tree.walk("", None, None):

@@ -65,6 +65,11 @@ class ClassNames:
             return given[plain]
         return None if self._contradicts() else label_of(name)
 
+    def absent(self, names: Iterable[str]) -> list[str]:
+        """Those that were given and are none of these: misspelt, perhaps."""
+        found = {_plain(name) for name in names}
+        return [name for name in (*self.real, *self.fake) if _plain(name) not in found]
+
     def options(self) -> str:
         """As they are typed; "" where none is given."""
         return "".join(

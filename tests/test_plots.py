@@ -142,6 +142,11 @@ def test_histograms_are_shares_of_their_class():
     assert heights == pytest.approx([1, 1])
 
 
+def test_a_few_images_are_counted_in_whole_ones():
+    ticks = class_bars({"crawl": (0, 3), "camera": (1, 0)}).axes[0].get_xticks()
+    assert len(ticks) > 2 and all(tick == int(tick) for tick in ticks), ticks
+
+
 def test_bars_and_shares_show_their_counts():
     texts = [text.get_text() for text in class_bars({"gan": (0, 7), "ffhq": (5, 0)}).axes[0].texts]
     assert texts == ["0 + 7", "5 + 0"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from dfd.batch import LABELS
 from dfd.plots.figure import Figure, shortened
@@ -63,6 +64,7 @@ def class_bars(counts: Mapping[str, tuple[int, int]], title: str = "") -> Figure
     axes.margins(x=0.2)
     axes.invert_yaxis()
     axes.set_xlabel("Images")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no half of one
     axes.spines[["top", "right"]].set_visible(False)
     # below: beside the title there is no room where names are long
     figure.legend(loc="outside lower right", ncols=2, frameon=False)

@@ -240,7 +240,7 @@ def test_overlays_and_flags_lie_on_top_of_a_config_that_names_another(capsys):
         (["--model.optimizer=torch.optim.AdamX"], ["torch.optim.AdamX", "torch.optim.Adam"]),
         (["--model=dfd.data.ToyDataModule"], ["no LightningModule"]),
         (["--trainer.callbacks+=dfd.callbacks.Curvs"], ["Did you mean dfd.callbacks.Curves"]),
-        (["extra"], ["'extra'"]),
+        (["dual_stream"], ["what is 'dual_stream'", "a config is named by --config dual_stream"]),
     ],
 )
 def test_a_wrong_option_is_named_with_what_was_meant(capsys, args, words):
@@ -253,6 +253,7 @@ def test_a_wrong_option_is_named_with_what_was_meant(capsys, args, words):
     ("text", "words"),
     [
         ("trainer: {max_epoch: 3}", ["Did you mean trainer.max_epochs"]),
+        ("modle: 1", ["there is no option modle. Did you mean model"]),
         ("trainr: {max_epochs: 3}", ["Did you mean trainer.max_epochs"]),
         (
             "trainer: {callbacks: [{class_path: dfd.callbacks.Curves, init_args: {evry: 2}}]}",

@@ -82,7 +82,7 @@ def explain(message: str, options: Iterable[str]) -> str:
     if found := re.match(r"unrecognized arguments: (\S+)", message):
         return _unknown(found[1], list(options))
     if found := re.match(r"Subcommand '\w+' does not accept option '(.+?)'", message):
-        return _unknown(found[1], list(options))
+        return _unknown(f"--{found[1]}", list(options))  # a key of a config
     if found := re.match(r"the following arguments are required: (.+)", message):
         needed = " and ".join(name.partition(".")[2] or name for name in found[1].split(", "))
         return f"it needs {needed}: name an experiment, for example --config dual_stream.yaml."
@@ -130,8 +130,8 @@ def _plain(value: Any) -> bool:
 def _unknown(given: str, options: list[str]) -> str:
     if not given.startswith("-") and "." not in given:
         return (
-            f"what is {given!r}? Options start with --, and only validate, test and predict take a file as "
-            "it is."
+            f"what is {given!r}? Options start with --: a config is named by --config {given}. Only "
+            "validate, test and predict take a file as it is."
         )
     name = given.lstrip("-").partition("=")[0]
     parts = [(name, options)]

@@ -25,10 +25,10 @@ def export(checkpoint: Path, out: Path, allow: Iterable[str] = ("dfd.",)) -> str
             suffix.
         OSError: disk full or unwritable, in words.
     """
+    check_file(out, f"--out {out}")  # of a folder or a device no other suffix is advised
     if out.suffix != SUFFIX:
         raise ValueError(f"--out {out}: the file is safetensors, so call it {out.with_suffix(SUFFIX)}.")
-    for file in (out, beside(out)):
-        check_file(file, f"--out {file}")
+    check_file(beside(out), f"--out {beside(out)}")
     taken = [file for file in (out, beside(out)) if file.exists()]
     # one of the two alone, of this checkpoint, is what a killed run of the same command left
     if len(taken) == 2 or any(exported_from(file) != sha256_of(checkpoint) for file in taken):

@@ -18,7 +18,8 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from dfd.media.file_kinds import refuse_lfs_pointer
+from dfd.durable import kind_of
+from dfd.media.file_kinds import PICTURE, file_kind, refuse_lfs_pointer
 from dfd.models.net import OURS, ForeignCode, Net, build, class_paths, difference, shapes
 from dfd.models.safetensors_export import SUFFIX, read_export
 from dfd.models.seal import check_whole
@@ -130,6 +131,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise ValueError(f"There is no checkpoint {path}. {_nearest(path)}")
+    if file_kind(path) is PICTURE:
+        raise ValueError(f"{path} is a picture. The checkpoint comes first: give a .ckpt file.")
     refuse_lfs_pointer(path)
     if path.suffix == SUFFIX:
         return read_export(path)
@@ -217,4 +220,6 @@ def _nearest(path: Path) -> str:
         return f"That is a folder: give {next((each for each in found if each.stem == 'best'), found[0])}."
     if "://" in str(path) or str(path).startswith(("http:/", "https:/", "s3:/", "gs:/")):
         return "Addresses are not opened: download it first."
+    if path.exists():
+        return f"That is {kind_of(path.stat().st_mode)}. Give the path of a .ckpt file that `dfd fit` wrote."
     return "Give the path of a .ckpt file that `dfd fit` wrote."

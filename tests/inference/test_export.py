@@ -83,6 +83,9 @@ def test_a_net_that_was_never_calibrated_keeps_its_infinite_thresholds(save, tmp
 def test_what_exists_is_not_overwritten(checkpoint, tmp_path):
     with pytest.raises(ValueError, match=r"the file is safetensors, so call it .*best\.safetensors"):
         export(checkpoint, out=tmp_path / "best.pt")
+    for place, kind in ((tmp_path, "a folder"), (Path(os.devnull), "a device")):
+        with pytest.raises(ValueError, match=f"is {kind}, where a file is to be written"):
+            export(checkpoint, out=place)
     for taken in ("best.safetensors", "best.safetensors.json"):
         (tmp_path / taken).write_text("mine")
         with pytest.raises(ValueError, match=f"{taken} exists"):

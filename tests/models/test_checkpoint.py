@@ -253,6 +253,11 @@ def test_load_net_needs_no_pretrained_file(saved, tmp_path):
 def test_load_net_says_what_is_wrong_with_a_file(saved, tmp_path):
     with pytest.raises(ValueError, match="There is no checkpoint"):
         load_net(tmp_path / "none.ckpt")
+    with pytest.raises(ValueError, match=r"There is no checkpoint .*\. That is a folder\. Give the path"):
+        load_net(tmp_path)
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    with pytest.raises(ValueError, match=r"is a picture\. The checkpoint comes first"):
+        load_net(tmp_path / "photo.jpg")
     path = saved(SmallCNN(8))
     whole = path.read_bytes()
     for cut in (len(whole) // 2, len(whole) - 10):

@@ -7,12 +7,13 @@ from typing import Literal
 
 
 def evaluate(
-    checkpoint: str,
-    /,
-    *more: str,
+    *checkpoint: str,
     on: tuple[str, ...],
     out: Path,
     conditions: str | None = None,
+    loso: tuple[str, ...] = (),
+    seeds: int = 1,
+    fits: int = 1,
     split: Literal["test", "val"] = "test",
     workers: int = 2,
     device: str | None = None,
@@ -30,12 +31,17 @@ def evaluate(
     or root is called by its file's name; NAME=PATH gives it another.
 
     Args:
-        checkpoint: File that dfd fit or dfd export wrote.
-        more: Further ones.
+        checkpoint: Files that dfd fit or dfd export wrote.
         on: Finished shards, or their URLs: one or several.
         out: Folder of the results: new, or that of an earlier dfd evaluate.
         conditions: YAML file of corruptions with severities, or the name of one that dfd ships:
-            conditions/quick, conditions/corruptions, conditions/deliveries. By default the first.
+            conditions/quick, conditions/corruptions, conditions/deliveries, conditions/attacks. By default
+            the first.
+        loso: Leave one source out, instead of judging checkpoints: config of dfd fit by which a net is
+            trained without each source of the pictures in turn and judged there; repeated for overlays.
+            Runs go to OUT/loso, the result to OUT/loso.csv.
+        seeds: With --loso, fits of each source.
+        fits: With --loso, how many run at once here.
         split: Pictures to judge.
         workers: Decoding processes; 0 decodes in this one.
         device: Where the nets run, as torch names it; by default a GPU where there is one.
@@ -48,6 +54,7 @@ def evaluate(
         allow: Packages beside dfd whose code the checkpoints may name, such as my_package; on PYTHONPATH.
     """
     from dfd.evaluate.grid import Options, evaluate
+    from dfd.evaluate.loso import leave_one_out
     from dfd.prepare.job_array import ArrayTask
 
     options = Options(
@@ -60,7 +67,14 @@ def evaluate(
         limit=limit,
         task=ArrayTask.parse(task) if task else ArrayTask(1, 1),
     )
-    evaluate([checkpoint, *more], on, out, conditions, options)
+    if loso and checkpoint:
+        raise ValueError(
+            f"--loso trains the nets that it judges: leave {checkpoint[0]} out, or judge it without --loso."
+        )
+    if loso:
+        leave_one_out(loso, on, out, conditions, options, seeds, fits)
+    else:
+        evaluate(checkpoint, on, out, conditions, options)
 
 
 VERBS = (evaluate,)

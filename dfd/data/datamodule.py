@@ -148,11 +148,7 @@ class ShardDataModule(LightningDataModule):
                 f"{fault}. Use --data.num_workers=0, which decodes in the training process. "
                 f"{MORE_SHARED_MEMORY}."
             )
-        if self.catalog is None:
-            self.catalog = Catalog(self.roots, self.cache)
-            self._check_distinct()
-            if self.leave_out:
-                leave_out(self.catalog, self.leave_out)
+        self.open_catalog()
         self.view = resolve_margin(self.view, self.catalog.margins, training=stage == "fit")
         for name in ("augment", "val_augment", "corruption"):
             setattr(self, name, [with_margin(each, self.view.margin) for each in getattr(self, name)])
@@ -176,6 +172,14 @@ class ShardDataModule(LightningDataModule):
                     "prepare` and `dfd index` make one of a single class too."
                 )
         self._check_cache(splits)
+
+    def open_catalog(self) -> None:
+        """Reads the tables of the roots, which is all that `rows`, `describe` and `label_counts` need."""
+        if self.catalog is None:
+            self.catalog = Catalog(self.roots, self.cache)
+            self._check_distinct()
+            if self.leave_out:
+                leave_out(self.catalog, self.leave_out)
 
     def _check_distinct(self) -> None:
         """Raises where a shard is in two roots, by whatever names: its images would be judged twice."""

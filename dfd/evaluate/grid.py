@@ -110,14 +110,14 @@ def evaluate(
         raise ValueError(
             "a grid needs at least one checkpoint and one root: dfd evaluate CHECKPOINT --on ROOT."
         )
-    _check_out(out, folders.values())
-    detectors = [_detector(name, path, options) for name, path in files.items()]
-    opened = [_root(name, path, detectors[0].detector, options) for name, path in folders.items()]
+    check_out(out, folders.values())
+    detectors = [named_detector(name, path, options) for name, path in files.items()]
+    opened = [named_root(name, path, detectors[0].detector, options) for name, path in folders.items()]
     conditions, victims = with_victims(conditions, options)
     plan = passes(detectors, opened, conditions)
     try:
-        _write_grid(out, detectors, opened, conditions, plan, options)
-        _judge_all(out, plan, options, victims)
+        write_grid(out, detectors, opened, conditions, plan, options)
+        judge_all(out, plan, options, victims)
         missing = missing_cells(out)
         table = None if missing else write_metrics(out, options.workers)
     except OSError as error:
@@ -136,7 +136,8 @@ def _cells(plan: Sequence[Pass]) -> list[Cell]:
     return [cell for each in plan for cell in each.cells]
 
 
-def _check_out(out: Path, roots: Iterable[str]) -> None:
+def check_out(out: Path, roots: Iterable[str]) -> None:
+    """ValueError where results cannot go there: what lies there is somebody else's."""
     for root in roots:
         if not is_remote(root) and lies_within(out, Path(root)):
             raise ValueError(f"--out {out} lies in {root}, which is only read. Choose a folder beside it.")
@@ -148,7 +149,8 @@ def _check_out(out: Path, roots: Iterable[str]) -> None:
         )
 
 
-def _detector(name: str, path: str, options: Options) -> NamedDetector:
+def named_detector(name: str, path: str, options: Options) -> NamedDetector:
+    """The detector of a file, on its device."""
     detector = load(
         path,
         device=_device(options),
@@ -167,13 +169,14 @@ def _device(options: Options) -> str:
     return torch.accelerator.current_accelerator().type if torch.accelerator.is_available() else "cpu"
 
 
-def _root(name: str, path: str, detector: Any, options: Options) -> NamedRoot:
+def named_root(name: str, path: str, detector: Any, options: Options) -> NamedRoot:
+    """The pictures of a folder or URL that are to be judged."""
     return NamedRoot(
         name, path, options.split, detector.view, options.batch_size, options.workers, options.limit
     )
 
 
-def _write_grid(
+def write_grid(
     out: Path,
     detectors: Sequence[NamedDetector],
     roots: Sequence[NamedRoot],
@@ -181,6 +184,7 @@ def _write_grid(
     plan: Sequence[Pass],
     options: Options,
 ) -> None:
+    """grid.json: what is judged, by what, and which cells are to be there in the end."""
     severities: dict[str, list[float | None]] = {}
     for condition in conditions:
         found = severities.setdefault(condition.name, [])
@@ -209,7 +213,7 @@ def with_victims(
 ) -> tuple[list[Condition], dict[str, Detector]]:
     """The conditions, and by path the detectors that their transferred attacks are made on."""
     paths = sorted({each.attack.source for each in conditions if each.attack and each.attack.source})
-    victims = {path: _detector(detector_name(path), path, options) for path in paths}
+    victims = {path: named_detector(detector_name(path), path, options) for path in paths}
     known = [
         replace(each, attack=replace(each.attack, sha256=victims[each.attack.source].sha256))
         if each.attack and each.attack.source
@@ -219,8 +223,15 @@ def with_victims(
     return known, {path: victim.detector for path, victim in victims.items()}
 
 
-def _judge_all(out: Path, plan: Sequence[Pass], options: Options, victims: Mapping[str, Detector]) -> None:
-    """Judges what is not there yet of this task's share."""
+def judge_all(
+    out: Path, plan: Sequence[Pass], options: Options, victims: Mapping[str, Detector], **facts: Any
+) -> None:
+    """Judges what is not there yet of this task's share.
+
+    Args:
+        victims: see `with_victims`.
+        facts: that the cells are to say beside their own.
+    """
     waiting = [
         (each, cells)
         for number, each in enumerate(plan)
@@ -230,9 +241,9 @@ def _judge_all(out: Path, plan: Sequence[Pass], options: Options, victims: Mappi
     with progress(sum(each.num_pictures for each, _ in waiting), "pictures") as advance:
         for each, cells in waiting:
             if each.condition.attack:
-                _judge_attacked(out, cells[0], options, victims, advance)
+                _judge_attacked(out, cells[0], options, victims, advance, facts)
             else:
-                _judge(out, each, cells, options, advance)
+                _judge(out, each, cells, options, advance, facts)
 
 
 def _done(out: Path, cell: Cell, options: Options) -> bool:
@@ -243,7 +254,14 @@ def _done(out: Path, cell: Cell, options: Options) -> bool:
     return made_of == cell.identity(options.limit, options.drawings)
 
 
-def _judge(out: Path, each: Pass, cells: Sequence[Cell], options: Options, advance: Any) -> None:
+def _judge(
+    out: Path,
+    each: Pass,
+    cells: Sequence[Cell],
+    options: Options,
+    advance: Any,
+    facts: Mapping[str, Any],
+) -> None:
     root, detectors = each.root, [cell.detector.detector for cell in cells]
     loader = root.loader(each.condition, detectors[0].view)
     shortcuts = PassShortcuts(out, each, options.limit)
@@ -251,11 +269,16 @@ def _judge(out: Path, each: Pass, cells: Sequence[Cell], options: Options, advan
     # before the cells: a cell that is there is not judged again, and would lack them
     shortcuts.write()
     for cell, judged in zip(cells, found, strict=True):
-        _write(out, cell, judged, options)
+        _write(out, cell, judged, options, facts)
 
 
 def _judge_attacked(
-    out: Path, cell: Cell, options: Options, victims: Mapping[str, Detector], advance: Any
+    out: Path,
+    cell: Cell,
+    options: Options,
+    victims: Mapping[str, Detector],
+    advance: Any,
+    facts: Mapping[str, Any],
 ) -> None:
     attack, detector = cell.condition.attack, cell.detector.detector
     victim = victims[attack.source] if attack.source else detector
@@ -264,10 +287,11 @@ def _judge_attacked(
     except ValueError as error:
         raise ValueError(f"{cell.detector.path}, under {cell.condition.title}: {error}") from error
     share = found.num_flat / found.num_attacked if found.num_attacked else 0.0
-    _write(out, cell, found.judged, options, attack=asdict(attack), zero_gradients=share)
+    told = {**facts, "attack": asdict(attack), "zero_gradients": share}
+    _write(out, cell, found.judged, options, told)
 
 
-def _write(out: Path, cell: Cell, judged: Judged, options: Options, **facts: Any) -> None:
+def _write(out: Path, cell: Cell, judged: Judged, options: Options, facts: Mapping[str, Any]) -> None:
     """Writes a cell's prediction file; `facts` beside those of every cell."""
     data, rows = cell.root.data, judged.predictions.row
     speaks = cell.detector.detector.speaks or cell.root.drawings

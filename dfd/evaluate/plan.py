@@ -83,6 +83,11 @@ class NamedRoot:
         self.digest = hashlib.sha256(told.encode()).hexdigest()
         self._loader_view: View | None = None
 
+    def keep_source(self, source: str) -> None:
+        """Leaves the pictures of one source alone."""
+        self.data.catalog.keep(self.split, self.rows[self.data.describe(self.rows)["source"] == source])
+        self.digest = hashlib.sha256(f"{self.digest} {source}".encode()).hexdigest()
+
     def _some(self, limit: int) -> np.ndarray:
         rows = self.data.rows(self.split)
         source, label = self.data.describe(rows)["source"], self.data.contents.label[rows]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,11 +27,14 @@ ROOM = 1 << 20  # bytes that must be free, or all trials would fail for the disk
 
 @dataclass
 class TrialRunner:
-    """The trials that run here, by slot; `devices` of each slot."""
+    """The trials that run here, by slot; `devices` of each slot. `completed` is told the run folder of each
+    that ended well, where trials do not compete: then there is no best one, and no page of it.
+    """
 
     study: Study
     total: int
     devices: list[list[str] | None]
+    completed: Callable[[Path], None] | None = None
     running: dict[int, tuple[Claim, Trial]] = field(default_factory=dict)
     failed: int = 0  # in a row
     succeeded: bool = False
@@ -173,8 +177,13 @@ class TrialRunner:
         best = self.study.best()
         words = [f"{told.metric} {value:.6g}"] if value is not None else []
         words += [f"failed, {reason}" if state == "FAIL" else reason] if reason else []
-        words += [f"best {best.value:.6g} of trial {best.number}"] if best is not None else []
+        if best is not None and not self.completed:
+            words.append(f"best {best.value:.6g} of trial {best.number}")
         _say(claim, "; ".join([*words, f"{self.study.finished()} of {self.total} done"]))
+        if self.completed:  # trials that do not compete have no page of the best
+            if state == "COMPLETE":
+                self.completed(claim.folder)
+            return
         page = self.study.folder / PAGE
         if time.time() - (page if page.exists() else self.study.folder / WORKERS).stat().st_mtime > PAGES:
             from dfd.sweep.report import write_page

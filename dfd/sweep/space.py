@@ -59,7 +59,7 @@ class Sweep:
 
     fixed: parameters with one value. rungs: how many values of the metric a trial has when it is first
     judged, and eta, by which that number grows from one judgement to the next; of those judged, one in eta
-    goes on. cap: number of trials.
+    goes on. cap: number of trials. names: of the run folders, by a trial's number; by default the number.
     """
 
     method: str  # grid, random or bayes
@@ -71,6 +71,7 @@ class Sweep:
     space: Mapping[str, Choice | Range]
     rungs: tuple[int, int] | None
     cap: int | None
+    names: tuple[str, ...] = ()
 
     @property
     def direction(self) -> str:
@@ -105,7 +106,13 @@ class Sweep:
             "fixed": list(self.fixed.items()),
             "space": [[*each] for each in asdict(self)["space"].items()],
         }
-        return {name: _plain(value) for name, value in told.items() if name != "cap"}
+        # a study of before there were names has none
+        left_out = ("cap",) if self.names else ("cap", "names")
+        return {name: _plain(value) for name, value in told.items() if name not in left_out}
+
+    def folder_name(self, number: int) -> str:
+        """What the run folder of a trial is called."""
+        return self.names[number] if self.names else f"{number:06d}"
 
     def _filled(self, params: Mapping[str, Scalar], env: list[str], more: list[str]) -> list[str]:
         # str() and nothing better, for so W&B's agent writes values: True, 1e-05, [0.9, 0.99]

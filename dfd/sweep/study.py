@@ -45,11 +45,6 @@ class Claim:
     folder: Path
 
 
-def folder_name(number: int, run: Mapping[str, Any]) -> str:
-    """Where in the study's folder the trial of that number lives, with this attribute RUN."""
-    return f"{number:06d}" + (f"-{run['place']}" if run["place"] > 1 else "")
-
-
 def state(trial: FrozenTrial) -> str:
     """complete, failed, pruned or running."""
     return "failed" if trial.state.name == "FAIL" else trial.state.name.lower()
@@ -129,7 +124,7 @@ class Study:
 
     def folder_of(self, trial: FrozenTrial) -> Path:
         """Its run folder."""
-        return self.folder / folder_name(trial.number, trial.user_attrs[RUN])
+        return self._place(trial.number, trial.user_attrs[RUN])
 
     def claim(self, total: int) -> Claim | None:
         """The next trial to run: one whose worker died, or else a new one, of at most `total`. None: there is
@@ -208,7 +203,7 @@ class Study:
         space = {name: _distribution(domain) for name, domain in self.sweep.space.items()}
         params = self.sweep.point(number) if self.sweep.method == "grid" else self._sample(number, space)
         run = {"worker": self.worker.name, "attempt": 1, "deaths": 0, "place": 1}
-        while os.path.lexists(taken := self.folder / folder_name(number, run)) or log_of(taken).exists():
+        while os.path.lexists(taken := self._place(number, run)) or log_of(taken).exists():
             run["place"] += 1  # somebody's files lie there: they stay
         template = create_trial(
             state=TrialState.RUNNING, params=params, distributions=space, user_attrs={RUN: run}
@@ -258,7 +253,12 @@ class Study:
         )
 
     def _as_claim(self, number: int, run: Mapping[str, Any], params: Mapping[str, Scalar]) -> Claim:
-        return Claim(number, run["attempt"], params, self.folder / folder_name(number, run))
+        return Claim(number, run["attempt"], params, self._place(number, run))
+
+    def _place(self, number: int, run: Mapping[str, Any]) -> Path:
+        """The run folder of the trial of that number, with this attribute RUN."""
+        again = f"-{run['place']}" if run["place"] > 1 else ""
+        return self.folder / f"{self.sweep.folder_name(number)}{again}"
 
 
 def _distribution(domain: Choice | Range) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,18 +42,34 @@ def sweep(
     told = load_sweep(path)
     total = _total(told, total)
     print(f"looks for the {told.direction} {told.metric}", flush=True)
-    if slots < 1:
-        raise ValueError(f"--workers {slots}: it takes at least 1.")
     if seed is not None and seed < 0:
         raise ValueError(f"--seed {seed}: it takes 0 or more.")
-    _check_optuna()
     folder = (folder or Path("runs") / path.stem).absolute()
+    return run_trials(told, total, folder, slots, seed).outcome()
+
+
+def run_trials(
+    told: Sweep,
+    total: int,
+    folder: Path,
+    slots: int = 1,
+    seed: int | None = None,
+    completed: Callable[[Path], None] | None = None,
+) -> TrialRunner:
+    """Runs trials until the study in `folder` has `total` of them; see `sweep`.
+
+    Args:
+        completed: told the run folder of each trial that ended well here.
+    """
+    if slots < 1:
+        raise ValueError(f"--workers {slots}: it takes at least 1.")
+    _check_optuna()
     check_study(folder)
     check_file(folder / PAGE, f"{folder / PAGE}")
     make_folder(folder)
     try:
         with Lease(folder / WORKERS) as worker, _signals() as requested:
-            runner = TrialRunner(Study(folder, told, worker, seed), total, _devices(slots))
+            runner = TrialRunner(Study(folder, told, worker, seed), total, _devices(slots), completed)
             try:
                 runner.work(requested)
                 runner.leave()
@@ -63,7 +79,7 @@ def sweep(
         raise explain_os_error(error, folder) from error
     if requested:
         raise SystemExit(128 + requested[0])
-    return runner.outcome()
+    return runner
 
 
 def _find(file: Path) -> Path:

@@ -1,0 +1,303 @@
+"""Leave one source out: a net is trained without each source in turn, and judged on the source that it has
+not seen. It is the headline number of a detector that was trained on several sources.
+
+The fits are trials of a study (`dfd.sweep`): killed and started again, or started on several machines with
+the same folder, it goes on. Each is judged as soon as it has ended, into the cells of a grid.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from dfd.batch import LABELS
+from dfd.data import ShardDataModule
+from dfd.data.left_out import LEARNT
+from dfd.detector import Detector
+from dfd.durable import explain_os_error, make_folder
+from dfd.evaluate.conditions import CLEAN, Condition, load_conditions
+from dfd.evaluate.folder import GRID
+from dfd.evaluate.grid import (
+    Options,
+    check_out,
+    judge_all,
+    named_detector,
+    named_root,
+    with_victims,
+    write_grid,
+)
+from dfd.evaluate.loso_table import LOSO_FILE, said, write_loso
+from dfd.evaluate.plan import NamedDetector, NamedRoot, Pass, clean_name, named, passes, root_name
+from dfd.evaluate.tidy import write_metrics
+from dfd.resources import config_named, shipped
+from dfd.run_record import RunFolder
+from dfd.sweep.runner import TrialRunner
+from dfd.sweep.space import Choice, Scalar, Sweep
+from dfd.sweep.sweep import run_trials
+from dfd.text_files import read_yaml
+
+FITS = "loso"  # folder of the fits in that of the results
+SHARDS = "data/140k.yaml"  # data of a config that names the toy set, which has no sources
+MOST_SEEDS = 100
+OPTIONS = Options()
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A source, the roots by name in which it has pictures of the judged split, and `why` it cannot be
+    judged, "" where it can.
+    """
+
+    name: str
+    roots: tuple[str, ...]
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Fits(Sweep):
+    """The trials: each source left out with the first seed, then with the next."""
+
+    @property
+    def points(self) -> int:
+        return len(self.names)
+
+    def point(self, number: int) -> dict[str, Scalar]:
+        sources = self.space["data.leave_out"].values
+        seed, source = divmod(number, len(sources))
+        return {"data.leave_out": sources[source], "seed_everything": seed, "data.seed": seed}
+
+
+def leave_one_out(
+    configs: Sequence[str],
+    roots: Sequence[str],
+    out: Path,
+    conditions: str | None = None,
+    options: Options = OPTIONS,
+    seeds: int = 1,
+    fits: int = 1,
+) -> pa.Table | None:
+    """Trains a net without each source and judges it there; prints the worst source first, and returns the
+    table of metrics, or None where other processes are to finish it.
+
+    Args:
+        configs: of `dfd fit`, by path or name: the experiment, then overlays.
+        roots: folders of finished shards or their URLs, or "NAME=ROOT"; their tables name the sources.
+        out: gets loso.csv, metrics.csv and cells as any grid, and the runs as loso/SOURCE/seedN.
+        conditions: see `load_conditions`; None judges the pictures as found.
+        seeds: fits of each source.
+        fits: how many run at once here.
+
+    Raises:
+        ValueError: something is wrong with what was named, or all fits failed; says what.
+        SystemExit: after SIGTERM (143) or SIGINT (130): the same command goes on.
+    """
+    options.check()
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise ValueError(f"--seeds {seeds}: from 1 to {MOST_SEEDS} fits of each source are trained.")
+    asked = [Condition(CLEAN)] if conditions is None else load_conditions(conditions)
+    folders = named(map(str, roots), "root", root_name)
+    command = _command(configs)
+    check_out(out, folders.values())
+    if (out / GRID).is_file() and not (out / FITS).is_dir():
+        raise ValueError(f"--out {out} holds another evaluation. Choose a new folder; nothing was written.")
+    sources = _sources(folders, options)
+    asked, victims = with_victims(asked, options)
+    told = _told(command, folders, [source.name for source in sources if not source.why], seeds)
+    study = Loso(out, told, sources, folders, asked, victims, options)
+    try:
+        for name in told.names:
+            make_folder((study.place / name).parent)
+        write_grid(out, [], [], asked, [], options)
+        runner = run_trials(told, told.points, study.place, fits, completed=study.judge)
+        return study.finish(runner)
+    except OSError as error:
+        raise explain_os_error(error, out) from error
+
+
+@dataclass(frozen=True)
+class Loso:
+    """The fits of one call, and how each is judged.
+
+    Args:
+        told: the fits.
+        sources: all, also those that are trained on alone.
+        folders: roots by name.
+        asked, victims: see `with_victims`.
+    """
+
+    out: Path
+    told: Fits
+    sources: Sequence[LeftOut]
+    folders: Mapping[str, str]
+    asked: Sequence[Condition]
+    victims: Mapping[str, Detector]
+    options: Options
+
+    @property
+    def place(self) -> Path:
+        """The folder of the fits."""
+        return (self.out / FITS).absolute()
+
+    def judge(self, run: Path) -> list[Pass]:
+        """Judges the net of a finished fit on the source that it has not seen, where that is not done yet."""
+        number = self._number(run)
+        params = self.told.point(number)
+        (left_out,) = json.loads(str(params["data.leave_out"]))
+        source = next(each for each in self.sources if each.name == left_out)
+        name = clean_name(f"without-{left_out}-seed{params['data.seed']}")
+        detector = named_detector(name, str(RunFolder(run).best), self.options)
+        roots = [self._root(source, root, detector) for root in source.roots]
+        plan = passes([detector], roots, self.asked)
+        judge_all(
+            self.out, plan, self.options, self.victims, left_out=left_out, loso_seed=params["data.seed"]
+        )
+        return plan
+
+    def finish(self, runner: TrialRunner) -> pa.Table | None:
+        """Judges what a killed process left unjudged, writes the tables, and says what came out."""
+        trials = runner.study.trials
+        failed = {
+            self.told.names[trial.number]: trial.user_attrs["reason"]
+            for trial in trials
+            if trial.state.name == "FAIL"
+        }
+        plan = [
+            each
+            for trial in trials
+            if trial.state.name == "COMPLETE"
+            for each in self.judge(runner.study.folder_of(trial))
+        ]
+        if runner.study.unfinished():
+            print(f"{len(plan)} of {self.told.points} fits are judged; other processes see to the rest.")
+            return None
+        if not plan:
+            raise ValueError(
+                f"none of {self.told.points} fits ended well; the first of {len(failed)} ended so: "
+                f"{next(iter(failed.values()), 'not begun')}\nTheir logs are in {self.place}. Mend the "
+                "cause, and begin anew with another --out."
+            )
+        cells = [cell for each in plan for cell in each.cells]
+        detectors = list({cell.detector.name: cell.detector for cell in cells}.values())
+        roots = list({cell.root.name: cell.root for cell in cells}.values())
+        write_grid(self.out, detectors, roots, self.asked, plan, self.options)
+        table = write_metrics(self.out)
+        lines = write_loso(self.out, table)
+        for text in said(lines, {each.name: each.why for each in self.sources if each.why}, failed):
+            print(text)
+        print(f"{len(plan)} nets, each on the source that it has not seen: {self.out / LOSO_FILE}")
+        return table
+
+    def _number(self, run: Path) -> int:
+        """Of the trial in a run folder, whose name may end with the number of its place."""
+        name = run.relative_to(self.place).as_posix()
+        exact = [number for number, each in enumerate(self.told.names) if name == each]
+        begun = [number for number, each in enumerate(self.told.names) if name.startswith(f"{each}-")]
+        return (exact or begun)[0]
+
+    def _root(self, source: LeftOut, name: str, detector: NamedDetector) -> NamedRoot:
+        """The pictures of a source in one root."""
+        title = source.name if len(source.roots) == 1 else f"{source.name}-{name}"
+        root = named_root(clean_name(title), self.folders[name], detector.detector, self.options)
+        root.keep_source(source.name)
+        return root
+
+
+def _sources(folders: Mapping[str, str], options: Options) -> list[LeftOut]:
+    """The sources of the roots, in alphabetical order.
+
+    Raises:
+        ValueError: there are fewer than two, none can be judged, or the others cannot train a net.
+    """
+    data = _opened(folders)
+    rows = data.rows(options.split)
+    of_row, label = data.describe(rows)["source"], data.contents.label[rows]
+    home = np.array(list(folders))[data.contents.root[rows]]
+    every = np.unique(data.describe(np.arange(len(data.contents)))["source"]).tolist()
+    if len(every) < 2:
+        raise ValueError(
+            f"the roots hold one source alone, {every[0]}: nothing is left to train on without it. Name a "
+            "root of another source: --on ROOT --on OTHER."
+        )
+    found = []
+    for name in every:
+        counts = np.bincount(label[(of_row == name) & (label >= 0)], minlength=2).tolist()
+        roots = tuple(root for root in folders if ((of_row == name) & (home == root)).any())
+        why = ""
+        if not all(counts):
+            lacking = " and ".join(LABELS[kind] for kind, count in enumerate(counts) if not count)
+            why = f"no {lacking} pictures in its {options.split} split"
+        found.append(LeftOut(name, roots, why))
+    if all(source.why for source in found):
+        raise ValueError(
+            f"no source has both classes in its {options.split} split, so that none can be judged: "
+            + "; ".join(f"{source.name}: {source.why}" for source in found)
+        )
+    for source in found:
+        if not source.why:
+            _check_rest(folders, source.name)
+    return found
+
+
+def _check_rest(folders: Mapping[str, str], name: str) -> None:
+    """ValueError where what is left without a source cannot train a net, before hours of fits."""
+    data = _opened(folders, [name])
+    for split in LEARNT:
+        if not all(counts := data.label_counts(split)):
+            raise ValueError(
+                f"without the source {name} the {split} split has {counts[0]} real and {counts[1]} fake "
+                "pictures, and training needs both. Name a root of a further source: --on ROOT."
+            )
+
+
+def _opened(folders: Mapping[str, str], left_out: list[str] | None = None) -> ShardDataModule:
+    data = ShardDataModule(list(folders.values()), num_workers=0, leave_out=left_out)
+    data.open_catalog()
+    return data
+
+
+def _told(command: tuple[str, ...], folders: Mapping[str, str], sources: Sequence[str], seeds: int) -> Fits:
+    """The fits as a grid of trials."""
+    numbers = tuple(range(seeds))
+    return Fits(
+        method="grid",
+        metric="val/auroc",
+        maximize=True,
+        command=command,
+        program="",
+        fixed={"data.roots": json.dumps(list(folders.values()))},
+        space={
+            "data.leave_out": Choice(tuple(json.dumps([source]) for source in sources)),
+            "seed_everything": Choice(numbers),
+            "data.seed": Choice(numbers),
+        },
+        rungs=None,
+        cap=None,
+        names=tuple(f"{clean_name(source)}/seed{seed}" for seed in numbers for source in sources),
+    )
+
+
+def _command(configs: Sequence[str]) -> tuple[str, ...]:
+    """Of a fit, but for its own options."""
+    if not configs:
+        raise ValueError(
+            "--loso names no config: dfd evaluate --loso single_stream --on ROOT --on ROOT --out DIR."
+        )
+    for name in configs:
+        if config_named(name) is None:
+            own = shipped("configs")
+            known = ", ".join(sorted(path.stem for path in own.glob("*.yaml")))
+            raise ValueError(f"--loso {name}: there is no such config, here or among dfd's own: {known}.")
+    first = read_yaml(config_named(configs[0]))
+    data = first.get("data") if isinstance(first, dict) else None
+    toy = data == "data/toy.yaml" or (
+        isinstance(data, dict) and str(data.get("class_path")).endswith("ToyDataModule")
+    )
+    overlays = [word for name in configs[1:] for word in ("--config", name)]
+    shards = ["--data", SHARDS] if toy or data is None else []
+    fit = ["${env}", "${interpreter}", "-m", "dfd.cli", "fit", "--config", configs[0]]
+    return (*fit, *shards, *overlays, "${args}")

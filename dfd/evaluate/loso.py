@@ -99,6 +99,8 @@ def leave_one_out(
     options.check()
     if not 1 <= seeds <= MOST_SEEDS:
         raise ValueError(f"--seeds {seeds}: from 1 to {MOST_SEEDS} fits of each source are trained.")
+    if fits < 1:
+        raise ValueError(f"--fits {fits}: at least one fit runs at a time.")
     asked = [Condition(CLEAN)] if conditions is None else load_conditions(conditions)
     folders = named(map(str, roots), "root", root_name)
     command = _command(configs)

@@ -24,7 +24,8 @@ from dfd.terminal import printable
 LOSO_FILE = "loso.csv"
 OF_TABLE = (
     "auroc", "auroc_low", "auroc_high", "balanced_acc", "balanced_acc_low", "balanced_acc_high", "ece",
-    "coverage", "spoken", "num_images", "num_families", "num_real", "num_fake", "num_seen", "flags",
+    "file_facts_auroc", "color_auroc", "coverage", "spoken", "num_images", "num_families", "num_real",
+    "num_fake", "num_seen", "flags",
 )  # fmt: skip
 
 

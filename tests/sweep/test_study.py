@@ -5,6 +5,7 @@ the same seed.
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,19 @@ def test_a_grid_has_each_point_once_whoever_takes_it(join):
         (a, b) for a in (1, 2, 3) for b in "xy"
     ]
     assert [claim.number for claim in claims] == list(range(6)), "and in the order in which they came"
+
+
+def test_trials_with_names_live_in_folders_of_these_and_dead_ones_go_on_there(join, tmp_path):
+    names = tuple(f"{a}/{b}" for a in (1, 2, 3) for b in "xy")
+    named = replace(told("grid"), names=names)
+    assert "names" not in told("grid").facts() and named.facts()["names"] == list(names)
+    doomed, other = join(named), join(named)
+    claims = [doomed.claim(6), other.claim(6)]
+    assert [claim.folder for claim in claims] == [tmp_path / "1/x", tmp_path / "1/y"]
+    dies(doomed)
+    assert (again := other.claim(6)).folder == claims[0].folder and again.attempt == 2
+    with pytest.raises(ValueError, match="the study of another sweep: names differ"):
+        join(replace(named, names=names[::-1]))
 
 
 def test_random_trials_hang_on_seed_and_number_alone(join, tmp_path):

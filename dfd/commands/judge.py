@@ -1,4 +1,4 @@
-"""Verbs that say how far a detector may be believed: evaluate."""
+"""Verbs that say how far a detector may be believed: evaluate, compare."""
 
 from __future__ import annotations
 
@@ -77,4 +77,33 @@ def evaluate(
         evaluate(checkpoint, on, out, conditions, options)
 
 
-VERBS = (evaluate,)
+def compare(
+    predictions: str, /, *more: str, metric: tuple[str, ...] = ("auroc",), csv: Path | None = None
+) -> None:
+    """Is one detector better than another, on the same pictures? Paired tests of their tables, every pair of
+    detectors.
+
+    The interval of the difference and its p value come from a bootstrap that draws families; beside the AUROC
+    stands DeLong's test. With several pairs or metrics all p values are Holm's. Pictures on which a table has
+    no verdict are left out of all, and counted.
+
+    Args:
+        predictions: Table that dfd test, validate or predict (predictions-*.csv) or dfd evaluate
+            (OUT/cells/*/*/*.parquet) wrote; NAME=FILE gives its detector a name, NAME=FILE,FILE has a table
+            for each of its training seeds.
+        more: Those of the other detectors.
+        metric: What is compared; may be repeated.
+        csv: Also write the tests to this file, in place of an earlier one of the same columns.
+    """
+    from dfd.evaluate.compare import compare
+    from dfd.evaluate.compare_screen import check_csv, show, write_csv
+
+    if csv is not None:
+        check_csv(csv)
+    found = compare([predictions, *more], metric)
+    show(found)
+    if csv is not None:
+        write_csv(found, csv)
+
+
+VERBS = (evaluate, compare)

@@ -197,8 +197,8 @@ def named(given: Iterable[str], what: str, default: Any) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for text in given:
-        match = None if Path(text).exists() else _NAMED.fullmatch(text)
-        name, path = (match[1], match[2]) if match else (clean_name(default(text)), text)
+        name, path = split_name(text)
+        name = name or clean_name(default(text))
         if name in found:
             raise ValueError(
                 f"two {what}s are called {name}: {found[name]} and {path}. Give one of them a name of its "
@@ -206,6 +206,12 @@ def named(given: Iterable[str], what: str, default: Any) -> dict[str, str]:
             )
         found[name] = path
     return found
+
+
+def split_name(text: str) -> tuple[str, str]:
+    """The name, "" for none, and the path of "NAME=PATH" or of a path."""
+    match = None if Path(text).exists() else _NAMED.fullmatch(text)
+    return (match[1], match[2]) if match else ("", text)
 
 
 def detector_name(path: str) -> str:

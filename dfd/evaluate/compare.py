@@ -1,0 +1,210 @@
+"""Comparison of detectors on the same pictures: paired tests of their tables of predictions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from scipy.special import logit as log_odds
+
+from dfd.batch import FAKE, REAL, Predictions
+from dfd.evaluate.plan import split_name
+from dfd.evaluate.prediction_tables import Judged, read_judged
+from dfd.metrics import Difference, delong, detection_metrics, holm, paired
+from dfd.terminal import printable
+
+# what a metric is computed from: the raw logits, P(fake), or the detector's own threshold
+RANKED = ("auroc", "ap", "eer", "tpr@fpr0.1", "tpr@fpr1", "tpr@fpr5")
+CALIBRATED = ("brier", "nll", "ece")
+DECIDED = ("acc", "balanced_acc", "acc_real", "acc_fake", "precision", "recall", "f1")
+LOWER_IS_BETTER = ("eer", *CALIBRATED)
+ALPHA = 0.05  # below it a difference is called shown
+SURE = 1e-15  # P(fake) is at least so far from 0 and 1, where log odds are finite
+
+
+@dataclass(frozen=True)
+class Side:
+    """A detector of the comparison: a table for each of its training seeds."""
+
+    name: str
+    tables: tuple[Judged, ...]
+
+
+@dataclass(frozen=True)
+class Test:
+    """One metric of two detectors. p values with `_holm` are corrected for all tests of the comparison."""
+
+    a: Side
+    b: Side
+    metric: str
+    values: tuple[float, float]
+    difference: Difference  # of a minus b, by the bootstrap over families
+    p_holm: float
+    delong: Difference | None  # of the AUROC of one seed each, every picture taken for independent
+    delong_holm: float
+
+    @property
+    def better(self) -> str:
+        """The name of the better one, or that none is shown to be."""
+        if not self.p_holm < ALPHA:
+            return "not shown"
+        return self.a.name if (self.difference.value > 0) != (self.metric in LOWER_IS_BETTER) else self.b.name
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All pairs of detectors, for each metric."""
+
+    tests: tuple[Test, ...]
+    num_images: int
+    num_families: int
+    num_left_out: int  # pictures without a label, or without a verdict in any table
+    without: Mapping[str, int]  # of the latter, how many in each table
+
+
+def compare(given: Sequence[str], metrics: Sequence[str] = ("auroc",)) -> Comparison:
+    """Paired tests between detectors on the same pictures.
+
+    The interval and p are those of the bootstrap over families (`dfd.metrics.paired`); for the AUROC of
+    detectors with one table each DeLong's test stands beside it. Pictures on which a table has no verdict, or
+    no label, are left out of all of them, and counted.
+
+    Args:
+        given: tables, each FILE, NAME=FILE, or NAME=FILE,FILE with one for each training seed: CSV of
+            `dfd test`, `validate` and `predict`, and prediction files of `dfd evaluate`.
+        metrics: see `RANKED`, `CALIBRATED`, `DECIDED`.
+
+    Raises:
+        ValueError: a file is no such table; tables are of different pictures, or the same one twice; labels
+            are missing, or of one class alone; a metric is not known or cannot be had of these tables.
+    """
+    _check_metrics(metrics)
+    sides = _sides(given)
+    tables = [table for side in sides for table in side.tables]
+    if len(sides) < 2:
+        raise ValueError("one detector alone compares with none. Name the table of a second one.")
+    _check_tables(tables)
+    label = tables[0].predictions.label
+    judged = np.all([table.predictions.status == "ok" for table in tables], axis=0)
+    kept = judged & (label >= 0)
+    if not (label >= 0).any():
+        raise ValueError(
+            f"{tables[0].file} has no labels: without the truth no detector is better than another. Compare "
+            "tables of labelled pictures."
+        )
+    first = tables[0].predictions.where(kept)
+    found = [
+        (a, b, metric, *_tested(a, b, metric, kept)) for metric in metrics for a, b in combinations(sides, 2)
+    ]
+    corrected = holm([difference.p for *_, difference, _ in found])
+    of_delong = holm([math.nan if each is None else each.p for *_, each in found])
+    tests = tuple(
+        Test(a, b, metric, values, difference, float(p), each, float(p_delong))
+        for (a, b, metric, values, difference, each), p, p_delong in zip(
+            found, corrected, of_delong, strict=True
+        )
+    )
+    without = {table.file: int((table.predictions.status != "ok").sum()) for table in tables}
+    without = {file: number for file, number in without.items() if number}
+    return Comparison(tests, len(first), first.num_families, int((~kept).sum()), without)
+
+
+def _check_metrics(metrics: Sequence[str]) -> None:
+    known = (*RANKED, *CALIBRATED, *DECIDED)
+    if not metrics:
+        raise ValueError(f"--metric: name at least one of {', '.join(known)}.")
+    for name in metrics:
+        if name not in known:
+            raise ValueError(f"--metric {printable(name)} is not known. Take one of {', '.join(known)}.")
+        if metrics.count(name) > 1:
+            raise ValueError(f"--metric {name} comes twice. Name it once.")
+
+
+def _sides(given: Sequence[str]) -> list[Side]:
+    found: dict[str, list[Judged]] = {}
+    for text in given:
+        name, files = split_name(text)
+        tables = [read_judged(file) for file in ([files] if Path(files).exists() else files.split(","))]
+        called = name or tables[0].name
+        if called in found and not name and tables[0].condition:
+            called = f"{called}-{tables[0].condition}"
+        if called in found:
+            raise ValueError(
+                f"two detectors are called {called}: {found[called][0].file} and {tables[0].file}. Give one "
+                f"of them a name, NAME={tables[0].file}; tables of one detector's seeds go together: "
+                f"{called}={found[called][0].file},{tables[0].file}."
+            )
+        found[called] = tables
+    return [Side(name, tuple(tables)) for name, tables in found.items()]
+
+
+def _check_tables(tables: Sequence[Judged]) -> None:
+    """ValueError unless all are of the same pictures with the same truth, and each is there once."""
+    first = tables[0]
+    for table in tables[1:]:
+        if len(table.picture) != len(first.picture) or (table.picture != first.picture).any():
+            only = [
+                len(np.setdiff1d(one.picture, other.picture))
+                for one, other in ((first, table), (table, first))
+            ]
+            raise ValueError(
+                f"{first.file} and {table.file} are of different pictures: {only[0]} of "
+                f"{len(first.picture)} are only in the first, {only[1]} of {len(table.picture)} only in the "
+                "second. Judge both detectors on the same split of the same shards."
+            )
+        for name, what in (("label", "label"), ("family", "family")):
+            if (differ := getattr(first.predictions, name) != getattr(table.predictions, name)).any():
+                picture = printable(first.picture[differ][0].partition("\n")[0])
+                raise ValueError(
+                    f"{first.file} and {table.file} have another {what} for {int(differ.sum())} of "
+                    f"{len(differ)} pictures, first for {picture}: these are different data sets."
+                )
+    for one, other in combinations(tables, 2):
+        same = np.array_equal(one.predictions.logit, other.predictions.logit, equal_nan=True)
+        if Path(one.file).resolve() == Path(other.file).resolve() or same:
+            raise ValueError(
+                f"{one.file} and {other.file} are the same table: every logit is equal. Name the tables of "
+                "two detectors, or of two seeds."
+            )
+
+
+def _tested(
+    a: Side, b: Side, metric: str, kept: np.ndarray
+) -> tuple[tuple[float, float], Difference, Difference | None]:
+    """The metric of both, the bootstrap's test, and DeLong's where there is one."""
+    sides = [[_of_metric(table, metric).where(kept) for table in side.tables] for side in (a, b)]
+    means = [float(np.mean([detection_metrics(table)[metric] for table in tables])) for tables in sides]
+    if any(map(math.isnan, means)):
+        label = sides[0][0].label
+        raise ValueError(
+            f"{metric} is not defined on these pictures: {(label == REAL).sum()} real and "
+            f"{(label == FAKE).sum()} fake ones have a verdict of all detectors."
+        )
+    single = metric == "auroc" and len(a.tables) == len(b.tables) == 1
+    test = delong(sides[0][0], sides[1][0]) if single else None
+    return (means[0], means[1]), paired(sides[0], sides[1], metric), test
+
+
+def _of_metric(table: Judged, metric: str) -> Predictions:
+    """The table with the logits that a metric is computed from, with its threshold at zero."""
+    predictions = table.predictions
+    if metric in RANKED:
+        return predictions
+    ok = predictions.status == "ok"
+    if metric in CALIBRATED:
+        if np.isnan(table.prob[ok]).any():
+            raise ValueError(
+                f"{table.file} has no P(fake): its detector was never calibrated. {metric} needs it; "
+                f"{', '.join(RANKED)} do not."
+            )
+        return replace(predictions, logit=log_odds(np.clip(table.prob, SURE, 1 - SURE)))
+    if table.threshold is None:
+        raise ValueError(
+            f"{table.file} does not say its detector's threshold, which {metric} needs. Compare the "
+            "prediction files of dfd evaluate, OUT/cells/*/*/*.parquet."
+        )
+    return replace(predictions, logit=predictions.logit - table.threshold)

@@ -20,10 +20,13 @@ from dfd.eval_mode import eval_mode
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from dfd.explain import Faithfulness
+
 
 class AttributionGrid(Callback):
     """Draws pictures beside their heat maps, with truth and P(fake), to plots/attribution-epoch<NNN>.png and
-    into the logger.
+    into the logger. Under each map stands how many random orders of the picture's places it beats by deletion
+    and insertion (`dfd.explain.faithfulness`): about half is chance.
 
     The pictures are the first of each class in the validation order, so they are the same at every interval
     and in every run on the same data. Of pictures judged by several crops it shows the central one, and
@@ -31,7 +34,7 @@ class AttributionGrid(Callback):
 
     Args:
         num_images: even: half real, half fake.
-        methods: of `dfd.explain.attribute`.
+        methods: names of `dfd.explain.METHODS`.
         every_n_epochs: None draws once, at the end of the fit; a number draws at such validations as well.
     """
 
@@ -109,7 +112,7 @@ class AttributionGrid(Callback):
 
     def _grid(self, task: LightningModule, pictures: list[tuple[int, Tensor]], title: str) -> Figure:
         # captum, and below matplotlib: seconds that `dfd fit --help` need not wait for
-        from dfd.explain import attribute
+        from dfd.explain import attribute, faithfulness, random_orders
         from dfd.plots import image_grid
 
         # gradients need tensors made outside inference mode, and full precision
@@ -122,17 +125,27 @@ class AttributionGrid(Callback):
             with torch.no_grad():
                 prob = expit(task.calibration(net(image).double().cpu().numpy())).tolist()
             found = {method: attribute(net, image, method) for method in self.methods}
+            orders = [random_orders(net, each) for each in image]
+            measured = {
+                method: [
+                    faithfulness(net, *each, samples=0)
+                    for each in zip(image, attribution.map, orders, strict=True)
+                ]
+                for method, attribution in found.items()
+            }
         images, captions, maps = [], [], []
         for index, (label, picture) in enumerate(pictures):
             images += [picture.permute(1, 2, 0).numpy()] * (1 + len(found))
             captions.append(f"is {LABELS[label]}\nP(fake) {prob[index]:.3f}")
             maps.append(None)
             for method, attribution in found.items():
-                error = (
-                    ""
-                    if attribution.error is None
-                    else f"completeness error {float(attribution.error[index]):.1%}"
-                )
-                captions.append(f"{method.replace('_', ' ')}\n{error}")
+                lines = [method.replace("_", " "), _beaten(measured[method][index])]
+                if attribution.error is not None:
+                    lines.append(f"completeness error {float(attribution.error[index]):.1%}")
+                captions.append("\n".join(lines))
                 maps.append(attribution.map[index].cpu().numpy())
         return image_grid(images, captions, maps, 2 * (1 + len(found)), title)
+
+
+def _beaten(measured: Faithfulness) -> str:
+    return "the same everywhere" if measured.empty else f"beats {measured.beaten:.0%} of random"

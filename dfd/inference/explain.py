@@ -18,9 +18,20 @@ from dfd.outputs import check_new_folder, output_folder
 from dfd.progress import progress
 
 if TYPE_CHECKING:
-    from dfd.explain import Activations, Faithfulness, FrequencyShares, StreamContributions
+    from torch import Tensor
+
+    from dfd.explain import (
+        Activations,
+        Decision,
+        Faithfulness,
+        FrequencyShares,
+        RandomOrders,
+        StreamContributions,
+    )
 
 PAGE, FACTS = "explain.html", "explain.json"
+# where no crop looks, any value does
+UNSEEN = 0.5
 
 
 @dataclass
@@ -138,15 +149,13 @@ def explain(
     crops = torch.from_numpy(face.crops).movedim(-1, -3).float().div(255)  # (N, 3, S, S)
     decision = Decision(detector.net, face.corners, crops.shape[-1], detector.batch_size)
     canvas = decision.picture(crops)
-    # where no crop looks, any value does
-    picture = canvas.nan_to_num(0.5)
-    orders = random_orders(decision, picture)
+    orders = random_orders(decision, canvas.nan_to_num(UNSEEN))
     shown = (canvas.nan_to_num(1.0) * 255).round().byte().movedim(0, -1).numpy()
     found = Explained(score, float(orders.curves[0, 0]), shown, random=orders.curves)
     gradients = has_gradients(detector.net, crops.to(detector.device))
     for method in methods or METHODS:
         try:
-            found.maps.append(_map(detector, decision, method, layer, crops, picture, orders))
+            found.maps.append(measure_map(detector, decision, crops, orders, method, layer))
         except ValueError as error:
             if methods:
                 raise
@@ -160,25 +169,33 @@ def explain(
     return found
 
 
-def _map(
+def measure_map(
     detector: Detector,
-    decision: Any,
+    decision: Decision,
+    crops: Tensor,
+    orders: RandomOrders,
     method: str,
-    layer: str | None,
-    crops: Any,
-    picture: Any,
-    orders: Any,
+    layer: str | None = None,
 ) -> Map:
-    """A method's map of the decision, measured: deletion, insertion and infidelity on the whole of what was
+    """A method's map of a decision, measured: deletion, insertion and infidelity on the whole of what was
     judged, shuffled weights and sensitivity on its central crop.
+
+    Args:
+        decision: of the detector's net, with the places of the crops.
+        crops: (N, 3, S, S) in [0, 1].
+        orders: of the same decision and picture.
+
+    Raises:
+        ValueError: the net has no such map.
     """
     import torch
 
     from dfd.explain import attribute, faithfulness, sensitivity, survival
 
-    def explained(net: Any, image: Any) -> Any:
+    def explained(net: Any, image: Tensor) -> Tensor:
         return attribute(net, image, method, layer, batch_size=detector.batch_size).map
 
+    picture = decision.picture(crops).nan_to_num(UNSEEN)
     of_crops = attribute(detector, crops, method, layer, batch_size=detector.batch_size)
     values = decision.place(of_crops.map)
     error = None
@@ -199,7 +216,7 @@ def _map(
     return Map(method, values.numpy(), measured)
 
 
-def _frequencies(detector: Detector, crops: Any) -> FrequencyShares:
+def _frequencies(detector: Detector, crops: Tensor) -> FrequencyShares:
     """The mean over the crops."""
     from dfd.explain import FrequencyShares, frequency_attribution
 
@@ -207,7 +224,7 @@ def _frequencies(detector: Detector, crops: Any) -> FrequencyShares:
     return FrequencyShares(shares.spectrum.mean(0), shares.bands.mean(0), shares.error.max())
 
 
-def _activations(detector: Detector, crops: Any, layer: str | None) -> Activations | None:
+def _activations(detector: Detector, crops: Tensor, layer: str | None) -> Activations | None:
     """Of the central crop; None where no layer was named and the net's own has no map."""
     from dfd.explain import activations
 

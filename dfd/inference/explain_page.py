@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from dfd import __version__, plots
+from dfd.calibration import WORDS
 from dfd.detector import Detector, Score
 from dfd.detector.inputs import read_input
 from dfd.explain import METHODS, Faithfulness, band_edges, filters, how_far
@@ -107,7 +108,7 @@ def word(score: Score) -> str:
     """The verdict as people read it; else the status."""
     if score.verdict is None:
         return score.status.replace("_", " ")
-    return score.verdict if score.verdict in ("fake", "inconclusive", "unfamiliar") else "no trace found"
+    return WORDS[score.verdict]
 
 
 def in_words(score: Score, logit: float) -> list[str]:

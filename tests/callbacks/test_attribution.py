@@ -43,6 +43,8 @@ def test_the_end_of_a_fit_leaves_one_picture(tmp_path, trainer, task, data, draw
         prob = torch.sigmoid(task(image[None]).double() / task.calibration.temperature).item()
         assert captions[at].split("\n")[1] == f"P(fake) {prob:.3f}"
     assert "completeness error" in captions[2] and "completeness error" not in captions[1]
+    for caption in captions[1:3]:
+        assert "of random" in caption or "the same everywhere" in caption
     assert maps[0] is None and maps[1].shape == maps[2].shape == images[0].shape[:2]
 
 

@@ -21,7 +21,7 @@ from dfd.models import DualStream, SmallCNN, recipe
 
 @pytest.fixture
 def few(monkeypatch):
-    """Few windows, copies and random orders: what is measured is for other tests."""
+    """Few windows, copies, and random orders: what is measured is for other tests."""
     from dfd.explain import attribution, deletion
 
     monkeypatch.setattr(attribution, "WINDOWS", 2)
@@ -29,12 +29,17 @@ def few(monkeypatch):
     monkeypatch.setattr(deletion, "ORDERS", 2)
 
 
+@pytest.fixture(scope="module")
+def detector_file(save):
+    return save(view=vars(View(size=32, crops=5, longest=256, margin=1.35)))
+
+
 @pytest.fixture
-def detector(save):
-    return load(save(view=vars(View(size=64, crops=5, longest=256, margin=1.35)), seen={}))
+def detector(detector_file):
+    return load(detector_file)
 
 
-def crops(detector, noise, height=90, width=80):
+def crops(detector, noise, height=50, width=40):
     (face,) = detector.crop_faces(noise(height, width), whole=True)
     return face
 
@@ -45,19 +50,19 @@ def test_what_is_explained_is_the_decision(detector, noise, few):
         found = explain(detector, face)
     (score,) = detector.judge([face])
     assert found.score == score and found.logit == pytest.approx(score.logit, abs=1e-4)
-    assert found.seen.shape == (90, 80, 3), "corners and centre show all of it"
-    np.testing.assert_array_equal(found.seen, noise(90, 80))
+    assert found.seen.shape == (50, 40, 3), "corners and centre show all of it"
+    np.testing.assert_array_equal(found.seen, noise(50, 40))
     assert [each.method for each in found.maps] == list(METHODS) and not found.refused
     shares = next(each for each in found.maps if each.method == "integrated_gradients")
     black = FaceCrops(face.score, np.zeros_like(face.crops), face.corners)
     distance = score.logit - detector.logits([black.crops])[0]
     assert shares.values.sum() == pytest.approx(distance, rel=shares.measured.completeness + 0.01, abs=0.02)
     for each in found.maps:
-        assert each.values.shape == (90, 80)
+        assert each.values.shape == (50, 40)
         if not each.measured.empty:
             assert each.measured.deletion_curve[0] == pytest.approx(score.logit, abs=1e-4)
             assert each.measured.survival is not None and each.measured.sensitivity is not None
-    assert found.falls.shape == (16,) and found.frequencies.spectrum.shape == (64, 64)
+    assert found.falls.shape == (16,) and found.frequencies.spectrum.shape == (32, 32)
     assert found.streams is None and found.activations.layer == "rgb"
     assert num_hooks(detector.net) == 0 and not any(m.training for m in detector.net.modules())
 
@@ -94,18 +99,18 @@ def test_a_detector_without_gradients_gets_occlusion_and_bands(detector, noise, 
 
 
 def test_transparent_crops_are_not_explained(detector, noise, few):
-    pixels = np.dstack([noise(64, 128), np.full((64, 128), 255, np.uint8)])
-    pixels[:, 100:, 3] = 0
+    pixels = np.dstack([noise(32, 64), np.full((32, 64), 255, np.uint8)])
+    pixels[:, 50:, 3] = 0
     (face,) = detector.crop_faces(Image.fromarray(pixels), whole=True)
     found = explain(detector, face, ["occlusion"])
-    assert len(face.crops) == len(face.corners) == 3 and found.seen.shape == (64, 96, 3)
+    assert len(face.crops) == len(face.corners) == 3 and found.seen.shape == (32, 48, 3)
 
 
 @pytest.mark.parametrize(
     ("verdict", "prob", "starts", "warned"),
     [
         ("fake", 0.999, "Fake: P(fake) is >0.99, on data like val, 300 images.", False),
-        ("real", 0.004, "No trace found: P(fake) is <0.01", False),
+        ("no_trace", 0.004, "No trace found: P(fake) is <0.01", False),
         ("inconclusive", 0.5, "Inconclusive: P(fake) is 0.50", True),
         ("inconclusive", None, "Inconclusive: there is no P(fake).", True),
         ("unfamiliar", None, "Unfamiliar: this picture is unlike those", True),
@@ -122,7 +127,7 @@ def test_a_verdict_is_said_with_its_uncertainty(verdict, prob, starts, warned):
     assert prob is None or "Between 0.40 and 0.60 the word would be inconclusive" in said[0]
 
 
-def test_the_page_names_every_file_and_escapes_it(checkpoint, noise, encoded, tmp_path, few, capsys):
+def test_the_page_names_every_file_and_escapes_it(detector_file, noise, encoded, tmp_path, few, capsys):
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     (pictures / "a<script>.png").write_bytes(encoded(noise(100, 90)))
@@ -130,10 +135,10 @@ def test_the_page_names_every_file_and_escapes_it(checkpoint, noise, encoded, tm
     (pictures / "small.png").write_bytes(encoded(noise(20, 20)))
     (pictures / "notes.txt").write_text("notes")
     out = tmp_path / "out"
-    assert explain_files(checkpoint, [pictures], out, ["occlusion", "gradcam"], whole=True) == 0
+    assert explain_files(detector_file, [pictures], out, ["occlusion", "gradcam"], whole=True) == 0
     page = (out / "explain.html").read_text(encoding="utf-8")
     assert "<script" not in page and "a&lt;script&gt;.png" in page
-    for text in ("broken.jpg", "unreadable", "too small", "the net needs 64", "notes.txt"):
+    for text in ("broken.jpg", "unreadable", "too small", "the net needs 32", "notes.txt"):
         assert text in page
     facts = json.loads((out / "explain.json").read_text(encoding="utf-8"))
     assert [face["score"]["status"] for face in facts["faces"]] == ["ok", "unreadable", "too_small"]
@@ -144,7 +149,7 @@ def test_the_page_names_every_file_and_escapes_it(checkpoint, noise, encoded, tm
     printed = capsys.readouterr().out
     assert "3 files" in printed and str(out / "explain.html") in printed and "unreadable" in printed
     with pytest.raises(ValueError, match="exists and is not empty"):
-        explain_files(checkpoint, [pictures], out, whole=True)
+        explain_files(detector_file, [pictures], out, whole=True)
 
 
 def test_when_nothing_could_be_judged_the_page_says_so(checkpoint, tmp_path, noise, encoded):

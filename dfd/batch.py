@@ -10,7 +10,7 @@ of a prediction table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict, runtime_checkable
 
@@ -58,6 +58,12 @@ class Batch(TypedDict):
     # (B,) bool; False: a black image in place of a batch that could not be decoded, for no loss
     valid: torch.Tensor
     cues: NotRequired[torch.Tensor]  # (B, C) float32, where the data have them and a net takes them
+
+
+class HomeBatch(LoadedBatch):
+    """Pictures as they are and as they were delivered: "image" is (B, 1 + D, size, size, 3) uint8."""
+
+    delivery: torch.Tensor  # (B, 1 + D) int64: which way each copy came; 0 is the picture as it is
 
 
 @dataclass(frozen=True)
@@ -153,6 +159,16 @@ class DetectionData(Protocol):
 
     def check_ledger(self, split: str, rows: np.ndarray, complete: bool = True) -> None:
         """Raises unless each row of the split was judged exactly once; at most once if not `complete`."""
+
+
+@runtime_checkable
+class HomeData(Protocol):
+    """A data module whose pictures can be had beside training, for what a detector learns of its sources."""
+
+    def home(self, split: str, num: int, draws: int) -> Iterator[HomeBatch]:
+        """This rank's share of at most `num` pictures of a split: the middle crop of each as it is and after
+        `draws` deliveries. Nothing that training draws may be drawn for them.
+        """
 
 
 @runtime_checkable

@@ -71,7 +71,7 @@ def gather(net: nn.Module) -> None:
     """Brings the weights of a sharded net to all ranks until `release`: these may judge different numbers of
     batches.
     """
-    for part in _shards(net):
+    for part in shards(net):
         part.set_reshard_after_forward(False, recurse=False)
         # Lightning judges within it, and the next training step takes the same memory
         with torch.inference_mode(False):
@@ -80,10 +80,11 @@ def gather(net: nn.Module) -> None:
 
 def release(net: nn.Module) -> None:
     """Leaves each rank its share again."""
-    for part in _shards(net):
+    for part in shards(net):
         part.set_reshard_after_forward(part is not net, recurse=False)
         part.reshard()
 
 
-def _shards(net: nn.Module) -> Iterator[FSDPModule]:
+def shards(net: nn.Module) -> Iterator[FSDPModule]:
+    """The parts of a net that are gathered apart; none of one that is not sharded."""
     return (part for part in net.modules() if hasattr(part, "unshard"))

@@ -14,6 +14,7 @@ ROWS = (
     {"media", "outputs", "parallel", "run_record", "progress"},
     {"forensics", "shards"},
     {"models", "augment", "metrics", "calibration", "plots", "html"},
+    {"familiarity"},
     {"detector", "explain", "synthetic"},
     {"tasks", "data", "callbacks", "training", "prepare", "audit"},
     {"inference", "sweep"},
@@ -113,7 +114,7 @@ def test_heavy_imports_stay_where_they_belong(module):
     assert "timm" not in everywhere or module == Path("models/backbones.py")
     top = {name.partition(".")[0] for name in imports(PACKAGE / module, everywhere=False)}
     assert not top & LAZY, f"{module}: import {top & LAZY} inside the function that needs it"
-    if ROW.get(module.parts[0].removesuffix(".py"), 0) < 4:
+    if ROW.get(module.parts[0].removesuffix(".py"), 0) < 5:
         assert "lightning" not in everywhere
 
 

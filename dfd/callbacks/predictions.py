@@ -14,17 +14,10 @@ from rich.table import Table
 from scipy.special import expit
 
 from dfd.batch import FAKE, LABELS, REAL, Predictions
-from dfd.calibration import (
-    WORDS,
-    Calibration,
-    Shifted,
-    check_prior,
-    decide,
-    in_words,
-    worth_in_words,
-)
+from dfd.calibration import WORDS, Calibration, Shifted, check_prior, in_words, worth_in_words
 from dfd.callbacks.conditions import conditions, sentence
 from dfd.detector.card import TOY
+from dfd.familiarity.alarm import table_verdicts
 from dfd.metrics import (
     METRICS,
     by_method,
@@ -38,7 +31,19 @@ from dfd.metrics import (
 from dfd.outputs import check_file, output_file, table_heads
 from dfd.run_record import STAGES, RunFolder
 
-COLUMNS = ("key", "path", "label", "logit", "prob", "source", "method", "group", "split", "verdict")
+COLUMNS = (
+    "key",
+    "path",
+    "label",
+    "logit",
+    "prob",
+    "familiarity",
+    "source",
+    "method",
+    "group",
+    "split",
+    "verdict",
+)
 # as many as 80 columns hold beside the names
 OF_PARTS = ("real", "fake", "groups", "auroc", "95% interval", "balanced_acc")
 
@@ -49,7 +54,8 @@ class PredictionWriter(Callback):
     source, and a method against the reals of its sources.
 
     In the CSV `label` is 0 real, 1 fake, empty where unknown; `logit` is raw, `prob` is P(fake) after
-    calibration.
+    calibration, empty where the picture is unfamiliar; `familiarity` is the share of the detector's own
+    pictures that are at least as strange, empty where it never learnt that.
 
     Args:
         prior: share of fakes among such pictures, in (0, 1), which P(fake) and all that is measured of it are
@@ -104,10 +110,15 @@ class PredictionWriter(Callback):
             return
         path = RunFolder(trainer.default_root_dir).predictions(stage)
         check_finite(task.predictions)
-        words = [decide(logit, task.thresholds) for logit in task.predictions.logit.tolist()]
+        predictions = task.predictions
+        gate = getattr(task, "familiarity", None)
+        verdict, strange = table_verdicts(
+            predictions.logit, predictions.familiarity, predictions.source, task.thresholds, gate
+        )
+        words = verdict.tolist()
         silent = (task.calibrated_on or {}).get("data") == TOY != trainer.datamodule.title
         if silent:
-            words = ["inconclusive"] * len(words)
+            words, strange = ["inconclusive"] * len(words), {}
         facts = trainer.datamodule.describe(task.predictions.row)
         with output_file(path) as temporary:
             _write(temporary, task.predictions, task.calibration, words, facts)
@@ -120,6 +131,8 @@ class PredictionWriter(Callback):
                 "No verdicts: this detector has seen drawings only, and knows nothing of other pictures.",
                 soft_wrap=True,
             )
+        for source, said in strange.items():
+            console.print(f"{source}: {said}.", soft_wrap=True)
         for root, known in trainer.datamodule.leaks.items():
             console.print(
                 f"LEAK: in {root} related pictures lie in different splits ({known}), kept by --allow-leaks."
@@ -139,12 +152,15 @@ def _write(
     facts: dict[str, np.ndarray],
 ) -> None:
     label = ["" if label < 0 else label for label in predictions.label.tolist()]
+    prob = expit(calibration(predictions.logit))
     columns = (
         facts["key"],
         facts["path"],
         label,
         predictions.logit.tolist(),  # Python floats: written with all digits, so that ranks survive
-        expit(calibration(predictions.logit)).tolist(),
+        # of what is unfamiliar there is no P(fake)
+        ["" if word == "unfamiliar" else each for word, each in zip(words, prob.tolist(), strict=True)],
+        ["" if np.isnan(rank) else rank for rank in predictions.familiarity.tolist()],
         predictions.source,
         predictions.method,
         predictions.family,

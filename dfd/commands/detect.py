@@ -20,6 +20,7 @@ def score(
     allow: tuple[str, ...] = (),
     drawings: bool = False,
     prior: float | None = None,
+    consistency: bool = False,
 ) -> int:
     """Judges every face in files and folders: one line a face, fake, no trace found or inconclusive, or why
     there is no verdict.
@@ -40,6 +41,8 @@ def score(
             verdict on.
         prior: Share of fakes among such pictures, between 0 and 1: P(fake) is corrected to it. No verdict
             depends on it; the last lines say what a verdict is worth.
+        consistency: Judge each face after JPEG 90, a smaller size with JPEG 85, and 224 px with JPEG 75 too;
+            a verdict that does not survive them all is inconclusive. Costs four times as much.
     """
     from dfd.inference import score_files
 
@@ -56,6 +59,7 @@ def score(
         threads=threads,
         drawings=drawings,
         prior=prior,
+        consistency=consistency,
     )
 
 

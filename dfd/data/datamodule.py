@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from multiprocessing import resource_tracker
@@ -16,8 +16,9 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from dfd.batch import LABELS, Batch, LoadedBatch
+from dfd.batch import LABELS, Batch, HomeBatch, LoadedBatch
 from dfd.data.collate import PREFETCH_FACTOR, SharedMemoryCollate, collate
+from dfd.data.home import HomeDataset, chosen_rows, home_batches
 from dfd.data.ledger import Ledger
 from dfd.data.left_out import leave_out
 from dfd.data.margin import resolve_margin, with_margin
@@ -263,6 +264,19 @@ class ShardDataModule(LightningDataModule):
     def fingerprints(self, rows: np.ndarray) -> np.ndarray:
         """(R,) int64 of the bytes of each picture's file: the head of its SHA-256."""
         return self.catalog.fingerprints(rows)
+
+    def home(self, split: str, num: int, draws: int) -> Iterator[HomeBatch]:
+        """This rank's share of at most `num` pictures of a split, as many of each source and label as there
+        are: the middle crop of each as it is and after `draws` deliveries. Always the same, and nothing that
+        training draws is drawn for them.
+        """
+        rows = chosen_rows(self.catalog, split, num)
+        shards = np.unique(self.contents.shard[rows])
+        windows = partial(_same, np.split(shards, np.arange(1, len(shards))))
+        files = ShardFiles(self.contents.shards, self.cache, Schedule(windows, 1, repeats=False))
+        dataset = HomeDataset(self.contents, self.view, [], 0, False, self._name, files)
+        dataset.draws = draws
+        return home_batches(dataset, rows, *self._ranks())
 
     def state_dict(self) -> dict[str, Any]:
         """What a run is trained on, and how much of it could not be decoded: rank 0's counts, as the ceiling

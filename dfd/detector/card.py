@@ -39,6 +39,8 @@ class Card:
         thresholds: raw logits by name: balanced, fpr5, fnr5.
         calibrated_on: split, images, groups (families) of the calibration and, where known, its data and, by
             source and class, the errors at these thresholds (`dfd.calibration.certificate`); None for none.
+        familiarity: state of the gate that knows strange pictures (`dfd.familiarity.Familiarity.of` restores
+            it); None where the fit learnt none.
         selected_on: what chose this checkpoint among those of its run.
         seen: fingerprints (R,) int64 of the images that trained it ("train") and chose it ("val").
         ema_decay: of the average of weights; None where there is none.
@@ -55,6 +57,7 @@ class Card:
     calibration: Calibration = field(default_factory=Temperature)
     thresholds: dict[str, float] = field(default_factory=lambda: dict(UNFITTED))
     calibrated_on: dict[str, Any] | None = None
+    familiarity: dict[str, Any] | None = None
     selected_on: str | None = None
     seen: dict[str, torch.Tensor] = field(default_factory=dict)
     ema_decay: float | None = None

@@ -262,6 +262,12 @@ def _seen(value: Any) -> str:
     return ""
 
 
+def _familiarity(value: Any) -> str:
+    from dfd.familiarity.state import strange_state
+
+    return strange_state(value) or _plain(value["facts"])
+
+
 CHECKS: dict[str, Callable[[Any], str]] = {
     "version": _text,
     "net": _net,
@@ -271,6 +277,7 @@ CHECKS: dict[str, Callable[[Any], str]] = {
     "temperature": _number(*TEMPERATURE),
     "thresholds": _thresholds,
     "calibrated_on": _optional(_calibrated_on),
+    "familiarity": _optional(_familiarity),
     "selected_on": _optional(_text),
     "seen": _seen,
     "ema_decay": _optional(_number(0.0, 1.0)),

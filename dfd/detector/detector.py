@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import expit
 
-from dfd.calibration import band, check_prior, decide, shortage, with_prior
+from dfd.calibration import WORDS, band, check_prior, decide, shortage, with_prior
 from dfd.detector.card import Card, load_net
+from dfd.detector.consistency import redelivered
 from dfd.detector.inputs import path_of, read_input
-from dfd.detector.score import FaceCrops, Score
+from dfd.detector.score import FaceCrops, Score, unfamiliar
 from dfd.media.faces import NO_WEIGHTS, Face, FaceDetector, crop_box, find_weights
 from dfd.media.formats import Undecodable
 from dfd.media.picture import Picture
@@ -44,9 +45,12 @@ class Detector:
             verdict on.
         prior: share of fakes among the pictures to judge, in (0, 1), which P(fake) is corrected to; None
             leaves that of the calibration. No verdict depends on it.
+        consistency: judge each face after a few mild re-deliveries too; a verdict that does not survive them
+            is inconclusive.
 
     Raises:
-        ValueError: batch_size is below 1, or prior outside (0, 1) or of no use to this card.
+        ValueError: batch_size is below 1, prior outside (0, 1) or of no use to this card, or the card's
+            familiarity is none that dfd wrote.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Detector:
         batch_size: int = 32,
         drawings: bool = False,
         prior: float | None = None,
+        consistency: bool = False,
     ):
         if batch_size < 1:
             raise ValueError(
@@ -68,6 +73,12 @@ class Detector:
         self.prior, self.calibration = prior, card.calibration
         if prior is not None:
             self.calibration = with_prior(card.calibration, prior, card.certificate)
+        self.gate, self.consistency = None, consistency
+        if card.familiarity is not None:
+            # where torch is there anyway
+            from dfd.familiarity import Familiarity
+
+            self.gate = Familiarity.of(card.familiarity, self.net, "the card")
         # a data module of one's own may have stored a view that states no margin
         self.view = card.made_view("the card").resolved()
         self.device, self.batch_size = device, batch_size
@@ -115,6 +126,25 @@ class Detector:
         """
         crops = image.flatten(0, 1).movedim(-1, -3).float().div_(255)
         return self._forward(crops).view(image.shape[:2]).mean(1)
+
+    def familiarity(self, crops: Sequence[np.ndarray]) -> list[float | None]:
+        """For each stack of crops (N, size, size, 3) uint8 RGB the share of the detector's own pictures that
+        are at least as strange, in [0, 1]; None where it never learnt what they are like.
+        """
+        if self.gate is None or not crops:
+            return [None] * len(crops)
+        import torch
+
+        middle = torch.from_numpy(np.stack([stack[-1:] for stack in crops])).to(self.device)
+        return self.batch_familiarity(middle).tolist()
+
+    def batch_familiarity(self, image: torch.Tensor) -> np.ndarray:
+        """The same (B,) of a loader's pictures (B, N, size, size, 3) uint8 on the net's device; NaN where the
+        detector never learnt it.
+        """
+        if self.gate is None:
+            return np.full(len(image), np.nan)
+        return self.gate.rank(self.gate.distance(image[:, -1].movedim(-1, -3).float().div_(255)))
 
     def _forward(self, image: torch.Tensor) -> torch.Tensor:
         """Logits (B,) of images (B, 3, size, size)."""
@@ -214,7 +244,13 @@ class Detector:
             mind.append(f"{shared} other face{'s' * (shared > 1)} in what was judged")
         if shown.scale > 1:
             mind.append(_reduced(shown))
-        return FaceCrops(replace(score, reason="; ".join(mind)), crops, tuple(corners))
+        again = {}
+        if self.consistency:
+            pixels = shown.pixels[y : y + h, x : x + w]
+            again = {
+                name: self.view.eval_crops(each) for name, each in redelivered(pixels, self.view.size).items()
+            }
+        return FaceCrops(replace(score, reason="; ".join(mind)), crops, tuple(corners), again)
 
     def _opaque_crops(self, opaque: np.ndarray) -> np.ndarray:
         """(N,) bool: which of the crops that the view takes of a picture are opaque, from where it is
@@ -225,11 +261,39 @@ class Detector:
 
     def judge(self, faces: Sequence[FaceCrops]) -> list[Score]:
         """The scores of cropped faces, in their order."""
-        logits = iter(self.logits([face.crops for face in faces if face.crops is not None]))
-        return [face.score if face.crops is None else self.decide(next(logits), face.score) for face in faces]
+        shown = [face for face in faces if face.crops is not None]
+        stacks = [face.crops for face in shown]
+        ranks = iter(self.familiarity(stacks))
+        logits = iter(self.logits([stack for face in shown for stack in (face.crops, *face.again.values())]))
+        scores = []
+        for face in faces:
+            if face.crops is None:
+                scores.append(face.score)
+                continue
+            score = self.decide(next(logits), face.score, next(ranks))
+            scores.append(self._consistent(score, {name: next(logits) for name in face.again}))
+        return scores
 
-    def decide(self, logit: float, score: Score) -> Score:
+    def _consistent(self, score: Score, logits: Mapping[str, float]) -> Score:
+        """The score of a face that was judged after re-deliveries too: a word that does not survive them is
+        not said.
+        """
+        if score.verdict not in ("fake", "no_trace"):
+            return score
+        words = {name: decide(logit, self.card.thresholds) for name, logit in logits.items()}
+        other = [f"{WORDS[word]} after {name}" for name, word in words.items() if word != score.verdict]
+        if not other:
+            return score
+        reason = f"does not survive mild re-deliveries: {WORDS[score.verdict]} as it is, {', '.join(other)}"
+        reason = f"{score.reason}; {reason}" if score.reason else reason
+        return replace(score, verdict="inconclusive", reason=reason)
+
+    def decide(self, logit: float, score: Score, familiarity: float | None = None) -> Score:
         """The score of a face, with the decision that its logit gives.
+
+        Args:
+            familiarity: share of the detector's own pictures that are at least as strange; None where that is
+                not known.
 
         Raises:
             ValueError: the logit is NaN or infinite, which is a failure and no verdict.
@@ -246,7 +310,10 @@ class Detector:
             # the bare sigmoid of a net is no probability, and zero no threshold
             reason = "these weights were never calibrated on a validation set"
             return replace(score, logit=logit, verdict="inconclusive", reason=reason)
-        verdict = decide(logit, self.card.thresholds)
+        score = replace(score, logit=logit, familiarity=familiarity)
+        verdict = decide(logit, self.card.thresholds, familiarity)
+        if verdict == "unfamiliar":
+            return unfamiliar(score, self.gate.reason(familiarity))
         silent = any(math.isinf(self.card.thresholds[name]) for name in ("fpr5", "fnr5"))
         if verdict == "inconclusive" and silent and not score.reason:
             reasons = shortage(self.card.certificate) or [
@@ -255,7 +322,6 @@ class Detector:
             score = replace(score, reason="; ".join(reasons))
         return replace(
             score,
-            logit=logit,
             prob=self.prob(logit),
             verdict=verdict,
             threshold=self.threshold,
@@ -276,6 +342,7 @@ def load(
     batch_size: int = 32,
     drawings: bool = False,
     prior: float | None = None,
+    consistency: bool = False,
 ) -> Detector:
     """The detector of a file that `dfd fit` or `dfd export` wrote. Nothing else is read, and no network is
     needed.
@@ -290,6 +357,8 @@ def load(
         drawings: the pictures are the toy set's drawings. Of other pictures a detector that was trained on
             the toy set has no verdict.
         prior: share of fakes among the pictures to judge, in (0, 1), which P(fake) is corrected to.
+        consistency: judge each face after a few mild re-deliveries too; a verdict that does not survive them
+            is inconclusive.
 
     Raises:
         ValueError: what is wrong with the file, the prior, the device or the face detector's weights.
@@ -308,7 +377,7 @@ def load(
             "net that dfd.detector.load_net gives."
         )
     card.made_view(str(path))
-    return Detector(net, card, finder, device, batch_size, drawings, prior)
+    return Detector(net, card, finder, device, batch_size, drawings, prior, consistency)
 
 
 def check_device(name: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -27,6 +28,8 @@ class Score:
             `dfd.calibration.WORDS`.
         prob: P(fake), the sigmoid of the calibrated log odds; None without a verdict or a calibration.
         logit: raw, the mean over the crops that the view takes.
+        familiarity: share of the detector's own pictures that are at least as strange, in [0, 1]; None where
+            it never learnt what they are like.
         threshold: the balanced threshold on the scale of `prob`.
         inconclusive: from where to where on the scale of `prob` no verdict is given.
         calibrated_on: where calibration and thresholds come from: split, data and number of images; "" if
@@ -43,6 +46,7 @@ class Score:
     verdict: Verdict | None = None
     prob: float | None = None
     logit: float | None = None
+    familiarity: float | None = None
     threshold: float | None = None
     inconclusive: tuple[float, float] | None = None
     calibrated_on: str = ""
@@ -57,8 +61,23 @@ class FaceCrops:
         score: what is known of it so far.
         crops: (N, size, size, 3) uint8; None where nothing can be judged.
         corners: top and left of each crop in the picture that they were cut from.
+        again: crops of the same face after each re-delivery, by its name.
     """
 
     score: Score
     crops: np.ndarray | None = None
     corners: tuple[tuple[int, int], ...] = ()
+    again: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def unfamiliar(score: Score, reason: str) -> Score:
+    """The score of a face that the detector must not judge: without P(fake), and why."""
+    return replace(
+        score,
+        verdict="unfamiliar",
+        prob=None,
+        threshold=None,
+        inconclusive=None,
+        calibrated_on="",
+        reason=f"{score.reason}; {reason}" if score.reason else reason,
+    )

@@ -59,17 +59,20 @@ def judge_attacked(
     """
     rows = data.rows(split)
     rows = rows[pick(data.contents.label[rows], attack.images)]
-    logits, order, faults, num_flat = [], [], {}, 0
+    logits, ranks, order, faults, num_flat = [], [], [], {}, 0
     for numbers, pictures, missing in _read(data, rows, split, detector.view):
         faults |= missing
         label = data.contents.label[numbers]
         attacked, flat = attack_pictures(attack, victim, pictures, label, seed=len(order))
-        logits += detector.logits([detector.view.eval_crops(picture) for picture in attacked])
+        crops = [detector.view.eval_crops(picture) for picture in attacked]
+        logits += detector.logits(crops)
+        ranks += detector.familiarity(crops)
         order += numbers.tolist()
         num_flat += int(flat.sum())
         advance(len(numbers) + len(missing))
     shown = np.array(order, np.int64)
-    judged = collected(rows, shown, np.array(logits, np.float64), faults, data)
+    found = np.array(logits, np.float64), np.array(ranks, np.float64)
+    judged = collected(rows, shown, *found, faults, data)
     return Attacked(judged, rows, len(order), num_flat)
 
 

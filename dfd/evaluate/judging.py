@@ -10,9 +10,9 @@ import torch
 from scipy.special import expit
 
 from dfd.batch import LoadedBatch, Predictions, Sample
-from dfd.calibration import decide
 from dfd.data import ShardDataModule
 from dfd.detector import Detector
+from dfd.familiarity.alarm import table_verdicts
 from dfd.media.crops import View
 
 # what stands before the reason where a transform leaves a picture out, see `ShardDataset`
@@ -65,6 +65,7 @@ def judge(
     """
     shown: list[torch.Tensor] = []
     logits: list[list[torch.Tensor]] = [[] for _ in detectors]
+    ranks: list[list[np.ndarray]] = [[] for _ in detectors]
     faults: dict[int, str] = {}
     with torch.inference_mode():
         for batch in loader:
@@ -72,29 +73,38 @@ def judge(
             valid = batch["valid"]
             if valid.any():
                 shown.append(batch["row"])
-                for detector, found in zip(detectors, logits, strict=True):
+                for detector, found, familiar in zip(detectors, logits, ranks, strict=True):
                     image = batch["image"].to(detector.device, non_blocking=True)
                     found.append(detector.batch_logits(image))
+                    familiar.append(detector.batch_familiarity(image))
             advance(int(valid.sum()) + len(batch.get("faults", [])))
     nothing = torch.zeros(0)
     row = torch.cat([nothing.long(), *shown]).numpy()
     # once for a pass: a device that is asked for each batch waits for each
     of_row = [torch.cat([nothing, *found]).double().cpu().numpy() for found in logits]
-    return [collected(rows, row, logit, faults, data) for logit in of_row]
+    ranked = [np.concatenate([np.zeros(0), *familiar]) for familiar in ranks]
+    return [
+        collected(rows, row, logit, rank, faults, data) for logit, rank in zip(of_row, ranked, strict=True)
+    ]
 
 
 def collected(
-    rows: np.ndarray, row: np.ndarray, logit: np.ndarray, faults: dict[int, str], data: ShardDataModule
+    rows: np.ndarray,
+    row: np.ndarray,
+    logit: np.ndarray,
+    rank: np.ndarray,
+    faults: dict[int, str],
+    data: ShardDataModule,
 ) -> Judged:
     """Every row exactly once, with its logit or why it has none."""
     place = {number: at for at, number in enumerate(rows.tolist())}
-    found = np.full(len(rows), np.nan)
+    found, familiarity = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
     status = np.full(len(rows), "missing", "U16")
     reason = np.full(len(rows), "", object)
     at = np.array([place[number] for number in row.tolist()], np.int64)
     assert len(np.unique(at)) == len(at), "a picture was judged twice"
     finite = np.isfinite(logit)
-    found[at[finite]] = logit[finite]
+    found[at[finite]], familiarity[at[finite]] = logit[finite], rank[finite]
     status[at] = np.where(finite, "ok", "not_finite")
     reason[at[~finite]] = "the net answers NaN or infinity"
     for number, why in faults.items():
@@ -107,13 +117,15 @@ def collected(
         logit=found,
         label=data.contents.label[rows].astype(np.int64),
         status=status,
+        familiarity=familiarity,
         **{name: facts[name] for name in ("source", "method", "family", "clip")},
     )
     return Judged(predictions, reason.astype(str))
 
 
 def verdicts(detector: Detector, predictions: Predictions, speaks: bool) -> tuple[np.ndarray, np.ndarray]:
-    """P(fake) (M,) and the words (M,) for each row: NaN and "" where there is no logit.
+    """P(fake) (M,) and the words (M,) for each row: NaN and "" where there is no logit; no P(fake) of what is
+    unfamiliar, alone or as one of many.
 
     Args:
         speaks: whether the detector knows anything of such pictures, see `Detector`; where not, every word is
@@ -125,5 +137,8 @@ def verdicts(detector: Detector, predictions: Predictions, speaks: bool) -> tupl
     if not speaks or not detector.card.calibrated_on:
         word[ok] = "inconclusive"
         return np.full(len(ok), np.nan), word
-    word[ok] = [decide(logit, detector.card.thresholds) for logit in predictions.logit[ok].tolist()]
-    return prob, word
+    judged = predictions.judged
+    word[ok], _ = table_verdicts(
+        judged.logit, judged.familiarity, judged.source, detector.card.thresholds, detector.gate
+    )
+    return np.where(word == "unfamiliar", np.nan, prob), word

@@ -14,8 +14,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from dfd.calibration import WORDS, check_prior, in_words, worth_in_words
-from dfd.detector import Detector, Score
+from dfd.calibration import UNFAMILIAR, WORDS, check_prior, in_words, worth_in_words
+from dfd.detector import Detector, Score, load
+from dfd.inference.folders import FolderAlarm
 from dfd.inference.predictor import Predictor
 from dfd.media.file_kinds import refuse_lfs_pointer
 from dfd.media.files import IMAGE_SUFFIXES, READ_SUFFIXES, VIDEO_SUFFIXES
@@ -39,6 +40,7 @@ def score_files(
     threads: int | None = None,
     drawings: bool = False,
     prior: float | None = None,
+    consistency: bool = False,
 ) -> int:
     """Judges every face in files and folders, prints one line a face and a closing line.
 
@@ -58,6 +60,10 @@ def score_files(
         threads: how many decode and find faces; by default up to four.
         drawings: the pictures are the toy set's drawings, see `dfd.load`.
         prior: share of fakes among the pictures, see `dfd.load`.
+        consistency: judge each face after a few mild re-deliveries too, see `dfd.load`.
+
+    The faces of a folder, up to a thousand at a time, are judged together before their lines are printed,
+    since many of them may show what one does not: that they come from a world the detector has not seen.
 
     Returns the exit code: 0 if at least one face got a verdict (inconclusive is one), 1 if none did.
     """
@@ -73,14 +79,15 @@ def score_files(
     files, others = find_files(paths)
     machine = json or printed
     with _table(csv) as table:
-        predictor = Predictor(checkpoint, faces, device, allow, batch_size, drawings, prior)
+        detector = load(checkpoint, faces, device, allow, batch_size, drawings, prior, consistency)
+        alarm = FolderAlarm(detector.gate, list(map(Path, paths)))
         colour = is_terminal(sys.stdout) and "NO_COLOR" not in os.environ
         screen = commanding(sys.stdout) if colour else sys.stdout
         seen: Counter[str] = Counter()
         faces_seen = 0
         if table:
             table.writerow(COLUMNS)
-        for score in predictor.score_all(files, whole, threads):
+        for score in alarm(Predictor(detector).score_all(files, whole, threads)):
             # a table of its own is finished all the same
             if nobody_reads(sys.stdout) and (csv is None or printed):
                 break
@@ -93,7 +100,9 @@ def score_files(
             elif not machine:
                 print(line(score, colour), file=screen)
     counts = count(len(files), faces_seen, others, seen)
-    print(f"{counts}.\n{closing(predictor.detector)}", file=sys.stderr if machine else sys.stdout)
+    raised = [f"{printable(source, keep='')}: {said}." for source, said in alarm.raised.items()]
+    text = "\n".join([f"{counts}.", *raised, closing(detector)])
+    print(text, file=sys.stderr if machine else sys.stdout)
     return 0 if seen.keys() & COLOURS.keys() else 1
 
 
@@ -223,8 +232,20 @@ def closing(detector: Detector) -> str:
         f"From {low:.2f} to {high:.2f} the verdict is inconclusive.",
         *in_words(detector.card.certificate),
         *worth_in_words(detector.card.certificate, detector.prior),
+        _of_strange(detector),
     ]
     return "\n".join(lines)
+
+
+def _of_strange(detector: Detector) -> str:
+    """What is known of pictures that are unlike the detector's own."""
+    if detector.gate is None:
+        return "It never learnt what its own pictures are like: of strange ones it speaks as of others."
+    facts = detector.gate.facts
+    return (
+        f"Unfamiliar are pictures stranger than {1 - UNFAMILIAR:.0%} of its own {facts['split']}, by "
+        f"{facts['basis']}. A forgery of a kind it does not know, in a familiar picture, is not noticed."
+    )
 
 
 @contextmanager

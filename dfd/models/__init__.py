@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dfd.models.backbones import TimmBackbone
+    from dfd.models.backbones import EarlyLayers, TimmBackbone
     from dfd.models.cnn import SmallCNN
     from dfd.models.detectors import DualStream, SingleStream
     from dfd.models.fusion import Concat, Gate
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dfd.models.spectral import LocalSpectrum, LogSpectrum
 
 _HOMES = {
-    "backbones": ("TimmBackbone",),
+    "backbones": ("EarlyLayers", "TimmBackbone"),
     "cnn": ("SmallCNN",),
     "detectors": ("DualStream", "SingleStream"),
     "fusion": ("Concat", "Gate"),
@@ -31,6 +31,7 @@ __all__ = [
     "Concat",
     "Discriminator",
     "DualStream",
+    "EarlyLayers",
     "Fusion",
     "Gate",
     "Generator",

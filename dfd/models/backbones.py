@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
 from math import isqrt
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from torch import nn
 from dfd.media.file_kinds import refuse_lfs_pointer
 from dfd.models.net import Net
 
+# depths of `EarlyLayers`: the first of at most so many weights is taken
+EARLY_MAPS, EARLY_WEIGHTS = ([1, 2], [0, 1], [0]), 1_000_000
 # arguments of timm.create_model by which it would read or fetch another file
 REACHING = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
 
@@ -67,6 +70,84 @@ class TimmBackbone(Net):
         if not self._taps_block:
             features = self.tap(features)
         return self.model.forward_head(features)  # (B, F)
+
+
+class EarlyLayers(Net):
+    """Means and deviations of a timm net's first maps: image (B, 3, H, W) in [0, 1] -> (B, 2 * channels).
+
+    They tell one camera, codec or generator from another, and know little of what a picture shows. Frozen.
+
+    Args:
+        name: timm's.
+        maps: which of the maps, as timm's `forward_intermediates` counts them; layers behind the last are
+            left out.
+        options: more of timm.create_model's arguments.
+
+    Raises:
+        ValueError: timm has no such model, or this one does not give its first maps.
+    """
+
+    in_channels = 3
+
+    def __init__(self, name: str, maps: list[int], options: dict[str, Any] | None = None):
+        super().__init__()
+        _check_name(name)
+        model = _draw(name, options or {})
+        if not hasattr(model, "prune_intermediate_layers"):
+            raise ValueError(f"timm {timm.__version__} does not give the first maps of {name}.")
+        model.prune_intermediate_layers(list(maps), prune_norm=True, prune_head=True)
+        self.model, self.name, self.maps = model, name, list(maps)
+        for which in ("mean", "std"):
+            value = torch.tensor(model.pretrained_cfg[which])
+            self.register_buffer(which, value.view(3, 1, 1))
+        self.requires_grad_(False)
+
+    @classmethod
+    def of(cls, backbone: TimmBackbone) -> EarlyLayers | None:
+        """A copy of a backbone's first layers, as they are now; None where timm does not give them, or where
+        they are large.
+
+        Of several depths the deepest of at most EARLY_WEIGHTS is taken; its numbers are rounded to half
+        precision where that holds them, since a checkpoint keeps them so.
+        """
+        given = backbone._given
+        for maps in EARLY_MAPS:
+            try:
+                with torch.random.fork_rng(devices=[]):  # a fit draws the same numbers with and without
+                    early = cls(given["name"], maps, given["options"])
+            except (ValueError, TypeError, IndexError, AssertionError):  # timm raises what it likes
+                return None
+            if sum(value.numel() for value in early.state_dict().values()) <= EARLY_WEIGHTS:
+                weights = {name: rounded(value).to(value.dtype) for name, value in early_of(backbone, early)}
+                early.load_state_dict(weights)
+                return early.eval()
+        return None
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        image = (image - self.mean) / self.std
+        maps = self.model.forward_intermediates(image, indices=self.maps, intermediates_only=True)
+        statistics = [part for each in maps for part in (each.mean((2, 3)), each.std((2, 3), correction=0))]
+        return torch.cat(statistics, dim=1)
+
+
+def early_of(backbone: TimmBackbone, early: EarlyLayers) -> Iterator[tuple[str, torch.Tensor]]:
+    """The backbone's weights by the names of the first layers."""
+    weights = backbone.state_dict()
+    return ((name, weights[name]) for name in early.state_dict())
+
+
+def rounded(value: torch.Tensor) -> torch.Tensor:
+    """In half precision, where that holds the numbers."""
+    half = value.half() if value.is_floating_point() else value
+    return half if half.isfinite().all() else value
+
+
+def pretrained_backbone(net: nn.Module) -> TimmBackbone | None:
+    """The first backbone in a net that began with pretrained weights."""
+    for module in net.modules():
+        if isinstance(module, TimmBackbone) and module._given.get("pretrained"):
+            return module
+    return None
 
 
 def synchronized(module: nn.Module) -> nn.Module:

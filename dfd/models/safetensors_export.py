@@ -8,6 +8,7 @@ net.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import math
@@ -16,7 +17,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from dfd.models.seal import sha256_of
@@ -24,7 +25,10 @@ from dfd.outputs import output_file
 
 SUFFIX = ".safetensors"
 CARD, DIGEST = "dfd", "dfd_sha256"  # keys of the header
+# of the gate's tensors, in the header too: whoever loads the file finds the net's weights and nothing else
+GATE = "dfd_familiarity"
 MAX_CARD = 1_000_000  # bytes
+MAX_GATE = 5_000_000  # letters
 
 
 def write_export(weights: dict[str, Tensor], card: dict[str, Any], path: Path) -> None:
@@ -41,6 +45,10 @@ def write_export(weights: dict[str, Tensor], card: dict[str, Any], path: Path) -
         name: value if math.isfinite(value) else str(value) for name, value in card["thresholds"].items()
     }
     card = {**card, "thresholds": thresholds}
+    gate = card.get("familiarity")
+    if gate:
+        blob = save(gate["tensors"])
+        card["familiarity"] = {"facts": gate["facts"], "sha256": hashlib.sha256(blob).hexdigest()}
     try:
         text = json.dumps(card, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -51,6 +59,8 @@ def write_export(weights: dict[str, Tensor], card: dict[str, Any], path: Path) -
     with output_file(beside(path)) as page, output_file(path) as temporary:
         # not save_file, which hides what a full disk says
         facts = {CARD: text, DIGEST: _digest(weights, text), "format": "pt"}
+        if gate:
+            facts[GATE] = base64.b64encode(blob).decode("ascii")
         temporary.write_bytes(_ordered(save(weights, facts)))
         card = {**card, "sha256": sha256_of(temporary)}
         page.write_text(f"{json.dumps(card, indent=2, ensure_ascii=False)}\n", encoding="utf-8")
@@ -118,8 +128,25 @@ def read_export(path: Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} has a header that cannot be read: {error}. dfd did not write it."
         ) from error
+    if isinstance(gate := card.get("familiarity"), dict):
+        card["familiarity"] = {"facts": gate.get("facts"), "tensors": _gate(gate, header, path)}
     prefix = card["weights_in"]
     return {"state_dict": {f"{prefix}{name}": value for name, value in weights.items()}, "dfd": card}
+
+
+def _gate(gate: dict[str, Any], header: dict[str, str], path: Path) -> dict[str, Tensor]:
+    """The gate's tensors, which the card knows by their sha256."""
+    try:
+        text = header.get(GATE, "")
+        blob = base64.b64decode(text, validate=True) if len(text) <= MAX_GATE else b""
+        if hashlib.sha256(blob).hexdigest() == gate.get("sha256"):
+            return load(blob)
+    except (SafetensorError, ValueError):
+        pass
+    raise ValueError(
+        f"{path} is damaged: what it knows of strange pictures is not what was recorded when it was written. "
+        "Copy it again, or export it anew."
+    )
 
 
 def _digest(weights: dict[str, Tensor], text: str) -> str:

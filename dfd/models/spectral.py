@@ -90,7 +90,7 @@ class LocalSpectrum(Net):
         self.block, self.stride = block, stride
         self.out_channels = block * block
         # fixed by `block`: rebuilt, not stored
-        self.register_buffer("basis", _dct_basis(block), persistent=False)  # (block * block, 1, block, block)
+        self.register_buffer("basis", dct_basis(block), persistent=False)  # (block * block, 1, block, block)
         self.statistics = _Statistics(self.out_channels, 1, 1)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -157,7 +157,7 @@ def _hats(at: Tensor, grid: Tensor, spacing: float) -> Tensor:
     return (1 - (at[:, None] - grid).abs() / max(1.0, spacing)).clamp_min(0)
 
 
-def _dct_basis(block: int) -> Tensor:
+def dct_basis(block: int) -> Tensor:
     """Orthonormal DCT-II kernels (block * block, 1, block, block)."""
     k = torch.arange(block)
     # (frequency, pixel)

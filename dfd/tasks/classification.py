@@ -43,6 +43,8 @@ class ClassificationTask(DetectionTask):
         calibration: how P(fake) follows from a logit, fitted at each validation: "temperature" (one number,
             safe with few pictures), "platt" (also an offset, for another share of fakes than in training) or
             "isotonic" (any rising curve, for thousands of pictures).
+        familiarity: learn what the pictures are like, so that the detector says of others that they are
+            unfamiliar.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class ClassificationTask(DetectionTask):
         ema_decay: float | None = None,
         channels_last: bool = True,
         calibration: CalibrationKind = "temperature",
+        familiarity: bool = True,
     ):
         if not 0 <= warmup <= 1:
             raise ValueError(f"model.warmup={warmup} is a share of all steps, in [0, 1]. Use .05 as a start.")
@@ -68,7 +71,7 @@ class ClassificationTask(DetectionTask):
                 "model.loss is given, so model.class_weight and model.label_smoothing, which belong to "
                 "binary cross-entropy, have no use. Leave them out, or leave out the loss."
             )
-        super().__init__(net, channels_last, calibration)
+        super().__init__(net, channels_last, calibration, familiarity)
         self.optimizer, self.class_weight, self.warmup = optimizer, class_weight, warmup
         self.loss = BinaryCrossEntropy(label_smoothing) if loss is None else loss
         if ema_decay is not None:

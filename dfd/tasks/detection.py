@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -24,10 +25,12 @@ from dfd.calibration import (
     with_prior,
 )
 from dfd.detector.card import AVERAGE, NET, Card
-from dfd.distributed import gather, release, share_buffers
+from dfd.distributed import gather, release, shards, share_buffers
+from dfd.familiarity import Familiarity, Features
 from dfd.metrics import by_method, by_source, detection_metrics, interval, intervals
 from dfd.models import Net, recipe
 from dfd.run_record import NOT_FINITE, RunFailure
+from dfd.tasks.home import frozen_features, learn_home
 from dfd.tasks.prediction_table import PredictionTable
 
 
@@ -41,9 +44,17 @@ class DetectionTask(LightningModule):
         net: (B, 3, H, W) in [0, 1] -> (B,) logits.
         channels_last: lay weights and activations out as (B, H, W, C) in memory, which convolutions like.
         calibration: how P(fake) follows from a logit: "temperature", "platt" or "isotonic".
+        familiarity: a fit learns what its pictures are like, so that its detector says of others that they
+            are unfamiliar.
     """
 
-    def __init__(self, net: Net, channels_last: bool = True, calibration: CalibrationKind = "temperature"):
+    def __init__(
+        self,
+        net: Net,
+        channels_last: bool = True,
+        calibration: CalibrationKind = "temperature",
+        familiarity: bool = True,
+    ):
         super().__init__()
         if calibration not in CALIBRATIONS:
             raise ValueError(
@@ -59,6 +70,10 @@ class DetectionTask(LightningModule):
         self.selected_on = "nothing yet"
         # training batches of the run when these were measured; a checkpoint of other weights leaves them out
         self.judged_at: int | None = None
+        self.learns_home = familiarity
+        self.familiarity: Familiarity | None = None
+        self.familiar_at: int | None = None  # as judged_at, where it measures what is trained
+        self._features: Features | None = None
         self.seen: dict[str, Tensor] = {}
         self.config: dict[str, Any] = {}
         self.predictions: Predictions | None = None
@@ -87,6 +102,11 @@ class DetectionTask(LightningModule):
         return net(image) if cues is None else net(image, cues)
 
     # judging: one path
+
+    def setup(self, stage: str) -> None:
+        """Before weights are loaded or sharded, when a pretrained backbone is as it came."""
+        if stage == "fit" and self.learns_home:
+            self._features = frozen_features(self.net)
 
     def on_validation_epoch_start(self) -> None:
         if self.trainer.state.fn == "fit":
@@ -120,7 +140,14 @@ class DetectionTask(LightningModule):
     def _record(self, batch: Batch) -> None:
         image, row = batch["image"], batch["row"]
         logit = self(image, batch.get("cues")) if len(row) else torch.zeros(0, device=row.device)
-        self.table.update(row, logit, batch["label"], batch["valid"])
+        self.table.update(row, logit, batch["label"], batch["valid"], self._distance(image))
+
+    def _distance(self, image: Tensor) -> Tensor | None:
+        """How strange pictures are (B,), outside of fits and where that is known."""
+        if self.familiarity is None or self.trainer.state.fn == "fit":
+            return None
+        middle = image if image.dim() == 4 else image[:, -1]
+        return torch.from_numpy(self.familiarity.distance(middle))
 
     def _close(self, stage: str) -> None:
         """Gathers the prediction table, calibrates on it where it is a fit's validation, and logs the
@@ -134,20 +161,23 @@ class DetectionTask(LightningModule):
             self._check_finite(self.predictions)
             self._calibrate(self.predictions)
             self.judged_at = self._batches
+            if self._features and self._features.early is not None and self.familiarity is None:
+                self._learn_home(self._features)
         self._log(stage, self.predictions)
 
     def _gather(self, stage: str) -> Predictions:
         """The table of all ranks; raises where the data module knows of images that were not judged once."""
-        row, logit, label = self.table.compute()
+        row, logit, label, distance = self.table.compute()
         self.table.reset()
+        familiarity = None if self.familiarity is None else self.familiarity.rank(distance)
         trainer, data = self.trainer, self._data
         if data is None:
-            return Predictions.of(row, logit, label, {})
+            return replace(Predictions.of(row, logit, label, {}), familiarity=familiarity)
         limits = (trainer.limit_val_batches, trainer.limit_test_batches, trainer.limit_predict_batches)
         # the whole number 1 is one batch
         whole = all(limit == 1.0 and isinstance(limit, float) for limit in limits)
         data.check_ledger("val" if stage == "val" else "test", row, whole and not trainer.sanity_checking)
-        return Predictions.of(row, logit, label, data.describe(row))
+        return replace(Predictions.of(row, logit, label, data.describe(row)), familiarity=familiarity)
 
     def _check_finite(self, predictions: Predictions) -> None:
         strange = int((~np.isfinite(predictions.logit)).sum())
@@ -185,6 +215,10 @@ class DetectionTask(LightningModule):
         if title := getattr(self._data, "title", ""):
             self.calibrated_on["data"] = title
 
+    def _learn_home(self, features: Features) -> None:
+        self.familiarity = learn_home(features, self._data, self.device)
+        self.familiar_at = self.judged_at
+
     def _log(self, stage: str, predictions: Predictions) -> None:
         calibrated, threshold = self.calibration, self.thresholds["balanced"]
         metrics = detection_metrics(predictions, calibrated, threshold)
@@ -218,6 +252,7 @@ class DetectionTask(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self.trainer.state.fn == "fit":
             self._select()
+            self._learn_own_home()
         checkpoint["dfd"] = self.card().to_plain()
 
     def _select(self) -> None:
@@ -231,6 +266,20 @@ class DetectionTask(LightningModule):
         else:
             self.selected_on = f"nothing: the last weights, of {step}"
 
+    def _learn_own_home(self) -> None:
+        """Where the gate measures the trained net itself, it is fitted for what is kept: the best weights so
+        far, and those at the end. Called on all ranks.
+        """
+        features, judged = self._features, self._batches == self.judged_at
+        if features is None or features.early is not None or not judged or self.familiar_at == self.judged_at:
+            return
+        trainer = self.trainer
+        last = trainer.current_epoch + 1 >= (trainer.max_epochs or math.inf)
+        if last or self._monitor_at_best():
+            # FSDP2 has dealt the weights to the ranks again: there the gate measures the DCT alone
+            whole = not any(True for _ in shards(self.eval_net)) and hasattr(self.eval_net, "cam_layers")
+            self._learn_home(Features(own=self.eval_net) if whole else features)
+
     def card(self) -> Card:
         """What a checkpoint says of the net. The calibration is left out where the weights have moved on."""
         card = Card(
@@ -240,6 +289,7 @@ class DetectionTask(LightningModule):
             selected_on=self.selected_on,
             seen=self.seen,
             ema_decay=self.ema_decay,
+            familiarity=self._gate_state(),
             **self.config,
         )
         if self.trainer.state.fn == "fit" and self._batches != self.judged_at:
@@ -250,6 +300,12 @@ class DetectionTask(LightningModule):
             thresholds=dict(self.thresholds),
             calibrated_on=self.calibrated_on,
         )
+
+    def _gate_state(self) -> dict[str, Any] | None:
+        """None too where the gate measured other weights than these."""
+        gate = self.familiarity
+        moved = self.trainer.state.fn == "fit" and self.familiar_at != self._batches
+        return None if gate is None or (gate.features.own is not None and moved) else gate.state()
 
     def _monitor_at_best(self) -> str | None:
         """The metric that chooses a checkpoint, where it has just reached its best."""
@@ -271,8 +327,11 @@ class DetectionTask(LightningModule):
         self.calibration, self.thresholds = card.calibration, card.thresholds
         self.calibrated_on, self.seen = card.calibrated_on, card.seen
         self.selected_on = card.selected_on or self.selected_on
+        if card.familiarity is not None:
+            self.familiarity = Familiarity.of(card.familiarity, self.eval_net, "this checkpoint")
         if card.calibrated_on and (loops := checkpoint.get("loops")):
             self.judged_at = loops["fit_loop"]["epoch_loop.batch_progress"]["total"]["ready"]
+            self.familiar_at = self.judged_at
         # checkpoints of earlier days held the calibration as buffers too
         for name in ("temperature_", "thresholds_"):
             state.pop(name, None)

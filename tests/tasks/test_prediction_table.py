@@ -1,5 +1,6 @@
 """The prediction table of a pass, as a torchmetrics Metric."""
 
+import numpy as np
 import torch
 
 from dfd.tasks.prediction_table import PredictionTable
@@ -14,8 +15,9 @@ def test_rows_come_back_in_order_with_all_digits():
     table = PredictionTable()
     for rows in ([7, 2], [5], []):
         table.update(*batch(rows))
-    row, logit, label = table.compute()
+    row, logit, label, distance = table.compute()
     assert row.tolist() == [2, 5, 7] and label.tolist() == [0, 1, 1]
+    assert np.isnan(distance).all()
     assert logit.dtype == "float64" and logit.tolist() == (torch.tensor([2.0, 5, 7]) / 3).double().tolist()
 
 
@@ -30,7 +32,7 @@ def test_a_reset_table_is_empty_and_so_is_one_that_judged_nothing():
     table = PredictionTable()
     table.update(*batch([3]))
     table.reset()
-    assert [len(column) for column in table.compute()] == [0, 0, 0]
+    assert [len(column) for column in table.compute()] == [0, 0, 0, 0]
 
 
 def test_no_row_is_kept_in_a_checkpoint():

@@ -27,7 +27,8 @@ class FolderAlarm:
 
     def __init__(self, gate: Familiarity | None, paths: Sequence[Path]):
         self.gate = gate
-        self.folders = [str(path) for path in paths if path.is_dir()]
+        found = (path if path.exists() else path.expanduser() for path in paths)
+        self.folders = [str(path) for path in found if path.is_dir()]
         self.raised: dict[str, str] = {}  # source -> what is said of it
 
     def __call__(self, scores: Iterable[Score]) -> Iterator[Score]:

@@ -14,7 +14,7 @@ from dfd.models.backbones import EarlyLayers, pretrained_backbone
 # pictures, and deliveries of each: of frozen features once in a fit
 FROZEN = {"train": (600, 3), "val": (400, 1)}
 # of features of a net that is trained, as often as a best checkpoint is saved
-OWN = {"train": (200, 1), "val": (200, 1)}
+OWN = {"train": (160, 1), "val": (120, 1)}
 
 
 def frozen_features(net: nn.Module) -> Features:

@@ -118,7 +118,7 @@ def test_the_first_layers_of_a_pretrained_backbone_are_kept_as_they_came(roots, 
     assert "first layers of test_resnet as they were before training" in card.familiarity["facts"]["basis"]
     assert card.familiarity["facts"]["sources"] == 2
     gate = Familiarity.of(card.familiarity, trained, "it")
-    came = dict(torch.load(weights))
+    came = dict(torch.load(weights, weights_only=True))
     name = "stem.conv1.weight" if "stem.conv1.weight" in came else next(iter(came))
     kept = gate.features.early.model.state_dict()[name]
     assert torch.allclose(kept, came[name], atol=1e-3)

@@ -3,6 +3,7 @@ import sys
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.metrics import confusion_matrix
 
 from dfd.batch import Predictions
@@ -11,12 +12,14 @@ from dfd.plots import (
     class_bars,
     confusion,
     curves,
+    det,
     histograms,
     image_grid,
     mean_spectra,
     precision_recall,
     quantization_tables,
     reliability,
+    risk_coverage,
     roc,
     score_bars,
     shares,
@@ -54,6 +57,32 @@ def test_roc_and_precision_recall_pass_through_their_threshold():
     assert area == pytest.approx(((pairs > 0) + 0.5 * (pairs == 0)).mean())
 
 
+def test_det_is_misses_over_false_alarms_on_normal_deviates():
+    label, logit = drawn(400)
+    (axes,) = det(label, logit, 0.3).axes
+    alarms, misses = norm.cdf(points(axes)).T
+    assert (np.diff(alarms) >= 0).all() and (np.diff(misses) <= 0).all()
+    for threshold in (-1.0, 0.3, 1.2):
+        called = logit > threshold
+        expected = called[label == 0].mean(), 1 - called[label == 1].mean()
+        assert np.abs(np.stack([alarms, misses], axis=1) - expected).sum(axis=1).min() < 1e-9
+    marker = next(line for line in axes.lines if line.get_marker() == "o")
+    called = logit > 0.3
+    expected = called[label == 0].mean(), 1 - called[label == 1].mean()
+    np.testing.assert_allclose(norm.cdf(marker.get_xydata()), [expected], atol=1e-9)
+    assert [tick.get_text() for tick in axes.get_xticklabels()][:2] == ["0.01", "0.05"]
+
+
+def test_risk_over_coverage_is_drawn_as_given():
+    coverage, risk = np.array([0.25, 0.5, 1.0]), np.array([0.0, 0.1, 0.3])
+    (axes,) = risk_coverage(coverage, risk, 0.1234).axes
+    np.testing.assert_allclose(points(axes), np.stack([coverage, risk], axis=1))
+    assert axes.get_legend().get_texts()[0].get_text() == "area 0.1234"
+    assert next(line for line in axes.lines if line.get_linestyle() == "--").get_ydata()[0] == 0.3
+    (empty,) = risk_coverage(np.zeros(0), np.zeros(0), np.nan).axes
+    assert "undefined" in empty.texts[0].get_text()
+
+
 def test_confusion_shows_counts_and_shares():
     label, logit = drawn(100)
     called = (logit > 0).astype(int)
@@ -89,7 +118,7 @@ def test_a_page_without_both_classes_says_undefined(labels):
         for axes in page.findobj(lambda artist: hasattr(artist, "texts"))
         for text in axes.texts
     ]
-    assert sum("undefined" in text for text in texts) == 2
+    assert sum("undefined" in text for text in texts) == 3
 
 
 def test_a_page_is_a_png_with_its_title(tmp_path):
@@ -100,6 +129,7 @@ def test_a_page_is_a_png_with_its_title(tmp_path):
         lambda raw: raw / 1.5,
         0.2,
         "val: 300 images",
+        (np.array([0.5, 1.0]), np.array([0.1, 0.2]), 0.1),
     )
     page.savefig(tmp_path / "page.png")
     assert page.get_suptitle() == "val: 300 images"

@@ -145,7 +145,7 @@ def errors_in_words(found: Certificate) -> list[str]:
         if not known or any(of["independent"] < FEWEST for of in known.values()):
             continue  # it is never said
         source, of = max(known.items(), key=lambda each: each[1]["bound"])
-        alike = of["independent"] < of["images"]
+        alike = round(of["independent"]) < of["images"]
         lines.append(
             f'"{word}" was said of {of["errors"]} of {of["images"]} {name}s'
             + f" of {source}" * bool(source)

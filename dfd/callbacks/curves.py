@@ -1,4 +1,4 @@
-"""ROC, precision and recall, confusion and reliability curves after each validation and test."""
+"""ROC, DET, precision, confusion, reliability and risk-coverage curves after each validation and test."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from lightning import Callback, LightningModule, Trainer
 from dfd.batch import Predictions
 from dfd.callbacks.conditions import conditions, sentence
 from dfd.callbacks.publish import only_a_warning, publish
-from dfd.metrics import detection_metrics, format_metric, interval
+from dfd.metrics import detection_metrics, format_metric, interval, risk_coverage
 
 
 class Curves(Callback):
-    """Draws ROC, precision and recall, confusion and reliability to plots/val-curves.png and
-    plots/test-curves.png of the run folder, over the last ones, and into the logger.
+    """Draws ROC, DET, precision and recall, confusion, reliability and risk over coverage to
+    plots/val-curves.png and plots/test-curves.png of the run folder, over the last ones, and into the logger.
 
     Args:
         every_n_epochs: 1 is after each validation of a fit; `dfd validate` and `dfd test` always draw.
@@ -48,7 +48,9 @@ class Curves(Callback):
 
             pictures = fill(f"{when}{sentence(conditions(trainer.datamodule, stage))}", 100)
             title = f"{pictures}\n{_summary(task.predictions)}"
-            figure = curves(task.predictions, task.calibration, task.thresholds["balanced"], title)
+            judged = task.predictions, task.calibration, task.thresholds["balanced"]
+            risk = (*risk_coverage(*judged), detection_metrics(*judged)["aurc"])
+            figure = curves(*judged, title, risk)
             publish(trainer, figure, f"{stage}-curves")
 
 

@@ -1,6 +1,6 @@
 """Plots: arrays in, matplotlib Figure out. Never pyplot, so nothing is global and no display is needed."""
 
-from dfd.plots.curves import confusion, curves, precision_recall, reliability, roc
+from dfd.plots.curves import confusion, curves, det, precision_recall, reliability, risk_coverage, roc
 from dfd.plots.datasets import (
     MOST_BARS,
     boxes,
@@ -28,6 +28,7 @@ __all__ = [
     "class_bars",
     "confusion",
     "curves",
+    "det",
     "feature_tiles",
     "histograms",
     "image_grid",
@@ -37,6 +38,7 @@ __all__ = [
     "quantization_tables",
     "reliability",
     "removal_curves",
+    "risk_coverage",
     "roc",
     "score_bars",
     "shares",

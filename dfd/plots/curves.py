@@ -1,4 +1,4 @@
-"""ROC, precision and recall, confusion matrix and reliability diagram of a prediction table."""
+"""ROC, DET, precision and recall, confusion, reliability and risk-coverage of a prediction table."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from collections.abc import Callable
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import FigureBase
-from scipy.special import expit
+from scipy.special import expit, ndtri
 
 from dfd.batch import FAKE, LABELS, NUM_BINS, Predictions
 from dfd.plots.figure import Figure
 from dfd.plots.palette import COLORS, INK, PALE
+
+DET_EDGE = 0.001  # error rates beyond which the DET curve lies on its edge
+DET_TICKS = (0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99)
 
 
 def roc(
@@ -35,6 +38,65 @@ def roc(
         if threshold is not None:
             called, fake = logit > threshold, label == FAKE
             _mark(axes, called[~fake].mean(), called[fake].mean())
+    return figure
+
+
+def det(
+    label: np.ndarray, logit: np.ndarray, threshold: float | None = None, figure: FigureBase | None = None
+) -> FigureBase:
+    """Detection error tradeoff (Martin et al. 1997): misses over false alarms, arguments as of `roc`.
+
+    On normal deviates, where a detector whose two classes are normal is a straight line, and small error
+    rates have as much room as large ones. Rates below 0.1% lie on the edge.
+    """
+    from sklearn.metrics import roc_curve
+
+    figure, axes = _square(
+        figure, "DET", "False alarms: share of reals called fake", "Misses: share of fakes not found"
+    )
+    low, high = ndtri([DET_EDGE, 1 - DET_EDGE])
+    axes.plot([low, high], [high, low], color=PALE, linestyle="--", linewidth=1)
+    place, words = ndtri(DET_TICKS), [f"{tick:.3g}" for tick in DET_TICKS]
+    axes.set(xlim=(low, high), ylim=(low, high))
+    axes.set_xticks(place, words)
+    axes.set_yticks(place, words)
+
+    def deviate(rate: np.ndarray) -> np.ndarray:
+        return ndtri(np.clip(rate, DET_EDGE, 1 - DET_EDGE))
+
+    if _needs_both(axes, label):
+        fpr, tpr, _ = roc_curve(label, logit, drop_intermediate=False)
+        axes.plot(deviate(fpr), deviate(1 - tpr), color=INK, linewidth=2, clip_on=False)
+        if threshold is not None:
+            called, fake = logit > threshold, label == FAKE
+            _mark(axes, float(deviate(called[~fake].mean())), float(deviate(1 - called[fake].mean())))
+    return figure
+
+
+def risk_coverage(
+    coverage: np.ndarray, risk: np.ndarray, area: float, figure: FigureBase | None = None
+) -> FigureBase:
+    """Risk-coverage curve: share of errors among the images that are kept, over the share that is kept.
+
+    Args:
+        coverage, risk: (S,) each, as `dfd.metrics.risk_coverage` gives them.
+        area: AURC, `aurc` of the metrics; the dashed line is an order that knows nothing.
+        figure: where to draw; a new one by default.
+    """
+    figure, axes = _new(figure, "Risk and coverage")
+    axes.set(
+        xlabel="Coverage: share of images kept, the surest first",
+        ylabel="Risk: share of errors among them",
+        xlim=(-0.02, 1.02),
+    )
+    axes.spines[["top", "right"]].set_visible(False)
+    if not len(coverage):
+        axes.text(0.5, 0.5, "undefined:\nit takes images", ha="center", va="center", color=INK)
+        return figure
+    axes.axhline(risk[-1], color=PALE, linestyle="--", linewidth=1)
+    axes.plot(coverage, risk, color=INK, linewidth=2, drawstyle="steps-pre", label=f"area {area:.4f}")
+    axes.set_ylim(-0.02 * max(risk.max(), 0.05), 1.1 * max(risk.max(), 0.05))
+    axes.legend(loc="upper left", frameon=False)
     return figure
 
 
@@ -134,22 +196,28 @@ def curves(
     calibrated: Callable[[np.ndarray], np.ndarray] | None = None,
     threshold: float = 0.0,
     title: str = "",
+    risk: tuple[np.ndarray, np.ndarray, float] | None = None,
 ) -> Figure:
-    """ROC, precision and recall, confusion and reliability on one page, of judged rows with a known label.
+    """ROC, DET, precision and recall, confusion, reliability and, where given, risk and coverage on one page,
+    of judged rows with a known label.
 
     Args:
         calibrated: raw logits to log odds; by default as they are.
         threshold: raw logit, above which an image is called fake.
+        risk: coverage, risk and area, see `risk_coverage`.
     """
     known = predictions.where((predictions.label >= 0) & (predictions.status == "ok"))
     log_odds = known.logit if calibrated is None else calibrated(known.logit)
-    figure = Figure(figsize=(10, 9.4), layout="constrained")
+    figure = Figure(figsize=(10, 14), layout="constrained")
     figure.suptitle(title, fontsize=13)
-    (upper_left, upper_right), (lower_left, lower_right) = figure.subfigures(2, 2)
-    roc(known.label, known.logit, threshold, upper_left)
-    precision_recall(known.label, known.logit, threshold, upper_right)
-    confusion(known.label, (known.logit > threshold).astype(int), lower_left)
-    reliability(known.label, expit(log_odds), lower_right)
+    parts = figure.subfigures(3, 2)
+    roc(known.label, known.logit, threshold, parts[0, 0])
+    det(known.label, known.logit, threshold, parts[0, 1])
+    precision_recall(known.label, known.logit, threshold, parts[1, 0])
+    confusion(known.label, (known.logit > threshold).astype(int), parts[1, 1])
+    reliability(known.label, expit(log_odds), parts[2, 0])
+    if risk is not None:
+        risk_coverage(*risk, parts[2, 1])
     return figure
 
 

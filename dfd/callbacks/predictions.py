@@ -182,7 +182,7 @@ def _report(stage: str, task: LightningModule, words: list[str], prior: float | 
         if len(sources) > 1 or len(methods) > 1:
             tables.append(_parts(task, sources, methods))
     counts = Counter(words)
-    corrected = [] if prior is None else [f"P(fake) is for {prior:g} fakes among such pictures (--prior)"]
+    corrected = [] if prior is None else [_for_prior(prior, task.predictions)]
     fitted = task.calibrated_on
     of = f" of {fitted['data']}" if fitted and "data" in fitted else ""
     lines = [
@@ -205,6 +205,15 @@ def _report(stage: str, task: LightningModule, words: list[str], prior: float | 
     if chosen := getattr(task, "selected_on", None):
         lines.append(f"Checkpoint chosen on: {chosen}")
     return tables + lines
+
+
+def _for_prior(prior: float, predictions: Predictions) -> str:
+    """What P(fake) is for, and what of the metrics depends on it."""
+    text = f"P(fake) is for {prior:g} fakes among such pictures (--prior)"
+    known = predictions.label[predictions.label >= 0]
+    if not len(known):
+        return text
+    return f"{text}; of these {(known == FAKE).mean():.3g} are, which ece, brier and nll show"
 
 
 def _seen_before(stage: str, task: LightningModule, data: LightningDataModule) -> str:

@@ -169,7 +169,8 @@ class TolerantWandbLogger(WandbLogger):
         if summary := _summary_of(name):
             # with a step of its own: an exact name takes nothing from Lightning's "*"
             step = {"step_metric": "trainer/global_step", "step_sync": True}
-            self.experiment.define_metric(name, summary=summary, **step)
+            # a dot would be a path within a dict
+            self.experiment.define_metric(name.replace(".", r"\."), summary=summary, **step)
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:

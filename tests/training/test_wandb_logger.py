@@ -40,6 +40,8 @@ def test_runs_are_ranked_by_the_best_of_a_validation_metric(offline, tmp_path):
         "val/auroc/gan": (0.2, 0.8, 0.6),
         "val/frechet_net": (9.0, 7.0, 8.0),
         "val/num_images": (1, 2, 1),
+        "val/tpr@fpr0.1": (0.3, 0.6, 0.4),
+        "val/aurc": (0.3, 0.1, 0.2),
     }
     for step in range(3):
         offline.log_metrics({name: each[step] for name, each in values.items()}, step)
@@ -47,6 +49,7 @@ def test_runs_are_ranked_by_the_best_of_a_validation_metric(offline, tmp_path):
     summary = wandb_files.summary(tmp_path)
     assert summary["val/auroc"] == {"max": 0.9} and summary["val/auroc/gan"] == {"max": 0.8}
     assert summary["val/loss"] == {"min": 0.1} and summary["val/frechet_net"] == {"min": 7.0}
+    assert summary["val/tpr@fpr0.1"] == {"max": 0.6} and summary["val/aurc"] == {"min": 0.1}
     assert summary["train/loss"] == 2.0 and summary["val/num_images"] == 1, "of others the last one"
     assert [line["val/auroc"] for line in wandb_files.history(tmp_path)] == [0.5, 0.9, 0.7]
     assert [line["trainer/global_step"] for line in wandb_files.history(tmp_path)] == [0, 1, 2]

@@ -61,8 +61,8 @@ def worth(prior: float, found: Certificate) -> tuple[float, float]:
     """How often "fake" and "no trace found" are right where a share `prior` of the pictures is fake.
 
     At least so often, by Bayes' rule from the source where the word is certain of the least: its upper bound
-    of errors, and the lower bound (95% as well) of how often the word is said where it is right. nan for a
-    word that is never said.
+    of errors, and the lower bound (95% as well) of how often the word is said where it is right: certain at
+    90% together. nan for a word that is never said.
     """
     fake = _least_right(found, wrong="real", right="fake", prior=prior)
     return fake, _least_right(found, wrong="fake", right="real", prior=1 - prior)

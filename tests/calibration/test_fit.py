@@ -4,8 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.special import expit
-from sklearn.calibration import _SigmoidCalibration
+from sklearn.calibration import CalibratedClassifierCV, _SigmoidCalibration
+from sklearn.frozen import FrozenEstimator
 from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from dfd.calibration import (
@@ -67,6 +69,19 @@ def test_temperature_is_scipys_optimum():
         options={"xatol": 1e-9, "fatol": 1e-12},
     )
     assert fit_temperature(logit, label).temperature == pytest.approx(found.x[0], rel=1e-4)
+
+
+@pytest.mark.parametrize(("kind", "method"), [("temperature", "temperature"), ("platt", "sigmoid")])
+def test_calibrations_are_those_of_a_calibrated_classifier(kind, method):
+    logit, label = overconfident(1000, seed=2)
+    net = LogisticRegression()  # whose decision function is its input
+    net.classes_, net.coef_, net.intercept_ = np.array([0, 1]), np.ones((1, 1)), np.zeros(1)
+    theirs = CalibratedClassifierCV(FrozenEstimator(net), method=method).fit(logit[:, None], label)
+    np.testing.assert_allclose(
+        expit(fit_calibration(logit, label, kind)(logit)),
+        theirs.predict_proba(logit[:, None])[:, 1],
+        atol=1e-3,
+    )
 
 
 def test_temperature_is_bounded_and_claims_nothing_without_errors():

@@ -6,24 +6,18 @@ array may fill one folder.
 
 from __future__ import annotations
 
-import json
-import platform
-import subprocess
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-from dfd import __version__
 from dfd.detector import Detector, load
 from dfd.durable import explain_os_error
 from dfd.evaluate.attacked import judge_attacked
 from dfd.evaluate.conditions import Condition, load_conditions
-from dfd.evaluate.folder import GRID, missing_cells, read_grid
+from dfd.evaluate.folder import CSV_FILE, GRID, METRICS_FILE, missing_cells, read_grid
 from dfd.evaluate.gradient_masking import masking_of
 from dfd.evaluate.judging import Judged, judge, verdicts
 from dfd.evaluate.plan import (
@@ -38,10 +32,11 @@ from dfd.evaluate.plan import (
     sha256_of,
 )
 from dfd.evaluate.prediction_file import read_facts, write_predictions
+from dfd.evaluate.provenance import cell_facts, plain, write_record
 from dfd.evaluate.screen import show
 from dfd.evaluate.shortcut_files import PassShortcuts
 from dfd.evaluate.tidy import write_metrics
-from dfd.outputs import lies_within, output_file
+from dfd.outputs import lies_within
 from dfd.prepare.job_array import ArrayTask
 from dfd.progress import progress
 from dfd.shards.fetch import is_remote
@@ -117,6 +112,7 @@ def evaluate(
     plan = passes(detectors, opened, conditions)
     try:
         write_grid(out, detectors, opened, conditions, plan, options)
+        _remove_outdated(out, plan, options)
         judge_all(out, plan, options, victims)
         missing = missing_cells(out)
         table = None if missing else write_metrics(out, options.workers)
@@ -139,6 +135,11 @@ def _cells(plan: Sequence[Pass]) -> list[Cell]:
 def check_out(out: Path, roots: Iterable[str]) -> None:
     """ValueError where results cannot go there: what lies there is somebody else's."""
     for root in roots:
+        if Path(root).is_file():
+            raise ValueError(
+                f"--on {root} is a file, and what is judged are finished shards: `dfd prepare {root} --out "
+                "FOLDER` makes them of pictures, videos and lists of them."
+            )
         if not is_remote(root) and lies_within(out, Path(root)):
             raise ValueError(f"--out {out} lies in {root}, which is only read. Choose a folder beside it.")
     if out.exists() and not out.is_dir():
@@ -185,27 +186,8 @@ def write_grid(
     options: Options,
 ) -> None:
     """grid.json: what is judged, by what, and which cells are to be there in the end."""
-    severities: dict[str, list[float | None]] = {}
-    for condition in conditions:
-        found = severities.setdefault(condition.name, [])
-        found.append(None if np.isnan(condition.severity) else condition.severity)
-    grid = {
-        "dfd": __version__,
-        "detectors": [each.facts() for each in detectors],
-        "roots": [each.facts() for each in roots],
-        "conditions": [{"name": name, "severities": each} for name, each in severities.items()],
-        "split": options.split,
-        "limit": options.limit,
-        "drawings": options.drawings,
-        "cells": [cell.file for cell in _cells(plan)],
-        "command": ["dfd", *sys.argv[1:]],
-        "versions": _versions(),
-        "git": _git(),
-        "device": _device(options),
-        "seed": 0,  # of noise, of --limit and of the intervals
-    }
-    with output_file(out / GRID) as temporary:
-        temporary.write_text(json.dumps(_plain(grid), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    told = {"split": options.split, "limit": options.limit, "drawings": options.drawings}
+    write_record(out, detectors, roots, conditions, _cells(plan), **told, device=_device(options))
 
 
 def with_victims(
@@ -221,6 +203,15 @@ def with_victims(
         for each in conditions
     ]
     return known, {path: victim.detector for path, victim in victims.items()}
+
+
+def _remove_outdated(out: Path, plan: Sequence[Pass], options: Options) -> None:
+    """Removes cells of the plan that were made of something else, and tables that no longer say what is
+    there: a half-finished grid is known as one.
+    """
+    missing = [out / cell.file for cell in _cells(plan) if not _done(out, cell, options)]
+    for path in (*missing, *((out / METRICS_FILE, out / CSV_FILE) if missing else ())):
+        path.unlink(missing_ok=True)
 
 
 def judge_all(
@@ -295,6 +286,7 @@ def _write(out: Path, cell: Cell, judged: Judged, options: Options, facts: Mappi
     """Writes a cell's prediction file; `facts` beside those of every cell."""
     data, rows = cell.root.data, judged.predictions.row
     speaks = cell.detector.detector.speaks or cell.root.drawings
+    made_of = cell.identity(options.limit, options.drawings)
     prob, verdict = verdicts(cell.detector.detector, judged.predictions, speaks)
     write_predictions(
         out / cell.file,
@@ -303,72 +295,5 @@ def _write(out: Path, cell: Cell, judged: Judged, options: Options, facts: Mappi
         prob=prob,
         verdict=verdict,
         reason=judged.reason,
-        facts=_plain({**_cell_facts(cell, data.fingerprints(rows), speaks, options), **facts}),
+        facts=plain({**cell_facts(cell, data.fingerprints(rows), speaks, made_of), **facts}),
     )
-
-
-def _cell_facts(cell: Cell, prints: np.ndarray, speaks: bool, options: Options) -> dict[str, Any]:
-    """What the figures of a cell rest on."""
-    card = cell.detector.detector.card
-    known = {name: int(np.isin(prints, seen.numpy()).sum()) for name, seen in card.seen.items()}
-    every = np.concatenate([prints[:0], *(seen.numpy() for seen in card.seen.values())])
-    return {
-        "detector": cell.detector.facts(),
-        "root": {"name": cell.root.name, "path": cell.root.path},
-        "condition": cell.condition.name,
-        "severity": cell.condition.severity,
-        "what": cell.condition.what,
-        "split": cell.root.split,
-        "calibration": card.calibration.to_plain(),
-        "thresholds": card.thresholds,
-        "calibrated_on": card.calibrated_on,
-        "selected_on": card.selected_on,
-        "num_seen": int(np.isin(prints, every).sum()) if card.seen else None,
-        "num_trained_on": known.get("train"),
-        "num_chosen_on": known.get("val"),
-        "speaks": speaks,
-        "leaks": cell.root.data.leaks.get(cell.root.path, ""),
-        "limit": options.limit,
-        "seed": 0,
-        "versions": _versions(),
-        "cell": cell.identity(options.limit, options.drawings),
-    }
-
-
-def _plain(value: Any) -> Any:
-    """For JSON: infinite numbers as strings, as cards have them; NaN as null."""
-    if isinstance(value, dict):
-        return {str(name): _plain(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
-    if isinstance(value, float) and not np.isfinite(value):
-        return None if np.isnan(value) else str(value)
-    return value
-
-
-def _versions() -> dict[str, str]:
-    import torch
-
-    return {
-        "dfd": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-    }
-
-
-def _git() -> str | None:
-    """The commit that dfd's code lies at, with "+" where it was changed; None for an installed package."""
-    here = Path(__file__).resolve().parents[2]
-    if not (here / ".git").exists():
-        return None
-    try:
-        commit, changed = (
-            subprocess.run(
-                ["git", "-C", str(here), *words], capture_output=True, text=True, timeout=20, check=True
-            ).stdout
-            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return commit.strip() + ("+" if changed.strip() else "")

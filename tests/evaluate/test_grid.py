@@ -251,10 +251,19 @@ def test_a_cell_of_another_checkpoint_or_condition_is_not_taken(root, checkpoint
     assert len(seen) == 3
     evaluate([checkpoint(seed=1)], [root], out, CLEAN, Options(workers=0, limit=2))
     assert len(seen) == 4
+    # the other task's share is missing, not what an earlier checkpoint left there
+    first, second = (Options(workers=0, limit=2, task=ArrayTask(number, 2)) for number in (1, 2))
+    assert evaluate([checkpoint(seed=2)], [root], out, DAMAGED, first) is None
+    assert missing_cells(out) == ["cells/mine/lab/jpeg@50.parquet"] and not (out / "metrics.csv").exists()
+    assert evaluate([checkpoint(seed=3)], [root], out, DAMAGED, second) is None
+    assert set(missing_cells(out)) == {f"cells/mine/lab/{name}.parquet" for name in ("clean", "noise@0.1")}
+    del seen[:]
+    evaluate([checkpoint(seed=1)], [root], out, CLEAN, Options(workers=0, limit=2))
+    assert len(seen) == 1
     # a damaged cell is made again
     cell(out).write_bytes(b"PAR1 cut")
     evaluate([checkpoint(seed=1)], [root], out, CLEAN, Options(workers=0, limit=2))
-    assert len(seen) == 5
+    assert len(seen) == 2
 
 
 def test_array_tasks_share_the_cells_and_the_last_one_makes_the_table(
@@ -386,6 +395,10 @@ def test_faults_of_the_command_are_one_clear_error(root, checkpoint, tmp_path):
         (([checkpoint("blind", view=None)], [root], out), "does not say how its pictures were cut"),
         (([path], [tmp_path / "nowhere"], out), "no such folder.*dfd prepare"),
         (([path], [taken], out), "no shards here.*dfd prepare"),
+        (
+            ([path], [taken / "thesis.tex"], out),
+            "is a file, and what is judged are finished shards: `dfd prepare",
+        ),
         (([tmp_path / "no.ckpt"], [root], out), "no.ckpt"),
     ]
     for args, message in faults:

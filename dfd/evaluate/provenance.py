@@ -1,0 +1,127 @@
+"""Provenance of a grid: what grid.json and every cell say of how they were made."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dfd import __version__
+from dfd.evaluate.conditions import Condition
+from dfd.evaluate.folder import GRID
+from dfd.evaluate.plan import Cell, NamedDetector, NamedRoot
+from dfd.outputs import output_file
+
+SEED = 0  # of noise, of --limit and of the intervals
+
+
+def write_record(
+    out: Path,
+    detectors: Sequence[NamedDetector],
+    roots: Sequence[NamedRoot],
+    conditions: Sequence[Condition],
+    cells: Sequence[Cell],
+    **options: Any,
+) -> None:
+    """Writes grid.json.
+
+    Args:
+        options: what else it is to say, plain values.
+    """
+    severities: dict[str, list[float | None]] = {}
+    for condition in conditions:
+        found = severities.setdefault(condition.name, [])
+        found.append(None if np.isnan(condition.severity) else condition.severity)
+    grid = {
+        "dfd": __version__,
+        "detectors": [each.facts() for each in detectors],
+        "roots": [each.facts() for each in roots],
+        "conditions": [{"name": name, "severities": each} for name, each in severities.items()],
+        **options,
+        "cells": [cell.file for cell in cells],
+        "command": ["dfd", *sys.argv[1:]],
+        "versions": _versions(),
+        "git": _git(),
+        "seed": SEED,
+    }
+    with output_file(out / GRID) as temporary:
+        temporary.write_text(json.dumps(plain(grid), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def cell_facts(cell: Cell, prints: np.ndarray, speaks: bool, identity: dict[str, Any]) -> dict[str, Any]:
+    """What the figures of a cell rest on.
+
+    Args:
+        prints: (M,) fingerprints of its pictures.
+        speaks: whether the detector has verdicts on them.
+        identity: see `Cell.identity`.
+    """
+    card = cell.detector.detector.card
+    known = {name: int(np.isin(prints, seen.numpy()).sum()) for name, seen in card.seen.items()}
+    every = np.concatenate([prints[:0], *(seen.numpy() for seen in card.seen.values())])
+    return {
+        "detector": cell.detector.facts(),
+        "root": {"name": cell.root.name, "path": cell.root.path},
+        "condition": cell.condition.name,
+        "severity": cell.condition.severity,
+        "what": cell.condition.what,
+        "split": cell.root.split,
+        "calibration": card.calibration.to_plain(),
+        "thresholds": card.thresholds,
+        "calibrated_on": card.calibrated_on,
+        "selected_on": card.selected_on,
+        "num_seen": int(np.isin(prints, every).sum()) if card.seen else None,
+        "num_trained_on": known.get("train"),
+        "num_chosen_on": known.get("val"),
+        "speaks": speaks,
+        "leaks": cell.root.data.leaks.get(cell.root.path, ""),
+        "limit": identity["limit"],
+        "seed": SEED,
+        "versions": _versions(),
+        "cell": identity,
+    }
+
+
+def plain(value: Any) -> Any:
+    """For JSON: infinite numbers as strings, as cards have them; NaN as null."""
+    if isinstance(value, dict):
+        return {str(name): plain(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None if np.isnan(value) else str(value)
+    return value
+
+
+def _versions() -> dict[str, str]:
+    import torch
+
+    return {
+        "dfd": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def _git() -> str | None:
+    """The commit that dfd's code lies at, with "+" where it was changed; None for an installed package."""
+    here = Path(__file__).resolve().parents[2]
+    if not (here / ".git").exists():
+        return None
+    try:
+        commit, changed = (
+            subprocess.run(
+                ["git", "-C", str(here), *words], capture_output=True, text=True, timeout=20, check=True
+            ).stdout
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit.strip() + ("+" if changed.strip() else "")

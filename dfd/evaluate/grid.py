@@ -111,7 +111,8 @@ def evaluate(
     conditions, victims = with_victims(conditions, options)
     plan = passes(detectors, opened, conditions)
     try:
-        write_grid(out, detectors, opened, conditions, plan, options)
+        files = [cell.file for cell in _cells(plan)]
+        write_grid(out, detectors, opened, conditions, files, options)
         _remove_outdated(out, plan, options)
         judge_all(out, plan, options, victims)
         missing = missing_cells(out)
@@ -182,12 +183,12 @@ def write_grid(
     detectors: Sequence[NamedDetector],
     roots: Sequence[NamedRoot],
     conditions: Sequence[Condition],
-    plan: Sequence[Pass],
+    cells: Sequence[str],
     options: Options,
 ) -> None:
     """grid.json: what is judged, by what, and which cells are to be there in the end."""
     told = {"split": options.split, "limit": options.limit, "drawings": options.drawings}
-    write_record(out, detectors, roots, conditions, _cells(plan), **told, device=_device(options))
+    write_record(out, detectors, roots, conditions, cells, **told, device=_device(options))
 
 
 def with_victims(

@@ -23,6 +23,7 @@ from dfd.durable import explain_os_error, make_folder
 from dfd.evaluate.conditions import CLEAN, Condition, load_conditions
 from dfd.evaluate.folder import GRID
 from dfd.evaluate.grid import (
+    ALL,
     Options,
     check_out,
     judge_all,
@@ -99,6 +100,11 @@ def leave_one_out(
     options.check()
     if not 1 <= seeds <= MOST_SEEDS:
         raise ValueError(f"--seeds {seeds}: from 1 to {MOST_SEEDS} fits of each source are trained.")
+    if options.task != ALL:
+        raise ValueError(
+            "--task shares out the cells of a grid. Fits are shared by starting the same --loso command "
+            "several times, on as many machines."
+        )
     if fits < 1:
         raise ValueError(f"--fits {fits}: at least one fit runs at a time.")
     asked = [Condition(CLEAN)] if conditions is None else load_conditions(conditions)
@@ -114,7 +120,7 @@ def leave_one_out(
     try:
         for name in told.names:
             make_folder((study.place / name).parent)
-        write_grid(out, [], [], asked, [], options)
+        write_grid(out, [], [], asked, study.cells(), options)
         runner = run_trials(told, told.points, study.place, fits, completed=study.judge)
         return study.finish(runner)
     except OSError as error:
@@ -186,13 +192,19 @@ class Loso:
         cells = [cell for each in plan for cell in each.cells]
         detectors = list({cell.detector.name: cell.detector for cell in cells}.values())
         roots = list({cell.root.name: cell.root for cell in cells}.values())
-        write_grid(self.out, detectors, roots, self.asked, plan, self.options)
+        write_grid(self.out, detectors, roots, self.asked, [cell.file for cell in cells], self.options)
         table = write_metrics(self.out)
         lines = write_loso(self.out, table)
         for text in said(lines, {each.name: each.why for each in self.sources if each.why}, failed):
             print(text)
         print(f"{len(plan)} nets, each on the source that it has not seen: {self.out / LOSO_FILE}")
         return table
+
+    def _fit(self, number: int) -> tuple[LeftOut, int]:
+        """What the fit of a number leaves out, and its seed."""
+        params = self.told.point(number)
+        (name,) = json.loads(str(params["data.leave_out"]))
+        return next(source for source in self.sources if source.name == name), int(params["data.seed"])
 
     def _number(self, run: Path) -> int:
         """Of the trial in a run folder, whose name may end with the number of its place."""
@@ -203,10 +215,18 @@ class Loso:
 
     def _root(self, source: LeftOut, name: str, detector: NamedDetector) -> NamedRoot:
         """The pictures of a source in one root."""
-        title = source.name if len(source.roots) == 1 else f"{source.name}-{name}"
-        root = named_root(clean_name(title), self.folders[name], detector.detector, self.options)
+        root = named_root(_root_name(source, name), self.folders[name], detector.detector, self.options)
         root.keep_source(source.name)
         return root
+
+
+def _detector_name(source: LeftOut, seed: int) -> str:
+    return clean_name(f"without-{source.name}-seed{seed}")
+
+
+def _root_name(source: LeftOut, root: str) -> str:
+    """What the pictures of a source in a root are called: the source alone, where that says it."""
+    return clean_name(source.name if len(source.roots) == 1 else f"{source.name}-{root}")
 
 
 def _sources(folders: Mapping[str, str], options: Options) -> list[LeftOut]:

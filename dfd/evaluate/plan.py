@@ -132,6 +132,11 @@ class NamedRoot:
         }
 
 
+def cell_file(detector: str, root: str, condition: Condition) -> str:
+    """Where the predictions of a cell lie, below the grid's folder."""
+    return f"{CELLS}/{detector}/{root}/{condition.title}.parquet"
+
+
 @dataclass(frozen=True)
 class Cell:
     """What one detector says of one root under one condition."""
@@ -143,7 +148,7 @@ class Cell:
     @property
     def file(self) -> str:
         """Its prediction file, below the grid's folder."""
-        return f"{CELLS}/{self.detector.name}/{self.root.name}/{self.condition.title}.parquet"
+        return cell_file(self.detector.name, self.root.name, self.condition)
 
     def identity(self, limit: int | None, drawings: bool) -> dict[str, Any]:
         """What the cell's figures depend on: a cell that was made of anything else is made again."""

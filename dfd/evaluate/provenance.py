@@ -26,12 +26,13 @@ def write_record(
     detectors: Sequence[NamedDetector],
     roots: Sequence[NamedRoot],
     conditions: Sequence[Condition],
-    cells: Sequence[Cell],
+    cells: Sequence[str],
     **options: Any,
 ) -> None:
     """Writes grid.json.
 
     Args:
+        cells: the prediction files that are to be there in the end.
         options: what else it is to say, plain values.
     """
     severities: dict[str, list[float | None]] = {}
@@ -44,7 +45,7 @@ def write_record(
         "roots": [each.facts() for each in roots],
         "conditions": [{"name": name, "severities": each} for name, each in severities.items()],
         **options,
-        "cells": [cell.file for cell in cells],
+        "cells": list(cells),
         "command": ["dfd", *sys.argv[1:]],
         "versions": _versions(),
         "git": _git(),

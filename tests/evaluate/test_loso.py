@@ -15,6 +15,7 @@ from dfd.cli import main
 from dfd.data import ShardDataModule
 from dfd.detector.card import load_net
 from dfd.evaluate import loso
+from dfd.evaluate.folder import missing_cells, read_grid
 from dfd.evaluate.loso import Fits, _told
 from dfd.evaluate.loso_table import said
 from dfd.evaluate.prediction_file import read_predictions
@@ -93,6 +94,7 @@ def test_each_source_is_judged_by_a_net_that_has_not_seen_it_through_kill_9(here
     first.send_signal(signal.SIGKILL)
     first.wait()
     assert not Path("out/loso.csv").exists()
+    assert len(missing_cells(Path("out"))) >= 1 and len(read_grid(Path("out"))["cells"]) == 3
     kept = {path: path.stat().st_mtime_ns for path in Path("out/cells").rglob("*.parquet")}
     kept |= {path: path.stat().st_mtime_ns for path in Path("out/loso/a").rglob("best.ckpt")}
     assert len(kept) == 2
@@ -154,6 +156,7 @@ def test_a_fit_that_fails_is_said_with_its_reason(here, capsys):
         ({"a": (0, 1), "b": (0, 1)}, ["--loso", "no_such"], "--loso no_such: there is no such config"),
         ({"a": (0, 1), "b": (0, 1)}, ["--seeds", "0"], "--seeds 0: from 1 to 100"),
         ({"a": (0, 1), "b": (0, 1)}, ["--fits", "0"], "--fits 0: at least one"),
+        ({"a": (0, 1), "b": (0, 1)}, ["--task", "1/2"], "--task shares out the cells of a grid"),
         ({"a": (0, 1), "b": (0, 1)}, ["--split", "val", "--limit", "0"], "--limit 0"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,6 @@ from dfd.evaluate.attack_conditions import PictureAttack
 from dfd.evaluate.attacks import attack_pictures, pick
 from dfd.evaluate.judging import EnoughPixels, Judged, collected
 from dfd.media.crops import View
-from dfd.shards.splits import SPLITS
 
 AT_ONCE = 64  # pictures that wait in memory for an attack
 
@@ -76,9 +75,10 @@ def judge_attacked(
     return Attacked(judged, rows, len(order), num_flat)
 
 
-def _read(data: ShardDataModule, rows: np.ndarray, split: str, view: View):
+def _read(
+    data: ShardDataModule, rows: np.ndarray, split: str, view: View
+) -> Iterator[tuple[np.ndarray, list[np.ndarray], dict[int, str]]]:
     """Rows, pictures and faults of these rows, some at a time."""
-    assert split in SPLITS
     # shallow copies, whose own attributes are then other ones
     data = copy.copy(data)
     data.catalog = copy.copy(data.catalog)

@@ -23,9 +23,9 @@ from dfd.terminal import printable
 
 LOSO_FILE = "loso.csv"
 OF_TABLE = (
-    "auroc", "auroc_low", "auroc_high", "balanced_acc", "balanced_acc_low", "balanced_acc_high", "ece",
-    "file_facts_auroc", "color_auroc", "coverage", "spoken", "num_images", "num_families", "num_real",
-    "num_fake", "num_seen", "flags",
+    "auroc", "auroc_low", "auroc_high", "balanced_acc", "balanced_acc_low", "balanced_acc_high", "acc_real",
+    "acc_fake", "ece", "file_facts_auroc", "color_auroc", "coverage", "spoken", "num_images", "num_families",
+    "num_real", "num_fake", "num_seen", "flags",
 )  # fmt: skip
 
 

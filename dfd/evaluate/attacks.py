@@ -90,16 +90,15 @@ class PictureNet(nn.Module):
     def __init__(self, detector: Detector, height: int, width: int):
         super().__init__()
         self.net, self.threshold = detector.net, detector.card.thresholds["balanced"]
-        # a list: not to be weights of a module
-        self._cut = [_Cut(*_linear(detector.view, height, width), detector.device)]
+        self.cut = Cut(*_linear(detector.view, height, width), detector.device)
 
     def forward(self, image: Tensor) -> Tensor:
-        crops = self._cut[0](image)  # (B, N, 3, size, size)
+        crops = self.cut(image)  # (B, N, 3, size, size)
         logit = self.net(crops.flatten(0, 1))
         return logit.view(crops.shape[:2]).mean(1) - self.threshold
 
 
-class _Cut:
+class Cut:
     """Pictures (B, 3, H, W) -> crops (B, N, 3, size, size), differentiable."""
 
     def __init__(

@@ -60,12 +60,6 @@ class Batch(TypedDict):
     cues: NotRequired[torch.Tensor]  # (B, C) float32, where the data have them and a net takes them
 
 
-class HomeBatch(LoadedBatch):
-    """Pictures as they are and as they were delivered: "image" is (B, 1 + D, size, size, 3) uint8."""
-
-    delivery: torch.Tensor  # (B, 1 + D) int64: which way each copy came; 0 is the picture as it is
-
-
 @dataclass(frozen=True)
 class Predictions:
     """The prediction table: one row an image. Metrics, calibration, CSV and intervals are functions of it.
@@ -165,9 +159,9 @@ class DetectionData(Protocol):
 class HomeData(Protocol):
     """A data module whose pictures can be had beside training, for what a detector learns of its sources."""
 
-    def home(self, split: str, num: int, draws: int) -> Iterator[HomeBatch]:
-        """This rank's share of at most `num` pictures of a split: the middle crop of each as it is and after
-        `draws` deliveries. Nothing that training draws may be drawn for them.
+    def home(self, split: str, num: int, draws: int) -> Iterator[LoadedBatch]:
+        """This rank's share of at most `num` pictures of a split: "image" is (B, 1 + draws, size, size, 3)
+        uint8, the middle crop as it is and after each delivery. Nothing that training draws may be drawn.
         """
 
 

@@ -4,7 +4,6 @@
 and a net that never saw that loses a tenth of its AUC to one upload. Both labels are changed alike.
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import cv2
@@ -43,7 +42,6 @@ class Augment:
             full size.
         min_side: `delivery` leaves at least this many pixels on the shorter side, so that a crop of that size
             still fits.
-        kinds: what `delivery` draws from, some of "resize", "blur", "jpeg" and "resize+jpeg".
     """
 
     def __init__(
@@ -53,7 +51,6 @@ class Augment:
         quality: tuple[int, int] = (40, 95),
         min_scale: float = 0.5,
         min_side: int = 128,
-        kinds: Sequence[str] = DELIVERIES,
     ):
         if preset not in ("none", "light", "strong", "delivery"):
             raise ValueError(f"preset={preset!r} is not known. Use none, light, strong or delivery.")
@@ -68,9 +65,7 @@ class Augment:
             raise ValueError(
                 f"min_scale={min_scale} is not a factor that shrinks. Use a number above 0 and at most 1."
             )
-        if not kinds or not set(kinds) <= set(DELIVERIES):
-            raise ValueError(f"kinds={kinds} are no deliveries. Use some of {', '.join(DELIVERIES)}.")
-        self.preset, self.p, self.quality, self.kinds = preset, p, quality, tuple(kinds)
+        self.preset, self.p, self.quality = preset, p, quality
         self.min_scale, self.min_side = min_scale, min_side
         self._compose = _compose(preset) if preset in ("light", "strong") else None
 
@@ -91,7 +86,7 @@ class Augment:
         if rng.random() < 0.5:
             image, mask = cv2.flip(image, 1), None if mask is None else cv2.flip(mask, 1)
         if rng.random() < self.p:
-            kind = self.kinds[rng.integers(len(self.kinds))]
+            kind = DELIVERIES[rng.integers(len(DELIVERIES))]
             if "resize" in kind:
                 image = self._resize(image, rng)
             if kind == "blur":

@@ -16,7 +16,7 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from dfd.batch import LABELS, Batch, HomeBatch, LoadedBatch
+from dfd.batch import LABELS, Batch, LoadedBatch
 from dfd.data.collate import PREFETCH_FACTOR, SharedMemoryCollate, collate
 from dfd.data.home import HomeDataset, chosen_rows, home_batches
 from dfd.data.ledger import Ledger
@@ -265,10 +265,10 @@ class ShardDataModule(LightningDataModule):
         """(R,) int64 of the bytes of each picture's file: the head of its SHA-256."""
         return self.catalog.fingerprints(rows)
 
-    def home(self, split: str, num: int, draws: int) -> Iterator[HomeBatch]:
+    def home(self, split: str, num: int, draws: int) -> Iterator[LoadedBatch]:
         """This rank's share of at most `num` pictures of a split, as many of each source and label as there
-        are: the middle crop of each as it is and after `draws` deliveries. Always the same, and nothing that
-        training draws is drawn for them.
+        are: "image" is (B, 1 + draws, size, size, 3) uint8, the middle crop as it is and after each delivery.
+        Always the same, and nothing that training draws is drawn for them.
         """
         rows = chosen_rows(self.catalog, split, num)
         shards = np.unique(self.contents.shard[rows])

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 
-from dfd.augment.image import DELIVERIES, Augment
-from dfd.batch import HomeBatch, Sample
+from dfd.augment import Augment
+from dfd.batch import LoadedBatch, Sample
 from dfd.data.collate import collate
 from dfd.data.stream import EvalSampler, ShardDataset
 from dfd.shards.catalog import Catalog
@@ -26,17 +25,10 @@ class HomeDataset(ShardDataset):
     draws = 0
 
     def _cropped(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        versions = [sample["image"]]
-        for kind in ways(sample["row"], self.draws):
-            deliver = Augment("delivery", p=1.0, min_side=self.view.size, kinds=[DELIVERIES[kind - 1]])
-            versions.append(deliver(sample, rng)["image"])
+        deliver = Augment("delivery", p=1.0, min_side=self.view.size)
+        versions = [sample["image"], *(deliver(sample, rng)["image"] for _ in range(self.draws))]
         crops = [self.view.eval_crops(each)[-1] for each in versions]
         return {**sample, "image": np.stack(crops)}
-
-
-def ways(row: int, draws: int) -> np.ndarray:
-    """(draws,) which of DELIVERIES, counted from 1, each copy of a picture comes by."""
-    return np.random.default_rng((row, draws)).integers(1, 1 + len(DELIVERIES), size=draws)
 
 
 def chosen_rows(catalog: Catalog, split: str, num: int) -> np.ndarray:
@@ -66,11 +58,10 @@ def chosen_rows(catalog: Catalog, split: str, num: int) -> np.ndarray:
     return kept[np.argsort(catalog.contents.shard[kept], kind="stable")]
 
 
-def home_batches(dataset: HomeDataset, rows: np.ndarray, rank: int, world: int) -> Iterator[HomeBatch]:
+def home_batches(dataset: HomeDataset, rows: np.ndarray, rank: int, world: int) -> Iterator[LoadedBatch]:
     """This rank's share of the pictures, without those that cannot be decoded."""
     # no DataLoader: it would draw from torch's generator, which training draws from
     for places in EvalSampler(rows, BATCH, rank, world):
         batch = collate([dataset[place] for place in places])
         if batch["valid"].any():
-            kinds = np.stack([np.append(0, ways(row, dataset.draws)) for row in batch["row"].tolist()])
-            yield {**batch, "delivery": torch.from_numpy(kinds)}
+            yield batch

@@ -21,12 +21,12 @@ QUANTILE = 0.99  # of home's own folders are less strange than the alarm's limit
 ALARM = "these pictures come from a world this detector has not seen"
 
 
-def worlds(source: np.ndarray, label: np.ndarray, delivery: np.ndarray) -> np.ndarray:
-    """(M,) int: which pictures are of one source and class and came by one way; where these are too few for a
-    folder, of one source and way, or of one way.
+def worlds(source: np.ndarray, label: np.ndarray, delivered: np.ndarray) -> np.ndarray:
+    """(M,) int: which pictures are of one source and class, all as they were or all delivered; where they are
+    too few for a folder, of one source, or of all.
     """
-    label, delivery = label.astype(str), delivery.astype(str)
-    kinds = np.array([source, label, delivery]), np.array([source, delivery]), delivery[None]
+    label, way = label.astype(str), delivered.astype(str)
+    kinds = np.array([source, label, way]), np.array([source, way]), way[None]
     world = np.full(len(source), -1)
     for kind in kinds:
         rest = np.flatnonzero(world < 0)
@@ -49,7 +49,7 @@ def highest_mean(distance: np.ndarray, world: np.ndarray, num: int) -> float:
 
     Args:
         distance: (M,) of home's pictures.
-        world: (M,) int, which source, class and kind of delivery.
+        world: (M,) int, as `worlds` gives it.
         num: pictures of the folder.
     """
     rng = np.random.default_rng(0)

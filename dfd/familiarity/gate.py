@@ -26,13 +26,11 @@ class Home:
         features: of each kind (M, D, F): the first of D is the picture as it is.
         source: (M,) str.
         label: (M,) int.
-        delivery: (M, D) int, by which way each copy came; 0 is as it is.
     """
 
     features: Mapping[str, np.ndarray]
     source: np.ndarray
     label: np.ndarray
-    delivery: np.ndarray
 
     def __len__(self) -> int:
         return len(self.source)
@@ -81,7 +79,8 @@ class Familiarity:
             spread[name] = np.array([distance.mean(), max(distance.std(), 1e-3)], np.float32)
             gaussians[name] = gaussian
             scores.append((distance - spread[name][0]) / spread[name][1])
-        world = worlds(val.source.repeat(copies[1]), val.label.repeat(copies[1]), val.delivery.reshape(-1))
+        delivered = np.tile(np.arange(copies[1]) > 0, len(val))
+        world = worlds(val.source.repeat(copies[1]), val.label.repeat(copies[1]), delivered)
         facts = {
             "basis": features.basis,
             "split": "val",

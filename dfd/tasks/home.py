@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from dfd.batch import DetectionData, HomeBatch, HomeData
+from dfd.batch import DetectionData, HomeData, LoadedBatch
 from dfd.distributed import gather_objects
 from dfd.familiarity import Familiarity, Features, Home
 from dfd.models.backbones import EarlyLayers, pretrained_backbone
@@ -45,16 +45,16 @@ def learn_home(features: Features, data: DetectionData, device: torch.device) ->
             return None
         columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         order = np.argsort(columns["row"], kind="stable")
-        row, label, delivery = (columns.pop(name)[order] for name in ("row", "label", "delivery"))
+        row, label = columns.pop("row")[order], columns.pop("label")[order]
         measured = {name: column[order] for name, column in columns.items()}
-        homes.append(Home(measured, data.describe(row)["source"], label, delivery))
+        homes.append(Home(measured, data.describe(row)["source"], label))
     return Familiarity.fit(features, *homes)
 
 
-def _measured(features: Features, batch: HomeBatch, device: torch.device) -> dict[str, np.ndarray]:
-    """Row and label (B,) and delivery (B, D) of a batch, and each kind of features (B, D, F)."""
+def _measured(features: Features, batch: LoadedBatch, device: torch.device) -> dict[str, np.ndarray]:
+    """Row and label (B,) of a batch, and each kind of features (B, D, F)."""
     image = batch["image"].to(device).movedim(-1, -3).float().div_(255)  # (B, D, 3, size, size)
     found = features(image.flatten(0, 1))
     measured = {name: value.unflatten(0, image.shape[:2]) for name, value in found.items()}
-    measured |= {name: batch[name] for name in ("row", "label", "delivery")}
+    measured |= {"row": batch["row"], "label": batch["label"]}
     return {name: value.cpu().numpy() for name, value in measured.items()}

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from dfd.augment import Augment, corrupt
-from dfd.augment.image import DELIVERIES
 from dfd.familiarity import UNFAMILIAR, Familiarity, Features, Home
 from dfd.familiarity.alarm import strange_sources
 from dfd.media.crops import View
@@ -45,21 +44,18 @@ def measure(real_weights):
 @pytest.fixture(scope="module")
 def gate(real_data, measure):
     features, tensor = measure
-    ways = [Augment("delivery", p=1.0, kinds=[kind]) for kind in DELIVERIES]
+    deliver = Augment("delivery", p=1.0)
     homes = []
     for split, num in {"train": 300, "valid": 240}.items():
         paths = pictures(real_data, f"{FACES}/{split}/*/*", num)
         images = [decode(path.read_bytes()) for path in paths]
-        kinds = np.arange(num) % len(DELIVERIES)
         sent = [
-            ways[kind]({"image": image}, np.random.default_rng(at))["image"]
-            for at, (kind, image) in enumerate(zip(kinds, images, strict=True))
+            deliver({"image": image}, np.random.default_rng(at))["image"] for at, image in enumerate(images)
         ]
         measured = [features(tensor(each)) for each in (images, sent)]
         stacked = {name: torch.stack([part[name] for part in measured], 1).numpy() for name in measured[0]}
         label = np.array([path.parent.name == "fake" for path in paths], int)
-        delivery = np.stack([np.zeros(num, int), 1 + kinds], axis=1)
-        homes.append(Home(stacked, np.full(num, "140k"), label, delivery))
+        homes.append(Home(stacked, np.full(num, "140k"), label))
     return Familiarity.fit(features, *homes)
 
 

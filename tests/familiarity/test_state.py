@@ -32,7 +32,7 @@ def gate():
     crops = np.stack([View(**VIEW).eval_crops(pixels(seed))[-1] for seed in range(24)])
     image = torch.from_numpy(crops).movedim(-1, 1).float() / 255
     measured = {name: value.numpy()[:, None] for name, value in features(image).items()}
-    home = Home(measured, np.full(24, "noise"), rng.integers(0, 2, 24), np.zeros((24, 1), int))
+    home = Home(measured, np.full(24, "noise"), rng.integers(0, 2, 24))
     return Familiarity.fit(features, home, home)
 
 

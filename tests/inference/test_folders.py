@@ -102,7 +102,7 @@ def knowing(save):
     image = torch.from_numpy(crops).movedim(-1, 1).float() / 255
     measured = {name: value.numpy()[:, None] for name, value in features(image).items()}
     parts = [
-        Home({"dct": measured["dct"][rows]}, np.full(30, "soft"), np.zeros(30, int), np.zeros((30, 1), int))
+        Home({"dct": measured["dct"][rows]}, np.full(30, "soft"), np.zeros(30, int))
         for rows in (slice(0, 30), slice(30, 60))
     ]
     gate = Familiarity.fit(features, *parts)

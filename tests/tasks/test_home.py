@@ -7,10 +7,8 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from pictures import patches
 
-from dfd.augment.image import DELIVERIES
 from dfd.batch import FAKE, REAL, HomeData
 from dfd.data import ShardDataModule, View
-from dfd.data.home import ways
 from dfd.detector import load_net
 from dfd.distributed import shards
 from dfd.familiarity import Familiarity, Features
@@ -91,8 +89,6 @@ def test_pictures_of_home_are_the_same_each_time_and_draw_nothing_of_trainings(r
         assert ((source == name) & (label == FAKE)).sum() == 10
     image = torch.cat([batch["image"] for batch in first])
     assert image.shape == (40, 3, 32, 32, 3) and image.dtype == torch.uint8
-    delivery = torch.cat([batch["delivery"] for batch in first])
-    assert (delivery[:, 0] == 0).all() and set(delivery[:, 1:].flatten().tolist()) == {1, 2, 3, 4}
     assert not torch.equal(image[:, 0], image[:, 1])
     whole = {
         int(number): each
@@ -108,7 +104,6 @@ def test_pictures_of_home_are_the_same_each_time_and_draw_nothing_of_trainings(r
 def test_a_split_gives_no_more_than_it_has(roots):
     data = data_of(roots)
     assert sum(len(batch["row"]) for batch in data.home("val", 1000, 1)) == 96
-    assert ways(7, 3).tolist() == ways(7, 3).tolist() and 1 <= ways(7, 3).min() <= len(DELIVERIES)
 
 
 def test_the_first_layers_of_a_pretrained_backbone_are_kept_as_they_came(roots, weights, tmp_path):

@@ -39,25 +39,24 @@ def worlds(source: np.ndarray, label: np.ndarray, delivered: np.ndarray) -> np.n
     return np.unique(world, return_inverse=True)[1]
 
 
-def highest_mean(distance: np.ndarray, world: np.ndarray, num: int) -> float:
-    """The mean distance that 99% of home's folders of `num` pictures stay below, in the strangest of its
-    worlds.
+def highest_mean(distance: np.ndarray, world: np.ndarray) -> float:
+    """The mean distance that 99% of home's folders stay below, in the strangest of its worlds.
 
     A folder is one world: pictures of one source and class that travelled alike. Means over a mixture of all
-    worlds vary less, and would hold a folder of delivered fakes for strange. No more pictures are drawn than
-    a world has: how strange it is on average is itself known from so many only.
+    worlds vary less, and would hold a folder of delivered fakes for strange. Folders have FOLDER pictures,
+    however large the one that is asked about: its own way of delivery moves all of its pictures alike, which
+    no number of them averages away.
 
     Args:
         distance: (M,) of home's pictures.
         world: (M,) int, as `worlds` gives it.
-        num: pictures of the folder.
     """
     rng = np.random.default_rng(0)
     limits = []
     for number in np.unique(world):
         here = distance[world == number]
         if len(here) >= FOLDER:
-            drawn = here[rng.integers(len(here), size=(RESAMPLES, min(num, len(here))))]
+            drawn = here[rng.integers(len(here), size=(RESAMPLES, FOLDER))]
             limits.append(float(np.quantile(drawn.mean(axis=1), QUANTILE)))
     return max(limits, default=float("inf"))
 
@@ -70,18 +69,17 @@ def strange_sources(gate: Familiarity, rank: np.ndarray, source: np.ndarray) -> 
         rank: (M,) familiarity of pictures; NaN for those that were not judged, which count for nothing.
         source: (M,) where each is from.
     """
-    found = {}
+    found, limit = {}, highest_mean(gate.home, gate.world)
     for name in np.unique(source).tolist():
         ranks = rank[(source == name) & ~np.isnan(rank)]
         if len(ranks) < FOLDER:
             continue
         # no more than home's strangest: a few broken pictures make no strange world
         mean = float(gate.distance_at(ranks).mean())
-        limit = highest_mean(gate.home, gate.world, len(ranks))
         if mean > limit:
             found[name] = (
-                f"{ALARM}: the mean distance of {len(ranks)} is {mean:.2f}, where 99 of 100 folders of its "
-                f"own stay below {limit:.2f}"
+                f"{ALARM}: the mean distance of {len(ranks)} is {mean:.2f}, where 99 of 100 folders of "
+                f"its own stay below {limit:.2f}"
             )
     return found
 

@@ -266,11 +266,10 @@ def test_worlds_are_as_fine_as_their_pictures_allow():
 
 
 def test_of_a_small_world_nothing_is_known():
-    assert highest_mean(np.arange(19.0), np.zeros(19, int), 20) == np.inf
+    assert highest_mean(np.arange(19.0), np.zeros(19, int)) == np.inf
     wide, narrow = np.linspace(-4, 4, 40), np.full(40, -1.0)
     both = np.concatenate([wide, narrow])
-    assert highest_mean(both, np.repeat([0, 1], 40), 20) == highest_mean(wide, np.zeros(40, int), 20)
-    assert highest_mean(wide, np.zeros(40, int), 40) == highest_mean(wide, np.zeros(40, int), 4000)
+    assert highest_mean(both, np.repeat([0, 1], 40)) == highest_mean(wide, np.zeros(40, int))
 
 
 def test_every_picture_of_a_strange_source_is_unfamiliar(gate):

@@ -11,8 +11,8 @@ of a prediction table.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, Protocol, TypedDict, runtime_checkable
 
 import numpy as np
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 REAL, FAKE = 0, 1
 LABELS = ("real", "fake")
+UNREADABLE = "unreadable"  # status of an image that cannot be decoded
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue: BT.601, as in JPEG
 NUM_BINS = 15  # of P(fake), in the calibration error and in the reliability diagram (Guo et al., 1706.04599)
 
@@ -103,6 +104,20 @@ class Predictions:
             clip=facts.get("clip", unknown),
         )
 
+    def with_unjudged(self, missing: Unjudged, facts: Mapping[str, np.ndarray]) -> Predictions:
+        """The table with the rows that have no logit, in the order of the rows.
+
+        Args:
+            facts: what a data module's `describe` says of these.
+        """
+        nothing = np.full(len(missing.row), np.nan)
+        others = replace(Predictions.of(missing.row, nothing, missing.label, facts), status=missing.status)
+        both = {
+            name: np.concatenate([getattr(self, name), getattr(others, name)])
+            for name in self.__dataclass_fields__
+        }
+        return Predictions(**both).where(np.argsort(both["row"], kind="stable"))
+
     @property
     def judged(self) -> Predictions:
         """The rows that have a logit."""
@@ -118,6 +133,14 @@ class Predictions:
     def where(self, keep: np.ndarray) -> Predictions:
         """The rows that a boolean mask or an index array (M',) picks."""
         return Predictions(*(getattr(self, name)[keep] for name in self.__dataclass_fields__))
+
+
+class Unjudged(NamedTuple):
+    """Images that an evaluation met and could not judge."""
+
+    row: np.ndarray  # (K,) int64
+    label: np.ndarray  # (K,) int64: REAL, FAKE, or -1 unknown
+    status: np.ndarray  # (K,) str: why there is no logit
 
 
 @runtime_checkable
@@ -151,8 +174,10 @@ class DetectionData(Protocol):
     def roots_of(self, split: str) -> list[str]:
         """The roots that have images of a split."""
 
-    def check_ledger(self, split: str, rows: np.ndarray, complete: bool = True) -> None:
-        """Raises unless each row of the split was judged exactly once; at most once if not `complete`."""
+    def check_ledger(self, split: str, rows: np.ndarray, complete: bool = True) -> Unjudged | None:
+        """The images that could not be judged; raises unless each other row of the split was judged exactly
+        once, at most once if not `complete`.
+        """
 
 
 @runtime_checkable

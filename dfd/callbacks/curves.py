@@ -47,8 +47,8 @@ class Curves(Callback):
             )  # matplotlib: most of a second that `dfd fit --help` need not wait for
 
             pictures = fill(f"{when}{sentence(conditions(trainer.datamodule, stage))}", 100)
-            title = f"{pictures}\n{_summary(task.predictions)}"
-            judged = task.predictions, task.calibration, task.thresholds["balanced"]
+            title = f"{pictures}\n{_summary(task.predictions.judged)}"
+            judged = task.predictions.judged, task.calibration, task.thresholds["balanced"]
             risk = (*risk_coverage(*judged), detection_metrics(*judged)["aurc"])
             figure = curves(*judged, title, risk)
             publish(trainer, figure, f"{stage}-curves")

@@ -17,6 +17,7 @@ from dfd.batch import FAKE, LABELS, REAL, Predictions
 from dfd.calibration import WORDS, Calibration, Shifted, check_prior, in_words, worth_in_words
 from dfd.callbacks.conditions import conditions, sentence
 from dfd.detector.card import TOY
+from dfd.detector.selection import warning
 from dfd.familiarity.alarm import table_verdicts
 from dfd.metrics import (
     METRICS,
@@ -29,7 +30,7 @@ from dfd.metrics import (
     intervals,
 )
 from dfd.outputs import check_file, output_file, table_heads
-from dfd.run_record import STAGES, RunFolder
+from dfd.run_record import STAGES, UNDECODABLE_FILE, RunFolder
 
 COLUMNS = (
     "key",
@@ -43,7 +44,9 @@ COLUMNS = (
     "group",
     "split",
     "verdict",
+    "status",
 )
+WARNING = "bold red"  # on terminals, of what spoils a figure
 # as many as 80 columns hold beside the names
 OF_PARTS = ("real", "fake", "groups", "auroc", "95% interval", "balanced_acc")
 
@@ -56,6 +59,8 @@ class PredictionWriter(Callback):
     In the CSV `label` is 0 real, 1 fake, empty where unknown; `logit` is raw, `prob` is P(fake) after
     calibration, empty where the picture is unfamiliar; `familiarity` is the share of the detector's own
     pictures that are at least as strange, empty where it never learnt that.
+
+    A picture without a verdict is a line with its `status`, and counts in the coverage alone.
 
     Args:
         prior: share of fakes among such pictures, in (0, 1), which P(fake) and all that is measured of it are
@@ -109,37 +114,50 @@ class PredictionWriter(Callback):
         if not trainer.is_global_zero:
             return
         path = RunFolder(trainer.default_root_dir).predictions(stage)
-        check_finite(task.predictions)
         predictions = task.predictions
+        judged, ok = predictions.judged, predictions.status == "ok"
+        check_finite(judged)
         gate = getattr(task, "familiarity", None)
-        verdict, strange = table_verdicts(
-            predictions.logit, predictions.familiarity, predictions.source, task.thresholds, gate
-        )
+        said, strange = table_verdicts(judged.logit, judged.familiarity, judged.source, task.thresholds, gate)
+        verdict = np.full(len(predictions), "", said.dtype)
+        verdict[ok] = said
         words = verdict.tolist()
         silent = (task.calibrated_on or {}).get("data") == TOY != trainer.datamodule.title
         if silent:
-            words, strange = ["inconclusive"] * len(words), {}
-        facts = trainer.datamodule.describe(task.predictions.row)
+            words, strange = [word and "inconclusive" for word in words], {}
+        facts = trainer.datamodule.describe(predictions.row)
         with output_file(path) as temporary:
-            _write(temporary, task.predictions, task.calibration, words, facts)
+            _write(temporary, predictions, task.calibration, words, facts)
         console = Console(markup=False, highlight=False, emoji=False)  # a method may be called [gan]
         console.print(sentence(conditions(trainer.datamodule, stage)), soft_wrap=True)
         for line in (*_report(stage, task, words, self.prior), _seen_before(stage, task, trainer.datamodule)):
-            console.print(line)
+            console.print(line, style=WARNING if str(line).startswith("SEEN BEFORE") else None)
+        if not ok.all():
+            console.print(
+                f"Coverage: {ok.sum()} of {len(ok)} images have a verdict; the others are no part of any "
+                f"figure above: {_counted(predictions.status[~ok])}. {UNDECODABLE_FILE} names them.",
+                soft_wrap=True,
+            )
+        if chosen := warning(
+            "val" if stage == "val" else "test", task.calibrated_on, getattr(task, "selected_on", None)
+        ):
+            console.print(chosen, style=WARNING)
         if silent:
             console.print(
                 "No verdicts: this detector has seen drawings only, and knows nothing of other pictures.",
                 soft_wrap=True,
             )
-        for source, said in strange.items():
-            console.print(f"{source}: {said}.", soft_wrap=True)
+        for source, text in strange.items():
+            console.print(f"{source}: {text}.", soft_wrap=True)
         for root, known in trainer.datamodule.leaks.items():
             console.print(
-                f"LEAK: in {root} related pictures lie in different splits ({known}), kept by --allow-leaks."
+                f"LEAK: in {root} related pictures lie in different splits ({known}), kept by --allow-leaks.",
+                style=WARNING,
             )
         if stage == "val" and _chose(task, trainer.datamodule):
             console.print(
-                "These figures are optimistic: val chose epoch and thresholds. Those of dfd test are not."
+                "These figures are optimistic: val chose epoch and thresholds. Those of dfd test are not.",
+                style=WARNING,
             )
         console.print(f"{len(words)} predictions: {path}", soft_wrap=True)
 
@@ -152,20 +170,22 @@ def _write(
     facts: dict[str, np.ndarray],
 ) -> None:
     label = ["" if label < 0 else label for label in predictions.label.tolist()]
-    prob = expit(calibration(predictions.logit))
+    ok = predictions.status == "ok"
+    # of what is unfamiliar, or was not judged, there is no P(fake)
+    spoken = ok & (np.array(words, str) != "unfamiliar")
     columns = (
         facts["key"],
         facts["path"],
         label,
-        predictions.logit.tolist(),  # Python floats: written with all digits, so that ranks survive
-        # of what is unfamiliar there is no P(fake)
-        ["" if word == "unfamiliar" else each for word, each in zip(words, prob.tolist(), strict=True)],
-        ["" if np.isnan(rank) else rank for rank in predictions.familiarity.tolist()],
+        _cells(predictions.logit, ok),
+        _cells(expit(calibration(predictions.logit)), spoken),
+        _cells(predictions.familiarity, ~np.isnan(predictions.familiarity)),
         predictions.source,
         predictions.method,
         predictions.family,
         facts["split"],
         words,
+        predictions.status,
     )
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -173,12 +193,22 @@ def _write(
         writer.writerows(zip(*columns, strict=True))
 
 
+def _cells(values: np.ndarray, known: np.ndarray) -> list[float | str]:
+    """Python floats: written with all digits, so that ranks survive; "" for what is not known."""
+    return [value if each else "" for value, each in zip(values.tolist(), known.tolist(), strict=True)]
+
+
+def _counted(status: np.ndarray) -> str:
+    names, counts = np.unique(status, return_counts=True)
+    return ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True))
+
+
 def _report(stage: str, task: LightningModule, words: list[str], prior: float | None) -> list[Table | str]:
     """What goes to the screen: metrics where the truth is known, the verdicts, and what they rest on."""
-    tables = []
-    if known := set(task.predictions.label[task.predictions.label >= 0].tolist()):
+    tables, predictions = [], task.predictions.judged
+    if known := set(predictions.label[predictions.label >= 0].tolist()):
         tables.append(_overall(stage, task))
-        sources, methods = by_source(task.predictions), by_method(task.predictions)
+        sources, methods = by_source(predictions), by_method(predictions)
         if len(sources) > 1 or len(methods) > 1:
             tables.append(_parts(task, sources, methods))
     counts = Counter(words)
@@ -242,8 +272,8 @@ def _chose(task: LightningModule, data: LightningDataModule) -> bool:
 
 
 def _overall(stage: str, task: LightningModule) -> Table:
-    threshold = task.thresholds["balanced"]
-    metrics = detection_metrics(task.predictions, task.calibration, threshold)
+    predictions, threshold = task.predictions.judged, task.thresholds["balanced"]
+    metrics = detection_metrics(predictions, task.calibration, threshold)
     table = Table(
         title=f"{stage}: {metrics['num_images']:.0f} images in {metrics['num_groups']:.0f} groups",
         title_justify="left",
@@ -252,7 +282,7 @@ def _overall(stage: str, task: LightningModule) -> Table:
     table.add_column("metric")
     table.add_column("all", justify="right")
     table.add_column("95% interval", justify="right")
-    found = intervals(task.predictions, task.calibration, threshold)
+    found = intervals(predictions, task.calibration, threshold)
     for name in METRICS:
         ends = ""
         if name in found:

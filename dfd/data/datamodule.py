@@ -16,7 +16,7 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from dfd.batch import LABELS, Batch, LoadedBatch
+from dfd.batch import LABELS, UNREADABLE, Batch, LoadedBatch, Unjudged
 from dfd.data.collate import PREFETCH_FACTOR, SharedMemoryCollate, collate
 from dfd.data.home import HomeDataset, chosen_rows, home_batches
 from dfd.data.ledger import Ledger
@@ -70,7 +70,8 @@ class ShardDataModule(LightningDataModule):
         cache: where shards of remote roots are kept while they are read: one window, and one ahead.
         max_undecodable: share of the training samples, and of the validation images within a fit, that may
             prove undecodable. They are left out of their batches, which are smaller by so much, and listed in
-            undecodable.csv of the run folder. `dfd validate`, `test` and `predict` judge all images or fail.
+            undecodable.csv of the run folder. In `dfd validate`, `test` and `predict` such an image has a
+            status in place of a logit, and counts in the coverage.
         leave_out: sources, by their names in the tables, that neither train nor choose the net, with their
             families and with files of the same bytes. The test split keeps them: there a net shows what it
             makes of a source that it has not seen (`dfd evaluate --loso`).
@@ -422,17 +423,17 @@ class ShardDataModule(LightningDataModule):
             worker_init_fn=_one_thread,
         )
 
-    def check_ledger(self, split: str, rows: np.ndarray, complete: bool = True) -> None:
-        """Raises unless an evaluation judged each row of the split exactly once (at most once if it was cut
-        short).
+    def check_ledger(self, split: str, rows: np.ndarray, complete: bool = True) -> Unjudged:
+        """The images that could not be decoded; raises unless an evaluation judged each other row of the
+        split exactly once (at most once if it was cut short).
 
-        Called on all ranks. What cannot be decoded is excused within a fit alone, up to data.max_undecodable.
+        Called on all ranks. Within a fit data.max_undecodable bounds them; elsewhere one image must be left.
         """
         fitting = self.trainer is not None and self.trainer.state.fn == "fit"
         ledger = Ledger(split, self.rows(split), self._name)
-        ledger.check(
-            rows, self.undecodable.of_all_ranks(), self.undecodable.ceiling if fitting else 0.0, complete
-        )
+        ceiling = self.undecodable.ceiling if fitting else 1.0
+        lost = ledger.check(rows, self.undecodable.of_all_ranks(), ceiling, complete)
+        return Unjudged(lost, self.contents.label[lost].astype(np.int64), np.full(len(lost), UNREADABLE))
 
     def on_before_batch_transfer(self, batch: LoadedBatch, dataloader_idx: int) -> LoadedBatch:
         faults = batch.get("faults", [])

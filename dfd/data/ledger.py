@@ -18,8 +18,11 @@ class Ledger:
     def __init__(self, split: str, rows: np.ndarray, name_of: Callable[[int], str]):
         self.split, self.rows, self.name_of = split, rows, name_of
 
-    def check(self, judged: np.ndarray, undecodable: np.ndarray, ceiling: float, complete: bool) -> None:
-        """
+    def check(
+        self, judged: np.ndarray, undecodable: np.ndarray, ceiling: float, complete: bool
+    ) -> np.ndarray:
+        """The rows of the split (K,) that cannot be decoded: they count in the coverage.
+
         Args:
             judged: rows that have a verdict.
             undecodable: rows that cannot have one; those of other splits do not matter.
@@ -28,7 +31,7 @@ class Ledger:
 
         Raises:
             RuntimeError: a row was judged twice, or, of a complete evaluation, not at all.
-            ValueError: more is undecodable than the ceiling allows.
+            ValueError: more is undecodable than the ceiling allows, or all that there is.
         """
         unique, count = np.unique(judged, return_counts=True)
         if (count > 1).any():
@@ -37,7 +40,8 @@ class Ledger:
                 f"first {self._first(unique[count > 1])}."
             )
         lost = np.intersect1d(self.rows, undecodable)
-        if len(lost) and len(lost) / len(self.rows) > ceiling:
+        share = len(lost) / max(1, len(self.rows))
+        if share > ceiling or share == 1:
             raise ValueError(
                 f"{len(lost)} of {len(self.rows)} images of the {self.split} split cannot be decoded and "
                 f"have no verdict, first {self._first(lost)}; {UNDECODABLE_FILE} in the run folder names "
@@ -49,6 +53,7 @@ class Ledger:
                 f"{len(missing)} of {len(self.rows)} images of the {self.split} split were not judged, "
                 f"first {self._first(missing)}."
             )
+        return lost
 
     def _first(self, rows: np.ndarray) -> str:
         return self.name_of(int(rows[0]))

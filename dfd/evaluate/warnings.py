@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dfd.detector.selection import chosen_on
+
 FLAGS = {
     "seen": "the net was trained on some of these pictures",
     "chosen": "the net, its calibration or its thresholds were chosen on some of these pictures",
@@ -29,7 +31,9 @@ def flags_of(facts: Mapping[str, Any]) -> list[str]:
     calibrated_on = facts["calibrated_on"] or {}
     # val chooses: a split of that name which the checkpoint cannot tell from its own may have chosen it
     may_have_chosen = facts["num_chosen_on"] is None and facts["split"] == "val"
-    fitted_here = calibrated_on.get("split") == facts["split"] != "val"
+    fitted_here = facts["split"] != "val" and bool(
+        chosen_on(facts["split"], calibrated_on, facts["selected_on"])
+    )
     holds = {
         "seen": bool(facts["num_trained_on"]),
         "chosen": bool(facts["num_chosen_on"]) or may_have_chosen or fitted_here,

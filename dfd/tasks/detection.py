@@ -176,8 +176,12 @@ class DetectionTask(LightningModule):
         limits = (trainer.limit_val_batches, trainer.limit_test_batches, trainer.limit_predict_batches)
         # the whole number 1 is one batch
         whole = all(limit == 1.0 and isinstance(limit, float) for limit in limits)
-        data.check_ledger("val" if stage == "val" else "test", row, whole and not trainer.sanity_checking)
-        return replace(Predictions.of(row, logit, label, data.describe(row)), familiarity=familiarity)
+        split = "val" if stage == "val" else "test"
+        missing = data.check_ledger(split, row, whole and not trainer.sanity_checking)
+        predictions = replace(Predictions.of(row, logit, label, data.describe(row)), familiarity=familiarity)
+        if missing is None or not len(missing.row) or trainer.state.fn == "fit":
+            return predictions
+        return predictions.with_unjudged(missing, data.describe(missing.row))
 
     def _check_finite(self, predictions: Predictions) -> None:
         strange = int((~np.isfinite(predictions.logit)).sum())
@@ -221,6 +225,9 @@ class DetectionTask(LightningModule):
 
     def _log(self, stage: str, predictions: Predictions) -> None:
         calibrated, threshold = self.calibration, self.thresholds["balanced"]
+        if self.trainer.state.fn != "fit":
+            self.log(f"{stage}/coverage", len(predictions.judged) / max(1, len(predictions)))
+        predictions = predictions.judged
         metrics = detection_metrics(predictions, calibrated, threshold)
         self.log_dict({f"{stage}/{name}": value for name, value in metrics.items()}, prog_bar=False)
         self.log(f"{stage}/loss", metrics["nll"], prog_bar=False)

@@ -37,6 +37,7 @@ def test_predictions_hold_every_image_once_and_all_digits(tmp_path, trainer, tas
         "group",
         "split",
         "verdict",
+        "status",
     ]
     assert [float(line["logit"]) for line in table] == task.predictions.logit.tolist()
     label, logit = (np.array([float(line[name]) for line in table]) for name in ("label", "logit"))
@@ -55,6 +56,7 @@ def test_predictions_hold_every_image_once_and_all_digits(tmp_path, trainer, tas
         "group": "family6",
         "split": "test",
         "verdict": "",
+        "status": "ok",
     }
     shown = capsys.readouterr().out
     assert "test: 20 images in 10 groups" in shown and "source theirs" in shown and "method gan" in shown

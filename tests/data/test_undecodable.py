@@ -13,7 +13,7 @@ from lightning import Trainer
 from PIL import Image
 from ranks import dfd
 
-from dfd.callbacks import FiniteGuard, StepSeed
+from dfd.callbacks import FiniteGuard, PredictionWriter, StepSeed
 from dfd.data import ShardDataModule, View
 from dfd.models import SingleStream, SmallCNN
 from dfd.shards.samples import NewSample, write_samples
@@ -146,17 +146,49 @@ def test_a_slice_of_which_nothing_is_left_makes_a_step_that_is_skipped(root, tmp
     assert all(torch.isfinite(value).all() for value in task.net.state_dict().values())
 
 
+def judged(trainer, task, data, folder) -> tuple[dict[str, float], list[dict[str, str]]]:
+    """Metrics and CSV of a test."""
+    trainer.callbacks.append(PredictionWriter())
+    metrics = trainer.test(task, datamodule=data, verbose=False)[0]
+    with (folder / "predictions-test.csv").open(newline="") as file:
+        return metrics, list(csv.DictReader(file))
+
+
 @pytest.mark.parametrize("batch_size", [1, 20])
-def test_judging_names_what_it_could_not_judge_and_fails(root, tmp_path, batch_size):
+def test_judging_counts_in_the_coverage_what_it_could_not_judge(root, tmp_path, capsys, batch_size):
+    """A status, never a score: every other figure is that of the same test without these pictures."""
+    task, trainer = fit(tmp_path, module(root), max_epochs=1, limit_train_batches=1)
+    _, before = judged(trainer, task, module(root, batch_size=batch_size), tmp_path)
     truncate(root, "test-2", "test-5")
-    data = module(root, batch_size=batch_size)
-    task, trainer = fit(tmp_path, data, max_epochs=1, limit_train_batches=1)
-    with pytest.raises(
-        ValueError,
-        match=r"2 of 8 images of the test split cannot be decoded.* first test-2 .*undecodable.csv",
-    ):
-        trainer.test(task, datamodule=data)
+    trainer.callbacks.pop()
+    metrics, lines = judged(trainer, task, module(root, batch_size=batch_size), tmp_path)
+    assert metrics["test/coverage"] == 0.75 and metrics["test/num_images"] == 6
+    assert [line["key"] for line in lines] == [line["key"] for line in before]
+    lost = [line for line in lines if line["status"] != "ok"]
+    assert [line["key"] for line in lost] == ["test-2", "test-5"]
+    for line in lost:
+        assert (line["status"], line["logit"], line["prob"], line["verdict"]) == ("unreadable", "", "", "")
+        assert line["label"] == str(int(line["key"][-1]) % 2)
+    kept = [line for line in before if line["key"] not in ("test-2", "test-5")]
+    assert [float(line["logit"]) for line in lines if line["status"] == "ok"] == pytest.approx(
+        [float(line["logit"]) for line in kept], abs=1e-5
+    )
+    scores = [(float(line["logit"]), int(line["label"])) for line in kept]
+    pairs = [(fake > real) + (fake == real) / 2 for fake, a in scores if a for real, b in scores if not b]
+    assert metrics["test/auroc"] == pytest.approx(np.mean(pairs))
+    said = " ".join(capsys.readouterr().out.split())
+    assert (
+        "Coverage: 6 of 8 images have a verdict; the others are no part of any figure above: 2 unreadable."
+        in said
+    )
     assert table(tmp_path).keys() == {"test-2", "test-5"}
+
+
+def test_where_nothing_can_be_judged_there_is_no_figure(root, tmp_path):
+    task, trainer = fit(tmp_path, module(root), max_epochs=1, limit_train_batches=1)
+    truncate(root, *(f"test-{at}" for at in range(OTHER)))
+    with pytest.raises(ValueError, match="8 of 8 images of the test split cannot be decoded"):
+        trainer.test(task, datamodule=module(root), verbose=False)
 
 
 def test_a_validation_that_lost_too_much_ends_the_fit(root, tmp_path):

@@ -126,10 +126,19 @@ def check_callbacks(callbacks: Sequence[Callback], saves: bool) -> None:
         saves: whether there are to be checkpoints (trainer.enable_checkpointing).
 
     Raises:
-        ValueError: a checkpoint could not tell two of them apart; or some save, where nothing is to be saved.
+        ValueError: a checkpoint could not tell two of them apart; or some save, where nothing is to be saved;
+            or one would choose on test.
     """
     from lightning.pytorch.callbacks import Checkpoint
 
+    for callback in callbacks:
+        watched = str(getattr(callback, "monitor", ""))
+        if watched.startswith("test/"):
+            raise ValueError(
+                f"trainer.callbacks has {type(callback).__name__} of {watched}: what is chosen on test "
+                "pictures has no figure on them any more. A fit knows val alone: take "
+                f"val/{watched.removeprefix('test/')}."
+            )
     savers = [type(each).__name__ for each in callbacks if isinstance(each, Checkpoint)]
     if savers and not saves:
         raise ValueError(

@@ -375,6 +375,11 @@ class ShardDataModule(LightningDataModule):
         return self._eval_loader("test")
 
     def _eval_loader(self, split: str) -> DataLoader:
+        if split == "test" and self.trainer is not None and self.trainer.state.fn == "fit":
+            raise ValueError(
+                "the test split is not shown within a fit: what is trained or chosen on test pictures has no "
+                "figure on them any more. Use val, or run dfd test on the checkpoint."
+            )
         rank, world = self._ranks()
         rows = self.rows(split)
         if not self.catalog.by_shards[split]:  # as tables have it that were put together by hand

@@ -52,6 +52,11 @@ def parse_sweep(told: Any) -> Sweep:
     """The sweep in what YAML holds; ValueError as in `load_sweep`."""
     _check_keys("", told, KEYS + FOR_WANDB_ALONE, "method", "metric", "parameters")
     _check_keys("metric", told["metric"], ("name", "goal"), "name")
+    if str(told["metric"]["name"]).startswith("test/"):
+        raise ValueError(
+            f"metric.name is {told['metric']['name']}: a study that chooses on test pictures leaves none to "
+            "judge its choice. Take val/auroc."
+        )
     _check_keys("parameters", told["parameters"], None)
     given = {name: _read(f"parameters.{name}", parameter) for name, parameter in told["parameters"].items()}
     sweep = Sweep(

@@ -225,9 +225,6 @@ class DetectionTask(LightningModule):
 
     def _log(self, stage: str, predictions: Predictions) -> None:
         calibrated, threshold = self.calibration, self.thresholds["balanced"]
-        if self.trainer.state.fn != "fit":
-            self.log(f"{stage}/coverage", len(predictions.judged) / max(1, len(predictions)))
-        predictions = predictions.judged
         metrics = detection_metrics(predictions, calibrated, threshold)
         self.log_dict({f"{stage}/{name}": value for name, value in metrics.items()}, prog_bar=False)
         self.log(f"{stage}/loss", metrics["nll"], prog_bar=False)

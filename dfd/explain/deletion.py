@@ -2,23 +2,27 @@
 
 Petsiuk et al., 1806.07421, with two changes for detectors of traces: a removed place keeps its colour and
 loses its detail (black patches are traces themselves), and curves are compared with those of random orders of
-the same places on the same picture.
+the same places on the same picture. Half of these are scattered, half go patch by patch, as most maps do:
+where detail ends there is an edge, and a detector answers to how many there are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from dfd.explain.unchanged import coarse, ready, unchanged
 
 GRID = 16  # places a side: what is deleted and compared is a map's mean in each
 STEPS = 10
-ORDERS = 10  # random orders, each also backwards: 20 gaps
+ORDERS = 10  # random orders, every second one in patches, each also backwards: 20 gaps
+PATCH = 2.0  # places: deviation of the Gaussian that makes patches of noise
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,15 @@ class RandomOrders:
 def random_orders(detector: Any, image: Tensor, seed: int = 0) -> RandomOrders:
     """What deletion and insertion in random orders do to the logit of a picture (3, H, W) in [0, 1]."""
     rng = np.random.default_rng(seed)
-    orders = np.concatenate(
-        [[order, order[::-1]] for order in (rng.permutation(GRID * GRID) for _ in range(ORDERS))]
-    )
+    orders = np.concatenate([[order, order[::-1]] for order in _draw_orders(rng)])
     with unchanged(detector) as net, torch.no_grad():
         return RandomOrders(curves(net, ready(image[None], net), orders))
+
+
+def _draw_orders(rng: np.random.Generator) -> Iterator[np.ndarray]:
+    for number in range(ORDERS):
+        noise = rng.standard_normal((GRID, GRID))
+        yield np.argsort(gaussian_filter(noise, PATCH * (number % 2), mode="wrap"), axis=None)
 
 
 def cells(maps: Tensor) -> np.ndarray:

@@ -80,7 +80,7 @@ def faithfulness(
     found: Tensor,
     orders: RandomOrders,
     completeness: float | None = None,
-    samples: int = 40,
+    samples: int = 24,
 ) -> Faithfulness:
     """Deletion, insertion and infidelity of one picture's map.
 
@@ -113,7 +113,7 @@ def faithfulness(
     )
 
 
-def infidelity(detector: Any, image: Tensor, found: Tensor, samples: int = 40) -> float:
+def infidelity(detector: Any, image: Tensor, found: Tensor, samples: int = 24) -> float:
     """Share of the logit's changes that a map (H, W) does not foretell, by captum.metrics at its best scale.
 
     A random quarter of the places lose their detail, and the map foretells a fall by the sum of its values

@@ -26,12 +26,17 @@ class FrequencyShares:
         spectrum: (B, H, W) float32, the share of each frequency, positive towards FAKE; frequency 0 at
             [H // 2, W // 2], rows and columns from -1/2 to 1/2 cycles a pixel.
         bands: (B, K) float32, the shares of rings, see `band_edges`.
-        error: (B,) the part of the distance that the shares leave out.
+        distance: (B,) what they should add up to.
     """
 
     spectrum: Tensor
     bands: Tensor
-    error: Tensor
+    distance: Tensor
+
+    @property
+    def error(self) -> Tensor:
+        """(B,) the part of the distance that the shares leave out."""
+        return (self.spectrum.sum((-2, -1)) - self.distance).abs() / self.distance.abs().clamp_min(0.01)
 
 
 def band_edges(num_bands: int = NUM_BANDS) -> Tensor:
@@ -74,11 +79,10 @@ def frequency_attribution(
         shares = shares.detach().sum((1, 4))  # (B, H, W)
         with torch.no_grad():
             distance = logit(parts) - logit(plain)
-    error = (shares.sum((1, 2)) - distance).abs() / distance.abs().clamp_min(0.01)
     ring = _rings(*image.shape[-2:], num_bands).to(shares.device)
     bands = torch.stack([(shares * (ring == band)).sum((1, 2)) for band in range(num_bands)], dim=1)
     spectrum = torch.fft.fftshift(shares, dim=(1, 2))
-    return FrequencyShares(*(each.to(image.device) for each in (spectrum, bands, error)))
+    return FrequencyShares(*(each.to(image.device) for each in (spectrum, bands, distance)))
 
 
 def band_occlusion(detector: Any, image: Tensor, num_bands: int = NUM_BANDS, batch_size: int = 32) -> Tensor:

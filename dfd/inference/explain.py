@@ -221,7 +221,7 @@ def _frequencies(detector: Detector, crops: Tensor) -> FrequencyShares:
     from dfd.explain import FrequencyShares, frequency_attribution
 
     shares = frequency_attribution(detector, crops, batch_size=detector.batch_size)
-    return FrequencyShares(shares.spectrum.mean(0), shares.bands.mean(0), shares.error.max())
+    return FrequencyShares(shares.spectrum.mean(0), shares.bands.mean(0), shares.distance.mean(0))
 
 
 def _activations(detector: Detector, crops: Tensor, layer: str | None) -> Activations | None:

@@ -17,8 +17,8 @@ from dfd import __version__, plots
 from dfd.calibration import WORDS
 from dfd.detector import Detector, Score
 from dfd.detector.inputs import read_input
-from dfd.explain import METHODS, Faithfulness, band_edges, filters, how_far
-from dfd.explain.faithfulness import ADVANTAGE, SURVIVES
+from dfd.explain import METHODS, Faithfulness, FrequencyShares, band_edges, filters, how_far
+from dfd.explain.faithfulness import ADVANTAGE, INCOMPLETE, SURVIVES
 from dfd.html import png, render
 from dfd.inference.explain import FACTS, PAGE, Explained
 from dfd.inference.score import closing
@@ -218,8 +218,7 @@ def _figures(detector: Detector, found: Explained, layer: str | None) -> list[tu
     bands = None if shares is None else shares.bands.numpy()
     spectrum = None if shares is None else shares.spectrum.numpy()
     figure = plots.band_curves(band_edges(len(found.falls)).numpy(), found.falls, bands, spectrum)
-    error = "" if shares is None else f"; the shares leave out {float(shares.error):.1%}"
-    figures.append((f"Which frequencies move the logit{error}", png(figure)))
+    figures.append((f"Which frequencies move the logit{_left_out(shares)}", png(figure)))
     if found.streams is not None:
         replaced, parts = (
             {name: float(value.mean()) for name, value in each.items()}
@@ -231,6 +230,14 @@ def _figures(detector: Detector, found: Explained, layer: str | None) -> list[tu
         )
         figures.append((caption, png(plots.stream_bars(replaced, parts))))
     return figures + _layer_figures(detector, found, layer)
+
+
+def _left_out(shares: FrequencyShares | None) -> str:
+    if shares is None:
+        return ""
+    error = float(shares.error)
+    warning = ", too much: do not read them" if error > INCOMPLETE else ""
+    return f"; the shares leave out {error:.1%}{warning}"
 
 
 def _layer_figures(detector: Detector, found: Explained, layer: str | None) -> list[tuple[str, bytes]]:

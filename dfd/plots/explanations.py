@@ -39,7 +39,7 @@ def removal_curves(
         curves: deletion and insertion (K,) of each map, by its method's name.
         random: (R, K) deletion in random orders, drawn as a band.
     """
-    figure = Figure(figsize=(8.4, 3.6), layout="constrained")
+    figure = Figure(figsize=(9.6, 3.6), layout="constrained")
     figure.suptitle(title, fontsize=11)
     share = np.linspace(0, 100, random.shape[1])
     panes = figure.subplots(1, 2, sharey=True)
@@ -55,7 +55,9 @@ def removal_curves(
         axes.set(xlabel=label)
         axes.spines[["top", "right"]].set_visible(False)
     panes[0].set_ylabel("logit; higher speaks for fake")
-    panes[1].legend(frameon=False, fontsize=8)
+    figure.legend(
+        *panes[1].get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8
+    )
     return figure
 
 

@@ -197,7 +197,7 @@ def test_the_page_stands_in_a_browser(tmp_path, yunet, faces_140k):
     facts = {
         "version": "0",
         "net": recipe(net),
-        "view": vars(View(size=128, crops=5, longest=256, margin=1.35)),
+        "view": vars(View(size=96, crops=1, longest=256, margin=1.35)),
         "temperature": 1.0,
         "thresholds": {"balanced": 0.0, "fpr5": 0.5, "fnr5": -0.5},
         "calibrated_on": {"split": "val", "images": 300, "groups": 300},

@@ -104,7 +104,9 @@ def explain_files(
     check_new_folder(out)
     refuse_lfs_pointer(Path(checkpoint))
     files, others = find_files(paths, "explain")
-    # torch: the checks above answer at once
+    # the checks above answer at once
+    from torch import OutOfMemoryError
+
     from dfd.explain import check_methods
     from dfd.inference.explain_page import write_page
 
@@ -115,7 +117,12 @@ def explain_files(
     with progress(len(files), "explaining") as advance, output_folder(out, PAGE) as part:
         for path in files:
             for face in detector.crop_faces(path, whole):
-                found.append(explain(detector, face, methods, layer))
+                try:
+                    found.append(explain(detector, face, methods, layer))
+                except OutOfMemoryError as error:
+                    raise ValueError(
+                        f"out of memory on {device}. Use a batch size below {batch_size}."
+                    ) from error
                 print(line(found[-1].score))
             advance(1)
         write_page(part, str(checkpoint), detector, found, others, layer)

@@ -158,7 +158,7 @@ def _shown(detector: Detector, found: Explained, layer: str | None) -> Shown:
                 METHODS[each.method].title,
                 encode_png(plots.overlay(found.seen, each.values)),
                 each.measured.holds,
-                how_far(each.measured),
+                how_far(each.measured) + _one_stream(found, each.method, layer),
                 _numbers(each.measured),
             )
             for each in found.maps
@@ -230,6 +230,21 @@ def _figures(detector: Detector, found: Explained, layer: str | None) -> list[tu
         )
         figures.append((caption, png(plots.stream_bars(replaced, parts))))
     return figures + _layer_figures(detector, found, layer)
+
+
+def _one_stream(found: Explained, method: str, layer: str | None) -> str:
+    """What a map of one stream's layer leaves out."""
+    if found.streams is None or "gradcam" not in method:
+        return ""
+    shares = {name: float(share.mean()) for name, share in found.streams.shares.items()}
+    stream = (layer or next(iter(shares))).partition(".")[0]
+    if stream not in shares:
+        return ""
+    others = ", ".join(f"{name} {share:+.2f}" for name, share in shares.items() if name != stream)
+    return (
+        f" It is a map of the stream {stream} alone, which adds {shares[stream]:+.2f} to the logit (beside "
+        f"it: {others})."
+    )
 
 
 def _left_out(shares: FrequencyShares | None) -> str:

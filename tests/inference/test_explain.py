@@ -14,7 +14,7 @@ from dfd.detector import Detector, Score, load
 from dfd.detector.score import FaceCrops
 from dfd.explain import METHODS
 from dfd.inference.explain import explain, explain_files
-from dfd.inference.explain_page import in_words, word
+from dfd.inference.explain_page import _one_stream, in_words, word
 from dfd.media.crops import View
 from dfd.models import DualStream, SmallCNN, recipe
 
@@ -70,8 +70,12 @@ def test_what_is_explained_is_the_decision(detector, noise, few):
 def test_two_streams_are_compared(detector, noise, few):
     torch.manual_seed(0)
     two = Detector(DualStream(SmallCNN(4), SmallCNN(4)), detector.card)
-    found = explain(two, crops(two, noise), ["occlusion"])
+    found = explain(two, crops(two, noise), ["gradcam", "occlusion"])
     assert set(found.streams.replaced) == {"rgb", "fft"} and "5 reference images" in found.streams.reference
+    named = _one_stream(found, "gradcam", None)
+    assert "of the stream rgb alone" in named and "beside it: fft" in named
+    assert _one_stream(found, "occlusion", None) == ""
+    assert "of the stream fft alone" in _one_stream(found, "gradcam", "fft.stages.1")
 
 
 def test_a_detector_without_gradients_gets_occlusion_and_bands(detector, noise, few):
@@ -212,7 +216,14 @@ def test_the_page_stands_in_a_browser(tmp_path, yunet, faces_140k):
     for width in (390, 1400):
         seen = browser.look_at(page, tmp_path / f"profile{width}", width)
         assert seen.requests == [page.as_uri()] and not seen.complaints and seen.overflow <= 0
-        for text in ("broken.jpg", "unreadable", "occlusion", "How to read a map", "What each stream adds"):
+        for text in (
+            "broken.jpg",
+            "unreadable",
+            "occlusion",
+            "How to read a map",
+            "What each stream adds",
+            "of the stream rgb alone",
+        ):
             assert text in seen.text
         assert all(caption and pixels > 0 for caption, pixels in seen.images)
         assert len(seen.images) == len(list(page.parent.glob("*.png"))) == 12

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import BAND, CALIBRATED, pixels, samples
+from grid_shards import BAND, CALIBRATED, pixels, samples
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import dfd

@@ -207,3 +207,6 @@ class JudgingTask(Protocol):
 
     def calibrate(self, predictions: Predictions) -> tuple[Any, dict[str, float]]:
         """Calibration and thresholds that fit a table best."""
+
+    def use_prior(self, prior: float) -> None:
+        """Corrects P(fake) to a share of fakes, in (0, 1)."""

@@ -53,7 +53,7 @@ TIED = st.lists(
 
 
 @given(TIED)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_every_metric_equals_scikit_learn_with_ties_and_weights(rows):
     level, label, weight = (np.array(column) for column in zip(*rows, strict=True))
     logit = level * 0.7

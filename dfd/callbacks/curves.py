@@ -58,6 +58,6 @@ def _summary(predictions: Predictions) -> str:
     metrics = detection_metrics(predictions)
     low, high = (format_metric(end) for end in interval(predictions))
     return (
-        f"{metrics['num_images']:.0f} images in {metrics['num_groups']:.0f} groups, "
+        f"{metrics['num_images']:.0f} images in {metrics['num_groups']:.0f} families, "
         f"AUROC {format_metric(metrics['auroc'])} [{low}, {high}]"
     )

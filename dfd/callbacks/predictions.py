@@ -48,7 +48,7 @@ COLUMNS = (
 )
 WARNING = "bold red"  # on terminals, of what spoils a figure
 # as many as 80 columns hold beside the names
-OF_PARTS = ("real", "fake", "groups", "auroc", "95% interval", "balanced_acc")
+OF_PARTS = ("real", "fake", "families", "auroc", "95% interval", "balanced_acc")
 
 
 class PredictionWriter(Callback):
@@ -219,7 +219,7 @@ def _report(stage: str, task: LightningModule, words: list[str], prior: float | 
         *corrected,
         "Verdicts: " + ", ".join(f"{counts[verdict]} {word}" for verdict, word in WORDS.items()),
         f"Calibration and thresholds: from {fitted['split']}{of}, {fitted['images']} images in "
-        f"{fitted['groups']} groups"
+        f"{fitted['groups']} families"
         if fitted
         else "Calibration and thresholds: never fitted",
         *in_words((fitted or {}).get("sources", {})),
@@ -275,7 +275,7 @@ def _overall(stage: str, task: LightningModule) -> Table:
     predictions, threshold = task.predictions.judged, task.thresholds["balanced"]
     metrics = detection_metrics(predictions, task.calibration, threshold)
     table = Table(
-        title=f"{stage}: {metrics['num_images']:.0f} images in {metrics['num_groups']:.0f} groups",
+        title=f"{stage}: {metrics['num_images']:.0f} images in {metrics['num_groups']:.0f} families",
         title_justify="left",
         box=SIMPLE,
     )

@@ -61,8 +61,8 @@ def test_predictions_hold_every_image_once_and_all_digits(tmp_path, trainer, tas
         "status": "ok",
     }
     shown = capsys.readouterr().out
-    assert "test: 20 images in 10 groups" in shown and "source theirs" in shown and "method gan" in shown
-    assert "from val of tiny, 20 images in 10 groups" in shown and "predictions-test.csv" in shown.replace(
+    assert "test: 20 images in 10 families" in shown and "source theirs" in shown and "method gan" in shown
+    assert "from val of tiny, 20 images in 10 families" in shown and "predictions-test.csv" in shown.replace(
         "\n", ""
     )
     assert max(map(len, shown.split("\n")[:-2])) <= 80

@@ -334,11 +334,18 @@ def test_a_net_with_misleading_gradients_is_caught_by_the_black_box():
             {("moved", 4.0): 0.1},
             "moved at 4/255, which does not follow this net's gradients, does more harm than pgd10",
         ),
+        (
+            {("fgsm", 4.0): 0.1},
+            "pgd10 at 4/255 does less harm than the weaker fgsm at 4/255 (auroc 0.200 against 0.100)",
+        ),
+        # within one level, rounding undoes what more steps gain
+        ({("fgsm", 1.0): 0.25, ("pgd10", 1.0): 0.3}, ""),
         ({}, ""),
     ],
 )
 def test_what_must_not_be(changes, said):
     attacks = {
+        **grid("fgsm", "pgd10", eps=(1.0, 4.0)),
         **grid("pgd10", "pgd20", eps=(4.0, 8.0)),
         ("moved", 4.0): PictureAttack("pgd", 4.0, 10, source="other.ckpt"),
     }

@@ -7,6 +7,7 @@ the same folder, it goes on. Each is judged as soon as it has ended, into the ce
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,16 +34,18 @@ from dfd.evaluate.grid import (
     write_grid,
 )
 from dfd.evaluate.loso_table import LOSO_FILE, said, write_loso
-from dfd.evaluate.plan import NamedDetector, NamedRoot, Pass, clean_name, named, passes, root_name
+from dfd.evaluate.plan import NamedDetector, NamedRoot, Pass, cell_file, clean_name, named, passes, root_name
 from dfd.evaluate.tidy import write_metrics
+from dfd.outputs import output_file
 from dfd.resources import config_named, shipped
 from dfd.run_record import RunFolder
 from dfd.sweep.runner import TrialRunner
 from dfd.sweep.space import Choice, Scalar, Sweep
 from dfd.sweep.sweep import run_trials
-from dfd.text_files import read_yaml
+from dfd.text_files import read_object, read_text, read_yaml
 
 FITS = "loso"  # folder of the fits in that of the results
+BEGUN = "begun.json"  # in it: what the fits are made of, by digest
 SHARDS = "data/140k.yaml"  # data of a config that names the toy set, which has no sources
 MOST_SEEDS = 100
 OPTIONS = Options()
@@ -120,6 +123,7 @@ def leave_one_out(
     try:
         for name in told.names:
             make_folder((study.place / name).parent)
+        _check_begun(study.place / BEGUN, configs, folders)
         write_grid(out, [], [], asked, study.cells(), options)
         runner = run_trials(told, told.points, study.place, fits, completed=study.judge)
         return study.finish(runner)
@@ -151,19 +155,22 @@ class Loso:
         """The folder of the fits."""
         return (self.out / FITS).absolute()
 
+    def cells(self) -> list[str]:
+        """The prediction files of all fits, as they will be."""
+        return [
+            cell_file(_detector_name(source, seed), _root_name(source, root), condition)
+            for source, seed in map(self._fit, range(self.told.points))
+            for root in source.roots
+            for condition in self.asked
+        ]
+
     def judge(self, run: Path) -> list[Pass]:
         """Judges the net of a finished fit on the source that it has not seen, where that is not done yet."""
-        number = self._number(run)
-        params = self.told.point(number)
-        (left_out,) = json.loads(str(params["data.leave_out"]))
-        source = next(each for each in self.sources if each.name == left_out)
-        name = clean_name(f"without-{left_out}-seed{params['data.seed']}")
-        detector = named_detector(name, str(RunFolder(run).best), self.options)
+        source, seed = self._fit(self._number(run))
+        detector = named_detector(_detector_name(source, seed), str(RunFolder(run).best), self.options)
         roots = [self._root(source, root, detector) for root in source.roots]
         plan = passes([detector], roots, self.asked)
-        judge_all(
-            self.out, plan, self.options, self.victims, left_out=left_out, loso_seed=params["data.seed"]
-        )
+        judge_all(self.out, plan, self.options, self.victims, left_out=source.name, loso_seed=seed)
         return plan
 
     def finish(self, runner: TrialRunner) -> pa.Table | None:
@@ -274,6 +281,29 @@ def _check_rest(folders: Mapping[str, str], name: str) -> None:
                 f"without the source {name} the {split} split has {counts[0]} real and {counts[1]} fake "
                 "pictures, and training needs both. Name a root of a further source: --on ROOT."
             )
+
+
+def _check_begun(path: Path, configs: Sequence[str], folders: Mapping[str, str]) -> None:
+    """Writes down what the fits are made of; ValueError where earlier ones were made of anything else, since
+    one table is not to mix two recipes.
+    """
+    digests = _opened(folders).catalog.digests
+    now = {name: _digest(read_text(config_named(name))) for name in configs}
+    now |= {root: _digest(json.dumps(of_root)) for root, of_root in zip(folders, digests, strict=True)}
+    if path.is_file():
+        was = read_object(path)
+        if changed := [name for name in {**was, **now} if was.get(name) != now.get(name)]:
+            raise ValueError(
+                f"{', '.join(changed)} changed since the fits in {path.parent} were begun. One table is not "
+                "to mix two recipes: choose another --out, or bring back what it was."
+            )
+        return
+    with output_file(path) as temporary:
+        temporary.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _opened(folders: Mapping[str, str], left_out: list[str] | None = None) -> ShardDataModule:

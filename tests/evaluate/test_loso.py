@@ -1,6 +1,7 @@
 """Leave-one-source-out: the fits, what each is judged on, kill -9 on the way, and what cannot be asked."""
 
 import csv
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from dfd.cli import main
 from dfd.data import ShardDataModule
 from dfd.detector.card import load_net
 from dfd.evaluate import loso
+from dfd.evaluate.conditions import Condition
 from dfd.evaluate.folder import missing_cells, read_grid
 from dfd.evaluate.loso import Fits, _told
 from dfd.evaluate.loso_table import said
@@ -177,6 +179,22 @@ def test_checkpoints_and_other_peoples_folders_are_refused(here, capsys):
     assert "--out out holds another evaluation" in capsys.readouterr().err
 
 
+def test_one_table_does_not_mix_two_recipes(here):
+    roots = {"one": shards(here / "one", {"a": (0, 1), "b": (0, 1)})}
+    place = here / "loso" / loso.BEGUN
+    place.parent.mkdir()
+    loso._check_begun(place, ["tiny.yaml"], roots)
+    loso._check_begun(place, ["tiny.yaml"], roots)
+    Path("tiny.yaml").write_text(TINY + "# another\n")
+    with pytest.raises(ValueError, match=r"tiny.yaml changed since the fits in .* were begun"):
+        loso._check_begun(place, ["tiny.yaml"], roots)
+    Path("tiny.yaml").write_text(TINY)
+    shutil.rmtree(roots["one"])
+    shards(here / "one", {"a": (0, 1), "b": (0, 1), "c": (0, 1)})
+    with pytest.raises(ValueError, match="one changed since"):
+        loso._check_begun(place, ["tiny.yaml"], roots)
+
+
 def test_the_fits_are_each_source_with_the_first_seed_and_then_with_the_next():
     told = _told(("fit",), {"r": "root"}, ["a", 'b "x"/y'], 2)
     assert isinstance(told, Fits) and told.points == 4 and len(set(told.names)) == 4
@@ -216,3 +234,23 @@ def test_words_name_the_worst_source_first_and_what_is_missing():
     assert texts[1].startswith("left out easy: AUROC 0.850 in the mean of 2 fits (0.800..0.900)")
     assert texts[2] == "AUROC at worst 0.550 (hard), 0.700 in the mean of 2 sources"
     assert "never left out" in texts[3] and texts[4].endswith("exit code 1: boom")
+
+
+def test_the_cells_that_are_to_be_there_are_known_before_any_fit(tmp_path):
+    sources = [
+        loso.LeftOut("a", ("one",)),
+        loso.LeftOut("b/c", ("one", "two")),
+        loso.LeftOut("fakes", ("one",), "why"),
+    ]
+    told = _told(("fit",), {"one": "1", "two": "2"}, ["a", "b/c"], 2)
+    study = loso.Loso(tmp_path, told, sources, {}, [Condition("clean")], {}, loso.OPTIONS)
+    assert study.cells() == [
+        "cells/without-a-seed0/a/clean.parquet",
+        "cells/without-b_c-seed0/b_c-one/clean.parquet",
+        "cells/without-b_c-seed0/b_c-two/clean.parquet",
+        "cells/without-a-seed1/a/clean.parquet",
+        "cells/without-b_c-seed1/b_c-one/clean.parquet",
+        "cells/without-b_c-seed1/b_c-two/clean.parquet",
+    ]
+    again = study.place / f"{told.names[3]}-2"
+    assert study._number(again) == 3 and study._number(study.place / told.names[0]) == 0

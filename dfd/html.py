@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from dfd.terminal import printable
+
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
     from matplotlib.figure import Figure
 
 
@@ -23,6 +27,43 @@ def png(figure: Figure, dpi: int = 110) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
+
+
+def svg(figure: Figure) -> Markup:
+    """The figure as an SVG element to stand in a page: words stay words, in the page's letters, and the same
+    figure gives the same bytes. Names in it are escaped; commands to a terminal are the caller's to remove.
+    """
+    from markupsafe import Markup
+    from matplotlib import rc_context
+
+    buffer = io.StringIO()
+    without = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with rc_context({"svg.hashsalt": "dfd", "svg.fonttype": "none"}):
+        figure.savefig(buffer, format="svg", metadata=without)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    # a page of many figures: ids that nothing refers to would come many times, the style would be the page's
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
+    used = set(re.findall(r"""(?:href="|url\()#([\w-]+)""", text))
+    text = re.sub(r"<[^>]*>", lambda tag: _lean_tag(tag[0], used), text)
+    return Markup(text)
+
+
+def markdown(text: object) -> Markup:
+    """A stranger's words for a Markdown file: one line, in which no sign formats, links or begins HTML."""
+    from markupsafe import Markup
+
+    line = printable(str(text), keep="").replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return Markup(re.sub(r"([\\`*_\[\]|#~$!])", r"\\\1", line))
+
+
+def _lean_tag(tag: str, used: set[str]) -> str:
+    """A tag of matplotlib's without what an HTML page does not need of it."""
+    tag = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", tag)
+    tag = re.sub(r' xmlns(:xlink)?="[^"]*"', "", tag).replace("xlink:href", "href")
+    tag = re.sub(r"font-family: [^;\"]*; ?", "", tag)
+    tag = re.sub(r" transform=\"rotate\(-0 [^\"]*\"", "", tag)
+    return re.sub(r"(\.\d\d)\d+", r"\1", tag).replace("\n", "")
 
 
 @dataclass(frozen=True)
@@ -65,12 +106,18 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("dfd"),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"image": _image, "numeric": _numeric}
+    environment.filters |= {"image": _image, "numeric": _numeric, "svg": svg, "markdown": markdown}
     return environment
+
+
+def _shown(value: object) -> object:
+    """A value for a page: words of strangers without letters that reorder, hide or command."""
+    return printable(value) if type(value) is str else value
 
 
 class _Image(NamedTuple):

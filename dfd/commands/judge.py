@@ -1,4 +1,4 @@
-"""Verbs that say how far a detector may be believed: evaluate, compare."""
+"""Verbs that say how far a detector may be believed: evaluate, compare, report."""
 
 from __future__ import annotations
 
@@ -106,4 +106,25 @@ def compare(
         write_csv(found, csv)
 
 
-VERBS = (evaluate, compare)
+def report(
+    source: Path, /, *, out: Path = Path("report.html"), wandb: bool = False, allow: tuple[str, ...] = ()
+) -> None:
+    """One page of what an evaluation or a run found, for journalists and reviewers: the worst result first,
+    in plain words, then every figure with its interval and what it rests on.
+
+    The page needs no network and holds no script. Beside it lies the detector's model card, MODEL_CARD.md.
+    What must not be quoted stands in red: pictures that the detector has seen, choices made on them, results
+    that file facts can match. A half-finished grid is reported with the cells that are missing.
+
+    Args:
+        source: Folder of dfd evaluate, finished or not, or of a run.
+        out: The page; an earlier one is replaced.
+        wandb: Also log the page, its table and its figures to W&B, as WANDB_MODE says.
+        allow: Packages beside dfd whose code the checkpoints may name, such as my_package; on PYTHONPATH.
+    """
+    from dfd.evaluate.report import report
+
+    print(report(source, out, allow, wandb))
+
+
+VERBS = (evaluate, compare, report)

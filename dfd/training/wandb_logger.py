@@ -189,6 +189,14 @@ class TolerantWandbLogger(WandbLogger):
             self._ask(lambda: log(key, columns, data, step=step))
 
     @rank_zero_only
+    def log_page(self, key: str, page: Path) -> None:
+        """An HTML page as it is."""
+        import wandb
+
+        with self._staging():
+            self._ask(lambda: self.experiment.log({key: wandb.Html(str(page), inject=False)}))
+
+    @rank_zero_only
     def log_summary(self, values: Mapping[str, Any]) -> None:
         """Numbers and words of the whole run, which W&B lists beside its name."""
         self._ask(lambda: self.experiment.summary.update(dict(values)))

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from dfd.batch import Predictions
 from dfd.calibration import calibration_of, in_words
+from dfd.evaluate.attack_conditions import PictureAttack
 from dfd.evaluate.folder import GRID, METRICS_FILE, read_grid
 from dfd.evaluate.prediction_file import SCHEMA, read_facts, read_predictions, read_table
 from dfd.evaluate.tidy import EVERY_ROOT, NAMES, cell_lines, read_metrics
@@ -21,8 +22,6 @@ from dfd.metrics import Calibrated
 from dfd.terminal import printable
 
 CLEAN = "clean"
-# names of conditions begin with these where grid.json does not say that they are attacks
-ATTACKS = ("fgsm", "pgd", "apgd", "square")
 
 
 @dataclass(frozen=True)
@@ -98,6 +97,7 @@ class Evidence:
     lines: list[Line] = field(default_factory=list)
     files: dict[Place, Path] = field(default_factory=dict)  # of the cells that are there
     missing: list[str] = field(default_factory=list)  # files of cells that are not
+    attacks: set[str] = field(default_factory=set)  # names of the conditions that are attacks
     notes: list[str] = field(default_factory=list)  # what else the reader is to know, such as what is damaged
     _read: dict[Place, Cell | None] = field(default_factory=dict)
 
@@ -123,7 +123,10 @@ class Evidence:
         return place.condition == CLEAN or self.names("condition") == [place.condition]
 
     def is_attack(self, condition: str) -> bool:
-        return bool(self.facts("condition", condition).get("attack")) or condition.lower().startswith(ATTACKS)
+        """Whether somebody who wants to be missed made these pictures: a score under an attack is no score of
+        the world's pictures.
+        """
+        return condition in self.attacks
 
     def cell(self, place: Place) -> Cell | None:
         """The predictions of a cell; None where they cannot be read, which is noted."""
@@ -159,7 +162,12 @@ def read_evidence(folder: Path) -> Evidence:
             evidence.missing.append(name)
             continue
         try:
-            evidence.files[_place(read_facts(path))] = path
+            facts = read_facts(path)
+            place = _place(facts)
+            evidence.files[place] = path
+            # as `Condition.what` tells an attack from a corruption
+            if str(facts.get("what")).startswith(PictureAttack.__name__):
+                evidence.attacks.add(place.condition)
         except (ValueError, KeyError, TypeError) as error:
             evidence.notes.append(f"The predictions of {name} cannot be read: {_first_line(error)}")
     if (folder / METRICS_FILE).is_file():

@@ -86,6 +86,19 @@ def test_val_that_chose_the_net_is_red(tmp_path):
     assert kinds(read_evidence(grid)) == {"seen", "chosen"}
 
 
+def test_an_attack_is_not_taken_for_the_worst_of_the_worlds_pictures(tmp_path):
+    apart, conditions = {"near": 3.0}, {"clean": (None,), "pgd10": (2, 4, 8)}
+    evidence = read_evidence(grid_folder(tmp_path, roots=("near",), apart=apart, conditions=conditions))
+    told = summary(evidence, [])
+    first = next(block.text for block in told.blocks if "at its worst" in getattr(block, "text", ""))
+    assert "pictures as found" in first
+    table = next(
+        block for block in told.blocks if getattr(block, "header", ("",))[-1] == "pictures / families"
+    )
+    assert [row[0].small for row in table.rows] == ["clean pictures", "attacked pictures"]
+    assert "It was not attacked here" not in model_card(evidence, "home", []).markdown("test")
+
+
 def test_a_planted_leak_is_red(tmp_path):
     evidence = planted(tmp_path, root_facts={"leaks": "3 in groups"})
     marks = find_marks(evidence)

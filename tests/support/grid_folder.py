@@ -12,6 +12,7 @@ from pictures import patches
 from scipy.special import expit
 
 from dfd.batch import Predictions
+from dfd.evaluate.attack_conditions import PictureAttack
 from dfd.evaluate.prediction_file import write_predictions
 from dfd.evaluate.tidy import write_metrics
 from dfd.shards.samples import NewSample, write_samples
@@ -113,7 +114,8 @@ def grid_folder(
             "num_chosen_on": 0,
         }
         told |= {"detector": {"name": detector, **known}, "root": {"name": root, "path": ""}}
-        told |= {"condition": condition, "severity": severity, **(facts or {})}
+        attack = PictureAttack("pgd", severity or 1.0) if condition.startswith("pgd") else None
+        told |= {"condition": condition, "severity": severity, "what": repr(attack), **(facts or {})}
         verdict = np.select(
             [predictions.logit > 1, predictions.logit < -1], ["fake", "no_trace"], "inconclusive"
         )

@@ -288,7 +288,7 @@ def _write(out: Path, cell: Cell, judged: Judged, options: Options, facts: Mappi
     data, rows = cell.root.data, judged.predictions.row
     speaks = cell.detector.detector.speaks or cell.root.drawings
     made_of = cell.identity(options.limit, options.drawings)
-    prob, verdict = verdicts(cell.detector.detector, judged.predictions, speaks)
+    prob, verdict, strange = verdicts(cell.detector.detector, judged.predictions, speaks)
     write_predictions(
         out / cell.file,
         judged.predictions,
@@ -296,5 +296,7 @@ def _write(out: Path, cell: Cell, judged: Judged, options: Options, facts: Mappi
         prob=prob,
         verdict=verdict,
         reason=judged.reason,
-        facts=plain({**cell_facts(cell, data.fingerprints(rows), speaks, made_of), **facts}),
+        facts=plain(
+            {**cell_facts(cell, data.fingerprints(rows), speaks, made_of), "strange": strange, **facts}
+        ),
     )

@@ -123,9 +123,11 @@ def collected(
     return Judged(predictions, reason.astype(str))
 
 
-def verdicts(detector: Detector, predictions: Predictions, speaks: bool) -> tuple[np.ndarray, np.ndarray]:
+def verdicts(
+    detector: Detector, predictions: Predictions, speaks: bool
+) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
     """P(fake) (M,) and the words (M,) for each row: NaN and "" where there is no logit; no P(fake) of what is
-    unfamiliar, alone or as one of many.
+    unfamiliar, alone or as one of many. And what is said of sources that are strange as a whole.
 
     Args:
         speaks: whether the detector knows anything of such pictures, see `Detector`; where not, every word is
@@ -136,9 +138,9 @@ def verdicts(detector: Detector, predictions: Predictions, speaks: bool) -> tupl
     word = np.full(len(ok), "", "U16")
     if not speaks or not detector.card.calibrated_on:
         word[ok] = "inconclusive"
-        return np.full(len(ok), np.nan), word
+        return np.full(len(ok), np.nan), word, {}
     judged = predictions.judged
-    word[ok], _ = table_verdicts(
+    word[ok], strange = table_verdicts(
         judged.logit, judged.familiarity, judged.source, detector.card.thresholds, detector.gate
     )
-    return np.where(word == "unfamiliar", np.nan, prob), word
+    return np.where(word == "unfamiliar", np.nan, prob), word, strange

@@ -18,9 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
+from scipy.special import expit
 
 from dfd.batch import FAKE, REAL, Predictions
-from dfd.calibration import calibration_of
+from dfd.calibration import UNFAMILIAR, calibration_of
 from dfd.evaluate.folder import CSV_FILE, METRICS_FILE, missing_cells, read_grid
 from dfd.evaluate.gradient_masking import mark_masking
 from dfd.evaluate.prediction_file import read_facts, read_predictions
@@ -29,6 +30,8 @@ from dfd.evaluate.shortcuts import COLOR, FILE_FACTS, matches, reached
 from dfd.evaluate.warnings import flags_of
 from dfd.metrics import (
     METRICS,
+    Calibrated,
+    Confidence,
     across_sources,
     by_clip,
     by_method,
@@ -202,9 +205,10 @@ def _line(
         metrics: the ones that get an interval; None for all.
     """
     calibrated, threshold = calibration_of(facts["calibration"]), float(facts["thresholds"]["balanced"])
-    values = detection_metrics(predictions.judged, calibrated, threshold)
+    sure = _confidence(predictions, verdict, calibrated, threshold)
+    values = detection_metrics(predictions.judged, calibrated, threshold, sure)
     if metrics is None:
-        ends = intervals(predictions.judged, calibrated, threshold)
+        ends = intervals(predictions.judged, calibrated, threshold, sure)
     else:
         ends = {name: interval(predictions.judged, name) for name in metrics}
     line: dict[str, Any] = {
@@ -241,6 +245,24 @@ def _line(
         "num_seen": None if None in seen else sum(seen),
         "flags": " ".join(sorted(flags)),
     }
+
+
+def _confidence(
+    predictions: Predictions, verdict: np.ndarray | None, calibrated: Calibrated, threshold: float
+) -> Confidence | None:
+    """How sure a detector is that knows what is strange to it: familiar pictures first, by their distance
+    from the threshold, then the others, by familiarity. None without familiarity: the distance alone.
+    """
+    if np.isnan(predictions.familiarity).all():
+        return None
+    word = predictions.familiarity < UNFAMILIAR if verdict is None else verdict == "unfamiliar"
+    strange = predictions.row[word]
+
+    def sure(judged: Predictions) -> np.ndarray:
+        distance = np.abs(expit(calibrated(judged.logit)) - expit(calibrated(np.array([threshold]))))
+        return np.where(np.isin(judged.row, strange), judged.familiarity - 1, distance).round(12)
+
+    return sure
 
 
 def _refused(predictions: Predictions, verdict: np.ndarray | None) -> dict[str, int]:

@@ -14,6 +14,7 @@ FLAGS = {
     "uncalibrated": "the net was never calibrated on a validation set: no verdicts",
     "drawings": "this detector has seen drawings alone: no verdicts on photographs",
     "leaks": "related pictures lie in different splits of the data",
+    "strange": "pictures of a source come from a world this detector has not seen",
     "file_facts_match": "file facts alone reach as much: the score shows nothing about forgery",
     "color_match": "colour alone reaches as much: the score shows nothing about forgery",
     "limited": "a quick look at some of the pictures",
@@ -41,6 +42,7 @@ def flags_of(facts: Mapping[str, Any]) -> list[str]:
         "uncalibrated": not calibrated_on,
         "drawings": not facts["speaks"],
         "leaks": bool(facts["leaks"]),
+        "strange": bool(facts.get("strange")),
         "limited": facts["limit"] is not None,
         "left_out": bool(facts.get("left_out")),
     }

@@ -436,3 +436,37 @@ def test_a_killed_grid_goes_on_by_the_same_command(root, checkpoint, tmp_path):
     before = (out / "metrics.csv").read_bytes()
     subprocess.run([*map(str, command[:-4]), "--out", str(tmp_path / "anew"), "--workers", "1"], check=True)
     assert (tmp_path / "anew" / "metrics.csv").read_bytes() == before
+
+
+def test_unfamiliar_pictures_count_as_the_least_sure_and_strange_sources_are_said(
+    root, checkpoint, tmp_path, monkeypatch, capsys
+):
+    path, out = checkpoint(), tmp_path / "out"
+    evaluate([path], [root], out, CLEAN, HERE)
+    rows = read_predictions(cell(out))[0]
+    wrong = (rows.logit > BAND["balanced"]) != rows.label
+    assert 0 < wrong.sum() < len(wrong)
+    shown = iter(np.where(wrong, 0.01, 0.9).tolist())  # what it gets wrong is strange to it
+    monkeypatch.setattr(
+        dfd.Detector, "batch_familiarity", lambda self, image: np.array([next(shown) for _ in image])
+    )
+    order = np.argsort(rows.row)
+    assert (order == np.arange(len(order))).all(), "the loader shows rows in this order"
+    table = evaluate([path], [root], tmp_path / "gated", CLEAN, HERE)
+    _, prob, words, _ = read_predictions(cell(tmp_path / "gated"))
+    assert ((words == "unfamiliar") == wrong).all() and np.isnan(prob[wrong]).all()
+    found = line(table, part="all", kind="image")
+    assert found["cov@risk5"] >= 1 - wrong.mean() and found["risk@cov50"] == 0
+    assert json.loads(found["refused_by_reason"])["unfamiliar"] == wrong.sum()
+    assert "strange" not in found["flags"]
+    monkeypatch.setattr(
+        judging,
+        "table_verdicts",
+        lambda logit, *more: (np.full(len(logit), "unfamiliar"), {"cam": "strange"}),
+    )
+    monkeypatch.setattr(dfd.Detector, "batch_familiarity", lambda self, image: np.full(len(image), 0.2))
+    table = evaluate([path], [root], tmp_path / "strange", CLEAN, HERE)
+    assert "strange" in line(table, part="all", kind="image")["flags"].split()
+    assert "come from a world this detector has not seen (mine on lab)" in " ".join(
+        capsys.readouterr().out.split()
+    )

@@ -1,5 +1,7 @@
 """A fit learns what its own pictures are like, beside training and without changing it."""
 
+import csv
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from pictures import patches
 
 from dfd.batch import FAKE, REAL, HomeData
+from dfd.callbacks import PredictionWriter
 from dfd.data import ShardDataModule, View
 from dfd.detector import load_net
 from dfd.distributed import shards
@@ -67,7 +70,7 @@ def fit(net, roots, folder, **kwargs):
     best = ModelCheckpoint(folder, "best", monitor="val/auroc", mode="max", save_last=True)
     trainer = Trainer(
         max_epochs=2, logger=False, enable_progress_bar=False, enable_model_summary=False, accelerator="cpu",
-        default_root_dir=folder, use_distributed_sampler=False, num_sanity_val_steps=1, callbacks=[best],
+        default_root_dir=folder, use_distributed_sampler=False, num_sanity_val_steps=1, callbacks=[best, PredictionWriter()],
         limit_train_batches=2,
     )  # fmt: skip
     trainer.fit(task, data_of(roots))
@@ -150,6 +153,10 @@ def test_validating_gives_each_picture_its_rank_and_a_resumed_fit_keeps_its_gate
     trainer.validate(task, data_of(roots, "validate"), verbose=False)
     ranks = task.predictions.familiarity
     assert ((ranks >= 0) & (ranks <= 1)).all() and (ranks >= 0.05).mean() > 0.85
+    with (tmp_path / "predictions-val.csv").open(newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    assert [float(line["familiarity"]) for line in lines] == ranks.tolist()
+    assert all((line["prob"] == "") == (line["verdict"] == "unfamiliar") for line in lines)
     again = ClassificationTask(small(TimmBackbone("test_resnet", pretrained=weights)))
     again.on_load_checkpoint(torch.load(tmp_path / "last.ckpt", weights_only=True))
     assert np.array_equal(again.familiarity.home, task.familiarity.home)  # as a resumed fit goes on

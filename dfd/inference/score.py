@@ -16,6 +16,7 @@ from typing import Any
 
 from dfd.calibration import UNFAMILIAR, WORDS, check_prior, in_words, worth_in_words
 from dfd.detector import Detector, Score, load
+from dfd.detector.selection import warning
 from dfd.inference.folders import FolderAlarm
 from dfd.inference.predictor import Predictor
 from dfd.media.file_kinds import refuse_lfs_pointer
@@ -234,6 +235,8 @@ def closing(detector: Detector) -> str:
         *worth_in_words(detector.card.certificate, detector.prior),
         _of_strange(detector),
     ]
+    if chosen := warning("", detector.card.calibrated_on, detector.card.selected_on):
+        lines.append(chosen)
     return "\n".join(lines)
 
 

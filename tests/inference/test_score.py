@@ -197,6 +197,14 @@ def test_a_verdict_says_of_which_pictures_its_errors_are_known(save, folder, cap
     )
 
 
+def test_a_detector_that_was_calibrated_on_test_says_so(save, folder, capsys):
+    for split, said in (("val", False), ("test", True)):
+        chosen = {"split": split, "images": 240, "groups": 40, "data": "faces"}
+        assert score_files(save(calibrated_on=chosen), [folder / "c.png"], whole=True) == 0
+        words = "CHOSEN ON TEST: calibration and thresholds come from the test split of faces."
+        assert (words in capsys.readouterr().out) is said
+
+
 @pytest.mark.parametrize(
     "toy",
     [

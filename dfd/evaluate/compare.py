@@ -196,10 +196,11 @@ def _of_metric(table: Judged, metric: str) -> Predictions:
         return predictions
     ok = predictions.status == "ok"
     if metric in CALIBRATED:
-        if np.isnan(table.prob[ok]).any():
+        if lacking := int(np.isnan(table.prob[ok]).sum()):
+            why = "its detector was never calibrated" if lacking == ok.sum() else "they are unfamiliar to it"
             raise ValueError(
-                f"{table.file} has no P(fake): its detector was never calibrated. {metric} needs it; "
-                f"{', '.join(RANKED)} do not."
+                f"{table.file} has no P(fake) for {lacking} of {ok.sum()} pictures: {why}. {metric} needs it "
+                f"of all; {', '.join(RANKED)} do not, and files of dfd evaluate hold the calibration."
             )
         return replace(predictions, logit=log_odds(np.clip(table.prob, SURE, 1 - SURE)))
     if table.threshold is None:

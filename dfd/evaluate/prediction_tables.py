@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from scipy.special import expit
 
 from dfd.batch import FAKE, REAL, Predictions
+from dfd.calibration import calibration_of
 from dfd.evaluate.plan import clean_name
 from dfd.evaluate.prediction_file import read_predictions, read_table
 from dfd.terminal import printable
@@ -55,6 +57,8 @@ def _read_parquet(path: Path) -> Judged:
     key, name = table["key"].to_pylist(), table["path"].to_pylist()
     severity = "" if facts.get("severity") is None else f"@{facts['severity']:g}"
     threshold = float((facts.get("thresholds") or {}).get("balanced", math.nan))
+    if facts.get("calibrated_on"):  # of unfamiliar pictures too, of which the column says nothing
+        prob = expit(calibration_of(facts["calibration"])(predictions.logit))
     return _sorted(
         str(path), str((facts.get("detector") or {}).get("name") or path.stem),
         f"{facts.get('condition', '')}{severity}", key, name, predictions, prob,

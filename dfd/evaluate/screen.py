@@ -87,6 +87,8 @@ def warnings(cells: Iterable[dict[str, Any]]) -> list[tuple[str, bool]]:
     for line in cells:
         for flag in line["flags"].split():
             place = f"{line['detector']} on {line['root']}"
+            if flag.endswith("_match"):
+                place += f": {line[flag.replace('_match', '_auroc')]:.3f} against {line['auroc']:.3f}"
             if place not in of.setdefault(flag, []):
                 of[flag].append(place)
     texts = []

@@ -120,6 +120,20 @@ def test_prediction_files_have_thresholds_and_names_and_mix_with_csv(tmp_path):
         compare(mixed, ["acc"])
 
 
+def test_p_fake_is_needed_of_every_picture_where_it_is_measured(tmp_path):
+    files = [write(tmp_path / f"{name}.csv", logits(1, seed)) for name, seed in (("a", 1), ("b", 2))]
+    with (tmp_path / "a.csv").open(newline="") as file:
+        lines = list(csv.reader(file))
+    for lacking, why in ((3, "they are unfamiliar to it"), (NUM, "its detector was never calibrated")):
+        for line in lines[1 : lacking + 1]:
+            line[OF_TEST.index("prob")] = ""
+        with (tmp_path / "a.csv").open("w", newline="") as file:
+            csv.writer(file).writerows(lines)
+        with pytest.raises(ValueError, match=rf"no P\(fake\) for {lacking} of 200 pictures: {why}\. nll"):
+            compare(files, ["nll"])
+        assert compare(files).num_images == NUM  # the AUROC does without
+
+
 def test_several_seeds_are_one_detector(tmp_path):
     files = [write(tmp_path / f"s{at}.csv", logits(1.5, at)) for at in range(3)]
     other = write(tmp_path / "other.csv", logits(0.5, 9))

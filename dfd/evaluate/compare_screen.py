@@ -37,21 +37,21 @@ def show(found: Comparison) -> None:
     # a p that is corrected for many tests is a p of Holm's
     heads = ["metric", "of a", "of b", "a - b", "95% interval", "p Holm" if many else "p"]
     for name in [*heads, *["DeLong"] * with_delong]:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("better", overflow="fold")
     for test in found.tests:
         low, high = (format_metric(end, 3) for end in test.difference[1:3])
         delong = "" if test.delong is None else _shown_p(test.delong_holm)
         table.add_row(
             printable(test.a.name, keep=""),
-            f" {printable(test.b.name, keep='')}",
-            f" {test.metric}",
-            *(f" {format_metric(value, 3)}" for value in test.values),
-            f" {test.difference.value:+.3f}",
-            f" {low}..{high}",
-            f" {_shown_p(test.p_holm)}",
-            *[f" {delong}"] * with_delong,
-            f" {printable(test.better, keep='')}",
+            printable(test.b.name, keep=""),
+            test.metric,
+            *(format_metric(value, 3) for value in test.values),
+            f"{test.difference.value:+.3f}",
+            f"{low}..{high}",
+            _shown_p(test.p_holm),
+            *[delong] * with_delong,
+            printable(test.better, keep=""),
         )
     console.print(table)
     for line in _notes(found, with_delong):

@@ -49,8 +49,8 @@ def survival(
 
 def shuffle_weights(net: nn.Module, image: Tensor, seed: int = 0) -> nn.Module:
     """A copy of the net that has learnt nothing: the values of each weight tensor in random order, and
-    BatchNorm's statistics taken anew on these images (B, 3, H, W). So every layer keeps its scale, and no
-    signal dies.
+    BatchNorm's statistics taken anew on noisy copies of these images (B, 3, H, W). So every layer keeps its
+    scale, and no signal dies.
     """
     shuffled = copy.deepcopy(net)
     generator = torch.Generator().manual_seed(seed)
@@ -63,7 +63,10 @@ def shuffle_weights(net: nn.Module, image: Tensor, seed: int = 0) -> nn.Module:
             norm.reset_running_stats()
             norm.momentum = None  # the plain mean of what comes
             norm.train()
-        shuffled(image)
+        # several noisy copies: where a map has one place, one image has no deviation
+        several = image.repeat(4, 1, 1, 1)
+        noise = torch.randn(several.shape, generator=generator).to(several)
+        shuffled((several + 0.05 * noise).clamp(0, 1))
         for norm in norms:
             norm.eval()
     return shuffled

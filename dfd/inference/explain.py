@@ -55,6 +55,7 @@ class Explained:
         refused: methods that this net has no map for, with the reason.
         random: (R, K) curves of random orders.
         falls: (K,) of the logit without a band of frequencies.
+        layer: of Grad-CAM and of the activations; None for the net's first.
         frequencies, streams, activations: where the net has them.
     """
 
@@ -65,6 +66,7 @@ class Explained:
     refused: dict[str, str] = field(default_factory=dict)
     random: np.ndarray | None = None
     falls: np.ndarray | None = None
+    layer: str | None = None
     frequencies: FrequencyShares | None = None
     streams: StreamContributions | None = None
     activations: Activations | None = None
@@ -139,7 +141,8 @@ def explain(
 
     Args:
         methods: names of `dfd.explain.METHODS`; by default all that the net has a map for.
-        layer: for Grad-CAM and for activations.
+        layer: for Grad-CAM and for activations; by default, of several streams the one that moves the logit
+            most.
 
     Raises:
         ValueError: a method was named that this net has no map for.
@@ -160,6 +163,9 @@ def explain(
     shown = (canvas.nan_to_num(1.0) * 255).round().byte().movedim(0, -1).numpy()
     found = Explained(score, float(orders.curves[0, 0]), shown, random=orders.curves)
     gradients = has_gradients(detector.net, crops.to(detector.device))
+    if gradients and has_streams(detector):
+        found.streams = stream_contributions(detector, crops, coarse(crops))
+    found.layer = layer = layer or _strongest_stream(detector, found.streams)
     for method in methods or METHODS:
         try:
             found.maps.append(measure_map(detector, decision, crops, orders, method, layer))
@@ -170,8 +176,6 @@ def explain(
     found.falls = band_occlusion(detector, crops, batch_size=detector.batch_size).mean(0).numpy()
     if gradients:
         found.frequencies = _frequencies(detector, crops)
-        if has_streams(detector):
-            found.streams = stream_contributions(detector, crops, coarse(crops))
     found.activations = _activations(detector, crops, layer)
     return found
 
@@ -221,6 +225,17 @@ def measure_map(
             sensitivity=sensitivity(detector, center, explained),
         )
     return Map(method, values.numpy(), measured)
+
+
+def _strongest_stream(detector: Detector, streams: StreamContributions | None) -> str | None:
+    """The stream that moves the logit most, of those that keep places of the picture; None where there are
+    none.
+    """
+    layers = getattr(detector.net, "cam_layers", {})
+    shares = {} if streams is None else streams.shares
+    return max(
+        (name for name in shares if name in layers), key=lambda name: abs(shares[name].mean()), default=None
+    )
 
 
 def _frequencies(detector: Detector, crops: Tensor) -> FrequencyShares:

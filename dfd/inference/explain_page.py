@@ -158,7 +158,7 @@ def _shown(detector: Detector, found: Explained, layer: str | None) -> Shown:
                 METHODS[each.method].title,
                 encode_png(plots.overlay(found.seen, each.values)),
                 each.measured.holds,
-                how_far(each.measured) + _one_stream(found, each.method, layer),
+                how_far(each.measured) + _one_stream(found, each.method),
                 _numbers(each.measured),
             )
             for each in found.maps
@@ -232,12 +232,12 @@ def _figures(detector: Detector, found: Explained, layer: str | None) -> list[tu
     return figures + _layer_figures(detector, found, layer)
 
 
-def _one_stream(found: Explained, method: str, layer: str | None) -> str:
+def _one_stream(found: Explained, method: str) -> str:
     """What a map of one stream's layer leaves out."""
     if found.streams is None or "gradcam" not in method:
         return ""
     shares = {name: float(share.mean()) for name, share in found.streams.shares.items()}
-    stream = (layer or next(iter(shares))).partition(".")[0]
+    stream = (found.layer or next(iter(shares))).partition(".")[0]
     if stream not in shares:
         return ""
     others = ", ".join(f"{name} {share:+.2f}" for name, share in shares.items() if name != stream)

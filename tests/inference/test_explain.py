@@ -16,7 +16,7 @@ from dfd.explain import METHODS
 from dfd.inference.explain import explain, explain_files
 from dfd.inference.explain_page import _one_stream, in_words, word
 from dfd.media.crops import View
-from dfd.models import DualStream, SmallCNN, recipe
+from dfd.models import DualStream, LocalSpectrum, SmallCNN, recipe
 
 
 @pytest.fixture
@@ -72,10 +72,23 @@ def test_two_streams_are_compared(detector, noise, few):
     two = Detector(DualStream(SmallCNN(4), SmallCNN(4)), detector.card)
     found = explain(two, crops(two, noise), ["gradcam", "occlusion"])
     assert set(found.streams.replaced) == {"rgb", "fft"} and "5 reference images" in found.streams.reference
-    named = _one_stream(found, "gradcam", None)
-    assert "of the stream rgb alone" in named and "beside it: fft" in named
-    assert _one_stream(found, "occlusion", None) == ""
-    assert "of the stream fft alone" in _one_stream(found, "gradcam", "fft.stages.1")
+    # LogSpectrum keeps no places, so Grad-CAM is of the pixels
+    assert found.layer == "rgb" and "rgb alone" in _one_stream(found, "gradcam")
+    assert "beside it: fft" in _one_stream(found, "gradcam") and not _one_stream(found, "occlusion")
+
+
+@pytest.mark.parametrize("strong", ["rgb", "fft"])
+def test_gradcam_looks_at_the_stream_that_moves_the_logit_most(detector, noise, few, strong):
+    torch.manual_seed(0)
+    net = DualStream(SmallCNN(4), SmallCNN(4, 64), LocalSpectrum())
+    torch.nn.init.normal_(net.head.weight)
+    with torch.no_grad():
+        net.head.weight[:, slice(16, 32) if strong == "rgb" else slice(16)] *= 1e-3
+    two = Detector(net, detector.card)
+    found = explain(two, crops(two, noise), ["gradcam"])
+    assert found.layer == strong and f"of the stream {strong} alone" in _one_stream(found, "gradcam")
+    named = explain(two, crops(two, noise), ["gradcam"], layer="rgb.stages.1")
+    assert named.layer == "rgb.stages.1" and "of the stream rgb alone" in _one_stream(named, "gradcam")
 
 
 def test_a_detector_without_gradients_gets_occlusion_and_bands(detector, noise, few):

@@ -17,6 +17,7 @@ from dfd.calibration import band
 from dfd.calibration.certified import upper_bound
 from dfd.evaluate.folder import read_grid
 from dfd.evaluate.prediction_file import read_predictions
+from dfd.evaluate.warnings import FLAGS
 from dfd.metrics import format_metric
 from dfd.outputs import output_file
 from dfd.terminal import printable
@@ -84,7 +85,10 @@ def said(
     means = {name: statistics.mean(line["auroc"] for line in found) for name, found in by_source.items()}
     texts = []
     for name in sorted(means, key=means.get):
-        texts.append(f"left out {printable(name, keep='')}: {_words(by_source[name], means[name])}")
+        shown = f"left out {printable(name, keep='')}"
+        texts.append(f"{shown}: {_words(by_source[name], means[name])}")
+        flags = {flag for line in by_source[name] for flag in line["flags"].split()}
+        texts += [f"{shown}: {FLAGS[flag]}" for flag in FLAGS if flag in flags and flag != "left_out"]
     if len(means) > 1:
         worst = min(means, key=means.get)
         texts.append(
@@ -107,12 +111,14 @@ def _words(found: Sequence[Mapping[str, Any]], mean: float) -> str:
         values = [line["auroc"] for line in found]
         auroc = f"AUROC {mean:.3f} in the mean of {len(found)} fits ({min(values):.3f}..{max(values):.3f})"
     balanced = statistics.mean(line["balanced_acc"] for line in found)
+    ece = statistics.mean(line["ece"] for line in found)
     alarms = [line["fpr_certified"] for line in found if line["fpr_certified"] is not None]
-    certified = f"{statistics.mean(alarms):.3f}" if alarms else "no band certified"
+    certified = "no certified threshold"
+    if alarms:
+        certified = f"false alarms at the certified threshold {statistics.mean(alarms):.3f}"
     return (
-        f"{auroc}, balanced accuracy {balanced:.3f}, false alarms at the certified threshold {certified}, "
-        f"ECE {statistics.mean(line['ece'] for line in found):.3f}; {first['num_images']} images of "
-        f"{first['num_families']} families"
+        f"{auroc}, balanced accuracy {balanced:.3f}, {certified}, ECE {ece:.3f}; {first['num_images']} "
+        f"images of {first['num_families']} families"
     )
 
 

@@ -219,18 +219,21 @@ def test_a_config_of_ones_own_keeps_its_data(here):
 
 
 def test_words_name_the_worst_source_first_and_what_is_missing():
-    def line(source, seed, auroc, fpr=0.02):
+    def line(source, seed, auroc, fpr=0.02, flags="left_out"):
         return {
             "left_out": source, "seed": seed, "condition": "clean", "auroc": auroc, "auroc_low": auroc - 0.1,
             "auroc_high": auroc + 0.1, "balanced_acc": 0.7, "ece": 0.2, "num_images": 40, "num_families": 30,
-            "fpr_certified": fpr,
+            "fpr_certified": fpr, "flags": flags,
         }  # fmt: skip
 
-    lines = [line("easy", 0, 0.9), line("easy", 1, 0.8), line("hard", 0, 0.55, None)]
+    lines = [line("easy", 0, 0.9), line("easy", 1, 0.8), line("hard", 0, 0.55, None, "left_out limited")]
     texts = said(lines, {"fakes": "no real pictures in its test split"}, {"easy/seed2": "exit code 1: boom"})
     assert (
-        texts[0].startswith("left out hard: AUROC 0.550 (0.450..0.650)") and "no band certified" in texts[0]
+        texts[0].startswith("left out hard: AUROC 0.550 (0.450..0.650)")
+        and "no certified threshold" in texts[0]
     )
+    assert texts.pop(1) == "left out hard: a quick look at some of the pictures"
+    assert "false alarms at the certified threshold 0.020" in texts[1]
     assert texts[1].startswith("left out easy: AUROC 0.850 in the mean of 2 fits (0.800..0.900)")
     assert texts[2] == "AUROC at worst 0.550 (hard), 0.700 in the mean of 2 sources"
     assert "never left out" in texts[3] and texts[4].endswith("exit code 1: boom")

@@ -87,6 +87,7 @@ def test_one_line_a_file_and_a_closing_line_that_counts_all(checkpoint, folder, 
         and "From 0.46 to 0.56 the verdict is inconclusive" in note
         and strange.startswith("It never learnt what its own pictures are like")
     )
+    assert strange.startswith("It never learnt what its own pictures are like")
 
 
 def test_the_exit_code_says_whether_anything_was_judged(checkpoint, folder, capsys):

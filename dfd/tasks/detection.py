@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -278,7 +277,8 @@ class DetectionTask(LightningModule):
         if features is None or features.early is not None or not judged or self.familiar_at == self.judged_at:
             return
         trainer = self.trainer
-        last = trainer.current_epoch + 1 >= (trainer.max_epochs or math.inf)
+        # -1 stands for no end
+        last = 0 < (trainer.max_epochs or 0) <= trainer.current_epoch + 1
         if last or self._monitor_at_best():
             # FSDP2 has dealt the weights to the ranks again: there the gate measures the DCT alone
             whole = not any(True for _ in shards(self.eval_net)) and hasattr(self.eval_net, "cam_layers")

@@ -1,9 +1,12 @@
-"""Deletion and insertion: what becomes of the logit while a picture loses its detail place by place.
+"""Deletion and insertion: what becomes of the logit while a picture turns black place by place.
 
-Petsiuk et al., 1806.07421, with two changes for detectors of traces: a removed place keeps its colour and
-loses its detail (black patches are traces themselves), and curves are compared with those of random orders of
-the same places on the same picture. Half of these are scattered, half go patch by patch, as most maps do:
-where detail ends there is an edge, and a detector answers to how many there are.
+Petsiuk et al., 1806.07421. Curves are compared with those of random orders of the same places on the same
+picture. Half of these are scattered, half go patch by patch, as most maps do: black has edges, and a detector
+answers to how many there are.
+
+Black, as integrated gradients start from it. A place that only loses its detail looks like a forgery to a
+detector of smooth places: measured so, even the true mask of a forgery is no better than chance
+(docs/results/explanations.md).
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from dfd.explain.unchanged import coarse, ready, unchanged
+from dfd.explain.unchanged import ready, unchanged
 
 GRID = 16  # places a side: what is deleted and compared is a map's mean in each
 STEPS = 10
@@ -30,7 +33,7 @@ class RandomOrders:
     """Curves of a picture whose places are deleted in random orders.
 
     Args:
-        curves: (2 * ORDERS, STEPS + 1) logits, from the picture to what is left of it without detail; an
+        curves: (2 * ORDERS, STEPS + 1) logits, from the picture to black; an
             order and its reverse follow one another.
     """
 
@@ -79,11 +82,10 @@ def places(height: int, width: int) -> Tensor:
 
 
 def curves(net: nn.Module, image: Tensor, orders: np.ndarray) -> np.ndarray:
-    """Logits (K, STEPS + 1) of an image (1, 3, H, W) that loses its detail in K orders (K, GRID * GRID)."""
-    plain = coarse(image)
+    """Logits (K, STEPS + 1) of an image (1, 3, H, W) that turns black in K orders (K, GRID * GRID)."""
     place = places(*image.shape[-2:]).to(image.device)
     rank = torch.from_numpy(np.argsort(orders, axis=1)).to(image.device)  # (K, places)
-    ends = net(torch.cat([image, plain])).double().cpu().numpy()
+    ends = net(torch.cat([image, torch.zeros_like(image)])).double().cpu().numpy()
     curves = np.empty((len(orders), STEPS + 1))
     curves[:, 0], curves[:, -1] = ends
     for step in range(1, STEPS):
@@ -91,7 +93,7 @@ def curves(net: nn.Module, image: Tensor, orders: np.ndarray) -> np.ndarray:
         # a few at a time: a picture may be large
         for start in range(0, len(orders), 4):
             mask = kept[start : start + 4][:, place][:, None]  # (k, 1, H, W)
-            curves[start : start + 4, step] = net(torch.lerp(plain, image, mask)).double().cpu().numpy()
+            curves[start : start + 4, step] = net(image * mask).double().cpu().numpy()
     return curves
 
 

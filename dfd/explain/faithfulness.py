@@ -1,6 +1,6 @@
 """Faithfulness of a map: whether it says what the net does, measured on the picture that it explains.
 
-- Deletion and insertion (Petsiuk et al., 1806.07421): places lose their detail, or get it back, in the order
+- Deletion and insertion (Petsiuk et al., 1806.07421): places turn black, or appear, in the order
   of the map. A faithful map moves the logit sooner than a random order of the same places does.
 - Randomised weights (Adebayo et al., 1810.03292): a map that looks the same for a net of shuffled weights
   shows the picture and not the net.
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dfd.explain.deletion import RandomOrders, area, cells, curves, places
 from dfd.explain.randomized import Explain
-from dfd.explain.unchanged import coarse, ready, unchanged
+from dfd.explain.unchanged import ready, unchanged
 
 SURVIVES = 0.5  # rank correlation with the map of shuffled weights from where a map is marked
 ADVANTAGE = 0.95  # share of the random orders that a map must beat
@@ -34,12 +34,12 @@ class Faithfulness:
 
     Args:
         empty: the map is the same everywhere, so it ranks nothing.
-        deletion: mean logit while places lose their detail, those that speak most for FAKE first; lower is
+        deletion: mean logit while places turn black, those that speak most for FAKE first; lower is
             better.
-        insertion: mean logit while they get it back in that order; higher is better.
+        insertion: mean logit while they appear in that order; higher is better.
         random: the mean logit of both in random orders.
         beaten: share of random orders whose insertion less deletion is smaller.
-        infidelity: share of the changes of the logit, when random places lose their detail, that the map does
+        infidelity: share of the changes of the logit, when random places turn black, that the map does
             not foretell: 0 foretells all, 1 or more nothing.
         survival: rank correlation of its strengths with those of the map of a net with shuffled weights.
         sensitivity: greatest relative change of the map when each pixel changes by up to a grey level.
@@ -116,7 +116,7 @@ def faithfulness(
 def infidelity(detector: Any, image: Tensor, found: Tensor, samples: int = 24) -> float:
     """Share of the logit's changes that a map (H, W) does not foretell, by captum.metrics at its best scale.
 
-    A random quarter of the places lose their detail, and the map foretells a fall by the sum of its values
+    A random quarter of the places turn black, and the map foretells a fall by the sum of its values
     there (Yeh et al., 1901.09392). 0: it foretells every change; 1: no better than a map that is the same
     everywhere, and it may be worse. NaN where the logit does not answer at all.
     """
@@ -124,11 +124,10 @@ def infidelity(detector: Any, image: Tensor, found: Tensor, samples: int = 24) -
 
     with unchanged(detector) as net, torch.no_grad():
         ours = ready(image[None], net)
-        plain = coarse(ours)
         place = places(*ours.shape[-2:]).to(ours.device)
 
         def logit(kept: Tensor) -> Tensor:  # (B, GRID * GRID) of ones and zeros
-            return net(torch.lerp(plain, ours, kept[:, place][:, None]))
+            return net(ours * kept[:, place][:, None])
 
         def remove(kept: Tensor) -> tuple[Tensor, Tensor]:
             first = torch.rand(kept.shape).argsort(dim=1) < kept.shape[1] // 4

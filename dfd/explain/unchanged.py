@@ -141,10 +141,8 @@ def ready(image: Tensor, net: nn.Module) -> Tensor:
 
 
 def coarse(image: Tensor) -> Tensor:
-    """The images (B, 3, H, W) with nothing left but 8 x 8 soft patches of colour: what stands for "removed".
-
-    Black or grey patches would put edges into the picture that no camera makes, and a detector of traces
-    answers to edges. This keeps brightness and colours and takes all detail.
+    """The images (B, 3, H, W) with nothing left but 8 x 8 soft patches of colour: brightness and colours
+    stay, all detail goes.
     """
     small = nn.functional.adaptive_avg_pool2d(image, 8)
     return nn.functional.interpolate(small, image.shape[-2:], mode="bilinear", align_corners=False)

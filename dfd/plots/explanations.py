@@ -43,8 +43,8 @@ def removal_curves(
     figure.suptitle(title, fontsize=11)
     share = np.linspace(0, 100, random.shape[1])
     panes = figure.subplots(1, 2, sharey=True)
-    words = (("Deletion: lower is better", "% of the places without detail", random),
-             ("Insertion: higher is better", "% of the places with detail", random[:, ::-1]))  # fmt: skip
+    words = (("Deletion: lower is better", "% of the places black", random),
+             ("Insertion: higher is better", "% of the places there", random[:, ::-1]))  # fmt: skip
     for which, (axes, (name, label, orders)) in enumerate(zip(panes, words, strict=True)):
         low, middle, high = np.quantile(orders, [0.05, 0.5, 0.95], axis=0)
         axes.fill_between(share, low, high, color=PALE, alpha=0.5, linewidth=0, label="random orders, 90%")

@@ -58,7 +58,6 @@ def test_maps_of_a_net_that_looks_at_a_square_hold(method, image, orders):
     measured = faithfulness(Square(), image[0], found, orders)
     assert measured.deletion < measured.random < measured.insertion
     assert measured.beaten == 1 and measured.better_than_chance and measured.holds
-    assert measured.infidelity < 0.3
     assert measured.deletion_curve[0] == pytest.approx(Square()(image).item())
     assert measured.deletion_curve[0] == measured.insertion_curve[-1]
     assert "may be read as where this net looked" in how_far(measured)
@@ -161,9 +160,7 @@ def test_infidelity_of_the_true_falls_is_none_and_of_their_opposite_all(image):
         def forward(self, image):
             return image[:, 0, :32].sum((1, 2))
 
-    from dfd.explain.unchanged import coarse
-
-    true = (image - coarse(image))[0, 0]
+    true = image[0, 0].clone()
     true[32:] = 0
     assert infidelity(Sum(), image[0], true) < 1e-4
     assert infidelity(Sum(), image[0], 7 * true) < 1e-4, "the scale does not count"

@@ -15,6 +15,7 @@ from dfd.evaluate.model_card import CARD, DetectorCard, model_card
 from dfd.evaluate.page import Part, counted, page
 from dfd.evaluate.plan import clean_name
 from dfd.evaluate.report_curves import curves, robustness
+from dfd.evaluate.report_loso import left_out
 from dfd.evaluate.report_manifest import failures, manifest
 from dfd.evaluate.report_sections import matrix, metrics, shortcuts, slices
 from dfd.evaluate.run_grid import is_run, write_run_grid
@@ -92,6 +93,7 @@ def _report(evidence: Evidence, title: str, out: Path, allow: Sequence[str], wan
         summary(evidence, marks),
         red_marks(evidence, marks),
         matrix(evidence, marks),
+        left_out(evidence),
         metrics(evidence),
         robustness(evidence),
         curves(evidence),

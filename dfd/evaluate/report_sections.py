@@ -23,7 +23,7 @@ from dfd.evaluate.page import (
     span,
 )
 from dfd.evaluate.tidy import EVERY_ROOT
-from dfd.evaluate.verdict_shares import share_interval
+from dfd.evaluate.verdict_shares import share_interval, verdict_table
 from dfd.plots.comparison import Band
 
 # metrics of the table of all, by the names of the tidy table
@@ -50,6 +50,7 @@ METRICS = {
 }
 _MOST_VALUES = 12  # of an attribute that is sliced; more are no groups
 _MOST_SLICES = 60  # lines of a table of slices
+_MOST_POOLED = 20  # lines of the table across sources
 _SMALL = 8  # pictures of a class below which a slice's figures say nothing
 
 
@@ -104,6 +105,13 @@ def metrics(evidence: Evidence) -> Part:
             lines.sort(key=lambda line: (line.place.root == EVERY_ROOT, _auroc(line)))
             if lines:
                 blocks.append(_all_metrics(lines, f"{detector}, {kind}s"))
+        cells = {
+            f"{place.root}:": cell
+            for place in evidence.whole
+            if place.detector == detector and evidence.is_plain(place) and (cell := evidence.cell(place))
+        }
+        if cells:
+            blocks.append(verdict_table(cells, f"{detector}, confusion: what it said of which pictures"))
     return Part("All metrics", blocks)
 
 
@@ -138,13 +146,14 @@ def _pooled(lines: Sequence[Line]) -> list[Block]:
             Shaded(number(line.number("auroc")), span(*line.ends("auroc")), line.number("auroc")),
             f"{line.count('num_images'):,} / {line.count('num_families'):,}",
         )
-        for line in sorted(lines, key=_auroc)[:_MOST_SLICES]
+        for line in sorted(lines, key=_auroc)[:_MOST_POOLED]
     ]
     text = (
         "Across sources: reals of one against fakes of the other. Scores shift between sources, which a mean "
         "of AUROCs hides; one threshold has to serve them all."
     )
-    return [Text(text), Table(("sources", "detector", "AUROC", "pictures / families"), rows)]
+    caption = f"The worst {len(rows)} of {len(lines)}" if len(rows) < len(lines) else ""
+    return [Text(text), Table(("sources", "detector", "AUROC", "pictures / families"), rows, caption)]
 
 
 def pooled_words(part: str) -> str:

@@ -12,7 +12,7 @@ from dfd.evaluate.evidence import CLEAN, Cell, Evidence, Line, Place
 from dfd.evaluate.marks import Mark, open_questions
 from dfd.evaluate.page import Block, Part, Shaded, Table, Text, counted, number, percent, span
 from dfd.evaluate.report_sections import pooled_words
-from dfd.evaluate.verdict_shares import share_interval, word_of
+from dfd.evaluate.verdict_shares import share_interval, verdict_table, word_of
 
 _GOOD = 0.95  # lower end of the interval of an AUROC that is called good
 _KINDS = ("clean pictures", "damaged pictures", "attacked pictures")
@@ -87,7 +87,7 @@ def _of_detector(evidence: Evidence, detector: str, lines: Sequence[Line]) -> li
     if cell is not None:
         blocks += [
             Text(_accusations(cell)),
-            _words_table(cell, f"{detector}: what it said in this worst case"),
+            verdict_table({"": cell}, f"{detector}: what it said in this worst case"),
         ]
     return blocks
 
@@ -154,32 +154,6 @@ def _accusations(cell: Cell) -> str:
             f"({what}: {percent(hit.mean())}, 95% interval {percent(low)} to {percent(high)})."
         )
     return " ".join(said)
-
-
-def _words_table(cell: Cell, caption: str) -> Table:
-    """Counts of truth against verdict."""
-    words = ["fake", "no_trace", "inconclusive", "unfamiliar", ""]
-    present = [word for word in words if word in ("fake", "no_trace") or (cell.verdict == word).any()]
-    rows = []
-    for truth, name in ((REAL, "real"), (FAKE, "fake")):
-        mine = cell.predictions.label == truth
-        wrong = "fake" if truth == REAL else "no_trace"
-        counts = [int((cell.verdict[mine] == word).sum()) for word in present]
-        total = max(1, int(mine.sum()))
-        rows.append(
-            (
-                f"is {name}",
-                *(
-                    Shaded(
-                        f"{count:,}",
-                        percent(count / total),
-                        0.5 - 0.5 * count / total if word == wrong else math.nan,
-                    )
-                    for word, count in zip(present, counts, strict=True)
-                ),
-            )
-        )
-    return Table(("", *(word_of(word) for word in present)), rows, caption)
 
 
 def _minima(evidence: Evidence, lines: Sequence[Line]) -> Table:

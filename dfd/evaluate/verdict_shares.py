@@ -1,10 +1,16 @@
-"""Shares of verdicts with their intervals, and the words of verdicts for people."""
+"""Verdicts counted by truth, shares of them with their intervals, and their words for people."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 import numpy as np
 
+from dfd.batch import FAKE, REAL
 from dfd.calibration import WORDS
+from dfd.evaluate.evidence import Cell
+from dfd.evaluate.page import Shaded, Table, percent
 
 NO_ANSWER = "no answer"  # of a picture without a score
 _DRAWS = 2000
@@ -41,3 +47,28 @@ def share_interval(hit: np.ndarray, family: np.ndarray, seed: int = 0) -> tuple[
         shares.append((draws @ hits) / (draws @ sizes))
     low, high = np.quantile(np.concatenate(shares), (0.025, 0.975))
     return float(low), float(high)
+
+
+def verdict_table(cells: Mapping[str, Cell], caption: str) -> Table:
+    """Confusion: how many real and how many fake pictures got which word, wrong ones shaded.
+
+    Args:
+        cells: by what their rows are to begin with, such as the root.
+    """
+    every = np.concatenate([cell.verdict for cell in cells.values()])
+    words = [word for word in (*WORDS, "") if word in ("fake", "no_trace") or (every == word).any()]
+    rows = []
+    for name, cell in cells.items():
+        for truth, kind, wrong in ((REAL, "real", "fake"), (FAKE, "fake", "no_trace")):
+            mine = cell.predictions.label == truth
+            if not mine.any():
+                continue
+            row: list[object] = [f"{name} is {kind}".strip()]
+            for word in words:
+                count = int((cell.verdict[mine] == word).sum())
+                share = count / int(mine.sum())
+                row.append(
+                    Shaded(f"{count:,}", percent(share), 0.5 - share / 2 if word == wrong else math.nan)
+                )
+            rows.append(row)
+    return Table(("", *(word_of(word) for word in words)), rows, caption)

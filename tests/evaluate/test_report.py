@@ -16,6 +16,7 @@ from dfd.evaluate.evidence import Place, read_evidence
 from dfd.evaluate.gallery import gallery
 from dfd.evaluate.page import Part, number, percent, span
 from dfd.evaluate.report import report
+from dfd.evaluate.report_loso import left_out
 from dfd.evaluate.verdict_shares import share_interval
 from dfd.html import markdown, svg
 from dfd.plots import Figure
@@ -151,6 +152,12 @@ def test_what_was_said_is_counted_by_truth(folder, outline):
     accused = int(((cell.predictions.label == 0) & (cell.verdict == "fake")).sum())
     assert f'Of its 24 real pictures, {accused} got the verdict "fake"' in outline.words["Summary"]
     assert "no trace found" in outline.words["Summary"]
+    row = next(row for row in outline.rows if row.startswith("far: is real"))
+    clean = evidence.cell(Place("home", "far"))
+    counts = [
+        ((clean.predictions.label == 0) & (clean.verdict == word)).sum() for word in ("no_trace", "fake")
+    ]
+    assert [int(each) for each in row.split()[3:7:2]] == counts
 
 
 def test_failures_are_coverage_with_their_reasons_and_no_score(outline):
@@ -231,6 +238,16 @@ def test_a_half_finished_grid_names_what_is_missing(tmp_path, quick):
 
     judged = drawn(48, 2.0, seed=0, source="near").judged
     assert number(roc_auc_score(judged.label, judged.logit)) in outline.words["Matrix"]
+
+
+def test_nets_that_left_a_source_out_are_told_by_it_the_worst_first(tmp_path):
+    (tmp_path / "loso.csv").write_text(
+        "left_out,seed,root,condition,auroc,auroc_low,auroc_high,num_images,num_families\n"
+        "near,0,near,clean,0.75,0.7,0.8,48,24\nfar,0,far,clean,0.5,0.4,0.6,48,24\nfar,0,far,jpeg,0.4,,,48,24\n"
+    )
+    text, table = left_out(read_evidence(grid_folder(tmp_path, conditions={"clean": (None,)}))).blocks
+    assert "AUROC at worst .500, .625 in the mean of 2 fits" in text.text
+    assert [row[0].text for row in table.rows] == ["far", "near"] and table.rows[0][1].small == ".40 to .60"
 
 
 def test_a_damaged_cell_is_named_and_the_others_are_reported(tmp_path, quick):

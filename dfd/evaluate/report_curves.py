@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from dfd import plots
 from dfd.batch import Predictions
-from dfd.calibration import UNFAMILIAR
 from dfd.evaluate.evidence import CLEAN, Cell, Evidence, Line, Place
 from dfd.evaluate.page import Block, Drawings, Part, Text, counted, number
 from dfd.metrics import risk_coverage
@@ -74,25 +74,37 @@ def robustness(evidence: Evidence) -> Part:
 
 
 def _risks(cells: Mapping[str, Cell]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Risk-coverage curves by confidence alone; of all together also with what is unfamiliar last."""
+    """Risk-coverage curves: unfamiliar pictures are answered last, as in the AURC of the tidy table; of all
+    roots together also by confidence alone.
+    """
     first = next(iter(cells.values()))
     calibrated, threshold = first.calibrated, first.threshold
 
     def familiar_first(table: Predictions) -> np.ndarray:
         sure = np.abs(calibrated(table.logit) - calibrated(np.array([threshold])))
-        return np.where(table.familiarity < UNFAMILIAR, table.familiarity - 2, sure)
+        return np.where(np.isnan(table.familiarity), sure, table.familiarity - 2)
 
-    curves = {root: risk_coverage(cell.predictions, calibrated, threshold) for root, cell in cells.items()}
+    # the rank of what was refused as unfamiliar, by itself or with its folder; NaN of all others
+    tables = {
+        root: replace(
+            cell.predictions,
+            familiarity=np.where(cell.verdict == "unfamiliar", cell.predictions.familiarity, np.nan),
+        )
+        for root, cell in cells.items()
+    }
     every = Predictions(
         **{
-            name: np.concatenate([getattr(cell.predictions, name) for cell in cells.values()])
+            name: np.concatenate([getattr(table, name) for table in tables.values()])
             for name in Predictions.__dataclass_fields__
         }
     )
+    curves = {
+        root: risk_coverage(table, calibrated, threshold, familiar_first) for root, table in tables.items()
+    }
     if len(cells) > 1:
-        curves["all together"] = risk_coverage(every, calibrated, threshold)
+        curves["all together"] = risk_coverage(every, calibrated, threshold, familiar_first)
     if np.isfinite(every.familiarity).any():
-        curves["all, unfamiliar last"] = risk_coverage(every, calibrated, threshold, familiar_first)
+        curves["all, confidence alone"] = risk_coverage(every, calibrated, threshold)
     return {name: curve for name, curve in curves.items() if len(curve[0])}
 
 

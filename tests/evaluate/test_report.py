@@ -4,6 +4,7 @@ import importlib
 import json
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -248,6 +249,22 @@ def test_nets_that_left_a_source_out_are_told_by_it_the_worst_first(tmp_path):
     text, table = left_out(read_evidence(grid_folder(tmp_path, conditions={"clean": (None,)}))).blocks
     assert "AUROC at worst .500, .625 in the mean of 2 fits" in text.text
     assert [row[0].text for row in table.rows] == ["far", "near"] and table.rows[0][1].small == ".40 to .60"
+
+
+def test_the_risk_curve_ends_where_the_tidy_table_does_and_refuses_the_unfamiliar_first(tmp_path):
+    curves_room = importlib.import_module("dfd.evaluate.report_curves")
+    evidence = read_evidence(grid_folder(tmp_path, roots=("near",), conditions={"clean": (None,)}))
+    place = Place("home", "near")
+    cell, line = evidence.cell(place), evidence.whole[place]
+    coverage, risk = curves_room._risks({"near": cell})["near"]
+    at = np.searchsorted(coverage, 0.8 - 1e-9)
+    assert risk[at] == pytest.approx(line.number("risk@cov80"))
+    # what is wrong is called unfamiliar: then only right answers come first
+    wrong = (cell.predictions.logit > 0) != (cell.predictions.label == 1)
+    predictions = replace(cell.predictions, familiarity=np.where(wrong, 0.01, 0.5))
+    gated = replace(cell, predictions=predictions, verdict=np.where(wrong, "unfamiliar", cell.verdict))
+    found = curves_room._risks({"near": gated})
+    assert found["near"][1][: (~wrong).sum() - 1].max() == 0 < found["all, confidence alone"][1].max()
 
 
 def test_a_damaged_cell_is_named_and_the_others_are_reported(tmp_path, quick):

@@ -130,10 +130,7 @@ def shortage(found: Certificate) -> list[str]:
             if name in of and of[name]["independent"] < FEWEST
         ]
         if short:
-            lines.append(
-                f'"{word}" is never said: to certify at most {ERROR_RATE:.0%} errors takes at least '
-                f"{', '.join(short)} ({FEWEST} of each source without an error)"
-            )
+            lines.append(f'"{word}" is never said: it takes at least {", ".join(short)}')
     return lines
 
 
@@ -159,4 +156,7 @@ def in_words(found: Certificate) -> list[str]:
     """Sentences for people: what the words are worth, and which are never said."""
     errors = errors_in_words(found)
     told = [f"Errors there, at 95%: {'; '.join(errors)}."] if errors else []
-    return told + [f"{line[0].upper()}{line[1:]}." for line in shortage(found)]
+    if short := shortage(found):
+        enough = f"{FEWEST} of each source without an error certify {ERROR_RATE:.0%}"
+        told.append(f"{'; '.join(short)}. {enough}; with errors it takes more.")
+    return told

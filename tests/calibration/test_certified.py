@@ -163,8 +163,11 @@ def test_words_say_how_many_pictures_of_which_source_are_missing():
     assert thresholds["fpr5"] == np.inf
     found = certificate(table(logit, label, source), thresholds)
     (line,) = shortage(found)
-    assert line.startswith('"fake" is never said') and "19 more reals of small" in line
-    assert "large" not in line and "59 of each source without an error" in line
+    assert line == '"fake" is never said: it takes at least 19 more reals of small'
+    assert (
+        in_words(found)[-1]
+        == f"{line}. 59 of each source without an error certify 5%; with errors it takes more."
+    )
     (errors,) = errors_in_words(found)
     assert errors.startswith('"no trace found" was said of 0 of 59 fakes of large')
     assert certificate(table([], []), UNFITTED) == {}

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from small import FIT
 from torch import nn
 
-from dfd.calibration import certificate, fit_thresholds
+from dfd.calibration import Isotonic, Platt, certificate, fit_calibration, fit_thresholds
 from dfd.cli import main
 from dfd.data import ToyDataModule, View
 from dfd.detector import load_net
@@ -157,6 +157,17 @@ def test_first_loss_is_that_of_a_coin(toy, tmp_path):
     task = ClassificationTask(tiny(), lambda parameters: torch.optim.SGD(parameters, lr=0.0))
     trainer = fit(task, toy(), tmp_path, max_steps=1, limit_val_batches=0, enable_checkpointing=False)
     assert trainer.callback_metrics["train/loss"] == pytest.approx(math.log(2), abs=0.1)
+
+
+@pytest.mark.parametrize(("kind", "made"), [("platt", Platt), ("isotonic", Isotonic)])
+def test_a_fit_may_choose_another_calibration(toy, tmp_path, kind, made):
+    task = ClassificationTask(tiny(), calibration=kind)
+    fit(task, toy(), tmp_path, max_epochs=1, callbacks=[ModelCheckpoint(tmp_path, filename="last")])
+    stored = load_net(tmp_path / "last.ckpt")[1].calibration
+    assert isinstance(stored, made) and stored == task.calibration
+    assert stored == fit_calibration(task.predictions.logit, task.predictions.label, kind)
+    with pytest.raises(ValueError, match=r"model\.calibration='magic' is not known\. Use one of temperature"):
+        ClassificationTask(tiny(), calibration="magic")
 
 
 def test_a_checkpoint_answers_for_itself(toy, tmp_path):

@@ -184,6 +184,18 @@ def test_judging_counts_in_the_coverage_what_it_could_not_judge(root, tmp_path, 
     assert table(tmp_path).keys() == {"test-2", "test-5"}
 
 
+def test_a_prediction_of_what_cannot_be_decoded_is_a_status_too(root, tmp_path, capsys):
+    task, trainer = fit(tmp_path, module(root), max_epochs=1, limit_train_batches=1)
+    truncate(root, "test-3")
+    trainer.callbacks.append(PredictionWriter())
+    trainer.predict(task, datamodule=module(root))
+    with (tmp_path / "predictions-predict.csv").open(newline="") as file:
+        status = {line["key"]: (line["status"], line["verdict"]) for line in csv.DictReader(file)}
+    assert status.pop("test-3") == ("unreadable", "")
+    assert len(status) == OTHER - 1 and all(each[0] == "ok" and each[1] for each in status.values())
+    assert "Coverage: 7 of 8 images have a verdict" in capsys.readouterr().out
+
+
 def test_where_nothing_can_be_judged_there_is_no_figure(root, tmp_path):
     task, trainer = fit(tmp_path, module(root), max_epochs=1, limit_train_batches=1)
     truncate(root, *(f"test-{at}" for at in range(OTHER)))

@@ -152,3 +152,20 @@ def test_a_checkpoint_that_was_calibrated_on_test_is_said_to_be_by_dfd_test(root
         "CHOSEN ON TEST: calibration and thresholds come from the test split of shards. These figures do not"
         in said
     )
+
+
+def test_a_planted_leak_is_said_in_whatever_split_and_root_it_lies(root, tmp_path, capsys):
+    """Three training pictures and two that chose the net, byte for byte, under other names in another root."""
+    leaked = [picture(at) for at in range(3)] + [picture(100 + at) for at in range(2)]
+    made = [NewSample(f"new-{at}", picture(900 + at), at % 2, "test", "t") for at in range(3)]
+    made += [NewSample(f"old-{at}", data, at % 2, "test", "t") for at, data in enumerate(leaked)]
+    write_samples(made, tmp_path / "others", {})
+    task, trainer, _ = fit(tmp_path, root)
+    trainer.callbacks.append(PredictionWriter())
+    data = ShardDataModule(str(tmp_path / "others"), View(size=32, longest=None), num_workers=0)
+    trainer.test(task, datamodule=data, verbose=False)
+    said = " ".join(capsys.readouterr().out.split())
+    assert (
+        "SEEN BEFORE: 3 of these 8 images trained it, 2 of these 8 images chose its epoch and thresholds"
+        in said
+    )

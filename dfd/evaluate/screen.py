@@ -132,8 +132,14 @@ def _table(lines: Sequence[dict[str, Any]], total: int) -> Table:
 def _pictures(line: dict[str, Any]) -> str:
     if line["part"].startswith("pooled:"):
         reals, fakes = line["part"].removeprefix("pooled:").split("|", 1)
-        return f"{reals} real, {fakes} fake"
+        return f"{_once(reals)} real, {_once(fakes)} fake"
     return "all roots" if line["root"] == EVERY_ROOT else line["root"]
+
+
+def _once(place: str) -> str:
+    """A source of a root that is called as the root: "140k" for "140k/140k"."""
+    root, _, source = place.partition("/")
+    return root if root == source else place
 
 
 def _condition(line: dict[str, Any]) -> str:

@@ -50,11 +50,16 @@ class StopSignals:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, self._before)  # a parent may have blocked them
         return True
 
-    def forget(self) -> None:
-        """Restores the handlers of before."""
+    def forget(self, leaving: bool = False) -> None:
+        """Restores the handlers of before.
+
+        Args:
+            leaving: the process has nothing left but to end, and ignores these signals from here on. Python
+                takes up to a second for that, in which one would change the exit code of what is done.
+        """
         while self._before:
             number, handler = self._before.popitem()
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if leaving else handler)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() == self._process:

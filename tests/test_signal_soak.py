@@ -166,7 +166,10 @@ class Trial:
                 while self.stage == "end" and not summary.exists() and run.poll() is None:
                     time.sleep(0.005)
                 time.sleep(self.after)
-                subprocess.run(["scancel", f"--signal={self.signal}", *step], env=own)
+                asked = ["scancel", f"--signal={self.signal}", *step]
+                # a step that Slurm lists may not have begun
+                while subprocess.run(asked, env=own).returncode and run.poll() is None:
+                    time.sleep(0.05)
             said, _ = run.communicate(timeout=LIMIT + 30)
         except subprocess.TimeoutExpired:
             return [None], "hangs"
@@ -212,6 +215,7 @@ CHOSEN = [
     Trial("end", "TERM", to="group", wandb="no server"),
     Trial("validation", "TERM", to="step", ranks=2),
     Trial("step", "USR1", to="step", workers=2, wandb="disabled"),
+    Trial("end", "USR1", to="step", after=0.7),
 ]
 
 

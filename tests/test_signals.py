@@ -14,7 +14,7 @@ from unittest.mock import patch
 import pytest
 
 import dfd
-from dfd.signals import HANGUP, REQUEUE, STOP, StopSignals, heed_parent_only, held_back
+from dfd.signals import ASKS, HANGUP, REQUEUE, STOP, StopSignals, heed_parent_only, held_back
 
 _begins_threads = 0  # the process whose forks begin a thread
 
@@ -114,6 +114,18 @@ def test_a_run_that_was_born_with_signals_blocked_hears_them():
         os.kill(os.getpid(), signal.SIGTERM)
         told.forget()
     assert told.requested == STOP
+
+
+def test_a_process_that_leaves_hears_nothing_more():
+    told, before = StopSignals(), signal.getsignal(signal.SIGTERM)
+    assert told.listen()
+    told.forget(leaving=True)
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert told.requested == 0
+    finally:
+        for number in ASKS:
+            signal.signal(number, before if number == signal.SIGTERM else signal.SIG_DFL)
 
 
 def test_what_is_held_back_comes_when_the_block_is_done():

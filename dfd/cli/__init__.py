@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = list(sys.argv[1:] if argv is None else argv)
     with screen_streams() as (out, err):
-        code = _run(args)
+        code = _run(args, leaving=argv is None)
         out.flush()
         if out.fault is None or code:
             return code
@@ -68,12 +68,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(answers)
 
 
-def _run(args: list[str]) -> int:
-    """The exit code of a command, its errors said on the standard error."""
+def _run(args: list[str], leaving: bool) -> int:
+    """The exit code of a command, its errors said on the standard error.
+
+    Args:
+        leaving: whether the process ends with the command.
+    """
     try:
         with logs_on_stderr(), safe_path():
             if args and args[0] in LIGHTNING_VERBS:
-                return _lightning(args)
+                return _lightning(args, leaving)
             with ending_as_ctrl_c():
                 return _plain(args)
     except SystemExit as leave:  # argparse's and cyclopts' way to end --help and --print_config
@@ -111,7 +115,7 @@ def _words(error: Exception) -> str:
     return text
 
 
-def _lightning(args: list[str]) -> int:
+def _lightning(args: list[str], leaving: bool) -> int:
     import gc
 
     # half of the import time of torch and lightning is garbage collection that finds nothing; the door
@@ -125,7 +129,7 @@ def _lightning(args: list[str]) -> int:
 
         return run(args)
     finally:
-        stop_signals.forget()
+        stop_signals.forget(leaving)
 
 
 def _plain(args: list[str]) -> int:
@@ -140,7 +144,7 @@ def _plain(args: list[str]) -> int:
     if args[:1] in (["help"], ["version"]):
         args = [*args[1:], f"--{args[0]}"]
     if args[-1:] == ["--help"] and args[0] in LIGHTNING_VERBS:
-        return _lightning(args)
+        return _lightning(args, leaving=False)
     try:
         return _app()(
             args or ["--help"],

@@ -23,7 +23,11 @@ pytestmark = [
     pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="macOS cannot say who sent a signal"),
 ]
 IMAGES = 1200
-ENDS = [(signal.SIGTERM, True), (signal.SIGTERM, False), (signal.SIGHUP, True)]
+VERBS = ("prepare", "index", "reencode", "audit")
+# verb, seconds since it listens, signal, whether to all of its processes
+TRIALS = [(verb, 0.6, end, True) for verb in VERBS for end in (signal.SIGTERM, signal.SIGHUP)] + [
+    ("prepare", begun, signal.SIGTERM, False) for begun in (0.0, 0.6)
+]
 
 
 @pytest.fixture(scope="module")
@@ -87,9 +91,9 @@ def linked(shards: Path, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("end", "group"), ENDS, ids=lambda value: str(getattr(value, "name", value)))
-@pytest.mark.parametrize("begun", [0.0, 0.6])
-@pytest.mark.parametrize("verb", ["prepare", "index", "reencode", "audit"])
+@pytest.mark.parametrize(
+    ("verb", "begun", "end", "group"), TRIALS, ids=lambda value: str(getattr(value, "name", value))
+)
 def test_it_ends_in_one_line_and_leaves_nothing_half_written(
     verb, begun, end, group, faces, shards, tmp_path
 ):

@@ -47,7 +47,16 @@ def synthetic(root: Path, rows: int, a_shard: int, a_picture: int) -> tuple[None
         {"name": name, "split": "train", "images": a_shard, "bytes": a_shard * a_picture, "sha256": "0" * 64}
         for name in names
     ]
-    (root / INDEX).write_text(json.dumps({"images": rows, "shards": shards}))
+    none, half = {"real": 0, "fake": 0}, {"real": rows - rows // 2, "fake": rows // 2}
+    told = {
+        "shards": shards,
+        "images": rows,
+        "families": rows,
+        "classes": half,
+        "made_by": {"command": "prepare"},
+    }
+    told["splits"] = {"train": half, "val": none, "test": none}
+    (root / INDEX).write_text(json.dumps(told))
     return None, {}
 
 

@@ -1,4 +1,7 @@
-"""The scripts of benchmarks/ run: each in its smallest form, whose figures say nothing."""
+"""Scripts of benchmarks/ run, in their smallest form, whose figures say nothing.
+
+Those that take minutes all the same (loader, prepare, remote, step) are left to whoever measures.
+"""
 
 import os
 import subprocess
@@ -11,13 +14,9 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SMALLEST = {
     "checkpoint.py": "--rounds=1",
     "evaluate.py": "--rounds=1 --images=120 --workers=1 --backbone=test_resnet",
-    "loader.py": "--rounds=1 --seconds=.1 --workers=1",
     "plan.py": "--rows 2000 4000 --order_rows=10000 --images=100000 --ranks=8",
-    "prepare.py": "--rounds=1 --counts 60 120 --processes 1 2",
-    "remote.py": "--rounds=1 --seconds=.1 --images=20 --workers=1",
     "scale.py": "--rounds=0 --samples 1e4",
     "start_up.py": "--runs=1",
-    "step.py": "--rounds=1 --steps=8 --workers 0",
 }
 
 

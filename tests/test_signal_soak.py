@@ -170,7 +170,7 @@ class Trial:
                 # a step that Slurm lists may not have begun
                 while subprocess.run(asked, env=own).returncode and run.poll() is None:
                     time.sleep(0.05)
-            said, _ = run.communicate(timeout=LIMIT + 30)
+            said, _ = run.communicate(timeout=2 * LIMIT)  # with the start, in a crowd
         except subprocess.TimeoutExpired:
             return [None], "hangs"
         finally:

@@ -144,7 +144,7 @@ def test_a_wrong_command_line_ends_with_two(capsys, args, words):
 
 
 def test_faults_of_the_input_lose_their_traceback_and_bugs_keep_it(capsys, monkeypatch):
-    def index_root(root: Path, allow_leaks: bool) -> None:
+    def index_root(root: Path, allow_leaks: bool, max_rejected: float | None) -> None:
         raise {"input": ValueError("no shards"), "disk": OSError(28, "no space"), "bug": KeyError("ours")}[
             root.name
         ]

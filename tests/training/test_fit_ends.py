@@ -140,7 +140,7 @@ def test_a_checkpoint_between_two_validations_leaves_out_what_it_was_not_judged_
 @pytest.mark.parametrize(
     ("callback", "metric", "near"),
     [
-        ("EarlyStopping", "val/accuracy_typo", "val/acc"),
+        ("EarlyStopping", "val/balanced_accuracy", "val/balanced_acc"),
         ("ModelCheckpoint", "val/auroc_typo", "val/auroc"),
         ("EarlyStopping", "train/los", "train/loss"),
     ],

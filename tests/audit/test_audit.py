@@ -218,6 +218,7 @@ def test_folds_of_equal_families_are_equal():
         assert np.bincount(fold[kind::2]).tolist() == [100] * FOLDS
 
 
+@pytest.mark.slow
 def test_too_few_families_acquit_nobody():
     """The same chance-level fact on 12 and 24 families, some of which a model puts below chance, and on 2400."""
     for seed, families, word in (

@@ -28,6 +28,7 @@ def test_afterwards_logging_is_as_it_was(caplog):
     with logs_on_stderr():
         logger.warning("once")
     assert (logger.level, logger.propagate, logger.handlers) == before
-    assert not caplog.records, "nobody else prints it again"
     logger.warning("twice")
-    assert [record.message for record in caplog.records] == ["twice"]
+    # of dfd: threads of W&B that an earlier test left may speak too
+    heard = [record.message for record in caplog.records if record.name == "dfd"]
+    assert heard == ["twice"], "nobody else prints what was said on stderr"

@@ -266,6 +266,7 @@ def test_a_cell_of_another_checkpoint_or_condition_is_not_taken(root, checkpoint
     assert len(seen) == 2
 
 
+@pytest.mark.slow
 def test_array_tasks_share_the_cells_and_the_last_one_makes_the_table(
     root, other_root, checkpoint, tmp_path, capsys
 ):

@@ -1,4 +1,4 @@
-"""Sections of the report made of the tidy table: matrix, metrics, slices, shortcuts, failures, manifest."""
+"""Sections of the report made of the tidy table: matrix, metrics, slices, shortcuts."""
 
 from __future__ import annotations
 

@@ -51,8 +51,8 @@ def red_marks(evidence: Evidence, marks: Sequence[Mark]) -> Part:
         everything = (
             "no picture here trained or chose a detector, no split leaks, and file facts match no result"
         )
-        checked = "nothing that was checked forbids to quote these figures" if unknown else everything
-        blocks.append(Text(f"None: {checked}.", "" if unknown else "good"))
+        checked = "None of those that were checked. What limits these figures:"
+        blocks.append(Text(checked) if unknown else Text(f"None: {everything}.", "good"))
     return Part("Red marks", [*blocks, *map(Text, unknown)])
 
 

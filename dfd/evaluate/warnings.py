@@ -17,7 +17,7 @@ FLAGS = {
     "strange": "pictures of a source come from a world this detector has not seen",
     "file_facts_match": "file facts alone reach as much: the score shows nothing about forgery",
     "color_match": "colour alone reaches as much: the score shows nothing about forgery",
-    "limited": "a quick look at some of the pictures",
+    "limited": "a quick look at some of the pictures, and no figure to quote",
     "masked_gradients": "an attack failed, which does not make the detector robust: its gradients are masked",
     "left_out": "the source was left out when this net was trained, to judge it on what it has not seen",
 }

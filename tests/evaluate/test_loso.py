@@ -232,7 +232,7 @@ def test_words_name_the_worst_source_first_and_what_is_missing():
         texts[0].startswith("left out hard: AUROC 0.550 (0.450..0.650)")
         and "no certified threshold" in texts[0]
     )
-    assert texts.pop(1) == "left out hard: a quick look at some of the pictures"
+    assert texts.pop(1) == "left out hard: a quick look at some of the pictures, and no figure to quote"
     assert "false alarms at the certified threshold 0.020" in texts[1]
     assert texts[1].startswith("left out easy: AUROC 0.850 in the mean of 2 fits (0.800..0.900)")
     assert texts[2] == "AUROC at worst 0.550 (hard), 0.700 in the mean of 2 sources"

@@ -52,6 +52,8 @@ class ShardDataModule(LightningDataModule):
         roots: folders that `dfd prepare` made, or their URLs (s3://, gs://, https://): one, several, or a
             mapping from folder to weight. A root of weight 1.5 shows each of its training samples once and
             half of them a second time in an epoch. Weights touch training only.
+        balance_roots: an epoch shows as many training samples of each root as of every other, in all as many
+            as they have; weights are relative to that. Small roots are repeated, large ones shown in part.
         view: crop size, and how evaluation cuts a picture. Its margin, where it states none, is the one that
             the roots record, and then theirs must agree.
         batch_size: images of a global batch, over all ranks.
@@ -92,6 +94,7 @@ class ShardDataModule(LightningDataModule):
         cache: Cache = Cache(),  # noqa: B008  frozen
         max_undecodable: float = 0.01,
         leave_out: list[str] | None = None,
+        balance_roots: bool = False,
     ):
         super().__init__()
         self.cache = cache
@@ -135,7 +138,7 @@ class ShardDataModule(LightningDataModule):
             _as_list(val_augment),
             _as_list(corruption),
         )
-        self.mix, self.leave_out = mix, list(leave_out or [])
+        self.mix, self.leave_out, self.balance_roots = mix, list(leave_out or []), balance_roots
         for name in ("val_augment", "corruption"):
             if forging := [each for each in getattr(self, name) if _fake_share(each)]:
                 raise ValueError(
@@ -240,6 +243,18 @@ class ShardDataModule(LightningDataModule):
         """(R,) rows of a split, in the order of the tables."""
         return self.catalog.rows[split]
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """How often an epoch shows each training sample of a root."""
+        held = self.catalog.images_of("train").sum(1).tolist()
+        if not self.balance_roots or not any(held):
+            return self.roots
+        share = sum(held) / np.count_nonzero(held)
+        return {
+            root: weight * share / num if num else weight
+            for (root, weight), num in zip(self.roots.items(), held, strict=True)
+        }
+
     def roots_of(self, split: str) -> list[str]:
         """Those with images of the split; all of them before the tables were read."""
         if self.catalog is None:
@@ -251,7 +266,7 @@ class ShardDataModule(LightningDataModule):
         """Real and fake images of a split; in training as an epoch shows them: roots by weight, a share of
         the real forged.
         """
-        weight = list(self.roots.values()) if split == "train" else np.ones(len(self.roots))
+        weight = list(self.weights.values()) if split == "train" else np.ones(len(self.roots))
         real, fake = np.dot(weight, self.catalog.images_of(split))
         left = real * np.prod([1 - _fake_share(each) for each in self.augment]) if split == "train" else real
         return round(left), round(fake + real - left)
@@ -292,7 +307,7 @@ class ShardDataModule(LightningDataModule):
 
     def _record(self) -> dict[str, Any]:
         return record(
-            self.roots,
+            self.weights,
             self.catalog.digests,
             self.contents,
             self.rows("train"),
@@ -340,7 +355,7 @@ class ShardDataModule(LightningDataModule):
 
     def _order(self) -> Shuffled | Windows:
         """The order of each epoch of training."""
-        rows, weights = self.rows("train"), list(self.roots.values())
+        rows, weights = self.rows("train"), list(self.weights.values())
         if self.window is None:
             members = [range(*each) for each in pairwise(self.catalog.bounds("train").tolist())]
             return Shuffled(rows, members, weights, self.seed, self._share_order)
@@ -354,7 +369,7 @@ class ShardDataModule(LightningDataModule):
 
     def _share_order(self, epoch: int, length: int, fill: Callable[[np.ndarray], None]) -> np.ndarray:
         return self.catalog.share_order(
-            [self.seed, *self.roots.values(), epoch, *self.leave_out], length, fill
+            [self.seed, *self.weights.values(), epoch, *self.leave_out], length, fill
         )
 
     def _position(self, num_batches: int) -> tuple[int, int]:

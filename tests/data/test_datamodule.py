@@ -99,7 +99,9 @@ def test_balanced_roots_are_shown_equally_often_whatever_they_hold(tmp_path, roo
     assert list(twice.weights.values()) == [1.5, 1.5]  # 30 of the first, 15 of the second
     plain = make(roots)
     twice.trainer = plain.trainer = SimpleNamespace(limit_train_batches=1.0)
-    with pytest.raises(ValueError, match="weight of .* is 1, was 1.5"):  # a run does not go on with another mixture
+    with pytest.raises(
+        ValueError, match=r"weight of .* is 1, was 1.5"
+    ):  # a run does not go on with another mixture
         check_same(twice.state_dict()["data"], plain.state_dict()["data"])
 
 

@@ -10,7 +10,7 @@ import dfd
 PACKAGE = Path(dfd.__file__).parent
 ROWS = (
     {"batch", "eval_mode", "durable", "signals", "terminal", "text_files", "resources", "malloc", "interpreters",
-     "distributed", "launcher", "locks", "wandb_mode", "_torchvision"},
+     "distributed", "launcher", "locks", "wandb_mode", "weighing", "_torchvision"},
     {"media", "outputs", "parallel", "run_record", "progress"},
     {"forensics", "shards"},
     {"models", "augment", "metrics", "calibration", "plots", "html"},
@@ -58,6 +58,7 @@ NO_TORCH = (
     "signals.py",
     "terminal.py",
     "text_files.py",
+    "weighing.py",
     "wandb_mode.py",
     "cli/__init__.py",
     "cli/error_messages.py",

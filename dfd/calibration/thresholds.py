@@ -11,6 +11,7 @@ import numpy as np
 from dfd.batch import FAKE, REAL
 from dfd.calibration.certified import strictest
 from dfd.calibration.classes import checked, classes
+from dfd.weighing import weighed
 
 Verdict = Literal["no_trace", "fake", "inconclusive", "unfamiliar"]
 # what people read for a verdict; "real" is a label of data: no detector proves a picture genuine
@@ -63,18 +64,20 @@ def fit_thresholds(
 def band(thresholds: Mapping[str, float]) -> tuple[float, float]:
     """Raw logits from where to where the verdict is "inconclusive".
 
-    A detector that overlaps has fnr5 < fpr5, one that separates has them swapped.
+    A detector that overlaps has fnr5 < fpr5, one that separates has them swapped. The balanced threshold is
+    always within, so that no verdict contradicts it.
     """
-    low, high = sorted((thresholds["fpr5"], thresholds["fnr5"]))
+    low, _, high = sorted((thresholds["fpr5"], thresholds["fnr5"], thresholds["balanced"]))
     return low, high
 
 
 def decide(logit: float, thresholds: Mapping[str, float], familiarity: float | None = None) -> Verdict:
     """What may be said of an image: "no_trace", "fake", "inconclusive" or "unfamiliar"; `WORDS` for people.
 
-    "unfamiliar" where the picture is stranger than 95% of the detector's home, whatever its logit. Else
-    "fake" above both thresholds fpr5 and fnr5, "no_trace" below both, "inconclusive" between them and on
-    them. So of each source that they were fitted on at most 5% of a class get the wrong word.
+    "unfamiliar" where the picture is stranger than 95% of the detector's home, whatever its logit. Else by
+    its weighed logit (`dfd.weighing`): "fake" above all thresholds, "no_trace" below all,
+    "inconclusive" between them and on them. So of each source that they were fitted on at most 5% of a class
+    get the wrong word.
 
     familiarity: rank in [0, 1]; None or NaN where it is not known. Raises ValueError when the logit is NaN: a
     failure is no verdict.
@@ -84,8 +87,10 @@ def decide(logit: float, thresholds: Mapping[str, float], familiarity: float | N
             "The net answered NaN for this image, which is no verdict. Look at the image, or train with "
             "smaller steps."
         )
-    if familiarity is not None and familiarity < UNFAMILIAR:
-        return "unfamiliar"
+    if familiarity is not None:
+        if familiarity < UNFAMILIAR:
+            return "unfamiliar"
+        logit = float(weighed(logit, familiarity, thresholds["balanced"]))
     low, high = band(thresholds)
     if logit > high:
         return "fake"

@@ -31,6 +31,7 @@ from dfd.metrics import (
 )
 from dfd.outputs import check_file, output_file, table_heads
 from dfd.run_record import STAGES, UNDECODABLE_FILE, RunFolder
+from dfd.weighing import weighed
 
 COLUMNS = (
     "key",
@@ -127,7 +128,8 @@ class PredictionWriter(Callback):
             words, strange = [word and "inconclusive" for word in words], {}
         facts = trainer.datamodule.describe(predictions.row)
         with output_file(path) as temporary:
-            _write(temporary, predictions, task.calibration, words, facts)
+            balanced = task.thresholds["balanced"]
+            _write(temporary, predictions, task.calibration, balanced, words, facts)
         console = Console(markup=False, highlight=False, emoji=False)  # a method may be called [gan]
         console.print(sentence(conditions(trainer.datamodule, stage)), soft_wrap=True)
         for line in (*_report(stage, task, words, self.prior), _seen_before(stage, task, trainer.datamodule)):
@@ -166,11 +168,13 @@ def _write(
     path: Path,
     predictions: Predictions,
     calibration: Calibration | Shifted,
+    balanced: float,
     words: list[str],
     facts: dict[str, np.ndarray],
 ) -> None:
     label = ["" if label < 0 else label for label in predictions.label.tolist()]
     ok = predictions.status == "ok"
+    counted = weighed(predictions.logit, predictions.familiarity, balanced)
     # of what is unfamiliar, or was not judged, there is no P(fake)
     spoken = ok & (np.array(words, str) != "unfamiliar")
     columns = (
@@ -178,7 +182,7 @@ def _write(
         facts["path"],
         label,
         _cells(predictions.logit, ok),
-        _cells(expit(calibration(predictions.logit)), spoken),
+        _cells(expit(calibration(counted)), spoken),
         _cells(predictions.familiarity, ~np.isnan(predictions.familiarity)),
         predictions.source,
         predictions.method,

@@ -19,6 +19,7 @@ from dfd.detector.score import FaceCrops, Score, unfamiliar
 from dfd.media.faces import NO_WEIGHTS, Face, FaceDetector, crop_box, find_weights
 from dfd.media.formats import Undecodable
 from dfd.media.picture import Picture
+from dfd.weighing import FULL, weighed
 
 if TYPE_CHECKING:
     import torch
@@ -101,8 +102,10 @@ class Detector:
         low, high = (self.prob(end) for end in band(self.card.thresholds))
         return low, high
 
-    def prob(self, logit: float) -> float:
-        """P(fake) of a raw logit."""
+    def prob(self, logit: float, familiarity: float | None = None) -> float:
+        """P(fake) of a raw logit; of a strange picture nearer to that of the balanced threshold."""
+        if familiarity is not None:
+            logit = float(weighed(logit, familiarity, self.card.thresholds["balanced"]))
         return float(expit(self.calibration(logit)))
 
     def logits(self, crops: Sequence[np.ndarray]) -> list[float]:
@@ -280,7 +283,9 @@ class Detector:
         """
         if score.verdict not in ("fake", "no_trace"):
             return score
-        words = {name: decide(logit, self.card.thresholds) for name, logit in logits.items()}
+        words = {
+            name: decide(logit, self.card.thresholds, score.familiarity) for name, logit in logits.items()
+        }
         other = [f"{WORDS[word]} after {name}" for name, word in words.items() if word != score.verdict]
         if not other:
             return score
@@ -320,9 +325,15 @@ class Detector:
                 "the validation set had too few real or fake images to certify any error rate"
             ]
             score = replace(score, reason="; ".join(reasons))
+        if verdict == "inconclusive" and (alone := decide(logit, self.card.thresholds)) != verdict:
+            reason = (
+                f"{WORDS[alone]} by its logit alone, but only {familiarity:.0%} of the detector's own "
+                f"pictures are as strange: it counts for {familiarity / FULL:.0%}"
+            )
+            score = replace(score, reason=f"{score.reason}; {reason}" if score.reason else reason)
         return replace(
             score,
-            prob=self.prob(logit),
+            prob=self.prob(logit, familiarity),
             verdict=verdict,
             threshold=self.threshold,
             inconclusive=self.band,

@@ -202,7 +202,8 @@ def _of_metric(table: Judged, metric: str) -> Predictions:
                 f"{table.file} has no P(fake) for {lacking} of {ok.sum()} pictures: {why}. {metric} needs it "
                 f"of all; {', '.join(RANKED)} do not, and files of dfd evaluate hold the calibration."
             )
-        return replace(predictions, logit=log_odds(np.clip(table.prob, SURE, 1 - SURE)))
+        weighed = log_odds(np.clip(table.prob, SURE, 1 - SURE))
+        return replace(predictions, logit=weighed, familiarity=np.full(len(weighed), np.nan))
     if table.threshold is None:
         raise ValueError(
             f"{table.file} does not say its detector's threshold, which {metric} needs. Compare the "

@@ -14,6 +14,7 @@ from dfd.data import ShardDataModule
 from dfd.detector import Detector
 from dfd.familiarity.alarm import table_verdicts
 from dfd.media.crops import View
+from dfd.weighing import weighed
 
 # what stands before the reason where a transform leaves a picture out, see `ShardDataset`
 TOO_SMALL = "too_small: "
@@ -134,7 +135,8 @@ def verdicts(
             "inconclusive".
     """
     ok = predictions.status == "ok"
-    prob = expit(detector.card.calibration(predictions.logit))
+    balanced = detector.card.thresholds["balanced"]
+    prob = expit(detector.card.calibration(weighed(predictions.logit, predictions.familiarity, balanced)))
     word = np.full(len(ok), "", "U16")
     if not speaks or not detector.card.calibrated_on:
         word[ok] = "inconclusive"

@@ -18,6 +18,7 @@ from dfd.evaluate.plan import clean_name
 from dfd.evaluate.prediction_file import read_predictions, read_table
 from dfd.terminal import printable
 from dfd.text_files import read_text
+from dfd.weighing import weighed
 
 MOST_BYTES = 1 << 30  # of a CSV
 NEEDED = ("key", "path", "label", "logit", "prob", "source", "method", "group")
@@ -58,7 +59,8 @@ def _read_parquet(path: Path) -> Judged:
     severity = "" if facts.get("severity") is None else f"@{facts['severity']:g}"
     threshold = float((facts.get("thresholds") or {}).get("balanced", math.nan))
     if facts.get("calibrated_on"):  # of unfamiliar pictures too, of which the column says nothing
-        prob = expit(calibration_of(facts["calibration"])(predictions.logit))
+        counted = weighed(predictions.logit, predictions.familiarity, threshold)
+        prob = expit(calibration_of(facts["calibration"])(counted))
     return _sorted(
         str(path), str((facts.get("detector") or {}).get("name") or path.stem),
         f"{facts.get('condition', '')}{severity}", key, name, predictions, prob,

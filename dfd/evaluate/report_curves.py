@@ -14,6 +14,7 @@ from dfd.evaluate.evidence import CLEAN, Cell, Evidence, Line, Place
 from dfd.evaluate.page import Block, Drawings, Part, Text, counted, number
 from dfd.metrics import risk_coverage
 from dfd.plots.comparison import MOST_LINES, Band
+from dfd.weighing import weighed
 
 _MOST_RELIABILITY = 6  # diagrams of a detector, of the roots with the largest calibration error
 
@@ -81,14 +82,15 @@ def _risks(cells: Mapping[str, Cell]) -> dict[str, tuple[np.ndarray, np.ndarray]
     calibrated, threshold = first.calibrated, first.threshold
 
     def familiar_first(table: Predictions) -> np.ndarray:
-        sure = np.abs(calibrated(table.logit) - calibrated(np.array([threshold])))
-        return np.where(np.isnan(table.familiarity), sure, table.familiarity - 2)
+        counted = weighed(table.logit, table.familiarity, threshold)
+        sure = np.abs(calibrated(counted) - calibrated(np.array([threshold])))
+        return np.where(table.familiarity < 0, table.familiarity - 1, sure)
 
-    # the rank of what was refused as unfamiliar, by itself or with its folder; NaN of all others
+    # below 0 of what was refused as unfamiliar, by itself or with its folder
     tables = {
         root: replace(
             cell.predictions,
-            familiarity=np.where(cell.verdict == "unfamiliar", cell.predictions.familiarity, np.nan),
+            familiarity=cell.predictions.familiarity - (cell.verdict == "unfamiliar"),
         )
         for root, cell in cells.items()
     }
@@ -104,7 +106,8 @@ def _risks(cells: Mapping[str, Cell]) -> dict[str, tuple[np.ndarray, np.ndarray]
     if len(cells) > 1:
         curves["all together"] = risk_coverage(every, calibrated, threshold, familiar_first)
     if np.isfinite(every.familiarity).any():
-        curves["all, confidence alone"] = risk_coverage(every, calibrated, threshold)
+        alone = replace(every, familiarity=np.full(len(every), np.nan))
+        curves["all, confidence alone"] = risk_coverage(alone, calibrated, threshold)
     return {name: curve for name, curve in curves.items() if len(curve[0])}
 
 

@@ -42,6 +42,7 @@ from dfd.metrics import (
 )
 from dfd.outputs import output_file
 from dfd.parallel import ProcessPool
+from dfd.weighing import weighed
 
 # what a line is of; then the metrics; then what they rest on
 NAMES = ("detector", "root", "condition", "severity", "part", "kind")
@@ -250,8 +251,9 @@ def _line(
 def _confidence(
     predictions: Predictions, verdict: np.ndarray | None, calibrated: Calibrated, threshold: float
 ) -> Confidence | None:
-    """How sure a detector is that knows what is strange to it: familiar pictures first, by their distance
-    from the threshold, then the others, by familiarity. None without familiarity: the distance alone.
+    """How sure a detector is that knows what is strange to it: familiar pictures first, by the distance of
+    their weighed logits from the threshold, then the others, by familiarity. None without familiarity: the
+    distance alone.
     """
     if np.isnan(predictions.familiarity).all():
         return None
@@ -259,7 +261,8 @@ def _confidence(
     strange = predictions.row[word]
 
     def sure(judged: Predictions) -> np.ndarray:
-        distance = np.abs(expit(calibrated(judged.logit)) - expit(calibrated(np.array([threshold]))))
+        log_odds = calibrated(weighed(judged.logit, judged.familiarity, threshold))
+        distance = np.abs(expit(log_odds) - expit(calibrated(np.array([threshold]))))
         return np.where(np.isin(judged.row, strange), judged.familiarity - 1, distance).round(12)
 
     return sure

@@ -18,6 +18,7 @@ from scipy.special import expit
 from dfd.batch import FAKE, NUM_BINS, Predictions
 from dfd.metrics import abstention
 from dfd.run_record import NOT_FINITE, RunFailure
+from dfd.weighing import weighed
 
 Calibrated = Callable[[np.ndarray], np.ndarray]  # raw logits (M,) -> calibrated log odds (M,)
 Confidence = Callable[[Predictions], np.ndarray]  # a table -> how sure its rows are (M,), in any unit
@@ -108,7 +109,7 @@ class Ranked:
             predictions.family[order],
         )
         self.called = self.logit > threshold
-        self.scaled = calibrated(self.logit)
+        self.scaled = calibrated(weighed(self.logit, predictions.familiarity[order], threshold))
         self.prob = expit(self.scaled)
         self.ends = _ends(self.logit)
         if confidence is None:

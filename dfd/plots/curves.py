@@ -12,6 +12,7 @@ from scipy.special import expit, ndtri
 from dfd.batch import FAKE, LABELS, NUM_BINS, Predictions
 from dfd.plots.figure import Figure
 from dfd.plots.palette import COLORS, INK, PALE
+from dfd.weighing import weighed
 
 DET_EDGE = 0.001  # error rates beyond which the DET curve lies on its edge
 DET_TICKS = (0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 0.99)
@@ -207,7 +208,8 @@ def curves(
         risk: coverage, risk and area, see `risk_coverage`.
     """
     known = predictions.where((predictions.label >= 0) & (predictions.status == "ok"))
-    log_odds = known.logit if calibrated is None else calibrated(known.logit)
+    counted = weighed(known.logit, known.familiarity, threshold)
+    log_odds = counted if calibrated is None else calibrated(counted)
     figure = Figure(figsize=(10, 14), layout="constrained")
     figure.suptitle(title, fontsize=13)
     parts = figure.subfigures(3, 2)

@@ -8,6 +8,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from dfd.batch import FAKE, REAL
 from dfd.calibration import UNFAMILIAR, WORDS, allowed_errors, band, decide, fit_thresholds
+from dfd.weighing import weighed
 
 ROWS = st.lists(st.tuples(st.integers(-8, 8), st.integers(0, 1)), min_size=2, max_size=80).filter(
     lambda rows: {label for _, label in rows} == {0, 1}
@@ -58,7 +59,8 @@ def test_the_band_lies_between_the_thresholds_in_either_order():
     assert overlapping == {"balanced": 1.5, "fpr5": 1.0, "fnr5": -1.5}
     separating = fit_thresholds(np.tile([-3.0, -2.0, 2.0, 5.0], 60), np.tile([0, 0, 1, 1], 60))
     assert separating == {"balanced": 0.0, "fpr5": -2.0, "fnr5": 2.0}
-    for found, low, high in ((overlapping, -1.5, 1.0), (separating, -2.0, 2.0)):
+    # the balanced threshold is within: nothing is "fake" that it calls real
+    for found, low, high in ((overlapping, -1.5, 1.5), (separating, -2.0, 2.0)):
         assert band(found) == (low, high)
         words = [decide(value, found) for value in (low - 0.1, low, 0.0, high, high + 0.1)]
         assert words == ["no_trace", "inconclusive", "inconclusive", "inconclusive", "fake"]
@@ -112,7 +114,7 @@ def test_adjacent_floats_are_parted():
 
 
 def test_what_is_strange_is_not_judged_however_sure_the_net_is():
-    sure = {"fpr5": 0.0, "fnr5": 0.0}
+    sure = {"fpr5": 0.0, "fnr5": 0.0, "balanced": 0.0}
     assert [decide(value, sure, UNFAMILIAR - 1e-9) for value in (-9.0, 0.0, 9.0)] == ["unfamiliar"] * 3
     for known in (UNFAMILIAR, 1.0, math.nan, None):
         assert [decide(value, sure, known) for value in (-9.0, 0.0, 9.0)] == [
@@ -120,6 +122,25 @@ def test_what_is_strange_is_not_judged_however_sure_the_net_is():
             "inconclusive",
             "fake",
         ]
+
+
+def test_a_verdict_on_a_strange_picture_needs_more():
+    found = {"balanced": 1.0, "fpr5": 2.0, "fnr5": -1.0}
+    # of the distance from the balanced threshold familiarity / 0.5 is left
+    for logit, word in ((5.1, "fake"), (4.9, "inconclusive"), (-6.9, "inconclusive"), (-7.1, "no_trace")):
+        assert decide(logit, found, 0.125) == word
+        assert decide(logit, found, 0.5) == decide(logit, found) != "inconclusive"
+
+
+@given(st.lists(st.tuples(st.floats(-9, 9), st.floats(0, 1)), min_size=1), st.floats(-3, 3))
+def test_weighing_moves_no_picture_across_the_threshold_or_away_from_it(rows, balanced):
+    logit, rank = (np.array(column) for column in zip(*rows, strict=True))
+    found = weighed(logit, rank, balanced)
+    assert (np.abs(found - balanced) <= np.abs(logit - balanced) + 1e-12).all()
+    assert ((found - balanced) * (logit - balanced) >= 0).all()
+    whole = rank >= 0.5
+    np.testing.assert_array_equal(found[whole], logit[whole])
+    np.testing.assert_array_equal(weighed(logit, np.full(len(logit), np.nan), balanced), logit)
 
 
 def test_nobody_reads_that_a_picture_is_real():

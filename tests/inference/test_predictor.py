@@ -101,7 +101,8 @@ def test_a_whole_picture_gets_the_net_s_logit_and_the_checkpoint_s_calibration(
 def test_the_band_between_the_thresholds_decides(save, noise, low, high, verdict):
     image = noise(128, 128)
     logit = Predictor(save()).score(image, whole=True)[0].logit
-    predictor = Predictor(save(thresholds={"balanced": logit, "fnr5": logit + low, "fpr5": logit + high}))
+    middle = logit + (low + high) / 2
+    predictor = Predictor(save(thresholds={"balanced": middle, "fnr5": logit + low, "fpr5": logit + high}))
     (score,) = predictor.score(image, whole=True)
     assert score.verdict == verdict
     low, high = predictor.detector.band

@@ -73,7 +73,8 @@ def test_a_confidence_that_knows_its_errors_has_the_least_area():
     label = rng.integers(0, 2, 200)
     logit = rng.normal(label * 2 - 1, 1.5)
     wrong = (logit > 0) != (label == 1)
-    knowing, blind = table(logit, label, 1 - wrong), table(logit, label, wrong)
+    # ranks of 0.5 and more: all logits count whole
+    knowing, blind = table(logit, label, 1 - wrong / 2), table(logit, label, (1 + wrong) / 2)
 
     def by_rank(predictions):
         return predictions.familiarity

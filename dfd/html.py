@@ -1,6 +1,6 @@
 """HTML pages from Jinja2 templates: self-contained, no script, nothing to load, all text escaped.
 
-`dfd/templates/base.html.j2` is the frame and the style of every page, `report.html.j2` a list of sections
+`dfd/templates/base.html.j2` is the frame and the style of every page, `sections.html.j2` a list of sections
 with text, tables and figures.
 """
 
@@ -91,7 +91,7 @@ class Section:
 
 def html_page(title: str, sections: Sequence[Section]) -> str:
     """A page of these sections, with a link to each, as text."""
-    return render("report.html.j2", title=title, sections=sections)
+    return render("sections.html.j2", title=title, sections=sections)
 
 
 def render(template: str, **values: object) -> str:

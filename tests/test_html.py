@@ -68,7 +68,7 @@ def test_no_place_of_a_page_lets_a_name_become_code():
 
 def test_a_template_without_one_of_its_values_is_a_fault_and_no_gap():
     with pytest.raises(UndefinedError, match="sections"):
-        render("report.html.j2", title="No sections")
+        render("sections.html.j2", title="No sections")
 
 
 def test_columns_of_numbers_stand_below_one_another():

@@ -109,6 +109,11 @@ def test_imports_go_downward(module):
             assert ROW[other] < ROW[own], f"{module} (row {ROW[own]}) imports {name} (row {ROW[other]})"
 
 
+@pytest.mark.parametrize("module", [each for each in MODULES if each.match("evaluate/*.py")], ids=str)
+def test_an_evaluation_knows_no_report(module):
+    assert not any(name.startswith("dfd.evaluate.report") for name in imports(PACKAGE / module))
+
+
 @pytest.mark.parametrize("module", MODULES, ids=str)
 def test_heavy_imports_stay_where_they_belong(module):
     everywhere = {name.partition(".")[0] for name in imports(PACKAGE / module)}

@@ -4,10 +4,10 @@ import pytest
 from grid_folder import grid_folder
 from huggingface_hub import ModelCard
 
-from dfd.evaluate.evidence import Place, read_evidence
-from dfd.evaluate.model_card import model_card
-from dfd.evaluate.page import Part
 from dfd.evaluate.report import report
+from dfd.evaluate.report.evidence import Place, read_evidence
+from dfd.evaluate.report.model_card import model_card
+from dfd.evaluate.report.page import Part
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_what_fake_is_worth_follows_bayes(grid):
 
 
 def test_one_detector_has_model_card_md_and_several_have_one_each(grid, tmp_path, monkeypatch):
-    monkeypatch.setattr("dfd.evaluate.report.curves", lambda evidence: Part("Curves"))
+    monkeypatch.setattr("dfd.evaluate.report.write.curves", lambda evidence: Part("Curves"))
     made = report(grid, tmp_path / "one.html")
     assert [path.name for path in made.cards] == ["MODEL_CARD.md"] and (tmp_path / "MODEL_CARD.md").is_file()
     two = grid_folder(

@@ -1,6 +1,5 @@
 """`dfd report`: one page of an evaluation that says the worst first, whole, self-contained and small enough."""
 
-import importlib
 import json
 import math
 import re
@@ -13,16 +12,14 @@ import pytest
 from grid_folder import drawn, grid_folder, root_of
 
 from dfd.cli import main
-from dfd.evaluate.evidence import Place, read_evidence
-from dfd.evaluate.gallery import gallery
-from dfd.evaluate.page import Part, number, percent, span
-from dfd.evaluate.report import report
-from dfd.evaluate.report_loso import left_out
-from dfd.evaluate.verdict_shares import share_interval
+from dfd.evaluate.report import curves, report, write
+from dfd.evaluate.report.evidence import Place, read_evidence
+from dfd.evaluate.report.gallery import gallery
+from dfd.evaluate.report.loso import left_out
+from dfd.evaluate.report.page import Part, number, percent, span
+from dfd.evaluate.report.verdict_shares import share_interval
 from dfd.html import markdown, svg
 from dfd.plots import Figure
-
-report_room = importlib.import_module("dfd.evaluate.report")
 
 
 class Outline(HTMLParser):
@@ -212,12 +209,12 @@ def test_the_same_evaluation_gives_the_same_bytes(folder, tmp_path, page):
 def quick(monkeypatch):
     """Without the curves, which take most of the time."""
     for name in ("curves", "robustness"):
-        monkeypatch.setattr(report_room, name, lambda evidence: Part("Curves"))
+        monkeypatch.setattr(write, name, lambda evidence: Part("Curves"))
 
 
 def test_a_page_that_would_be_too_large_shows_fewer_pictures(folder, tmp_path, page, monkeypatch, quick):
     whole = report(folder / "grid", tmp_path / "whole.html")
-    monkeypatch.setattr(report_room, "MOST_BYTES", whole.size - 15_000)
+    monkeypatch.setattr(write, "MOST_BYTES", whole.size - 15_000)
     made = report(folder / "grid", tmp_path / "small.html")
     assert 0 < (tmp_path / "small.html").read_text().count("data:image/jpeg") < page.count("data:image/jpeg")
     assert made.size <= whole.size - 15_000
@@ -252,18 +249,17 @@ def test_nets_that_left_a_source_out_are_told_by_it_the_worst_first(tmp_path):
 
 
 def test_the_risk_curve_ends_where_the_tidy_table_does_and_refuses_the_unfamiliar_first(tmp_path):
-    curves_room = importlib.import_module("dfd.evaluate.report_curves")
     evidence = read_evidence(grid_folder(tmp_path, roots=("near",), conditions={"clean": (None,)}))
     place = Place("home", "near")
     cell, line = evidence.cell(place), evidence.whole[place]
-    coverage, risk = curves_room._risks({"near": cell})["near"]
+    coverage, risk = curves._risks({"near": cell})["near"]
     at = np.searchsorted(coverage, 0.8 - 1e-9)
     assert risk[at] == pytest.approx(line.number("risk@cov80"))
     # what is wrong is called unfamiliar: then only right answers come first
     wrong = (cell.predictions.logit > 0) != (cell.predictions.label == 1)
     predictions = replace(cell.predictions, familiarity=np.where(wrong, 0.01, 0.5))
     gated = replace(cell, predictions=predictions, verdict=np.where(wrong, "unfamiliar", cell.verdict))
-    found = curves_room._risks({"near": gated})
+    found = curves._risks({"near": gated})
     assert found["near"][1][: (~wrong).sum() - 1].max() == 0 < found["all, confidence alone"][1].max()
 
 

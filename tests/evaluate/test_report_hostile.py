@@ -4,10 +4,10 @@ import pytest
 from grid_folder import grid_folder, root_of
 from test_report import Outline
 
-from dfd.evaluate.evidence import read_evidence
-from dfd.evaluate.marks import find_marks
-from dfd.evaluate.model_card import model_card
 from dfd.evaluate.report import report
+from dfd.evaluate.report.evidence import read_evidence
+from dfd.evaluate.report.marks import find_marks
+from dfd.evaluate.report.model_card import model_card
 
 EVIL = """"><script>alert(1)</script><img src=//evil.example onerror='x'>{{ 7*7 }}$^$_%\x1b[31m\u202e|`"""
 

@@ -13,10 +13,10 @@ from small import small_fit
 from test_report import Outline
 
 from dfd.cli import main
-from dfd.evaluate.evidence import read_evidence
-from dfd.evaluate.gallery import gallery
 from dfd.evaluate.plan import sha256_of
 from dfd.evaluate.report import report
+from dfd.evaluate.report.evidence import read_evidence
+from dfd.evaluate.report.gallery import gallery
 from dfd.run_record import RunFolder
 
 pytestmark = pytest.mark.slow

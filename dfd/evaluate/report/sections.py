@@ -9,9 +9,9 @@ import numpy as np
 
 from dfd import plots
 from dfd.batch import FAKE, REAL
-from dfd.evaluate.evidence import Evidence, Line, Place
-from dfd.evaluate.marks import SHORTCUTS, Mark, matches_shortcut
-from dfd.evaluate.page import (
+from dfd.evaluate.report.evidence import Evidence, Line, Place
+from dfd.evaluate.report.marks import SHORTCUTS, Mark, matches_shortcut
+from dfd.evaluate.report.page import (
     Block,
     Drawings,
     Part,
@@ -22,8 +22,8 @@ from dfd.evaluate.page import (
     percent,
     span,
 )
+from dfd.evaluate.report.verdict_shares import share_interval, verdict_table
 from dfd.evaluate.tidy import EVERY_ROOT
-from dfd.evaluate.verdict_shares import share_interval, verdict_table
 from dfd.plots.comparison import Band
 
 # metrics of the table of all, by the names of the tidy table

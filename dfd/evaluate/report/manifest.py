@@ -7,9 +7,9 @@ import shlex
 from collections import Counter
 from typing import Any
 
-from dfd.evaluate.evidence import Evidence, certified_words, without_sources, words_of
-from dfd.evaluate.page import Block, Command, Part, Table, Text, percent
-from dfd.evaluate.verdict_shares import word_of
+from dfd.evaluate.report.evidence import Evidence, certified_words, without_sources, words_of
+from dfd.evaluate.report.page import Block, Command, Part, Table, Text, percent
+from dfd.evaluate.report.verdict_shares import word_of
 
 _MOST_ROWS = 60  # of the table of failures
 _OF_DETECTOR = {

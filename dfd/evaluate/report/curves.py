@@ -10,8 +10,8 @@ import numpy as np
 
 from dfd import plots
 from dfd.batch import Predictions
-from dfd.evaluate.evidence import CLEAN, Cell, Evidence, Line, Place
-from dfd.evaluate.page import Block, Drawings, Part, Text, counted, number
+from dfd.evaluate.report.evidence import CLEAN, Cell, Evidence, Line, Place
+from dfd.evaluate.report.page import Block, Drawings, Part, Text, counted, number
 from dfd.metrics import risk_coverage
 from dfd.plots.comparison import MOST_LINES, Band
 from dfd.weighing import weighed

@@ -1,4 +1,4 @@
-"""`dfd report`: one page of a grid or a run, and the detectors' model cards beside it."""
+"""Writing a report: its parts in their order, as one page, and a model card for each detector beside it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dfd.evaluate.evidence import Evidence, read_evidence
 from dfd.evaluate.folder import GRID
-from dfd.evaluate.gallery import gallery
-from dfd.evaluate.marks import Mark, find_marks
-from dfd.evaluate.model_card import CARD, DetectorCard, model_card
-from dfd.evaluate.page import Part, counted, page
 from dfd.evaluate.plan import clean_name
-from dfd.evaluate.report_curves import curves, robustness
-from dfd.evaluate.report_loso import left_out
-from dfd.evaluate.report_manifest import failures, manifest
-from dfd.evaluate.report_sections import matrix, metrics, shortcuts, slices
-from dfd.evaluate.run_grid import is_run, write_run_grid
-from dfd.evaluate.summary import red_marks, summary
+from dfd.evaluate.report.curves import curves, robustness
+from dfd.evaluate.report.evidence import Evidence, read_evidence
+from dfd.evaluate.report.gallery import gallery
+from dfd.evaluate.report.loso import left_out
+from dfd.evaluate.report.manifest import failures, manifest
+from dfd.evaluate.report.marks import Mark, find_marks
+from dfd.evaluate.report.model_card import CARD, DetectorCard, model_card
+from dfd.evaluate.report.page import Part, counted, page
+from dfd.evaluate.report.run_grid import is_run, write_run_grid
+from dfd.evaluate.report.sections import matrix, metrics, shortcuts, slices
+from dfd.evaluate.report.summary import red_marks, summary
 from dfd.outputs import check_file, output_file
 
 PICTURES = "Pictures"
@@ -113,7 +113,7 @@ def _report(evidence: Evidence, title: str, out: Path, allow: Sequence[str], wan
         temporary.write_text(text, encoding="utf-8")
     logged = ""
     if wandb:
-        from dfd.evaluate.report_wandb import log_report
+        from dfd.evaluate.report.wandb_run import log_report
 
         logged = log_report(out, evidence, parts, title)
     size = out.stat().st_size

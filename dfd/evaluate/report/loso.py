@@ -7,9 +7,9 @@ import io
 import math
 from collections.abc import Mapping
 
-from dfd.evaluate.evidence import CLEAN, Evidence
 from dfd.evaluate.loso_table import LOSO_FILE
-from dfd.evaluate.page import Part, Shaded, Table, Text, counted, number, span
+from dfd.evaluate.report.evidence import CLEAN, Evidence
+from dfd.evaluate.report.page import Part, Shaded, Table, Text, counted, number, span
 from dfd.text_files import read_text
 
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dfd.batch import FAKE, LABELS, REAL
-from dfd.evaluate.evidence import Cell, Evidence, Place
-from dfd.evaluate.originals import Originals
-from dfd.evaluate.page import Block, Gallery, Part, Shown, Text, percent
 from dfd.evaluate.plan import sha256_of
-from dfd.evaluate.verdict_shares import word_of
+from dfd.evaluate.report.evidence import Cell, Evidence, Place
+from dfd.evaluate.report.originals import Originals
+from dfd.evaluate.report.page import Block, Gallery, Part, Shown, Text, percent
+from dfd.evaluate.report.verdict_shares import word_of
 from dfd.media.crops import View
 from dfd.media.encode import encode_jpeg
 from dfd.media.formats import Undecodable

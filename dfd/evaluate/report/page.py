@@ -124,7 +124,7 @@ class Part:
 
 def page(title: str, parts: Sequence[Part]) -> str:
     """The page as HTML text: self-contained, no script, every word escaped."""
-    return render("evaluation.html.j2", title=title, parts=[part for part in parts if part.blocks])
+    return render("report.html.j2", title=title, parts=[part for part in parts if part.blocks])
 
 
 def number(value: float, digits: int = 3) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from dfd.evaluate.evidence import Evidence, Line
-from dfd.evaluate.page import Drawings, Part
+from dfd.evaluate.report.evidence import Evidence, Line
+from dfd.evaluate.report.page import Drawings, Part
 from dfd.html import png
 from dfd.wandb_mode import wandb_mode
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dfd.audit.shortcuts import Shortcut
-from dfd.evaluate.evidence import Evidence, Line, Place, words_of
-from dfd.evaluate.page import counted, number, span
+from dfd.evaluate.report.evidence import Evidence, Line, Place, words_of
+from dfd.evaluate.report.page import counted, number, span
 from dfd.evaluate.shortcuts import matches
 from dfd.evaluate.warnings import FLAGS, SPOILT
 

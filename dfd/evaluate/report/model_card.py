@@ -9,10 +9,18 @@ from typing import Any
 
 from dfd import __version__
 from dfd.batch import FAKE, REAL
-from dfd.evaluate.evidence import CLEAN, Cell, Evidence, Line, certified_words, without_sources, words_of
-from dfd.evaluate.marks import Mark
-from dfd.evaluate.page import Heading, Part, Shaded, Table, Text, counted, number, percent, span
-from dfd.evaluate.verdict_shares import share_interval
+from dfd.evaluate.report.evidence import (
+    CLEAN,
+    Cell,
+    Evidence,
+    Line,
+    certified_words,
+    without_sources,
+    words_of,
+)
+from dfd.evaluate.report.marks import Mark
+from dfd.evaluate.report.page import Heading, Part, Shaded, Table, Text, counted, number, percent, span
+from dfd.evaluate.report.verdict_shares import share_interval
 from dfd.html import render
 from dfd.plots import shortened
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from dfd.batch import FAKE, REAL
 from dfd.calibration import WORDS
-from dfd.evaluate.evidence import Cell
-from dfd.evaluate.page import Shaded, Table, percent
+from dfd.evaluate.report.evidence import Cell
+from dfd.evaluate.report.page import Shaded, Table, percent
 
 NO_ANSWER = "no answer"  # of a picture without a score
 _DRAWS = 2000

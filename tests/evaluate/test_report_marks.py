@@ -8,8 +8,9 @@ from grid_folder import grid_folder
 
 from dfd.evaluate.report.evidence import Evidence, read_evidence
 from dfd.evaluate.report.marks import find_marks
+from dfd.evaluate.report.matrix import matrix
 from dfd.evaluate.report.model_card import model_card
-from dfd.evaluate.report.sections import matrix, shortcuts
+from dfd.evaluate.report.shortcut_audit import shortcuts
 from dfd.evaluate.report.summary import red_marks, summary
 
 FACTS = ("file_facts_auroc", "file_facts_auroc_low", "file_facts_auroc_high")

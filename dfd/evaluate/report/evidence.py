@@ -55,6 +55,11 @@ class Line:
         """A column's number; NaN where it has none."""
         return _number(self.values.get(name))
 
+    def by_auroc(self) -> float:
+        """Its place in a list with the worst first; lines without an AUROC come last."""
+        value = self.number("auroc")
+        return math.inf if math.isnan(value) else value
+
     def ends(self, name: str) -> tuple[float, float]:
         """The 95% interval of a metric, NaN where there is none."""
         return self.number(f"{name}_low"), self.number(f"{name}_high")

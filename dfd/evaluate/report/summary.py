@@ -10,8 +10,8 @@ import numpy as np
 from dfd.batch import FAKE, REAL
 from dfd.evaluate.report.evidence import CLEAN, Cell, Evidence, Line, Place
 from dfd.evaluate.report.marks import Mark, open_questions
+from dfd.evaluate.report.matrix import pooled_words
 from dfd.evaluate.report.page import Block, Part, Shaded, Table, Text, counted, number, percent, span
-from dfd.evaluate.report.sections import pooled_words
 from dfd.evaluate.report.verdict_shares import share_interval, verdict_table, word_of
 
 _GOOD = 0.95  # lower end of the interval of an AUROC that is called good

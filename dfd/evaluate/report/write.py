@@ -15,10 +15,13 @@ from dfd.evaluate.report.gallery import gallery
 from dfd.evaluate.report.loso import left_out
 from dfd.evaluate.report.manifest import failures, manifest
 from dfd.evaluate.report.marks import Mark, find_marks
+from dfd.evaluate.report.matrix import matrix
+from dfd.evaluate.report.metrics_table import metrics
 from dfd.evaluate.report.model_card import CARD, DetectorCard, model_card
 from dfd.evaluate.report.page import Part, counted, page
 from dfd.evaluate.report.run_grid import is_run, write_run_grid
-from dfd.evaluate.report.sections import matrix, metrics, shortcuts, slices
+from dfd.evaluate.report.shortcut_audit import shortcuts
+from dfd.evaluate.report.slices import slices
 from dfd.evaluate.report.summary import red_marks, summary
 from dfd.outputs import check_file, output_file
 

@@ -1,0 +1,64 @@
+"""Shortcut audit of the report: what small models reach that see no content, beside each detector."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from dfd import plots
+from dfd.evaluate.report.evidence import Evidence, Line
+from dfd.evaluate.report.marks import SHORTCUTS, matches_shortcut
+from dfd.evaluate.report.page import Block, Drawings, Part, Shaded, Table, Text, number, span
+from dfd.plots.comparison import Band
+
+
+def shortcuts(evidence: Evidence) -> Part:
+    """Each detector's AUROC beside what small models reach that see no content."""
+    blocks: list[Block] = []
+    for name, sees in SHORTCUTS.items():
+        lines = [
+            line
+            for place, line in evidence.whole.items()
+            if evidence.is_plain(place)
+            and math.isfinite(line.number(name))
+            and math.isfinite(line.number("auroc"))
+        ]
+        lines.sort(key=lambda line: line.number("auroc") - line.number(name))
+        if not lines:
+            continue
+        matched = [matches_shortcut(line, name) for line in lines]
+        names = [f"{line.place.detector} on {line.place.root}" for line in lines]
+        drawn = plots.beside_shortcuts(
+            names, _band(lines, "auroc"), _band(lines, name), matched, f"{sees} alone"
+        )
+        rows = [
+            (
+                label,
+                Shaded(number(line.number("auroc")), span(*line.ends("auroc"))),
+                Shaded(number(line.number(name)), span(*line.ends(name)), marked=mark),
+                "may explain the result" if mark else "does not",
+                f"{line.count('num_images'):,} / {line.count('num_families'):,}",
+            )
+            for label, line, mark in zip(names, lines, matched, strict=True)
+        ]
+        header = ("", "detector", f"{sees} alone", "the shortcut", "pictures / families")
+        blocks += [Drawings([(f"AUROC beside {sees} alone, 95% intervals", drawn)]), Table(header, rows)]
+    if not blocks and evidence.whole:
+        blocks.append(
+            Text(
+                "Not asked, or too few families: nothing is known of what file facts or colour alone would "
+                "reach on these pictures. `dfd audit` asks for a whole set of shards."
+            )
+        )
+    return Part("Shortcut audit", blocks)
+
+
+def _band(lines: Sequence[Line], name: str) -> Band:
+    ends = [line.ends(name) for line in lines]
+    return Band(
+        np.array([line.number(name) for line in lines]),
+        np.array([low for low, _ in ends]),
+        np.array([high for _, high in ends]),
+    )

@@ -7,18 +7,13 @@ the same folder, it goes on. Each is judged as soon as it has ended, into the ce
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
-from dfd.batch import LABELS
-from dfd.data import ShardDataModule
-from dfd.data.left_out import LEARNT
 from dfd.detector import Detector
 from dfd.durable import explain_os_error, make_folder
 from dfd.evaluate.conditions import CLEAN, Condition, load_conditions
@@ -33,47 +28,18 @@ from dfd.evaluate.grid import (
     with_victims,
     write_grid,
 )
+from dfd.evaluate.loso_fits import BEGUN, Fits, check_begun, fit_command, fits_of
+from dfd.evaluate.loso_sources import LeftOut, find_sources
 from dfd.evaluate.loso_table import LOSO_FILE, said, write_loso
 from dfd.evaluate.plan import NamedDetector, NamedRoot, Pass, cell_file, clean_name, named, passes, root_name
 from dfd.evaluate.tidy import write_metrics
-from dfd.outputs import output_file
-from dfd.resources import config_named, shipped
 from dfd.run_record import RunFolder
 from dfd.sweep.runner import TrialRunner
-from dfd.sweep.space import Choice, Scalar, Sweep
 from dfd.sweep.sweep import run_trials
-from dfd.text_files import read_object, read_text, read_yaml
 
 FITS = "loso"  # folder of the fits in that of the results
-BEGUN = "begun.json"  # in it: what the fits are made of, by digest
-SHARDS = "data/140k.yaml"  # data of a config that names the toy set, which has no sources
 MOST_SEEDS = 100
 OPTIONS = Options()
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A source, the roots by name in which it has pictures of the judged split, and `why` it cannot be
-    judged, "" where it can.
-    """
-
-    name: str
-    roots: tuple[str, ...]
-    why: str = ""
-
-
-@dataclass(frozen=True)
-class Fits(Sweep):
-    """The trials: each source left out with the first seed, then with the next."""
-
-    @property
-    def points(self) -> int:
-        return len(self.names)
-
-    def point(self, number: int) -> dict[str, Scalar]:
-        sources = self.space["data.leave_out"].values
-        seed, source = divmod(number, len(sources))
-        return {"data.leave_out": sources[source], "seed_everything": seed, "data.seed": seed}
 
 
 def leave_one_out(
@@ -112,18 +78,18 @@ def leave_one_out(
         raise ValueError(f"--fits {fits}: at least one fit runs at a time.")
     asked = [Condition(CLEAN)] if conditions is None else load_conditions(conditions)
     folders = named(map(str, roots), "root", root_name)
-    command = _command(configs)
+    command = fit_command(configs)
     check_out(out, folders.values())
     if (out / GRID).is_file() and not (out / FITS).is_dir():
         raise ValueError(f"--out {out} holds another evaluation. Choose a new folder; nothing was written.")
-    sources = _sources(folders, options)
+    sources = find_sources(folders, options.split)
     asked, victims = with_victims(asked, options)
-    told = _told(command, folders, [source.name for source in sources if not source.why], seeds)
+    told = fits_of(command, folders, [source.name for source in sources if not source.why], seeds)
     study = Loso(out, told, sources, folders, asked, victims, options)
     try:
         for name in told.names:
             make_folder((study.place / name).parent)
-        _check_begun(study.place / BEGUN, configs, folders)
+        check_begun(study.place / BEGUN, configs, folders)
         write_grid(out, [], [], asked, study.cells(), options)
         runner = run_trials(told, told.points, study.place, fits, completed=study.judge)
         return study.finish(runner)
@@ -234,122 +200,3 @@ def _detector_name(source: LeftOut, seed: int) -> str:
 def _root_name(source: LeftOut, root: str) -> str:
     """What the pictures of a source in a root are called: the source alone, where that says it."""
     return clean_name(source.name if len(source.roots) == 1 else f"{source.name}-{root}")
-
-
-def _sources(folders: Mapping[str, str], options: Options) -> list[LeftOut]:
-    """The sources of the roots, in alphabetical order.
-
-    Raises:
-        ValueError: there are fewer than two, none can be judged, or the others cannot train a net.
-    """
-    data = _opened(folders)
-    rows = data.rows(options.split)
-    of_row, label = data.describe(rows)["source"], data.contents.label[rows]
-    home = np.array(list(folders))[data.contents.root[rows]]
-    every = np.unique(data.describe(np.arange(len(data.contents)))["source"]).tolist()
-    if len(every) < 2:
-        raise ValueError(
-            f"the roots hold one source alone, {every[0]}: nothing is left to train on without it. Name a "
-            "root of another source: --on ROOT --on OTHER."
-        )
-    found = []
-    for name in every:
-        counts = np.bincount(label[(of_row == name) & (label >= 0)], minlength=2).tolist()
-        roots = tuple(root for root in folders if ((of_row == name) & (home == root)).any())
-        why = ""
-        if not all(counts):
-            lacking = " and ".join(LABELS[kind] for kind, count in enumerate(counts) if not count)
-            why = f"no {lacking} pictures in its {options.split} split"
-        found.append(LeftOut(name, roots, why))
-    if all(source.why for source in found):
-        raise ValueError(
-            f"no source has both classes in its {options.split} split, so that none can be judged: "
-            + "; ".join(f"{source.name}: {source.why}" for source in found)
-        )
-    for source in found:
-        if not source.why:
-            _check_rest(folders, source.name)
-    return found
-
-
-def _check_rest(folders: Mapping[str, str], name: str) -> None:
-    """ValueError where what is left without a source cannot train a net, before hours of fits."""
-    data = _opened(folders, [name])
-    for split in LEARNT:
-        if not all(counts := data.label_counts(split)):
-            raise ValueError(
-                f"without the source {name} the {split} split has {counts[0]} real and {counts[1]} fake "
-                "pictures, and training needs both. Name a root of a further source: --on ROOT."
-            )
-
-
-def _check_begun(path: Path, configs: Sequence[str], folders: Mapping[str, str]) -> None:
-    """Writes down what the fits are made of; ValueError where earlier ones were made of anything else, since
-    one table is not to mix two recipes.
-    """
-    digests = _opened(folders).catalog.digests
-    now = {name: _digest(read_text(config_named(name))) for name in configs}
-    now |= {root: _digest(json.dumps(of_root)) for root, of_root in zip(folders, digests, strict=True)}
-    if path.is_file():
-        was = read_object(path)
-        if changed := [name for name in {**was, **now} if was.get(name) != now.get(name)]:
-            raise ValueError(
-                f"{', '.join(changed)} changed since the fits in {path.parent} were begun. One table is not "
-                "to mix two recipes: choose another --out, or bring back what it was."
-            )
-        return
-    with output_file(path) as temporary:
-        temporary.write_text(json.dumps(now, indent=1) + "\n", encoding="utf-8")
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _opened(folders: Mapping[str, str], left_out: list[str] | None = None) -> ShardDataModule:
-    data = ShardDataModule(list(folders.values()), num_workers=0, leave_out=left_out)
-    data.open_catalog()
-    return data
-
-
-def _told(command: tuple[str, ...], folders: Mapping[str, str], sources: Sequence[str], seeds: int) -> Fits:
-    """The fits as a grid of trials."""
-    numbers = tuple(range(seeds))
-    return Fits(
-        method="grid",
-        metric="val/auroc",
-        maximize=True,
-        command=command,
-        program="",
-        fixed={"data.roots": json.dumps(list(folders.values()))},
-        space={
-            "data.leave_out": Choice(tuple(json.dumps([source]) for source in sources)),
-            "seed_everything": Choice(numbers),
-            "data.seed": Choice(numbers),
-        },
-        rungs=None,
-        cap=None,
-        names=tuple(f"{clean_name(source)}/seed{seed}" for seed in numbers for source in sources),
-    )
-
-
-def _command(configs: Sequence[str]) -> tuple[str, ...]:
-    """Of a fit, but for its own options."""
-    if not configs:
-        raise ValueError(
-            "--loso names no config: dfd evaluate --loso single_stream --on ROOT --on ROOT --out DIR."
-        )
-    for name in configs:
-        if config_named(name) is None:
-            own = shipped("configs")
-            known = ", ".join(sorted(path.stem for path in own.glob("*.yaml")))
-            raise ValueError(f"--loso {name}: there is no such config, here or among dfd's own: {known}.")
-    first = read_yaml(config_named(configs[0]))
-    data = first.get("data") if isinstance(first, dict) else None
-    toy = data == "data/toy.yaml" or (
-        isinstance(data, dict) and str(data.get("class_path")).endswith("ToyDataModule")
-    )
-    overlays = [word for name in configs[1:] for word in ("--config", name)]
-    shards = ["--data", SHARDS] if toy or data is None else []
-    fit = ["${env}", "${interpreter}", "-m", "dfd.cli", "fit", "--config", configs[0]]
-    return (*fit, *shards, *overlays, "${args}")

@@ -18,7 +18,8 @@ from dfd.detector.card import load_net
 from dfd.evaluate import loso
 from dfd.evaluate.conditions import Condition
 from dfd.evaluate.folder import missing_cells, read_grid
-from dfd.evaluate.loso import Fits, _told
+from dfd.evaluate.loso_fits import BEGUN, Fits, check_begun, fit_command, fits_of
+from dfd.evaluate.loso_sources import LeftOut
 from dfd.evaluate.loso_table import said
 from dfd.evaluate.prediction_file import read_predictions
 from dfd.shards.samples import NewSample, write_samples
@@ -181,33 +182,33 @@ def test_checkpoints_and_other_peoples_folders_are_refused(here, capsys):
 
 def test_one_table_does_not_mix_two_recipes(here):
     roots = {"one": shards(here / "one", {"a": (0, 1), "b": (0, 1)})}
-    place = here / "loso" / loso.BEGUN
+    place = here / "loso" / BEGUN
     place.parent.mkdir()
-    loso._check_begun(place, ["tiny.yaml"], roots)
-    loso._check_begun(place, ["tiny.yaml"], roots)
+    check_begun(place, ["tiny.yaml"], roots)
+    check_begun(place, ["tiny.yaml"], roots)
     Path("tiny.yaml").write_text(TINY + "# another\n")
     with pytest.raises(ValueError, match=r"tiny.yaml changed since the fits in .* were begun"):
-        loso._check_begun(place, ["tiny.yaml"], roots)
+        check_begun(place, ["tiny.yaml"], roots)
     Path("tiny.yaml").write_text(TINY)
     shutil.rmtree(roots["one"])
     shards(here / "one", {"a": (0, 1), "b": (0, 1), "c": (0, 1)})
     with pytest.raises(ValueError, match="one changed since"):
-        loso._check_begun(place, ["tiny.yaml"], roots)
+        check_begun(place, ["tiny.yaml"], roots)
 
 
 def test_the_fits_are_each_source_with_the_first_seed_and_then_with_the_next():
-    told = _told(("fit",), {"r": "root"}, ["a", 'b "x"/y'], 2)
+    told = fits_of(("fit",), {"r": "root"}, ["a", 'b "x"/y'], 2)
     assert isinstance(told, Fits) and told.points == 4 and len(set(told.names)) == 4
     assert [told.point(number)["data.seed"] for number in range(4)] == [0, 0, 1, 1]
     assert told.point(1)["data.leave_out"] == told.point(3)["data.leave_out"] == '["b \\"x\\"/y"]'
     assert told.names[0] == "a/seed0" and told.folder_name(2) == "a/seed1" and "/y" not in told.names[1]
     command = ("fit", "${args}")
-    words = _told(command, {"r": "root"}, ["a"], 1).trial_command({"data.leave_out": '["a"]'}, Path("run"))
+    words = fits_of(command, {"r": "root"}, ["a"], 1).trial_command({"data.leave_out": '["a"]'}, Path("run"))
     assert words == ["fit", '--data.roots=["root"]', '--data.leave_out=["a"]', "--run_folder=run"]
 
 
 def test_a_config_of_the_toy_set_takes_shards_instead():
-    shipped = loso._command(["small_cnn", "overlay/smoke"])
+    shipped = fit_command(["small_cnn", "overlay/smoke"])
     at = shipped.index("--data")
     assert shipped[at + 1] == "data/140k.yaml" and shipped.index("small_cnn") < at < shipped.index(
         "overlay/smoke"
@@ -215,7 +216,7 @@ def test_a_config_of_the_toy_set_takes_shards_instead():
 
 
 def test_a_config_of_ones_own_keeps_its_data(here):
-    assert "--data" not in loso._command(["tiny.yaml"])
+    assert "--data" not in fit_command(["tiny.yaml"])
 
 
 def test_words_name_the_worst_source_first_and_what_is_missing():
@@ -241,11 +242,11 @@ def test_words_name_the_worst_source_first_and_what_is_missing():
 
 def test_the_cells_that_are_to_be_there_are_known_before_any_fit(tmp_path):
     sources = [
-        loso.LeftOut("a", ("one",)),
-        loso.LeftOut("b/c", ("one", "two")),
-        loso.LeftOut("fakes", ("one",), "why"),
+        LeftOut("a", ("one",)),
+        LeftOut("b/c", ("one", "two")),
+        LeftOut("fakes", ("one",), "why"),
     ]
-    told = _told(("fit",), {"one": "1", "two": "2"}, ["a", "b/c"], 2)
+    told = fits_of(("fit",), {"one": "1", "two": "2"}, ["a", "b/c"], 2)
     study = loso.Loso(tmp_path, told, sources, {}, [Condition("clean")], {}, loso.OPTIONS)
     assert study.cells() == [
         "cells/without-a-seed0/a/clean.parquet",

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
-from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from dfd.batch import LABELS, UNREADABLE, Batch, LoadedBatch, Unjudged
-from dfd.data.collate import PREFETCH_FACTOR, SharedMemoryCollate, collate
+from dfd.batch import UNREADABLE, Batch, LoadedBatch, Unjudged
+from dfd.data.checks import (
+    check_cache,
+    check_classes,
+    check_distinct,
+    check_numbers,
+    check_unforged,
+    fake_share,
+    weighed,
+)
+from dfd.data.collate import PREFETCH_FACTOR
 from dfd.data.home import HomeDataset, chosen_rows, home_batches
 from dfd.data.ledger import Ledger
 from dfd.data.left_out import leave_out
+from dfd.data.loader import loader_of
 from dfd.data.margin import resolve_margin, with_margin
 from dfd.data.order import Shuffled, Windows
 from dfd.data.prefetch import Schedule, ShardFiles
@@ -33,9 +39,7 @@ from dfd.parallel import MORE_SHARED_MEMORY, shared_memory_fault
 from dfd.run_record import BATCH_NOT_DIVISIBLE, RunFailure
 from dfd.shards.cache import Cache
 from dfd.shards.catalog import Catalog, Contents
-from dfd.shards.remote import bytes_at_once, check_limit
 from dfd.shards.splits import SPLITS
-from dfd.signals import heed_parent_only, held_back
 from dfd.synthetic.toy import NOTE
 
 JUDGED_AT_ONCE = 128  # crops, at most
@@ -99,33 +103,8 @@ class ShardDataModule(LightningDataModule):
         super().__init__()
         self.cache = cache
         self.undecodable = UndecodableImages(max_undecodable, self._facts)
-        self.roots: dict[str, float] = (
-            dict(roots)
-            if isinstance(roots, Mapping)
-            else dict.fromkeys([roots] if isinstance(roots, str) else roots, 1.0)
-        )
-        if not self.roots:
-            raise ValueError(
-                "data.roots is empty. Name at least one folder that `dfd prepare SOURCE --out FOLDER` made."
-            )
-        bad = {root: weight for root, weight in self.roots.items() if not weight > 0}
-        if bad:
-            raise ValueError(
-                f"data.roots has weights that are not positive: {bad}. Leave a root out instead of weighing "
-                "it 0."
-            )
-        if batch_size < 1:
-            raise ValueError(f"data.batch_size={batch_size}: it takes at least one image.")
-        if num_workers < 0:
-            raise ValueError(
-                f"data.num_workers={num_workers} is negative. Use 0 to decode in the training process."
-            )
-        if window is not None and window < 1:
-            raise ValueError(
-                f"data.window={window}: it takes at least one shard. null shuffles all of them together."
-            )
-        if not 0 <= seed < 1 << 63:
-            raise ValueError(f"data.seed={seed} is no number from 0 to 2^63 - 1. Use one of these.")
+        self.roots = weighed(roots)
+        check_numbers(batch_size, num_workers, window, seed)
         self.view, self.batch_size, self.num_workers, self.window, self.seed = (
             view,
             batch_size,
@@ -139,12 +118,8 @@ class ShardDataModule(LightningDataModule):
             _as_list(corruption),
         )
         self.mix, self.leave_out, self.balance_roots = mix, list(leave_out or []), balance_roots
-        for name in ("val_augment", "corruption"):
-            if forging := [each for each in getattr(self, name) if _fake_share(each)]:
-                raise ValueError(
-                    f"data.{name} has {forging[0]}, which turns real pictures into fakes: for training "
-                    "alone. Move it to data.augment."
-                )
+        check_unforged("val_augment", self.val_augment)
+        check_unforged("corruption", self.corruption)
         self.catalog: Catalog | None = None
 
     def setup(self, stage: str) -> None:
@@ -161,64 +136,22 @@ class ShardDataModule(LightningDataModule):
         if stage == "fit" and self.trainer is not None and self.trainer.limit_val_batches == 0:
             splits = ["train"]
         for split in splits:
-            counts = self.label_counts(split)
-            if not sum(counts):
-                raise ValueError(
-                    f"{', '.join(self.roots)}: no image in the {split} split ({self._splits_text()}). "
-                    f"`dfd {getattr(stage, 'value', stage)}` needs one; prepare the source again or name "
-                    "another root."
-                )
-            if stage == "fit" and min(counts) == 0:
-                after = f" after {self.augment}" if split == "train" and self.augment else ""
-                raise ValueError(
-                    f"{', '.join(self.roots)}: the {split} split has {counts[0]} real and {counts[1]} fake "
-                    f"images{after}; training needs both classes. Add a root whose {split} split has "
-                    f"{LABELS[counts.index(0)]} ones: --data.roots '[{', '.join(self.roots)}, OTHER]'. `dfd "
-                    "prepare` and `dfd index` make one of a single class too."
-                )
-        self._check_cache(splits)
+            check_classes(
+                stage, split, self.label_counts(split), list(self.roots), self.catalog.rows, self.augment
+            )
+        # a process holds the shards of its last batch until its next; the others may be PREFETCH_FACTOR
+        # batches ahead of it meanwhile
+        in_flight = self.batch_size * (1 + PREFETCH_FACTOR) * self.num_workers
+        on_node = self._ranks()[1] // getattr(self.trainer, "num_nodes", 1)
+        check_cache(self.catalog, self.cache, splits, self.window, in_flight, on_node)
 
     def open_catalog(self) -> None:
         """Reads the tables of the roots, which is all that `rows`, `describe` and `label_counts` need."""
         if self.catalog is None:
             self.catalog = Catalog(self.roots, self.cache)
-            self._check_distinct()
+            check_distinct(self.catalog, list(map(str, self.roots)))
             if self.leave_out:
                 leave_out(self.catalog, self.leave_out)
-
-    def _check_distinct(self) -> None:
-        """Raises where a shard is in two roots, by whatever names: its images would be judged twice."""
-        contents, home = self.contents, {}
-        roots = [str(root) for root in self.roots]
-        for digest, number, shard in zip(
-            contents.sha256, self.catalog.root_of_shard.tolist(), contents.shards, strict=True
-        ):
-            other = home.setdefault(digest, number)
-            if other != number:
-                raise ValueError(
-                    f"data.roots: {roots[other]} and {roots[number]} hold the same images, first in "
-                    f"{str(shard).rpartition('/')[2]}: they would be shown and judged twice. Name one of "
-                    "the two. A weight shows a root more often in training: "
-                    f"--data.roots '{{{roots[other]}: 2}}'."
-                )
-
-    def _check_cache(self, splits: list[str]) -> None:
-        """Raises where the cache could not hold what loaders of these splits read at once."""
-        world = self._ranks()[1]
-        on_node = world // getattr(self.trainer, "num_nodes", 1)  # ranks, which share the cache
-        needed = {}
-        for split in splits:
-            rows = self.rows(split)
-            shards = [self.contents.shards[shard] for shard in self.catalog.shards_of(split)]
-            # a process holds the shards of its last batch until its next; the others may be PREFETCH_FACTOR
-            # batches ahead of it meanwhile
-            in_flight = self.batch_size * (1 + PREFETCH_FACTOR) * self.num_workers
-            if split == "train":
-                needed[split] = bytes_at_once(shards, len(rows), self.window, in_flight)
-            else:  # ranks do not wait for one another
-                needed[split] = on_node * bytes_at_once(shards, len(rows), 1, in_flight)
-                needed[split] = min(needed[split], bytes_at_once(shards, len(rows), None, 0))
-        check_limit(self.cache, needed, self.window)
 
     @property
     def title(self) -> str:
@@ -268,7 +201,7 @@ class ShardDataModule(LightningDataModule):
         """
         weight = list(self.weights.values()) if split == "train" else np.ones(len(self.roots))
         real, fake = np.dot(weight, self.catalog.images_of(split))
-        left = real * np.prod([1 - _fake_share(each) for each in self.augment]) if split == "train" else real
+        left = real * np.prod([1 - fake_share(each) for each in self.augment]) if split == "train" else real
         return round(left), round(fake + real - left)
 
     def describe(self, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -316,9 +249,6 @@ class ShardDataModule(LightningDataModule):
             # null where nothing is, as in checkpoints of before there was such an option
             **{"data.leave_out": self.leave_out or None},
         )
-
-    def _splits_text(self) -> str:
-        return ", ".join(f"{name} {len(rows)}" for name, rows in self.catalog.rows.items())
 
     def _name(self, row: int) -> str:
         key, path, _ = self._facts(row)
@@ -425,23 +355,7 @@ class ShardDataModule(LightningDataModule):
         dataset = ShardDataset(
             self.contents, self.view, transforms, self.seed if training else 0, training, self._name, files
         )
-        if not self.num_workers:
-            return Loader(
-                dataset, batch_sampler=sampler, collate_fn=collate, pin_memory=torch.cuda.is_available()
-            )
-        # the others share no anonymous memory
-        forked = multiprocessing.get_context().get_start_method() == "fork"
-        largest = batch_size * (1 if training else self.view.num_crops) * self.view.size**2 * 3
-        return Loader(
-            dataset,
-            batch_sampler=sampler,
-            collate_fn=SharedMemoryCollate(largest, self.num_workers) if forked else collate,
-            num_workers=self.num_workers,
-            prefetch_factor=PREFETCH_FACTOR,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=True,
-            worker_init_fn=_one_thread,
-        )
+        return loader_of(dataset, sampler, batch_size, self.num_workers)
 
     def check_ledger(self, split: str, rows: np.ndarray, complete: bool = True) -> Unjudged:
         """The images that could not be decoded; raises unless an evaluation judged each other row of the
@@ -481,19 +395,6 @@ class ShardDataModule(LightningDataModule):
         return self.mix(batch, self._mix_rng)
 
 
-class Loader(DataLoader):
-    """torch's DataLoader, whose processes outlive the signals that tell a run to stop: it ends its step with
-    them.
-    """
-
-    def _get_iterator(self) -> Any:
-        if self.num_workers and multiprocessing.get_start_method() != "fork":
-            with held_back():  # a block of its own: when it starts, it unblocks SIGTERM here
-                resource_tracker.ensure_running()
-        with held_back():
-            return super()._get_iterator()
-
-
 def _same(windows: list[np.ndarray], epoch: int) -> list[np.ndarray]:
     return windows
 
@@ -502,15 +403,3 @@ def _as_list(transforms: Transforms) -> list[Callable]:
     if transforms is None:
         return []
     return list(transforms) if isinstance(transforms, (list, tuple)) else [transforms]
-
-
-def _fake_share(transform: Transform) -> float:
-    """Share of the real images that a transform turns into fakes."""
-    return getattr(transform, "fake_share", 0.0)
-
-
-def _one_thread(worker: int) -> None:
-    cv2.setNumThreads(0)  # a worker is one process for one core
-    torch.set_num_threads(1)
-    # Slurm sends SIGTERM to every process of a job: a worker is needed to the end of the step
-    heed_parent_only()

@@ -1,0 +1,59 @@
+"""Loader: torch's DataLoader over shards, with decoding processes that a run's signals do not end."""
+
+from __future__ import annotations
+
+import multiprocessing
+from multiprocessing import resource_tracker
+from typing import Any
+
+import cv2
+import torch
+from torch.utils.data import DataLoader
+
+from dfd.data.collate import PREFETCH_FACTOR, SharedMemoryCollate, collate
+from dfd.data.stream import EvalSampler, ShardDataset, TrainSampler
+from dfd.signals import heed_parent_only, held_back
+
+
+def loader_of(
+    dataset: ShardDataset, sampler: TrainSampler | EvalSampler, batch_size: int, num_workers: int
+) -> DataLoader:
+    """A loader of `batch_size` samples a rank; without workers it decodes in this process."""
+    if not num_workers:
+        return Loader(
+            dataset, batch_sampler=sampler, collate_fn=collate, pin_memory=torch.cuda.is_available()
+        )
+    # the others share no anonymous memory
+    forked = multiprocessing.get_context().get_start_method() == "fork"
+    view = dataset.view
+    largest = batch_size * (1 if dataset.training else view.num_crops) * view.size**2 * 3
+    return Loader(
+        dataset,
+        batch_sampler=sampler,
+        collate_fn=SharedMemoryCollate(largest, num_workers) if forked else collate,
+        num_workers=num_workers,
+        prefetch_factor=PREFETCH_FACTOR,
+        pin_memory=torch.cuda.is_available(),
+        persistent_workers=True,
+        worker_init_fn=_one_thread,
+    )
+
+
+class Loader(DataLoader):
+    """torch's DataLoader, whose processes outlive the signals that tell a run to stop: it ends its step with
+    them.
+    """
+
+    def _get_iterator(self) -> Any:
+        if self.num_workers and multiprocessing.get_start_method() != "fork":
+            with held_back():  # a block of its own: when it starts, it unblocks SIGTERM here
+                resource_tracker.ensure_running()
+        with held_back():
+            return super()._get_iterator()
+
+
+def _one_thread(worker: int) -> None:
+    cv2.setNumThreads(0)  # a worker is one process for one core
+    torch.set_num_threads(1)
+    # Slurm sends SIGTERM to every process of a job: a worker is needed to the end of the step
+    heed_parent_only()

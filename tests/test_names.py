@@ -10,6 +10,8 @@ import dfd
 PACKAGE = Path(dfd.__file__).parent
 SEARCHES = {
     "datamodule": "data/datamodule.py",
+    "dataloader": "data/loader.py",
+    "checks": "data/checks.py",
     "dataset": "data/stream.py",
     "sampler": "data/stream.py",
     "collate": "data/collate.py",
@@ -52,6 +54,17 @@ SEARCHES = {
     "throughput": "callbacks/throughput.py",
     "nan": "callbacks/non_finite.py",
     "predictions": "callbacks/predictions.py",
+    "leave one source out": "evaluate/loso.py",
+    "html page": "evaluate/report/__init__.py",
+    "matrix": "evaluate/report/matrix.py",
+    "all metrics": "evaluate/report/metrics_table.py",
+    "confusion": "evaluate/report/metrics_table.py",
+    "slices": "evaluate/report/slices.py",
+    "shortcut audit": "evaluate/report/shortcut_audit.py",
+    "reliability": "evaluate/report/curves.py",
+    "gallery": "evaluate/report/gallery.py",
+    "model card": "evaluate/report/model_card.py",
+    "red marks": "evaluate/report/marks.py",
 }
 
 

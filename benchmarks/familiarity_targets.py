@@ -30,6 +30,7 @@ from dfd.familiarity.alarm import FOLDER, strange_sources, table_verdicts
 from dfd.metrics import detection_metrics
 from dfd.models import EarlyLayers, TimmBackbone
 from dfd.tasks.home import learn_home
+from dfd.weighing import weighed
 
 # after dfd, which lets torchvision load beside CPU torch
 import torch  # isort: skip
@@ -82,30 +83,47 @@ def aurc(order: np.ndarray, wrong: np.ndarray) -> float:
 
 
 def pooled(detector: Detector, parts: list[Predictions], console: Console) -> None:
-    """ECE and AURC over all sources together, with and without the folder alarm."""
+    """ECE and AURC over all sources together: as the net says it, refused by the gate, weighed by familiarity
+    too, and with the folder alarm.
+    """
     card, names = detector.card, Predictions.__dataclass_fields__
     together = Predictions(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-    odds = card.calibration(together.logit)
-    confidence = np.abs(odds - card.calibration(np.array([card.thresholds["balanced"]])))
-    wrong = (together.logit > card.thresholds["balanced"]) != together.label
+    balanced = card.thresholds["balanced"]
+    wrong = (together.logit > balanced) != together.label
+    whole = replace(together, familiarity=np.full(len(together), np.nan))
 
-    def ece(rows: np.ndarray) -> float:
-        return detection_metrics(together.where(rows), card.calibration, card.thresholds["balanced"])["ece"]
+    def sure(table: Predictions) -> np.ndarray:
+        counted = card.calibration(weighed(table.logit, table.familiarity, balanced))
+        return np.abs(counted - card.calibration(np.array([balanced])))
 
-    plain = aurc(confidence, wrong)
+    def ece(table: Predictions, rows: np.ndarray) -> float:
+        return detection_metrics(table.where(rows), card.calibration, balanced)["ece"]
+
+    plain = aurc(sure(whole), wrong)
     everything = np.ones(len(together), bool)
-    console.print(f"all {len(together)} pictures, no gate: ECE {ece(everything):.3f}, AURC {plain:.3f}")
-    for what, gate in {"one by one": None, "with the folder alarm": detector.gate}.items():
-        verdict, _ = table_verdicts(
-            together.logit, together.familiarity, together.source, card.thresholds, gate
-        )
+    console.print(
+        f"all {len(together)} pictures, no gate: ECE {ece(whole, everything):.3f}, AURC {plain:.3f}"
+    )
+    for what, table, gate in (
+        ("refused one by one", whole, None),
+        ("and weighed", together, None),
+        ("and with the folder alarm", together, detector.gate),
+    ):
+        # where nothing is weighed, familiar is familiar
+        strange = together.familiarity < UNFAMILIAR
+        rank = together.familiarity if table is together else np.where(strange, 0.0, 1.0)
+        verdict, _ = table_verdicts(together.logit, rank, together.source, card.thresholds, gate)
         familiar, spoken = verdict != "unfamiliar", ~np.isin(verdict, SILENT)
-        order = np.where(familiar, 1 + confidence, together.familiarity - 2)
-        ratio = aurc(order, wrong) / plain
+        order = np.where(familiar, 1 + sure(table), together.familiarity - 2)
         console.print(
-            f"{what}: {familiar.sum()} familiar, ECE {ece(familiar):.3f}; {spoken.sum()} spoken, "
-            f"ECE {ece(spoken):.3f}, errors {wrong[spoken].mean():.3f}; AURC {ratio:.2f} of plain confidence's"
+            f"{what}: {familiar.sum()} familiar, ECE {ece(table, familiar):.3f}; {spoken.sum()} spoken, ECE "
+            f"{ece(table, spoken):.3f}, errors {wrong[spoken].mean():.3f}; AURC {aurc(order, wrong) / plain:.2f} "
+            "of plain confidence's"
         )
+        for name in np.unique(together.source):
+            here = together.source == name
+            said = f"{(spoken & here).sum()} of {here.sum()} spoken"
+            console.print(f"    {name}: {said}, {(wrong & spoken & here).sum()} wrong")
 
 
 def main() -> None:

@@ -13,12 +13,17 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from dfd.batch import FAKE, REAL
+from dfd.batch import FAKE, REAL, Predictions
+from dfd.calibration import calibration_of
 from dfd.evaluate.prediction_file import read_predictions
+from dfd.metrics import risk_coverage
+from dfd.plots.comparison import Band, risk_coverage_lines, robustness_bands
+from dfd.weighing import weighed
 
 TRAINED = ("140k", "dagnelies", "manjilkarki", "ciplab")
 STRANGE = ("casia",)  # no faces: a gate has to refuse them
@@ -131,6 +136,42 @@ def robustness(lines: list[Line]) -> Iterable[Sequence[str]]:
         yield condition, "" if severity == "nan" else severity, home, *several
 
 
+def figures(out: Path) -> None:
+    """The page's two figures, of seed 0: robustness.png, risk_coverage.png."""
+    lines = read(out / "corruptions/metrics.csv")
+    steps = [line["severity"] for line in of(lines, "all", "140k", "jpeg", [0])]
+    bands = {}
+    for name, root in (("140k", "140k"), *(("all", root) for root in TRAINED)):
+        clean = of(lines, name, root, "clean", [0])
+        found = clean + of(lines, name, root, "jpeg", [0])
+        columns = (np.array([float(line[f"auroc{end}"]) for line in found]) for end in ("", "_low", "_high"))
+        bands[f"{name}, on {root}"] = Band(*columns)
+    robustness_bands(bands, ["clean", *steps], "JPEG quality", "AUROC").savefig(
+        out / "robustness.png", dpi=110
+    )
+    risks = {}
+    for name in SIDES:
+        tables = [read_predictions(out / f"grid/cells/{name}-0/{root}/clean.parquet") for root in ROOTS]
+        facts = tables[0][3]
+        columns = Predictions.__dataclass_fields__
+        together = Predictions(
+            **{column: np.concatenate([getattr(table[0], column) for table in tables]) for column in columns}
+        )
+        refused = np.concatenate([verdict == "unfamiliar" for _, _, verdict, _ in tables])
+        calibrated, balanced = calibration_of(facts["calibration"]), facts["thresholds"]["balanced"]
+        # below all others where it is refused
+        familiarity = together.familiarity - refused
+        counted = calibrated(weighed(together.logit, together.familiarity, balanced))
+        sure = np.abs(counted - calibrated(np.array([balanced])))
+        order = np.where(refused, familiarity - 1, sure)
+        alone = replace(together, familiarity=np.full(len(together), np.nan))
+        risks[f"{name}: confidence alone"] = risk_coverage(alone, calibrated, balanced)
+        risks[f"{name}: with familiarity"] = risk_coverage(
+            together, calibrated, balanced, lambda table, order=order: order
+        )
+    risk_coverage_lines(risks, "Errors").savefig(out / "risk_coverage.png", dpi=110)
+
+
 def tables(out: Path, seeds: Sequence[int]) -> None:
     lines = read(out / "grid/metrics.csv")
     for condition in ("clean", "jpeg", "delivery"):
@@ -177,6 +218,7 @@ def tables(out: Path, seeds: Sequence[int]) -> None:
     print("\nAUROC of seed 0 under corruptions\n")
     head = ("condition", "severity", "140k at home", "all, on 140k", "all, mean of four", "all, worst")
     show(head, robustness(read(out / "corruptions/metrics.csv")))
+    figures(out)
 
 
 def main() -> None:

@@ -146,15 +146,22 @@ def ask(
 
 
 def out_of_family(
-    facts: Mapping[str, np.ndarray], label: np.ndarray, group: np.ndarray, trees: int = TREES
+    facts: Mapping[str, np.ndarray],
+    label: np.ndarray,
+    group: np.ndarray,
+    trees: int = TREES,
+    weight: np.ndarray | None = None,
 ) -> Predictions | None:
     """What a small model of `facts` says of each picture, having learnt from other families alone; None where
     they are too few. Arguments as in `ask`; rows are counted from 0.
+
+    Args:
+        weight: (M,) of the pictures that are learnt from; None for equal ones.
     """
     if not enough(label, group):
         return None
     fold = deal(label, group, np.random.default_rng(0))
-    return _verdicts(np.column_stack(list(facts.values())), label, group, fold, trees)
+    return _verdicts(np.column_stack(list(facts.values())), label, group, fold, trees, weight)
 
 
 def enough(label: np.ndarray, group: np.ndarray) -> bool:
@@ -187,7 +194,12 @@ def deal(label: np.ndarray, group: np.ndarray, rng: np.random.Generator) -> np.n
 
 
 def _verdicts(
-    facts: np.ndarray, label: np.ndarray, group: np.ndarray, fold: np.ndarray, trees: int
+    facts: np.ndarray,
+    label: np.ndarray,
+    group: np.ndarray,
+    fold: np.ndarray,
+    trees: int,
+    weight: np.ndarray | None = None,
 ) -> Predictions:
     """Each picture judged by a model that saw none of its family."""
     from sklearn.ensemble import ExtraTreesClassifier
@@ -198,7 +210,7 @@ def _verdicts(
         model = ExtraTreesClassifier(
             trees, min_samples_leaf=3, class_weight="balanced", n_jobs=jobs, random_state=0
         )
-        model.fit(facts[~test], label[~test])
+        model.fit(facts[~test], label[~test], None if weight is None else weight[~test])
         logit[test] = model.predict_proba(facts[test])[:, 1] - 0.5
     return Predictions.of(np.arange(len(label)), logit, label.astype(np.int64), {"family": group})
 

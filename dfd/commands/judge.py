@@ -92,7 +92,9 @@ def compare(
             (OUT/cells/*/*/*.parquet) wrote; NAME=FILE gives its detector a name, NAME=FILE,FILE has a table
             for each of its training seeds.
         more: Those of the other detectors.
-        metric: What is compared; may be repeated.
+        metric: What is compared; may be repeated: auroc, ap, eer, tpr@fpr0.1, tpr@fpr1, tpr@fpr5, brier, nll,
+            ece, coverage; of files of dfd evaluate also acc, balanced_acc, acc_real, acc_fake, precision,
+            recall, f1, aurc, risk@cov80, risk@cov50, cov@risk5.
         csv: Also write the tests to this file, in place of an earlier one of the same columns.
     """
     from dfd.evaluate.compare import compare

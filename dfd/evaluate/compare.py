@@ -17,12 +17,16 @@ from dfd.evaluate.prediction_tables import Judged, read_judged
 from dfd.metrics import Difference, delong, detection_metrics, holm, paired
 from dfd.terminal import printable
 
-# what a metric is computed from: the raw logits, P(fake), or the detector's own threshold
+# what a metric is computed from: the raw logits, P(fake), the detector's own threshold, or how sure it is of
+# what it says at its threshold
 RANKED = ("auroc", "ap", "eer", "tpr@fpr0.1", "tpr@fpr1", "tpr@fpr5")
 CALIBRATED = ("brier", "nll", "ece")
 DECIDED = ("acc", "balanced_acc", "acc_real", "acc_fake", "precision", "recall", "f1")
-LOWER_IS_BETTER = ("eer", *CALIBRATED)
+SELECTIVE = ("aurc", "risk@cov80", "risk@cov50", "cov@risk5")
+COVERAGE = "coverage"  # share of the pictures that have a logit: the one metric of those without, too
+LOWER_IS_BETTER = ("eer", *CALIBRATED, "aurc", "risk@cov80", "risk@cov50")
 ALPHA = 0.05  # below it a difference is called shown
+KNOWN = (*RANKED, *CALIBRATED, *DECIDED, *SELECTIVE, COVERAGE)
 SURE = 1e-15  # P(fake) is at least so far from 0 and 1, where log odds are finite
 
 
@@ -46,6 +50,8 @@ class Test:
     p_holm: float
     delong: Difference | None  # of the AUROC of one seed each, every picture taken for independent
     delong_holm: float
+    num_images: int
+    num_families: int
 
     @property
     def better(self) -> str:
@@ -60,7 +66,7 @@ class Comparison:
     """All pairs of detectors, for each metric."""
 
     tests: tuple[Test, ...]
-    num_images: int
+    num_images: int  # that all metrics but the coverage are of
     num_families: int
     num_left_out: int  # pictures without a label, or without a verdict in any table
     without: Mapping[str, int]  # of the latter, how many in each table
@@ -71,12 +77,12 @@ def compare(given: Sequence[str], metrics: Sequence[str] = ("auroc",)) -> Compar
 
     The interval and p are those of the bootstrap over families (`dfd.metrics.paired`); for the AUROC of
     detectors with one table each DeLong's test stands beside it. Pictures on which a table has no verdict, or
-    no label, are left out of all of them, and counted.
+    no label, are left out of all of them, and counted; the coverage alone is of all pictures.
 
     Args:
         given: tables, each FILE, NAME=FILE, or NAME=FILE,FILE with one for each training seed: CSV of
             `dfd test`, `validate` and `predict`, and prediction files of `dfd evaluate`.
-        metrics: see `RANKED`, `CALIBRATED`, `DECIDED`.
+        metrics: see `KNOWN`.
 
     Raises:
         ValueError: a file is no such table; tables are of different pictures, or the same one twice; labels
@@ -97,16 +103,15 @@ def compare(given: Sequence[str], metrics: Sequence[str] = ("auroc",)) -> Compar
             "tables of labelled pictures."
         )
     first = tables[0].predictions.where(kept)
-    found = [
-        (a, b, metric, *_tested(a, b, metric, kept)) for metric in metrics for a, b in combinations(sides, 2)
-    ]
-    corrected = holm([difference.p for *_, difference, _ in found])
-    of_delong = holm([math.nan if each is None else each.p for *_, each in found])
+    found = []
+    for metric in metrics:
+        of = np.ones_like(kept) if metric == COVERAGE else kept
+        found += [_tested(a, b, metric, of) for a, b in combinations(sides, 2)]
+    p = holm([test.difference.p for test in found])
+    of_delong = holm([math.nan if test.delong is None else test.delong.p for test in found])
     tests = tuple(
-        Test(a, b, metric, values, difference, float(p), each, float(p_delong))
-        for (a, b, metric, values, difference, each), p, p_delong in zip(
-            found, corrected, of_delong, strict=True
-        )
+        replace(test, p_holm=float(each), delong_holm=float(other))
+        for test, each, other in zip(found, p, of_delong, strict=True)
     )
     without = {table.file: int((table.predictions.status != "ok").sum()) for table in tables}
     without = {file: number for file, number in without.items() if number}
@@ -114,12 +119,11 @@ def compare(given: Sequence[str], metrics: Sequence[str] = ("auroc",)) -> Compar
 
 
 def _check_metrics(metrics: Sequence[str]) -> None:
-    known = (*RANKED, *CALIBRATED, *DECIDED)
     if not metrics:
-        raise ValueError(f"--metric: name at least one of {', '.join(known)}.")
+        raise ValueError(f"--metric: name at least one of {', '.join(KNOWN)}.")
     for name in metrics:
-        if name not in known:
-            raise ValueError(f"--metric {printable(name)} is not known. Take one of {', '.join(known)}.")
+        if name not in KNOWN:
+            raise ValueError(f"--metric {printable(name)} is not known. Take one of {', '.join(KNOWN)}.")
         if metrics.count(name) > 1:
             raise ValueError(f"--metric {name} comes twice. Name it once.")
 
@@ -172,21 +176,31 @@ def _check_tables(tables: Sequence[Judged]) -> None:
             )
 
 
-def _tested(
-    a: Side, b: Side, metric: str, kept: np.ndarray
-) -> tuple[tuple[float, float], Difference, Difference | None]:
-    """The metric of both, the bootstrap's test, and DeLong's where there is one."""
+def _tested(a: Side, b: Side, metric: str, kept: np.ndarray) -> Test:
+    """The metric of both, the bootstrap's test, and DeLong's where there is one; nothing is corrected yet."""
     sides = [[_of_metric(table, metric).where(kept) for table in side.tables] for side in (a, b)]
-    means = [float(np.mean([detection_metrics(table)[metric] for table in tables])) for tables in sides]
+    # a picture that is judged is one that is called right, see `_of_metric`
+    computed = "acc" if metric == COVERAGE else metric
+    means = [float(np.mean([detection_metrics(table)[computed] for table in tables])) for tables in sides]
+    first = sides[0][0]
     if any(map(math.isnan, means)):
-        label = sides[0][0].label
         raise ValueError(
-            f"{metric} is not defined on these pictures: {(label == REAL).sum()} real and "
-            f"{(label == FAKE).sum()} fake ones have a verdict of all detectors."
+            f"{metric} is not defined on these pictures: {(first.label == REAL).sum()} real and "
+            f"{(first.label == FAKE).sum()} fake ones have a verdict of all detectors."
         )
     single = metric == "auroc" and len(a.tables) == len(b.tables) == 1
-    test = delong(sides[0][0], sides[1][0]) if single else None
-    return (means[0], means[1]), paired(sides[0], sides[1], metric), test
+    return Test(
+        a=a,
+        b=b,
+        metric=metric,
+        values=(means[0], means[1]),
+        difference=paired(*sides, computed),
+        p_holm=math.nan,
+        delong=delong(first, sides[1][0]) if single else None,
+        delong_holm=math.nan,
+        num_images=len(first),
+        num_families=first.num_families,
+    )
 
 
 def _of_metric(table: Judged, metric: str) -> Predictions:
@@ -195,6 +209,9 @@ def _of_metric(table: Judged, metric: str) -> Predictions:
     if metric in RANKED:
         return predictions
     ok = predictions.status == "ok"
+    if metric == COVERAGE:  # all are called fake or real, the judged ones rightly
+        every = {"label": np.full(len(ok), FAKE), "status": np.full(len(ok), "ok")}
+        return replace(predictions, logit=np.where(ok, 1.0, -1.0), **every)
     if metric in CALIBRATED:
         if lacking := int(np.isnan(table.prob[ok]).sum()):
             why = "its detector was never calibrated" if lacking == ok.sum() else "they are unfamiliar to it"
@@ -207,6 +224,20 @@ def _of_metric(table: Judged, metric: str) -> Predictions:
     if table.threshold is None:
         raise ValueError(
             f"{table.file} does not say its detector's threshold, which {metric} needs. Compare the "
-            "prediction files of dfd evaluate, OUT/cells/*/*/*.parquet."
+            "prediction files of dfd evaluate, OUT/cells/*/*/*.parquet, or take one of "
+            f"{', '.join((*RANKED, *CALIBRATED, COVERAGE))}."
         )
-    return replace(predictions, logit=predictions.logit - table.threshold)
+    logit = predictions.logit - table.threshold
+    return replace(predictions, logit=_by_confidence(table, logit) if metric in SELECTIVE else logit)
+
+
+def _by_confidence(table: Judged, logit: np.ndarray) -> np.ndarray:
+    """Logits (M,) that say the same at zero as `logit` does, and lie the farther from it the surer the
+    detector is: unfamiliar pictures nearest, whatever their own logit, and equally sure ones equally far.
+    """
+    ok = table.predictions.status == "ok"
+    _, place = np.unique(table.sure[ok], return_inverse=True)
+    prob = np.full(len(logit), math.nan)
+    far = (place + 1) / (2 * len(place) + 2)  # from > 0 up to < .5
+    prob[ok] = 0.5 + np.where(logit[ok] > 0, far, -far)
+    return log_odds(prob)

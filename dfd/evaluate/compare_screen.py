@@ -10,7 +10,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from dfd.evaluate.compare import Comparison, Test
+from dfd.evaluate.compare import COVERAGE, Comparison, Test
 from dfd.metrics import format_metric
 from dfd.outputs import check_file, output_file, table_heads
 from dfd.terminal import printable
@@ -71,6 +71,8 @@ def _notes(found: Comparison, with_delong: bool) -> list[str]:
         named = ", ".join(f"{file} {number}" for file, number in found.without.items())
         why = f" ({named} without a verdict)" if named else ""
         notes.append(f"{found.num_left_out} pictures are left out, so that all are judged on the same{why}.")
+    if any(test.metric == COVERAGE for test in found.tests):
+        notes.append(f"coverage is that of all {found.num_images + found.num_left_out} pictures.")
     seeds = {len(side.tables) for test in found.tests for side in (test.a, test.b)}
     if max(seeds) > 1:
         notes.append(
@@ -101,7 +103,8 @@ def _line(test: Test, found: Comparison) -> list[object]:
         delong = [test.delong.low, test.delong.high, test.delong.p, test.delong_holm]
     return [
         test.a.name, test.b.name, test.metric, *test.values, *test.difference, test.p_holm, *delong,
-        found.num_images, found.num_families, found.num_left_out, len(test.a.tables), len(test.b.tables),
+        test.num_images, test.num_families, found.num_images + found.num_left_out - test.num_images,
+        len(test.a.tables), len(test.b.tables),
     ]  # fmt: skip
 
 

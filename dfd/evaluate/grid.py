@@ -210,9 +210,18 @@ def _remove_outdated(out: Path, plan: Sequence[Pass], options: Options) -> None:
     """Removes cells of the plan that were made of something else, and tables that no longer say what is
     there: a half-finished grid is known as one.
     """
-    missing = [out / cell.file for cell in _cells(plan) if not _done(out, cell, options)]
-    for path in (*missing, *((out / METRICS_FILE, out / CSV_FILE) if missing else ())):
-        path.unlink(missing_ok=True)
+    missing = False
+    for cell in _cells(plan):
+        path = out / cell.file
+        # one that is not there yet is left alone: another process may be writing it at this moment
+        if not path.exists():
+            missing = True
+        elif not _done(out, cell, options):
+            missing = True
+            path.unlink(missing_ok=True)
+    if missing:
+        for path in (out / METRICS_FILE, out / CSV_FILE):
+            path.unlink(missing_ok=True)
 
 
 def judge_all(

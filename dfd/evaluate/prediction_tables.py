@@ -14,8 +14,10 @@ from scipy.special import expit
 
 from dfd.batch import FAKE, REAL, Predictions
 from dfd.calibration import calibration_of
+from dfd.evaluate.confidence import familiar_first
 from dfd.evaluate.plan import clean_name
 from dfd.evaluate.prediction_file import read_predictions, read_table
+from dfd.metrics import uncalibrated
 from dfd.terminal import printable
 from dfd.text_files import read_text
 from dfd.weighing import weighed
@@ -35,6 +37,8 @@ class Judged:
     predictions: Predictions
     prob: np.ndarray  # (M,) P(fake), NaN where there is none
     threshold: float | None  # balanced, raw; None where the table does not say it
+    # (M,) how sure the detector is at its threshold, in any unit, NaN without a logit; None without threshold
+    sure: np.ndarray | None
 
 
 def read_judged(file: str) -> Judged:
@@ -54,17 +58,20 @@ def read_judged(file: str) -> Judged:
 
 def _read_parquet(path: Path) -> Judged:
     table = read_table(path)
-    predictions, prob, _, facts = read_predictions(path)
+    predictions, prob, verdict, facts = read_predictions(path)
     key, name = table["key"].to_pylist(), table["path"].to_pylist()
     severity = "" if facts.get("severity") is None else f"@{facts['severity']:g}"
     threshold = float((facts.get("thresholds") or {}).get("balanced", math.nan))
+    calibrated = calibration_of(facts["calibration"]) if "calibration" in facts else uncalibrated
     if facts.get("calibrated_on"):  # of unfamiliar pictures too, of which the column says nothing
-        counted = weighed(predictions.logit, predictions.familiarity, threshold)
-        prob = expit(calibration_of(facts["calibration"])(counted))
+        prob = expit(calibrated(weighed(predictions.logit, predictions.familiarity, threshold)))
+    sure = None
+    if math.isfinite(threshold):
+        sure = familiar_first(predictions, verdict, calibrated, threshold)(predictions)
     return _sorted(
         str(path), str((facts.get("detector") or {}).get("name") or path.stem),
         f"{facts.get('condition', '')}{severity}", key, name, predictions, prob,
-        threshold if math.isfinite(threshold) else None,
+        threshold if math.isfinite(threshold) else None, sure,
     )  # fmt: skip
 
 
@@ -99,7 +106,7 @@ def _read_csv(path: Path) -> Judged:
     )
     name = path.absolute().parent.name if path.name.startswith("predictions-") else path.stem
     key, names = ([line[column] for line in lines] for column in ("key", "path"))
-    return _sorted(str(path), clean_name(name), "", key, names, predictions, prob, None)
+    return _sorted(str(path), clean_name(name), "", key, names, predictions, prob, None, None)
 
 
 def _number(path: Path, at: int, line: Mapping[str, str | None], name: str) -> float:
@@ -117,7 +124,7 @@ def _number(path: Path, at: int, line: Mapping[str, str | None], name: str) -> f
 
 def _sorted(
     file: str, name: str, condition: str, key: Sequence[str], path: Sequence[str], predictions: Predictions,
-    prob: np.ndarray, threshold: float | None,
+    prob: np.ndarray, threshold: float | None, sure: np.ndarray | None,
 ) -> Judged:  # fmt: skip
     """In the order of the pictures' names, by which rows are counted anew."""
     picture = np.array([f"{one}\n{other}" for one, other in zip(key, path, strict=True)], str)
@@ -127,4 +134,5 @@ def _sorted(
         named = printable(picture[1:][twice][0].partition("\n")[0])
         raise ValueError(f"{file} has the picture {named} twice: it is no table of one pass of a detector.")
     in_order = replace(predictions.where(order), row=np.arange(len(order)))
-    return Judged(file, name, condition, picture, in_order, prob[order], threshold)
+    sure = None if sure is None else sure[order]
+    return Judged(file, name, condition, picture, in_order, prob[order], threshold, sure)

@@ -44,7 +44,8 @@ def show(folder: Path, table: pa.Table, limit: int | None) -> None:
     for name in dict.fromkeys(line["detector"] for line in cells):
         for text in summary(name, [line for line in cells if line["detector"] == name]):
             console.print(text, soft_wrap=True)
-    for text, bad in warnings(cells):
+    together = [line for line in lines if line["part"] == "all" and line["root"] == EVERY_ROOT]
+    for text, bad in warnings([*cells, *map(_matches_alone, together)]):
         console.print(text, style="bold red" if bad else None, soft_wrap=True)
     if limit is not None:
         console.print(
@@ -86,7 +87,7 @@ def warnings(cells: Iterable[dict[str, Any]]) -> list[tuple[str, bool]]:
     of: dict[str, list[str]] = {}
     for line in cells:
         for flag in line["flags"].split():
-            place = f"{line['detector']} on {line['root']}"
+            place = f"{line['detector']} on {_pictures(line)}"
             if flag.endswith("_match"):
                 place += f": {line[flag.replace('_match', '_auroc')]:.3f} against {line['auroc']:.3f}"
             if place not in of.setdefault(flag, []):
@@ -98,6 +99,12 @@ def warnings(cells: Iterable[dict[str, Any]]) -> list[tuple[str, bool]]:
             word = "WARNING: " if flag in SPOILT else ""
             texts.append((printable(f"{word}{FLAGS[flag]} ({named})", keep=""), flag in SPOILT))
     return texts
+
+
+def _matches_alone(line: dict[str, Any]) -> dict[str, Any]:
+    """The line of all roots together with the warnings that are not those of its cells."""
+    flags = [flag for flag in line["flags"].split() if flag.endswith("_match")]
+    return {**line, "flags": " ".join(flags)}
 
 
 def _table(lines: Sequence[dict[str, Any]], total: int) -> Table:

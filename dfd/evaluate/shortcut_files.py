@@ -1,13 +1,15 @@
 """Shortcut files of a grid: what file facts and colour alone say of each picture, asked once and kept.
 
 OUT/shortcuts/ROOT/file_facts.parquet, and OUT/shortcuts/ROOT/color/CONDITION.parquet for each condition: row,
-label, family and score of the pictures that were asked about; no line where nothing could be asked.
+label, family and source of the pictures that were asked about, their facts, and the score that other families
+of the root give them, NaN where these are too few. Of several roots together the facts are asked anew.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +20,15 @@ import pyarrow.parquet as pq
 from dfd.batch import LoadedBatch, Predictions
 from dfd.evaluate.shortcuts import (
     COLOR,
+    FACTS,
     FILE_FACTS,
     MOST,
     TREES,
     ShownColors,
-    ask_color,
-    ask_files,
     asked_rows,
+    color_table,
+    file_table,
+    told_by,
 )
 from dfd.outputs import output_file
 
@@ -33,9 +37,7 @@ if TYPE_CHECKING:
 
 SHORTCUTS = "shortcuts"
 META = b"dfd"
-SCHEMA = pa.schema(
-    [("row", pa.int64()), ("label", pa.int8()), ("family", pa.string()), ("logit", pa.float64())]
-)
+SCORED = [pa.field("source", pa.string()), pa.field("logit", pa.float64())]  # columns after the facts
 
 
 class PassShortcuts:
@@ -50,10 +52,13 @@ class PassShortcuts:
         root = each.root
         self._data, self._rows = root.data, root.rows
         self._label = root.data.contents.label[root.rows].astype(np.int64)
-        self._family = root.data.describe(root.rows)["family"]
+        described = root.data.describe(root.rows)
+        self._family = described["family"]
+        self._source = dict(zip(root.rows.tolist(), described["source"].tolist(), strict=True))
         folder = out / SHORTCUTS / root.name
         of_root = {
             "root": root.digest, "split": root.split, "limit": limit, "most": MOST, "trees": TREES,
+            "facts": True,
         }  # fmt: skip
         self._files = folder / f"{FILE_FACTS}.parquet", of_root
         self._color = (
@@ -75,11 +80,24 @@ class PassShortcuts:
 
     def write(self) -> None:
         """Asks what the pass has shown, once it is over."""
+        pictures = self._rows, self._label, self._family
         if not _is_of(*self._files):
-            alone = ask_files(self._data.contents, self._rows, self._label, self._family)
-            _write(*self._files, alone)
+            self._write(*self._files, file_table(self._data.contents, *pictures))
         if self._shown is not None:
-            _write(*self._color, ask_color(self._shown.found, self._rows, self._label, self._family))
+            self._write(*self._color, color_table(self._shown.found, *pictures))
+
+    def _write(self, path: Path, identity: dict[str, Any], table: pa.Table | None) -> None:
+        """Writes the facts with their score; no line where there are none."""
+        if table is None:
+            table = FACTS[FILE_FACTS].empty_table()
+        alone = told_by(table)
+        source = [self._source[row] for row in table["row"].to_pylist()]
+        logit = np.full(len(table), np.nan) if alone is None else alone.logit
+        for field, values in zip(SCORED, (source, logit), strict=True):
+            table = table.append_column(field, pa.array(values, field.type))
+        table = table.replace_schema_metadata({META: json.dumps(identity).encode()})
+        with output_file(path) as temporary:
+            pq.write_table(table, temporary, compression="zstd")
 
 
 def read_shortcuts(folder: Path, root: str, title: str) -> dict[str, Predictions | None]:
@@ -90,20 +108,27 @@ def read_shortcuts(folder: Path, root: str, title: str) -> dict[str, Predictions
         folder: of the grid.
         title: the condition's, as cells are called.
     """
-    place = folder / SHORTCUTS / root
-    return {
-        FILE_FACTS: _read(place / f"{FILE_FACTS}.parquet"),
-        COLOR: _read(place / COLOR / f"{title}.parquet"),
-    }
+    return {name: _score(_read(folder, root, name, title)) for name in FACTS}
 
 
-def _write(path: Path, identity: dict[str, Any], alone: Predictions | None) -> None:
-    names = SCHEMA.names
-    columns = {name: [] if alone is None else getattr(alone, name) for name in names}
-    arrays = [pa.array(columns[field.name], field.type) for field in SCHEMA]
-    table = pa.table(arrays, SCHEMA.with_metadata({META: json.dumps(identity).encode()}))
-    with output_file(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+def ask_together(folder: Path, roots: Sequence[str], name: str, title: str) -> Predictions | None:
+    """What one kind of fact alone says of the pictures of several roots, `source` being the root of each,
+    having learnt from other families of all of them; None where it was not asked in one of them.
+
+    Each class of each source weighs the same, see `told_by`.
+    """
+    tables, home = [], []
+    for root in roots:
+        table = _read(folder, root, name, title)
+        if table is None:
+            return None
+        for column in ("family", "source"):  # those of two roots are not the same, whatever they are called
+            names = pa.array([f"{root}/{each}" for each in table[column].to_pylist()], pa.string())
+            table = table.set_column(table.schema.get_field_index(column), column, names)
+        tables.append(table)
+        home += [root] * len(table)
+    alone = told_by(pa.concat_tables(tables))
+    return alone and replace(alone, source=np.array(home))
 
 
 def _is_of(path: Path, identity: dict[str, Any]) -> bool:
@@ -114,15 +139,19 @@ def _is_of(path: Path, identity: dict[str, Any]) -> bool:
     return told == json.dumps(identity).encode()
 
 
-def _read(path: Path) -> Predictions | None:
+def _read(folder: Path, root: str, name: str, title: str) -> pa.Table | None:
+    """The facts of a root's pictures; None where there are none."""
+    place = folder / SHORTCUTS / root
+    path = place / f"{FILE_FACTS}.parquet" if name == FILE_FACTS else place / name / f"{title}.parquet"
     try:
-        table = pq.read_table(path, schema=SCHEMA, partitioning=None)
+        table = pq.read_table(path, partitioning=None).replace_schema_metadata()
     except (OSError, pa.ArrowException):
         return None
-    if not len(table):
+    return table if len(table) and table.schema.equals(pa.schema([*FACTS[name], *SCORED])) else None
+
+
+def _score(table: pa.Table | None) -> Predictions | None:
+    if table is None or np.isnan(table["logit"].to_numpy()).any():
         return None
-    columns = {name: table[name].to_numpy() for name in SCHEMA.names}
-    family = columns["family"].astype(str)
-    return Predictions.of(
-        columns["row"], columns["logit"], columns["label"].astype(np.int64), {"family": family}
-    )
+    row, logit, label, family = (table[name].to_numpy() for name in ("row", "logit", "label", "family"))
+    return Predictions.of(row, logit, label.astype(np.int64), {"family": family.astype(str)})

@@ -12,7 +12,8 @@ Fridrich, DFRWS 2003), so under a corruption they are the most that the files co
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, get_type_hints
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +37,19 @@ MOST = 2000  # pictures that are asked about: seconds, and an interval of .05 at
 TREES = 50  # of 340 pictures .3 s, of 2000 .4 s of one core
 FILE_FACTS, COLOR = "file_facts", "color"  # as columns are called: file_facts_auroc
 TITLES = {FILE_FACTS: "file facts", COLOR: "colour"}
+ENCODED = {str: pa.string(), int: pa.int64(), bool: pa.bool_()}
+PICTURE = {"row": pa.int64(), "label": pa.int8(), "family": pa.string()}
+FACTS = {
+    FILE_FACTS: pa.schema(
+        {
+            **PICTURE,
+            **dict.fromkeys(("width", "height", "length"), pa.int64()),
+            "format": pa.string(),
+            **{name: ENCODED[kind] for name, kind in get_type_hints(Encoding).items()},
+        }
+    ),
+    COLOR: pa.schema({**PICTURE, **dict.fromkeys(COLORS, pa.float32())}),
+}  # columns of what is known of each picture
 
 
 def asked_rows(rows: np.ndarray, label: np.ndarray, family: np.ndarray) -> np.ndarray:
@@ -79,32 +93,65 @@ def ask_color(
     Args:
         rows, label, family: (R,) of all judged pictures.
     """
-    at = np.flatnonzero(np.isin(rows, np.fromiter(found, np.int64, len(found))))
-    color = np.array([found[row] for row in rows[at].tolist()], np.float32).reshape(-1, len(COLORS))
-    return _asked(color_facts(_pictures([], color)), rows, label, family, at)
+    return told_by(color_table(found, rows, label, family))
 
 
 def ask_files(
     contents: Contents, rows: np.ndarray, label: np.ndarray, family: np.ndarray
 ) -> Predictions | None:
-    """What file facts alone say of `asked_rows`; None where families are too few, or shards lie elsewhere.
+    """What file facts alone say of `asked_rows`; None where families are too few, or shards lie elsewhere."""
+    table = file_table(contents, rows, label, family)
+    return None if table is None else told_by(table)
+
+
+def color_table(
+    found: Mapping[int, np.ndarray], rows: np.ndarray, label: np.ndarray, family: np.ndarray
+) -> pa.Table:
+    """Colours of pictures of known label, a line each; arguments as of `ask_color`."""
+    at = np.flatnonzero(np.isin(rows, np.fromiter(found, np.int64, len(found))) & (label >= 0))
+    color = np.array([found[row] for row in rows[at].tolist()], np.float32).reshape(-1, len(COLORS))
+    return _table(COLOR, [rows[at], label[at], family[at], *color.T])
+
+
+def file_table(
+    contents: Contents, rows: np.ndarray, label: np.ndarray, family: np.ndarray
+) -> pa.Table | None:
+    """What the files of `asked_rows` say, a line each; None where shards lie elsewhere.
 
     Reads the files' headers; nothing is decoded.
     """
     wanted = asked_rows(rows, label, family)
     if any(isinstance(contents.shards[shard], Remote) for shard in np.unique(contents.shard[wanted])):
         return None
-    read, lines, encoding = [], [], []
+    place = {row: at for at, row in enumerate(rows.tolist())}
+    lines = []
     for row, data in _files(contents, wanted):
         if (header := _header(data)) is not None:
-            read.append(row)
-            lines.append(header)
-            encoding.append(encoding_of(data, {}))
-    if not read:
+            at = place[row]
+            lines.append((row, label[at], family[at], *header, *encoding_of(data, {})))
+    return _table(FILE_FACTS, list(zip(*lines, strict=True)))
+
+
+def told_by(table: pa.Table) -> Predictions | None:
+    """What a small model says of each picture from one kind of fact, having learnt from other families; None
+    where families are too few.
+
+    Args:
+        table: see `color_table` and `file_table`. Where it has a column `source`, each class of each source
+            weighs the same: to know the source of a picture, which is easy, then says nothing of its label,
+            but where all of the source is of one class.
+    """
+    row, label, family = (table[name].to_numpy() for name in PICTURE)
+    if not len(row):
         return None
-    place = {row: at for at, row in enumerate(rows.tolist())}
-    facts = file_facts(pa.Table.from_pylist(lines), _pictures(encoding))
-    return _asked(facts, rows, label, family, np.array([place[row] for row in read]))
+    label, family = label.astype(np.int64), family.astype(str)
+    weight = None
+    if "source" in table.column_names:
+        names = [f"{kind} {source}" for kind, source in zip(label, table["source"].to_pylist(), strict=True)]
+        _, place, size = np.unique(names, return_inverse=True, return_counts=True)
+        weight = 1 / size[place]
+    alone = out_of_family(_facts(table), label, family, TREES, weight)
+    return alone and Predictions.of(row, alone.logit, alone.label, {"family": family})
 
 
 def reached(name: str, alone: Predictions | None, rows: np.ndarray) -> Shortcut:
@@ -146,24 +193,23 @@ def told(shortcut: Shortcut, auroc: float) -> str:
     )
 
 
-def _asked(
-    facts: Mapping[str, np.ndarray],
-    rows: np.ndarray,
-    label: np.ndarray,
-    family: np.ndarray,
-    at: np.ndarray,
-) -> Predictions | None:
-    """`facts` are of `rows[at]`."""
-    at, known = at[label[at] >= 0], label[at] >= 0
-    if not len(at):
-        return None
-    facts = {name: values[known] for name, values in facts.items()}
-    alone = out_of_family(facts, label[at].astype(np.int64), family[at], TREES)
-    return alone and Predictions.of(rows[at], alone.logit, alone.label, {"family": family[at]})
+def _facts(table: pa.Table) -> dict[str, np.ndarray]:
+    """What the audit's models are asked of, by name: each (M, F)."""
+    if COLORS[0] in table.column_names:
+        color = np.column_stack([table[name].to_numpy() for name in COLORS])
+        return color_facts(_pictures([], color))
+    encoding = zip(*(table[name].to_pylist() for name in Encoding._fields), strict=True)
+    return file_facts(table, _pictures([Encoding(*each) for each in encoding]))
+
+
+def _table(kind: str, columns: Sequence[Sequence[Any]]) -> pa.Table:
+    schema = FACTS[kind]
+    columns = columns or [[] for _ in schema]
+    return pa.table([pa.array(each, field.type) for each, field in zip(columns, schema, strict=True)], schema)
 
 
 def _pictures(encoding: list[Encoding], color: np.ndarray | None = None) -> Pictures:
-    """What the audit's models are asked of; spectra are none of it."""
+    """A table's facts as the audit holds them; spectra are none of it."""
     nothing = np.zeros(0)
     return Pictures(encoding, nothing if color is None else color, nothing, nothing, {})
 
@@ -179,15 +225,14 @@ def _files(contents: Contents, rows: np.ndarray) -> Iterator[tuple[int, bytes]]:
                 yield row, file.read(int(contents.length[row]))
 
 
-def _header(data: bytes) -> dict[str, int | str] | None:
-    """Size and format as the headers say them; None where Pillow cannot read them."""
+def _header(data: bytes) -> tuple[int, int, int, str] | None:
+    """Width, height, bytes and format as the headers say them; None where Pillow cannot read them."""
     from PIL import Image
 
     from dfd.media.formats import FORMATS
 
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            width, height = image.size
-            return {"width": width, "height": height, "length": len(data), "format": str(image.format)}
+            return *image.size, len(data), str(image.format)
     except Exception:  # as in `encoding_of`: broken headers raise anything
         return None

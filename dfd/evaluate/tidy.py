@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,31 +19,27 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
-from scipy.special import expit
 
 from dfd.batch import FAKE, REAL, Predictions
-from dfd.calibration import UNFAMILIAR, calibration_of
+from dfd.calibration import calibration_of
+from dfd.evaluate.confidence import familiar_first
 from dfd.evaluate.folder import CSV_FILE, METRICS_FILE, missing_cells, read_grid
 from dfd.evaluate.gradient_masking import mark_masking
 from dfd.evaluate.prediction_file import read_facts, read_predictions
-from dfd.evaluate.shortcut_files import read_shortcuts
+from dfd.evaluate.shortcut_files import ask_together, read_shortcuts
 from dfd.evaluate.shortcuts import COLOR, FILE_FACTS, matches, reached
 from dfd.evaluate.warnings import flags_of
 from dfd.metrics import (
     METRICS,
-    Calibrated,
-    Confidence,
     across_sources,
     by_clip,
     by_method,
     by_source,
     detection_metrics,
-    interval,
     intervals,
 )
 from dfd.outputs import output_file
 from dfd.parallel import ProcessPool
-from dfd.weighing import weighed
 
 # what a line is of; then the metrics; then what they rest on
 NAMES = ("detector", "root", "condition", "severity", "part", "kind")
@@ -50,6 +47,8 @@ SHORTCUTS = (f"{FILE_FACTS}_auroc", f"{COLOR}_auroc")
 EVERY_ROOT = "*"
 LARGE = 2 << 20  # bytes of cells, some fifty thousand pictures: seconds of resampling
 SILENT = ("inconclusive", "unfamiliar")
+Asked = tuple[str, Path, tuple[str, ...], str]  # a shortcut, the grid's folder, roots, a condition's title
+Alone = Mapping[str, Predictions | None]
 
 
 def schema() -> pa.Schema:
@@ -74,14 +73,13 @@ def write_metrics(folder: Path, workers: int = 1) -> pa.Table:
     together: dict[tuple[str, str], list[Path]] = {}
     for cell in cells:  # cells/DETECTOR/ROOT/CONDITION.parquet
         together.setdefault((cell.parts[-3], cell.name), []).append(cell)
-    tasks = list(
-        enumerate([*([cell] for cell in cells), *(each for each in together.values() if len(each) > 1)])
-    )
-    if workers > 1 and sum(path.stat().st_size for path in cells) > LARGE:
-        with ProcessPool(min(workers, len(tasks)), "dfd.evaluate.tidy") as pool:
-            found = dict(pool.run(_lines, tasks))
-    else:
-        found = dict(map(_lines, tasks))
+    several = [paths for paths in together.values() if len(paths) > 1]
+    large = sum(path.stat().st_size for path in cells) > LARGE
+    with _several_processes(workers if large else 1) as run:
+        of_all = dict(run(_ask, {key for paths in several for key in _asked(paths)}))
+        tasks = [([cell], {}) for cell in cells]
+        tasks += [(paths, {key[0]: of_all[key] for key in _asked(paths)}) for paths in several]
+        found = dict(run(_lines, enumerate(tasks)))
     lines = [line for number in sorted(found) for line in found[number]]
     mark_masking(lines, [read_facts(cell) for cell in cells])
     table = pa.Table.from_pylist(lines, schema())
@@ -90,6 +88,16 @@ def write_metrics(folder: Path, workers: int = 1) -> pa.Table:
     with output_file(folder / CSV_FILE) as temporary:
         pa_csv.write_csv(table, temporary)
     return table
+
+
+@contextmanager
+def _several_processes(count: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """`map` over so many processes, whose results come in any order."""
+    if count < 2:
+        yield map
+        return
+    with ProcessPool(count, "dfd.evaluate.tidy") as pool:
+        yield pool.run
 
 
 def read_metrics(folder: str | Path) -> pa.Table:
@@ -128,7 +136,7 @@ def cell_lines(path: Path) -> Iterator[dict[str, Any]]:
             yield _line(name, part, verdict[np.isin(predictions.row, part.row)], facts)
     for name, part in across_sources(predictions).items():
         word = verdict[np.isin(predictions.row, part.row)]
-        yield _line(f"pooled:{name}", part, word, facts, metrics=("auroc",))
+        yield _line(f"pooled:{name}", part, word, facts)
     clips = by_clip(predictions)
     if len(clips):
         facts["shortcuts"] = {name: each and _clips_of(each, predictions) for name, each in alone.items()}
@@ -136,14 +144,31 @@ def cell_lines(path: Path) -> Iterator[dict[str, Any]]:
             yield _line(name, part, None, facts)
 
 
-def _lines(task: tuple[int, list[Path]]) -> tuple[int, list[dict[str, Any]]]:
+def _lines(task: tuple[int, tuple[list[Path], Alone]]) -> tuple[int, list[dict[str, Any]]]:
     """The lines of one cell, or of the cells of all roots together, with the number that they came with."""
-    number, paths = task
-    return number, list(cell_lines(paths[0]) if len(paths) == 1 else pooled_lines(paths))
+    number, (paths, alone) = task
+    return number, list(cell_lines(paths[0]) if len(paths) == 1 else pooled_lines(paths, alone))
 
 
-def pooled_lines(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """The lines of all roots together, of one detector under one condition."""
+def _asked(paths: Sequence[Path]) -> list[Asked]:
+    """What is asked of the pictures of all roots together: the same for all detectors, and of file facts for
+    all conditions, whose title is then "".
+    """
+    folder, roots = paths[0].parents[3], tuple(path.parts[-2] for path in paths)
+    return [(FILE_FACTS, folder, roots, ""), (COLOR, folder, roots, paths[0].stem)]
+
+
+def _ask(key: Asked) -> tuple[Asked, Predictions | None]:
+    name, folder, roots, title = key
+    return key, ask_together(folder, roots, name, title)
+
+
+def pooled_lines(paths: Sequence[Path], alone: Alone) -> Iterator[dict[str, Any]]:
+    """The lines of all roots together, of one detector under one condition.
+
+    Args:
+        alone: by its name, what each shortcut says of their pictures, see `ask_together`.
+    """
     tables, words, facts = [], [], []
     for path in paths:
         predictions, _, verdict, told = read_predictions(path)
@@ -153,13 +178,33 @@ def pooled_lines(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
     names = [told["root"]["name"] for told in facts]
     predictions, verdict = _joined(tables, names), np.concatenate(words)
     every = {**facts[0], "root": {"name": EVERY_ROOT}, "flags_of": facts}
+    every["shortcuts"] = {
+        name: each and _in_joined(each, [path.parts[-2] for path in paths], tables)
+        for name, each in alone.items()
+    }
     yield _line("all", predictions, verdict, every)
     home = np.repeat(names, [len(table) for table in tables])
     place = np.char.add(np.char.add(home, "/"), predictions.source)
     for name, part in across_sources(replace(predictions, source=place)).items():
         # those of one root stand among its own lines
         if len(set(home[part.row].tolist())) > 1:
-            yield _line(f"pooled:{name}", part, verdict[part.row], every, metrics=("auroc",))
+            yield _line(f"pooled:{name}", part, verdict[part.row], every)
+
+
+def _in_joined(alone: Predictions, roots: Sequence[str], tables: Sequence[Predictions]) -> Predictions:
+    """What a shortcut says of the pictures of several roots, by the rows of their joined table."""
+    start = np.cumsum([0, *map(len, tables)])
+    parts = []
+    for root, table, first in zip(roots, tables, start[:-1], strict=True):
+        part = alone.where((alone.source == root) & np.isin(alone.row, table.row))
+        order = np.argsort(table.row)
+        parts.append(replace(part, row=first + order[np.searchsorted(table.row, part.row, sorter=order)]))
+    return Predictions(
+        **{
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in Predictions.__dataclass_fields__
+        }
+    )
 
 
 def _clips_of(alone: Predictions, predictions: Predictions) -> Predictions:
@@ -198,20 +243,15 @@ def _line(
     predictions: Predictions,
     verdict: np.ndarray | None,
     facts: Mapping[str, Any],
-    metrics: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """
     Args:
         verdict: (M,) words; None for clips, of which none is said.
-        metrics: the ones that get an interval; None for all.
     """
     calibrated, threshold = calibration_of(facts["calibration"]), float(facts["thresholds"]["balanced"])
-    sure = _confidence(predictions, verdict, calibrated, threshold)
+    sure = familiar_first(predictions, verdict, calibrated, threshold)
     values = detection_metrics(predictions.judged, calibrated, threshold, sure)
-    if metrics is None:
-        ends = intervals(predictions.judged, calibrated, threshold, sure)
-    else:
-        ends = {name: interval(predictions.judged, name) for name in metrics}
+    ends = intervals(predictions.judged, calibrated, threshold, sure)
     line: dict[str, Any] = {
         "detector": facts["detector"]["name"],
         "root": facts["root"]["name"],
@@ -246,26 +286,6 @@ def _line(
         "num_seen": None if None in seen else sum(seen),
         "flags": " ".join(sorted(flags)),
     }
-
-
-def _confidence(
-    predictions: Predictions, verdict: np.ndarray | None, calibrated: Calibrated, threshold: float
-) -> Confidence | None:
-    """How sure a detector is that knows what is strange to it: familiar pictures first, by the distance of
-    their weighed logits from the threshold, then the others, by familiarity. None without familiarity: the
-    distance alone.
-    """
-    if np.isnan(predictions.familiarity).all():
-        return None
-    word = predictions.familiarity < UNFAMILIAR if verdict is None else verdict == "unfamiliar"
-    strange = predictions.row[word]
-
-    def sure(judged: Predictions) -> np.ndarray:
-        log_odds = calibrated(weighed(judged.logit, judged.familiarity, threshold))
-        distance = np.abs(expit(log_odds) - expit(calibrated(np.array([threshold]))))
-        return np.where(np.isin(judged.row, strange), judged.familiarity - 1, distance).round(12)
-
-    return sure
 
 
 def _refused(predictions: Predictions, verdict: np.ndarray | None) -> dict[str, int]:

@@ -2,18 +2,32 @@
 
 import csv
 import math
+from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scipy.special import expit
 
 from dfd.batch import Predictions
+from dfd.calibration import Temperature
 from dfd.callbacks.predictions import COLUMNS as OF_TEST
 from dfd.cli import main
-from dfd.evaluate.compare import compare
+from dfd.evaluate.compare import (
+    CALIBRATED,
+    COVERAGE,
+    DECIDED,
+    KNOWN,
+    LOWER_IS_BETTER,
+    RANKED,
+    SELECTIVE,
+    compare,
+)
 from dfd.evaluate.compare_screen import COLUMNS
 from dfd.evaluate.prediction_file import write_predictions
-from dfd.metrics import delong, detection_metrics, paired
+from dfd.metrics import METRICS, delong, detection_metrics, paired
 
 NUM = 200
 
@@ -51,15 +65,22 @@ def write(path, logit, label=None, per_family=1, keys=None, order=None):
     return str(path)
 
 
-def cell(path, name, logit, threshold=0.0):
-    """As `dfd evaluate` writes it."""
-    table = predictions(logit)
+def cell(path, name, logit, threshold=0.0, familiarity=None, per_family=1):
+    """As `dfd evaluate` writes it; no logit is NaN, and a familiarity under .05 is unfamiliar."""
+    table = predictions(logit, per_family)
+    known = ~np.isnan(logit)
+    familiarity = np.full(len(logit), np.nan) if familiarity is None else familiarity
+    table = replace(table, status=np.where(known, "ok", "unreadable"), familiarity=familiarity)
+    verdict = np.where(familiarity < 0.05, "unfamiliar", "fake")
     names = [f"k{at}" for at in range(len(logit))], [f"a/{at}.jpg" for at in range(len(logit))]
     write_predictions(
         path, table,
         {"key": np.array(names[0]), "path": np.array(names[1]), "split": np.full(len(logit), "test")},
-        prob=expit(logit / 2), verdict=np.full(len(logit), "fake"), reason=np.full(len(logit), ""),
-        facts={"detector": {"name": name}, "condition": "clean", "severity": None, "thresholds": {"balanced": threshold}},
+        prob=expit(logit / 2), verdict=np.where(known, verdict, ""), reason=np.full(len(logit), ""),
+        facts={
+            "detector": {"name": name}, "condition": "clean", "severity": None, "thresholds": {"balanced": threshold},
+            "calibration": Temperature(2.0).to_plain(), "calibrated_on": {"split": "val"},
+        },
     )  # fmt: skip
     return str(path)
 
@@ -132,6 +153,116 @@ def test_p_fake_is_needed_of_every_picture_where_it_is_measured(tmp_path):
         with pytest.raises(ValueError, match=rf"no P\(fake\) for {lacking} of 200 pictures: {why}\. nll"):
             compare(files, ["nll"])
         assert compare(files).num_images == NUM  # the AUROC does without
+
+
+def test_every_metric_of_the_grid_can_be_compared(tmp_path):
+    assert sorted(KNOWN) == sorted([*METRICS, COVERAGE])
+    files = [
+        cell(tmp_path / "a.parquet", "a", logits(2, 1)),
+        cell(tmp_path / "b.parquet", "b", logits(0.5, 2)),
+    ]
+    found = compare(files, KNOWN)
+    for test in found.tests:
+        values = [
+            detection_metrics(predictions(logits(*each)), Temperature(2.0))[test.metric]
+            for each in ((2, 1), (0.5, 2))
+        ]
+        assert test.values == pytest.approx(values), test.metric
+        if test.metric not in CALIBRATED and values[0] != values[1]:  # strong logits may be too sure
+            assert (test.difference.value < 0) == (test.metric in LOWER_IS_BETTER)
+            assert test.better in ("a", "not shown")
+    assert {test.metric for test in found.tests if test.better == "a"} >= {"aurc", "risk@cov80", "cov@risk5"}
+    csvs = [write(tmp_path / f"{name}.csv", logits(1, seed)) for name, seed in (("a", 1), ("b", 2))]
+    assert len(compare(csvs, (*RANKED, *CALIBRATED, COVERAGE)).tests) == len(RANKED) + len(CALIBRATED) + 1
+    for metric in (*DECIDED, *SELECTIVE):
+        with pytest.raises(
+            ValueError, match=rf"threshold, which {metric} needs.*take one of auroc, .*coverage\.$"
+        ):
+            compare(csvs, [metric])
+
+
+def strange(num: int = NUM) -> np.ndarray:
+    """Familiarity: of every seventh picture under 5%."""
+    return np.where(np.arange(num) % 7 == 0, 0.01 + np.arange(num) / num / 100, 0.5)
+
+
+def test_of_risk_and_coverage_unfamiliar_pictures_are_the_least_sure(tmp_path):
+    """By hand: the surest first, by the distance of P(fake) from that of the threshold, the strange ones last."""
+    files, by_hand, kept = [], [], np.arange(NUM) != 5
+    for name, strength, seed, threshold, familiarity in (
+        ("a", 2, 1, 0.7, strange()),
+        ("b", 1, 2, -0.4, None),
+    ):
+        logit = logits(strength, seed)
+        logit[5] = np.nan if name == "b" else logit[5]
+        files.append(cell(tmp_path / f"{name}.parquet", name, logit, threshold, familiarity, per_family=4))
+        sure = np.abs(expit(logit / 2) - expit(threshold / 2))
+        sure = sure if familiarity is None else np.where(familiarity < 0.05, familiarity - 1, sure)
+        by_hand.append(((logit > threshold) != np.arange(NUM) % 2, sure))
+
+    def curve(at, pick):
+        wrong, sure = (each[pick] for each in by_hand[at])
+        return np.cumsum(wrong[np.argsort(-sure)]) / np.arange(1, len(pick) + 1)
+
+    every = np.flatnonzero(kept)
+    expected = {
+        "aurc": [curve(at, every).mean() for at in (0, 1)],
+        "risk@cov80": [curve(at, every)[math.ceil(0.8 * 199) - 1] for at in (0, 1)],
+        "risk@cov50": [curve(at, every)[math.ceil(0.5 * 199) - 1] for at in (0, 1)],
+        "cov@risk5": [(np.flatnonzero(curve(at, every) <= 0.05).max(initial=-1) + 1) / 199 for at in (0, 1)],
+    }
+    found = compare(files, SELECTIVE)
+    assert found.num_images == 199
+    for test in found.tests:
+        assert test.values == pytest.approx(expected[test.metric]), test.metric
+    rng, drawn = np.random.default_rng(7), []
+    families = [every[every // 4 == family] for family in range(NUM // 4)]
+    for _ in range(1500):
+        pick = np.concatenate([families[each] for each in rng.integers(len(families), size=len(families))])
+        drawn.append(curve(0, pick).mean() - curve(1, pick).mean())
+    # drawn pictures are equally sure, in an order that is by chance here and evened out there
+    assert found.tests[0].difference[1:3] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.015)
+
+
+def test_equally_sure_pictures_come_in_every_order(tmp_path):
+    """And one class is enough: risk asks for errors alone."""
+    a, b = np.array([2.0, 2, -2, 1, -1, 1]), np.array([3.0, -2, -2, 1, 1, 2])
+    label = np.zeros(6, int)
+    files = [cell(tmp_path / f"{name}.parquet", name, logit) for name, logit in (("a", a), ("b", b))]
+    expected = {"mixed": [], "one": []}
+    for kind, truth in (("mixed", np.arange(6) % 2), ("one", label)):
+        for logit in (a, b):
+            wrong, sure = (logit > 0) != truth, np.abs(logit)
+            orders = [list(each) for each in permutations(range(6)) if (np.diff(sure[list(each)]) <= 0).all()]
+            risks = [np.mean(np.cumsum(wrong[order]) / np.arange(1, 7)) for order in orders]
+            expected[kind].append(np.mean(risks))
+    assert compare(files, ["aurc"]).tests[0].values == pytest.approx(expected["mixed"])
+    for file in files:
+        table = pq.read_table(file)
+        at = table.schema.get_field_index("label")
+        pq.write_table(table.set_column(at, table.schema.field(at), pa.array(label, pa.int8())), file)
+    assert compare(files, ["aurc"]).tests[0].values == pytest.approx(expected["one"])
+    with pytest.raises(ValueError, match="auroc is not defined on these pictures: 6 real and 0 fake"):
+        compare(files, ["auroc"])
+
+
+def test_the_coverage_is_of_all_pictures(tmp_path, capsys):
+    a, b = logits(2, 1), logits(1, 2)
+    a[:60], b[-2:] = np.nan, np.nan
+    files = [write(tmp_path / "a.csv", a, per_family=2), write(tmp_path / "b.csv", b, per_family=2)]
+    coverage, auroc = compare(files, ["coverage", "auroc"]).tests
+    assert coverage.values == (0.7, 0.99) and coverage.better == "b"
+    assert (coverage.num_images, coverage.num_families) == (200, 100) and auroc.num_images == 138
+    judged = [~np.isnan(each[::2]) for each in (a, b)]  # whole families, so that a family is one draw
+    rng = np.random.default_rng(3)
+    drawn = [np.mean((judged[0].astype(int) - judged[1])[rng.integers(100, size=100)]) for _ in range(4000)]
+    assert coverage.difference[1:3] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.015)
+    out = tmp_path / "tests.csv"
+    assert main(["compare", *files, "--metric", "coverage", "--metric", "auroc", "--csv", str(out)]) == 0
+    assert "coverage is that of all 200 pictures" in capsys.readouterr().out
+    with out.open(newline="") as file:
+        told = [(line["metric"], line["num_images"], line["num_left_out"]) for line in csv.DictReader(file)]
+    assert told == [("coverage", "200", "0"), ("auroc", "138", "62")]
 
 
 def test_several_seeds_are_one_detector(tmp_path):

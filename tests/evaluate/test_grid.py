@@ -11,8 +11,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from grid_folder import grid_folder
 from grid_shards import BAND, CALIBRATED, pixels, samples
-from sklearn.metrics import average_precision_score, roc_auc_score
+from scipy.special import expit
+from sklearn.metrics import (
+    average_precision_score,
+    balanced_accuracy_score,
+    brier_score_loss,
+    f1_score,
+    log_loss,
+    roc_auc_score,
+)
 
 import dfd
 from dfd.evaluate import grid, judging
@@ -22,6 +31,7 @@ from dfd.evaluate.grid import Options, evaluate
 from dfd.evaluate.prediction_file import read_predictions, read_table
 from dfd.evaluate.tidy import read_metrics
 from dfd.media.formats import Undecodable
+from dfd.metrics import METRICS
 from dfd.prepare.job_array import ArrayTask
 from dfd.shards.cache import Cache
 from dfd.shards.catalog import Catalog
@@ -137,6 +147,45 @@ def test_an_interval_draws_families(root, checkpoint, tmp_path):
     low, high = np.quantile(drawn, [0.025, 0.975])
     assert found["auroc_low"] == pytest.approx(low, abs=0.03)
     assert found["auroc_high"] == pytest.approx(high, abs=0.03)
+
+
+def test_the_reals_of_one_source_against_the_fakes_of_another_have_every_interval(tmp_path):
+    """Against a bootstrap and metrics of somebody else's; families of one name in two roots are two."""
+    out = grid_folder(
+        tmp_path / "out", conditions={"clean": (None,)}, num=120, apart={"near": 2.0, "far": 0.6}
+    )
+    table = read_metrics(out)
+    reals, fakes = (read_predictions(path)[0].judged for path in sorted(out.glob("cells/0/*/clean.parquet")))
+    reals, fakes = reals.where(reals.label == 0), fakes.where(fakes.label == 1)
+    found = line(table, root="*", part="pooled:near/near|far/far")
+    for name in METRICS:
+        ends = found[f"{name}_low"], found[f"{name}_high"]
+        assert np.isnan(ends).all() if name == "ece" else ends[0] <= found[name] <= ends[1], name
+    label = np.repeat([0, 1], [len(reals), len(fakes)])
+    logit = np.concatenate([reals.logit, fakes.logit])
+    family = np.concatenate([np.char.add("a", reals.family), np.char.add("b", fakes.family)])
+    judged = {
+        "auroc": roc_auc_score,
+        "ap": average_precision_score,
+        "balanced_acc": lambda label, logit: balanced_accuracy_score(label, logit > 0),
+        "f1": lambda label, logit: f1_score(label, logit > 0),
+        "brier": lambda label, logit: brier_score_loss(label, expit(logit)),
+        "nll": lambda label, logit: log_loss(label, expit(logit)),
+        "aurc": lambda label, logit: np.mean(
+            np.cumsum(((logit > 0) != label)[np.argsort(-np.abs(logit))]) / np.arange(1, len(label) + 1)
+        ),
+    }
+    names, at = np.unique(family, return_inverse=True)
+    members = [np.flatnonzero(at == number) for number in range(len(names))]
+    rng, drawn = np.random.default_rng(11), {name: [] for name in judged}
+    for _ in range(300):
+        pick = np.concatenate([members[each] for each in rng.integers(len(names), size=len(names))])
+        for name, metric in judged.items():
+            drawn[name].append(metric(label[pick], logit[pick]))
+    for name, metric in judged.items():
+        assert found[name] == pytest.approx(metric(label, logit)), name
+        low, high = np.quantile(drawn[name], [0.025, 0.975])
+        assert (found[f"{name}_low"], found[f"{name}_high"]) == pytest.approx((low, high), abs=0.04), name
 
 
 def test_both_classes_get_the_same_corruption(root, checkpoint, tmp_path):

@@ -133,8 +133,12 @@ def _cells(plan: Sequence[Pass]) -> list[Cell]:
     return [cell for each in plan for cell in each.cells]
 
 
-def check_out(out: Path, roots: Iterable[str]) -> None:
-    """ValueError where results cannot go there: what lies there is somebody else's."""
+def check_out(out: Path, roots: Iterable[str], begun: str = GRID) -> None:
+    """ValueError where results cannot go there: what lies there is somebody else's.
+
+    Args:
+        begun: what is written first into a folder of ours.
+    """
     for root in roots:
         if Path(root).is_file():
             raise ValueError(
@@ -145,7 +149,7 @@ def check_out(out: Path, roots: Iterable[str]) -> None:
             raise ValueError(f"--out {out} lies in {root}, which is only read. Choose a folder beside it.")
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file, where the folder of a grid is to be. Choose another name.")
-    if out.is_dir() and any(out.iterdir()) and not (out / GRID).is_file():
+    if out.is_dir() and any(out.iterdir()) and not (out / begun).exists():
         raise ValueError(
             f"--out {out} is not empty and no grid of dfd's. Choose a new folder; nothing was written."
         )

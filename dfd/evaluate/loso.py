@@ -79,9 +79,9 @@ def leave_one_out(
     asked = [Condition(CLEAN)] if conditions is None else load_conditions(conditions)
     folders = named(map(str, roots), "root", root_name)
     command = fit_command(configs)
-    check_out(out, folders.values())
     if (out / GRID).is_file() and not (out / FITS).is_dir():
         raise ValueError(f"--out {out} holds another evaluation. Choose a new folder; nothing was written.")
+    check_out(out, folders.values(), FITS)  # of two processes the second may come before there is a grid.json
     sources = find_sources(folders, options.split)
     asked, victims = with_victims(asked, options)
     told = fits_of(command, folders, [source.name for source in sources if not source.why], seeds)

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -315,6 +317,27 @@ def test_a_cell_of_another_checkpoint_or_condition_is_not_taken(root, checkpoint
     assert len(seen) == 2
 
 
+def test_a_cell_that_another_process_writes_meanwhile_is_left_alone(root, checkpoint, tmp_path, monkeypatch):
+    path, out = checkpoint(), tmp_path / "out"
+    evaluate([path], [root], out, CLEAN, HERE)
+    whole, made = cell(out).read_bytes(), grid._done
+
+    def meanwhile(folder, each, options):
+        """The other cell of the array appears while this task looks at the first."""
+        (out / "cells/mine/lab/jpeg@50.parquet").write_bytes(whole)
+        return made(folder, each, options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(grid, "_done", meanwhile)
+        patch.setattr(grid, "judge_all", lambda *args: None)
+        (out / "cells/mine/lab/noise@0.1.parquet").touch()
+        jpeg_last = [DAMAGED[0], DAMAGED[2], DAMAGED[1]]
+        patch.setattr(Path, "exists", lambda self: "jpeg" not in self.name and self.is_file())
+        assert evaluate([path], [root], out, jpeg_last, HERE) is None
+    assert cell(out, condition="jpeg@50").read_bytes() == whole
+    assert not cell(out, condition="noise@0.1").exists()
+
+
 @pytest.mark.slow
 def test_array_tasks_share_the_cells_and_the_last_one_makes_the_table(
     root, other_root, checkpoint, tmp_path, capsys
@@ -486,6 +509,61 @@ def test_a_killed_grid_goes_on_by_the_same_command(root, checkpoint, tmp_path):
     before = (out / "metrics.csv").read_bytes()
     subprocess.run([*map(str, command[:-1]), str(tmp_path / "anew")], check=True)
     assert (tmp_path / "anew" / "metrics.csv").read_bytes() == before
+
+
+RESAMPLES = """
+import sys
+from pathlib import Path
+from dfd.evaluate import grid, tidy
+tidy.LARGE = 0
+grid.evaluate = lambda checkpoints, roots, out, *more: tidy.write_metrics(out, 2)
+from dfd.cli import main
+sys.exit(main(["evaluate", "a.ckpt", "--on", "root", "--out", sys.argv[1]]))
+"""
+
+
+def of_session(leader: int) -> list[str]:
+    """Command lines of the processes of a session that have not ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ends meanwhile
+            state, _, _, of = (path / "stat").read_text().rpartition(")")[2].split()[:4]
+            if int(of) == leader and state != "Z":
+                found.append((path / "cmdline").read_text().replace("\0", " "))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="tells processes of a session by /proc")
+@pytest.mark.parametrize("group", [True, False], ids=["all", "alone"])
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM], ids=lambda end: end.name)
+def test_a_signal_ends_the_processes_that_resample(tmp_path, end, group):
+    """As a terminal and Slurm send it, to all of them, and to the first one alone."""
+    out = grid_folder(
+        tmp_path / "out", detectors=("a", "b", "c"), roots=("p", "q", "r", "s"), conditions={"clean": (None,)},
+        num=600, finished=False,
+    )  # fmt: skip
+    (out / "metrics.csv").write_text("of before")
+    running = subprocess.Popen(
+        [sys.executable, "-c", RESAMPLES, str(out)], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    limit = time.monotonic() + 120
+    # itself, the one that tracks what is shared, the one that starts others, and two that resample
+    while len(of_session(running.pid)) < 5:
+        assert running.poll() is None and time.monotonic() < limit
+        time.sleep(0.02)
+    time.sleep(1)
+    (os.killpg if group else os.kill)(running.pid, end)
+    said = running.communicate(timeout=60)[1]
+    assert running.returncode == 128 + end, said
+    words = "interrupted" if end == signal.SIGINT else "ended by SIGTERM"
+    assert "Traceback" not in said and said.splitlines()[-1].startswith(words), said
+    limit = time.monotonic() + 10
+    while alive := of_session(running.pid):
+        assert time.monotonic() < limit, alive
+        time.sleep(0.02)
+    assert (out / "metrics.csv").read_text() == "of before" and not list(out.glob("metrics.parquet*"))
+    assert not list(out.rglob("*.part-*"))
 
 
 def test_unfamiliar_pictures_count_as_the_least_sure_and_strange_sources_are_said(

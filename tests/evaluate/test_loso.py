@@ -142,6 +142,37 @@ def test_each_source_is_judged_by_a_net_that_has_not_seen_it_through_kill_9(here
 
 
 @pytest.mark.slow
+def test_two_processes_of_one_folder_share_the_fits(here):
+    root = shards(here / "one", {"a": (0, 1), "b": (0, 1)})
+    command = ["evaluate", "--loso", "tiny.yaml", "--on", root, "--out", "out", "--workers", "0"]
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-m", "dfd.cli", *command],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    told = [process.communicate(timeout=550) for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    begun = [line for out, _ in told for line in out.splitlines() if "data.leave_out=" in line]
+    assert sorted(line.partition("leave_out=")[2].split()[0] for line in begun) == ['["a"]', '["b"]']
+    ended = [line for out, _ in told for line in out.splitlines() if " done" in line]
+    assert len(ended) == 2 and ended[-1].startswith("trial")
+    assert {path.name for path in Path("out/loso").glob("*/*") if path.is_dir()} == {"seed0"}
+    assert [line["left_out"] for line in rows("out/loso.csv")] == ["a", "b"]
+    assert not missing_cells(Path("out")) and not list(Path("out").rglob("*.part-*"))
+    assert any("2 nets, each on the source that it has not seen" in out for out, _ in told)
+
+
+def test_the_second_of_two_processes_may_come_before_there_is_a_grid(here):
+    root = shards(here / "one", {"a": (0, 1), "b": (0, 1)})
+    (here / "out" / loso.FITS).mkdir(parents=True)
+    loso.check_out(here / "out", [root], loso.FITS)
+    with pytest.raises(ValueError, match="is not empty and no grid"):
+        loso.check_out(here / "out", [root])
+
+
+@pytest.mark.slow
 def test_a_fit_that_fails_is_said_with_its_reason(here, capsys):
     root = shards(here / "one", {"a": (0, 1), "b": (0, 1)})
     Path("bad.yaml").write_text(TINY.replace("width: 4", "width: -4"))

@@ -15,12 +15,13 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
 from dfd.audit.pictures import read_one
 from dfd.augment import Corruption
-from dfd.evaluate import shortcut_files, shortcuts
+from dfd.evaluate import shortcut_files, shortcuts, tidy
 from dfd.evaluate.conditions import CLEAN, Condition
 from dfd.evaluate.grid import Options, evaluate
 from dfd.evaluate.tidy import cell_lines, read_metrics, write_metrics
 from dfd.media.crops import View
 from dfd.models import SingleStream, SmallCNN, recipe
+from dfd.parallel import ProcessPool
 from dfd.shards.samples import NewSample, write_samples
 
 NUM = 48
@@ -220,3 +221,20 @@ def test_where_one_root_was_not_asked_all_together_are_not(grid, tmp_path, few_t
     line = together(out)["all"]
     assert np.isnan(line["file_facts_auroc"]) and "file_facts_match" not in line["flags"]
     assert line["color_auroc"] == together(place / "out")["all"]["color_auroc"]
+
+
+@pytest.mark.slow
+def test_several_processes_make_the_same_tables(grid, tmp_path, monkeypatch):
+    place, _ = grid
+    made = {}
+    monkeypatch.setattr(tidy, "LARGE", 0)
+    pools = []
+    monkeypatch.setattr(tidy, "ProcessPool", lambda *args: pools.append(args) or ProcessPool(*args))
+    for workers in (0, 1, 2):
+        out = tmp_path / str(workers)
+        shutil.copytree(place / "out", out)
+        for table in out.glob("metrics.*"):
+            table.unlink()
+        write_metrics(out, workers)
+        made[workers] = [(out / name).read_bytes() for name in ("metrics.parquet", "metrics.csv")]
+    assert made[0] == made[1] == made[2] and pools == [(2, "dfd.evaluate.tidy")]

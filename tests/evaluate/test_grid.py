@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -318,24 +319,21 @@ def test_a_cell_of_another_checkpoint_or_condition_is_not_taken(root, checkpoint
 
 
 def test_a_cell_that_another_process_writes_meanwhile_is_left_alone(root, checkpoint, tmp_path, monkeypatch):
-    path, out = checkpoint(), tmp_path / "out"
-    evaluate([path], [root], out, CLEAN, HERE)
-    whole, made = cell(out).read_bytes(), grid._done
+    path, out, theirs = checkpoint(), tmp_path / "out", cell(tmp_path / "theirs", condition="jpeg@50")
+    evaluate([path], [root], tmp_path / "theirs", DAMAGED, HERE)
+    done, jpeg, noise = grid._done, cell(out, condition="jpeg@50"), cell(out, condition="noise@0.1")
+    noise.parent.mkdir(parents=True)
+    (out / "grid.json").touch()
+    noise.write_bytes(b"of something else")
 
     def meanwhile(folder, each, options):
-        """The other cell of the array appears while this task looks at the first."""
-        (out / "cells/mine/lab/jpeg@50.parquet").write_bytes(whole)
-        return made(folder, each, options)
+        shutil.copy(theirs, jpeg)  # was not there when it was looked for
+        return done(folder, each, options)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(grid, "_done", meanwhile)
-        patch.setattr(grid, "judge_all", lambda *args: None)
-        (out / "cells/mine/lab/noise@0.1.parquet").touch()
-        jpeg_last = [DAMAGED[0], DAMAGED[2], DAMAGED[1]]
-        patch.setattr(Path, "exists", lambda self: "jpeg" not in self.name and self.is_file())
-        assert evaluate([path], [root], out, jpeg_last, HERE) is None
-    assert cell(out, condition="jpeg@50").read_bytes() == whole
-    assert not cell(out, condition="noise@0.1").exists()
+    monkeypatch.setattr(grid, "judge_all", lambda *args: None)
+    monkeypatch.setattr(grid, "_done", meanwhile)
+    assert evaluate([path], [root], out, DAMAGED, HERE) is None
+    assert jpeg.read_bytes() == theirs.read_bytes() and not noise.exists()
 
 
 @pytest.mark.slow

@@ -228,7 +228,10 @@ def _of_metric(table: Judged, metric: str) -> Predictions:
             f"{', '.join((*RANKED, *CALIBRATED, COVERAGE))}."
         )
     logit = predictions.logit - table.threshold
-    return replace(predictions, logit=_by_confidence(table, logit) if metric in SELECTIVE else logit)
+    if metric in SELECTIVE:
+        unknown = np.full(len(logit), np.nan)  # what is strange has been weighed
+        return replace(predictions, logit=_by_confidence(table, logit), familiarity=unknown)
+    return replace(predictions, logit=logit)
 
 
 def _by_confidence(table: Judged, logit: np.ndarray) -> np.ndarray:

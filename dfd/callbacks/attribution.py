@@ -128,8 +128,7 @@ class AttributionGrid(Callback):
             orders = [random_orders(net, each) for each in image]
             measured = {
                 method: [
-                    faithfulness(net, *each, samples=0)
-                    for each in zip(image, attribution.map, orders, strict=True)
+                    faithfulness(net, *each) for each in zip(image, attribution.map, orders, strict=True)
                 ]
                 for method, attribution in found.items()
             }

@@ -5,8 +5,9 @@ move them, and how far to believe each map.
 from dfd.explain.attribution import METHODS, Attribution, attribute, check_methods
 from dfd.explain.decision import Decision
 from dfd.explain.deletion import RandomOrders, random_orders
-from dfd.explain.faithfulness import Faithfulness, faithfulness, how_far, infidelity, sensitivity
+from dfd.explain.faithfulness import Faithfulness, faithfulness, how_far, sensitivity
 from dfd.explain.frequency import FrequencyShares, band_edges, band_occlusion, frequency_attribution
+from dfd.explain.infidelity import Removals, infidelity, removals
 from dfd.explain.layers import Activations, activations, filters
 from dfd.explain.localization import pointing_game, share_on
 from dfd.explain.randomized import survival
@@ -20,6 +21,7 @@ __all__ = [
     "Faithfulness",
     "FrequencyShares",
     "RandomOrders",
+    "Removals",
     "StreamContributions",
     "activations",
     "attribute",
@@ -34,6 +36,7 @@ __all__ = [
     "infidelity",
     "pointing_game",
     "random_orders",
+    "removals",
     "sensitivity",
     "share_on",
     "stream_contributions",

@@ -11,7 +11,7 @@ detector of smooth places: measured so, even the true mask of a forgery is no be
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,15 +55,17 @@ class RandomOrders:
 def random_orders(detector: Any, image: Tensor, seed: int = 0) -> RandomOrders:
     """What deletion and insertion in random orders do to the logit of a picture (3, H, W) in [0, 1]."""
     rng = np.random.default_rng(seed)
-    orders = np.concatenate([[order, order[::-1]] for order in _draw_orders(rng)])
+    drawn = draw_orders(rng, ORDERS, [0.0, PATCH])
+    orders = np.concatenate([[order, order[::-1]] for order in drawn])
     with unchanged(detector) as net, torch.no_grad():
         return RandomOrders(curves(net, ready(image[None], net), orders))
 
 
-def _draw_orders(rng: np.random.Generator) -> Iterator[np.ndarray]:
-    for number in range(ORDERS):
+def draw_orders(rng: np.random.Generator, num: int, patches: Sequence[float]) -> Iterator[np.ndarray]:
+    """Random orders (GRID * GRID,) of the places, by turns in patches of these sizes; 0: scattered."""
+    for number in range(num):
         noise = rng.standard_normal((GRID, GRID))
-        yield np.argsort(gaussian_filter(noise, PATCH * (number % 2), mode="wrap"), axis=None)
+        yield np.argsort(gaussian_filter(noise, patches[number % len(patches)], mode="wrap"), axis=None)
 
 
 def cells(maps: Tensor) -> np.ndarray:

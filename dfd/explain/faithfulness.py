@@ -4,7 +4,8 @@
   of the map. A faithful map moves the logit sooner than a random order of the same places does.
 - Randomised weights (Adebayo et al., 1810.03292): a map that looks the same for a net of shuffled weights
   shows the picture and not the net.
-- Infidelity and sensitivity (Yeh et al., 1901.09392), by captum.metrics.
+- Infidelity and sensitivity (Yeh et al., 1901.09392): what a map's values foretell, and whether a change
+  that no eye sees makes it another map.
 
 A faithful map is one of what moved this net. Whether the net was right is another question.
 """
@@ -18,12 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dfd.explain.deletion import RandomOrders, area, cells, curves, places
+from dfd.explain.deletion import RandomOrders, area, cells, curves
+from dfd.explain.infidelity import Removals, infidelity
 from dfd.explain.randomized import Explain
 from dfd.explain.unchanged import ready, unchanged
 
 SURVIVES = 0.5  # rank correlation with the map of shuffled weights from where a map is marked
-ADVANTAGE = 0.95  # share of the random orders that a map must beat
+ADVANTAGE = 0.95  # share of the random orders, and of the random maps, that a map must beat
+# relative change of a map by a grey level, from where a blank map would be nearer to it than it is to itself
+UNSTEADY = 1.0
 INCOMPLETE = 0.1  # of the logit, from where people are told
 GREY_LEVEL = 1 / 255
 
@@ -39,8 +43,9 @@ class Faithfulness:
         insertion: mean logit while they appear in that order; higher is better.
         random: the mean logit of both in random orders.
         beaten: share of random orders whose insertion less deletion is smaller.
-        infidelity: share of the changes of the logit, when random places turn black, that the map does
-            not foretell: 0 foretells all, 1 or more nothing.
+        infidelity: share of the variance of the logit's changes, when random patches turn black, that the
+            map's values do not foretell, in [0, 1]: 0 foretells all, 1 nothing or the opposite.
+        maps_beaten: share of random maps that foretell less.
         survival: rank correlation of its strengths with those of the map of a net with shuffled weights.
         sensitivity: greatest relative change of the map when each pixel changes by up to a grey level.
         completeness: the part of the logit's distance from the baseline that the map leaves out.
@@ -53,6 +58,7 @@ class Faithfulness:
     random: float = float("nan")
     beaten: float = float("nan")
     infidelity: float = float("nan")
+    maps_beaten: float | None = None
     survival: float | None = None
     sensitivity: float | None = None
     completeness: float | None = None
@@ -66,12 +72,24 @@ class Faithfulness:
 
     @property
     def better_than_chance(self) -> bool:
+        """Whether its order moves the logit sooner than random orders do."""
         return self.beaten >= ADVANTAGE
 
     @property
+    def foretells(self) -> bool:
+        """Whether its values foretell more than those of random maps do; True where that was not measured."""
+        return self.maps_beaten is None or self.maps_beaten >= ADVANTAGE
+
+    @property
+    def unsteady(self) -> bool:
+        """Whether a change that no eye sees makes it another map."""
+        return self.sensitivity is not None and not self.sensitivity < UNSTEADY
+
+    @property
     def holds(self) -> bool:
-        """Whether it passed both tests."""
-        return not self.empty and self.better_than_chance and not self.survives
+        """Whether it passed every test that was made."""
+        passed = self.better_than_chance and self.foretells
+        return passed and not (self.empty or self.survives or self.unsteady)
 
 
 def faithfulness(
@@ -80,7 +98,7 @@ def faithfulness(
     found: Tensor,
     orders: RandomOrders,
     completeness: float | None = None,
-    samples: int = 24,
+    removed: Removals | None = None,
 ) -> Faithfulness:
     """Deletion, insertion and infidelity of one picture's map.
 
@@ -90,7 +108,7 @@ def faithfulness(
         found: (H, W), its map; larger values speak for FAKE, or move the logit more.
         orders: of the same picture, see `random_orders`.
         completeness: error of the map's method, to be kept with the rest.
-        samples: of infidelity; 0 leaves it out.
+        removed: of the same picture, see `removals`; without, infidelity is not measured.
     """
     strength = cells(found[None])[0]
     if not np.isfinite(strength).all() or np.ptp(strength) <= 1e-12 * max(1.0, float(np.abs(strength).max())):
@@ -101,57 +119,18 @@ def faithfulness(
         deletion, insertion = curves(net, ours, np.stack([first, first[::-1]]))
     insertion = insertion[::-1]  # from nothing to the picture
     gap = float(area(insertion) - area(deletion))
+    unforetold, maps_beaten = (float("nan"), None) if removed is None else infidelity(found, removed)
     return Faithfulness(
         deletion=float(area(deletion)),
         insertion=float(area(insertion)),
         random=orders.mean,
         beaten=float(np.mean(orders.gaps < gap)),
-        infidelity=infidelity(detector, image, found, samples) if samples else float("nan"),
+        infidelity=unforetold,
+        maps_beaten=maps_beaten,
         completeness=completeness,
         deletion_curve=deletion,
         insertion_curve=insertion,
     )
-
-
-def infidelity(detector: Any, image: Tensor, found: Tensor, samples: int = 24) -> float:
-    """Share of the logit's changes that a map (H, W) does not foretell, by captum.metrics at its best scale.
-
-    A random quarter of the places turn black, and the map foretells a fall by the sum of its values
-    there (Yeh et al., 1901.09392). 0: it foretells every change; 1: no better than a map that is the same
-    everywhere, and it may be worse. NaN where the logit does not answer at all.
-    """
-    from captum.metrics import infidelity as measure
-
-    with unchanged(detector) as net, torch.no_grad():
-        ours = ready(image[None], net)
-        place = places(*ours.shape[-2:]).to(ours.device)
-
-        def logit(kept: Tensor) -> Tensor:  # (B, GRID * GRID) of ones and zeros
-            return net(ours * kept[:, place][:, None])
-
-        def remove(kept: Tensor) -> tuple[Tensor, Tensor]:
-            first = torch.rand(kept.shape).argsort(dim=1) < kept.shape[1] // 4
-            gone = first.to(kept)
-            return gone, kept - gone
-
-        def unforetold(values: Tensor) -> float:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)  # the same places for each map
-                return float(
-                    measure(
-                        logit,
-                        remove,
-                        torch.ones_like(values),
-                        values,
-                        n_perturb_samples=samples,
-                        max_examples_per_batch=16,
-                        normalize=True,
-                    )
-                )
-
-        sums = torch.from_numpy(cells(found[None])).to(ours)  # means of equal places: sums but for a factor
-        most = unforetold(torch.ones_like(sums))
-        return unforetold(sums) / most if most > 0 else float("nan")
 
 
 def sensitivity(detector: Any, image: Tensor, explain: Explain, samples: int = 3) -> float:
@@ -185,17 +164,38 @@ def how_far(found: Faithfulness) -> str:
             f"Do not read it as the net's reasons: a net of shuffled weights gives nearly the same map (rank "
             f"correlation {found.survival:.2f}), so it shows the picture rather than what the net has learnt."
         )
+    if found.unsteady:
+        said.append(
+            "Do not read it: when each pixel changes by up to one grey level, which no eye sees, the map "
+            f"changes by {found.sensitivity:.0%} of itself; a blank one would be nearer."
+        )
     if not found.better_than_chance:
         said.append(
             "Do not rely on it here: taking away what it marks moves the logit no more surely than a random "
             f"order does (it beats {found.beaten:.0%} of random orders; {ADVANTAGE:.0%} are needed)."
         )
-    if found.holds:
+    if not found.foretells:
         said.append(
-            "It may be read as where this net looked: taking away what it marks moves the logit more than "
-            f"{found.beaten:.0%} of random orders do"
-            + (", and it changes with the weights." if found.survival is not None else ".")
+            "Do not rely on its values: they foretell what happens to the logit when patches turn black no "
+            f"better than a random map does ({_foretold(found)}; {ADVANTAGE:.0%} are needed)."
         )
+    if found.holds:
+        reasons = [
+            f"taking away what it marks moves the logit more than {found.beaten:.0%} of random orders do"
+        ]
+        if found.maps_beaten is not None:
+            reasons.append(f"its values foretell what else is taken away ({_foretold(found)})")
+        if found.survival is not None:
+            reasons.append("it changes with the weights")
+        said.append(f"It may be read as where this net looked: {', '.join(reasons)}.")
     if found.completeness is not None and found.completeness > INCOMPLETE:
         said.append(f"It leaves out {found.completeness:.0%} of the logit: more steps would help.")
     return " ".join(said)
+
+
+def _foretold(found: Faithfulness) -> str:
+    """What a map foretells, in a few words."""
+    if np.isnan(found.infidelity):
+        return "the logit does not answer to them"
+    share = 1 - found.infidelity
+    return f"{share:.0%} of its changes, more than {found.maps_beaten:.0%} of random maps foretell"

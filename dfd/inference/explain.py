@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Faithfulness,
         FrequencyShares,
         RandomOrders,
+        Removals,
         StreamContributions,
     )
 
@@ -149,7 +150,14 @@ def explain(
     """
     import torch
 
-    from dfd.explain import METHODS, Decision, band_occlusion, random_orders, stream_contributions
+    from dfd.explain import (
+        METHODS,
+        Decision,
+        band_occlusion,
+        random_orders,
+        removals,
+        stream_contributions,
+    )
     from dfd.explain.streams import has_streams
     from dfd.explain.unchanged import coarse, has_gradients
 
@@ -159,7 +167,8 @@ def explain(
     crops = torch.from_numpy(face.crops).movedim(-1, -3).float().div(255)  # (N, 3, S, S)
     decision = Decision(detector.net, face.corners, crops.shape[-1], detector.batch_size)
     canvas = decision.picture(crops)
-    orders = random_orders(decision, canvas.nan_to_num(UNSEEN))
+    picture = canvas.nan_to_num(UNSEEN)
+    orders, removed = random_orders(decision, picture), removals(decision, picture)
     shown = (canvas.nan_to_num(1.0) * 255).round().byte().movedim(0, -1).numpy()
     found = Explained(score, float(orders.curves[0, 0]), shown, random=orders.curves)
     gradients = has_gradients(detector.net, crops.to(detector.device))
@@ -168,7 +177,7 @@ def explain(
     found.layer = layer = layer or _strongest_stream(detector, found.streams)
     for method in methods or METHODS:
         try:
-            found.maps.append(measure_map(detector, decision, crops, orders, method, layer))
+            found.maps.append(measure_map(detector, decision, crops, orders, removed, method, layer))
         except ValueError as error:
             if methods:
                 raise
@@ -185,6 +194,7 @@ def measure_map(
     decision: Decision,
     crops: Tensor,
     orders: RandomOrders,
+    removed: Removals,
     method: str,
     layer: str | None = None,
 ) -> Map:
@@ -194,7 +204,7 @@ def measure_map(
     Args:
         decision: of the detector's net, with the places of the crops.
         crops: (N, 3, S, S) in [0, 1].
-        orders: of the same decision and picture.
+        orders, removed: of the same decision and picture.
 
     Raises:
         ValueError: the net has no such map.
@@ -215,7 +225,7 @@ def measure_map(
             image = picture.to(detector.device)
             distance = float(decision(image[None]) - decision(torch.zeros_like(image)[None]))
         error = abs(float(values.sum()) - distance) / max(abs(distance), 0.01)
-    measured = faithfulness(decision, picture, values, orders, error)
+    measured = faithfulness(decision, picture, values, orders, error, removed)
     if not measured.empty:
         center = crops[-1:]
         learnt = any(True for _ in detector.net.parameters())

@@ -18,7 +18,7 @@ from dfd.calibration import WORDS
 from dfd.detector import Detector, Score
 from dfd.detector.inputs import read_input
 from dfd.explain import METHODS, Faithfulness, FrequencyShares, band_edges, filters, how_far
-from dfd.explain.faithfulness import ADVANTAGE, INCOMPLETE, SURVIVES
+from dfd.explain.faithfulness import ADVANTAGE, INCOMPLETE, SURVIVES, UNSTEADY
 from dfd.html import png, render
 from dfd.inference.explain import FACTS, PAGE, Explained
 from dfd.inference.score import closing
@@ -96,6 +96,7 @@ def write_page(
         meanings=[(kind.title, kind.meaning) for kind in METHODS.values()],
         advantage=f"{ADVANTAGE:.0%}",
         survives=f"{SURVIVES:.1f}",
+        unsteady=f"{UNSTEADY:.0%}",
         version=__version__,
     )
     (folder / PAGE).write_text(page, encoding="utf-8", errors="backslashreplace")
@@ -196,6 +197,7 @@ def _numbers(measured: Faithfulness) -> list[tuple[str, str]]:
         ("insertion", f"{measured.insertion:+.3g}"),
         ("random orders beaten", f"{measured.beaten:.0%}"),
         ("infidelity", _number(measured.infidelity)),
+        ("random maps beaten", _number(measured.maps_beaten)),
         ("likeness to shuffled weights", _number(measured.survival)),
         ("sensitivity to a grey level", _number(measured.sensitivity)),
     ]

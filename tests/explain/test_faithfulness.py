@@ -1,5 +1,7 @@
 """Faithfulness: maps of what a net looks at pass, and maps that do not are caught."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from dfd.explain import (
     infidelity,
     pointing_game,
     random_orders,
+    removals,
     sensitivity,
     share_on,
     survival,
@@ -50,28 +53,35 @@ def orders(image):
     return random_orders(Square(), image[0])
 
 
+@pytest.fixture(scope="module")
+def removed(image):
+    return removals(Square(), image[0])
+
+
 @pytest.mark.parametrize("method", ["integrated_gradients", "smoothgrad", "occlusion"])
-def test_maps_of_a_net_that_looks_at_a_square_hold(method, image, orders):
+def test_maps_of_a_net_that_looks_at_a_square_hold(method, image, orders, removed):
     found = attribute(Square(), image, method).map[0]
     assert pointing_game(found, MASK)
     assert share_on(found, MASK) > 0.99 if method != "occlusion" else share_on(found, MASK) > 0.5
-    measured = faithfulness(Square(), image[0], found, orders)
+    measured = faithfulness(Square(), image[0], found, orders, removed=removed)
     assert measured.deletion < measured.random < measured.insertion
     assert measured.beaten == 1 and measured.better_than_chance and measured.holds
+    assert measured.infidelity < 0.9 and measured.foretells
     assert measured.deletion_curve[0] == pytest.approx(Square()(image).item())
     assert measured.deletion_curve[0] == measured.insertion_curve[-1]
     assert "may be read as where this net looked" in how_far(measured)
 
 
-def test_random_maps_have_no_advantage_over_random_orders(image, orders):
+def test_random_maps_have_no_advantage_over_random_orders(image, orders, removed):
     rng = torch.Generator().manual_seed(1)
     maps = torch.rand(20, 64, 64, generator=rng)
-    measured = [faithfulness(Square(), image[0], each, orders) for each in maps]
+    measured = [faithfulness(Square(), image[0], each, orders, removed=removed) for each in maps]
     gaps = [each.insertion - each.deletion for each in measured]
     spread = orders.gaps.std()
     assert abs(np.mean(gaps)) < spread, "no better on average"
     assert np.mean([each.better_than_chance for each in measured]) <= 0.15
     assert np.mean([each.infidelity for each in measured]) > 0.9
+    assert np.mean([each.foretells for each in measured]) <= 0.15
     worst = min(measured, key=lambda each: each.beaten)
     assert not worst.holds and "Do not rely on it" in how_far(worst)
     assert np.mean([share_on(each, MASK) for each in maps]) == pytest.approx(
@@ -153,18 +163,84 @@ def test_an_incomplete_map_says_so(image, orders):
     assert "leaves out 40% of the logit" in how_far(found)
 
 
+class Sum(Net):
+    """Each place counts by itself, so what each removal costs adds up; black costs as much again."""
+
+    def forward(self, image):
+        return image[:, 0, :32].sum((1, 2)) - 5 * (image[:, 0] == 0).sum((1, 2))
+
+
 def test_infidelity_of_the_true_falls_is_none_and_of_their_opposite_all(image):
-    class Sum(Net):
-        """Each place counts by itself: what each removal costs adds up."""
-
-        def forward(self, image):
-            return image[:, 0, :32].sum((1, 2))
-
+    removed = removals(Sum(), image[0])
     true = image[0, 0].clone()
     true[32:] = 0
-    assert infidelity(Sum(), image[0], true) < 1e-4
-    assert infidelity(Sum(), image[0], 7 * true) < 1e-4, "the scale does not count"
-    assert infidelity(Sum(), image[0], torch.rand(64, 64, generator=torch.Generator().manual_seed(3))) > 0.9
+    other = torch.rand(64, 64, generator=torch.Generator().manual_seed(3))
+    for found in (true, 7 * true, true + 9):
+        unforetold, beaten = infidelity(found, removed)
+        assert unforetold < 1e-4 and beaten == 1, "scale and offset do not count"
+    assert infidelity(other, removed)[0] > 0.8
+    assert infidelity(-true, removed) == (1.0, 0.0), (
+        "the opposite foretells nothing, and is no better scaled by -1"
+    )
+    assert infidelity(torch.ones(64, 64), removed)[0] == 1
+
+
+def test_infidelity_is_captums_of_what_is_left_of_map_and_falls_without_their_means(image):
+    from captum.metrics import infidelity as captum
+
+    removed = removals(Square(), image[0])
+    found = MASK.float() + torch.rand(64, 64, generator=torch.Generator().manual_seed(4))
+    strength = torch.from_numpy(cells(found[None]))
+    gone = torch.from_numpy(removed.gone).double()
+    falls = torch.from_numpy(removed.falls)
+
+    def perturb(inputs):  # row n of the inputs stands for removal n
+        return gone - gone.mean(0), inputs + 1
+
+    def forward(inputs):
+        return torch.where(inputs[:, 0] > 0, falls.mean() - falls, 0.0)
+
+    rows = torch.zeros(len(falls), GRID * GRID, dtype=torch.float64)
+    # one scale for all removals: each row's own would foretell its single fall exactly
+    told = (gone - gone.mean(0)) @ strength[0]
+    scale = (told * (falls - falls.mean())).sum() / told.square().sum()
+    errors = captum(forward, perturb, rows, scale * strength.expand(len(falls), -1), n_perturb_samples=1)
+    expected = float(errors.mean() / falls.var(unbiased=False))
+    assert infidelity(found, removed)[0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_infidelity_has_no_value_where_the_logit_does_not_answer(image):
+    class Deaf(Net):
+        def forward(self, image):
+            return image.new_ones(len(image))
+
+    unforetold, beaten = infidelity(MASK.float(), removals(Deaf(), image[0]))
+    assert np.isnan(unforetold) and beaten == 0
+
+
+def test_a_map_of_places_that_the_net_ignores_is_caught_by_infidelity_alone(image, orders, removed):
+    """The square comes first, as it should, and the rest of the map says that half of the picture speaks against
+    FAKE, where the net never looks: no order of removal can show that.
+    """
+    lie = MASK.float()
+    lie[:, 32:] = -torch.rand(64, 32, generator=torch.Generator().manual_seed(5)) - 4
+    lie[48:, 32:] *= 4
+    true = faithfulness(Square(), image[0], MASK.float(), orders, removed=removed)
+    planted = faithfulness(Square(), image[0], lie, orders, removed=removed)
+    assert true.holds and planted.better_than_chance and not planted.survives and not planted.unsteady
+    assert not planted.holds and not planted.foretells and planted.infidelity > 0.9
+    said = how_far(planted)
+    assert "Do not rely on its values" in said and "may be read" not in said
+    assert faithfulness(Square(), image[0], lie, orders).holds, "without infidelity it would pass"
+
+
+def test_a_map_that_a_grey_level_makes_another_one_does_not_hold():
+    passed = Faithfulness(beaten=1.0, infidelity=0.2, maps_beaten=1.0, survival=0.0, sensitivity=0.9)
+    assert passed.holds and "foretell" in how_far(passed)
+    for change in (1.0, 1.5, float("nan")):
+        jumpy = replace(passed, sensitivity=change)
+        assert not jumpy.holds and "a blank one would be nearer" in how_far(jumpy)
+        assert "may be read" not in how_far(jumpy)
 
 
 def test_sensitivity_tells_a_steady_map_from_a_jumpy_one(smooth):

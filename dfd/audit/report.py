@@ -26,7 +26,8 @@ from dfd.audit.sections import (
     verdict,
 )
 from dfd.audit.shortcuts import Shortcut, ask, color_facts, file_facts
-from dfd.batch import FAKE, REAL
+from dfd.audit.sources import Sources
+from dfd.batch import FAKE, LABELS, REAL
 from dfd.durable import folder_if_used
 from dfd.html import html_page
 from dfd.outputs import check_file, output_file
@@ -48,11 +49,13 @@ class Audit:
     num_images: int
     num_families: int
     families: tuple[int, int]  # with reals, and with fakes
+    sources: Sources
     shortcuts: tuple[Shortcut, ...]
     leaks: Leaks
 
     def __str__(self) -> str:
         lines = [f"{counted(self.num_images, 'image')} in {counted(self.num_families, 'family')}"]
+        lines += [str(self.sources)] * bool(str(self.sources))
         lines += [*map(str, self.shortcuts), str(self.leaks), f"page: {self.out / PAGE}"]
         return "\n".join(lines)
 
@@ -92,7 +95,9 @@ def _audit(title: Path, table: pa.Table, index: Mapping[str, Any], out: Path, wo
         ask("Colour and brightness", color_facts(pictures), label, family),
     )
     of_class = (len(set(family[label == REAL])), len(set(family[label == FAKE])))
-    found = Audit(out, len(table), len(set(family)), of_class, shortcuts, find_leaks(table))
+    source = table["source"].to_numpy(zero_copy_only=False).astype(str)
+    sources = Sources.of(source, label)
+    found = Audit(out, len(table), len(set(family)), of_class, sources, shortcuts, find_leaks(table))
     sections = [
         verdict(found, index),
         holdings(table, label, index),
@@ -161,6 +166,12 @@ def _facts(found: Audit, index: dict[str, Any]) -> dict[str, Any]:
                 "alone": {name: None if np.isnan(part) else part for name, part in shortcut.parts.items()},
             }
             for shortcut in found.shortcuts
+        },
+        "sources": {
+            "both": found.sources.both,
+            **{f"{name}_alone": found.sources.alone[kind] for kind, name in enumerate(LABELS)},
+            "images_alone": found.sources.num_alone,
+            "said": str(found.sources),
         },
         "leaks": dict(found.leaks.counts),
     }

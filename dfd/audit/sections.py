@@ -30,7 +30,10 @@ _LONGEST = 1000  # letters of what index.json says of one thing
 
 def verdict(found: Audit, index: dict[str, Any]) -> Section:
     words = {shortcut.word for shortcut in found.shortcuts}
-    if "giveaway" in words:
+    apart = str(found.sources)
+    if found.sources.confounded:
+        first = apart
+    elif "giveaway" in words:
         first = (
             "This data gives its labels away without a forgery being looked at. Scores on it mean nothing "
             "until that is mended."
@@ -47,6 +50,8 @@ def verdict(found: Audit, index: dict[str, Any]) -> Section:
             f"Too few to say whether anything gives the labels away: it takes {FOLDS} families of each "
             f"class, and the set has {found.families[REAL]} of reals and {found.families[FAKE]} of fakes."
         )
+    elif found.sources.partly:
+        first = apart
     elif "unclear" in words:
         first = "Nothing was found to give the labels away, but these are too few families to rule it out."
     else:
@@ -60,11 +65,12 @@ def verdict(found: Audit, index: dict[str, Any]) -> Section:
         for shortcut in found.shortcuts
         if shortcut.parts
     ]
-    bad = found.leaks.crossing or worst.word in ("giveaway", "shortcut")
-    text = [first, *map(str, found.shortcuts), str(found.leaks)]
+    bad = found.sources.confounded or found.leaks.crossing or worst.word in ("giveaway", "shortcut")
+    more = [apart] if apart and apart != first else []
+    text = [first, *more, *map(str, found.shortcuts), str(found.leaks)]
     if found.leaks.crossing and index.get("made_by", {}).get("allow_leaks"):
         text.append("The shards were prepared with --allow-leaks: the pairs above were known and kept.")
-    mood = "" if words & {"unclear", "not asked"} else "good"
+    mood = "" if words & {"unclear", "not asked"} or found.sources.partly else "good"
     return Section("Verdict", text, figures=figures, mood="bad" if bad else mood)
 
 

@@ -68,9 +68,9 @@ class Shortcut:
             for part, (low, high) in self.ends.items()
         ]
         means = {
-            "none": "no better than chance: nothing to cheat with was found here.",
+            "none": "no better than chance: these facts are nothing to cheat with.",
             "unclear": (
-                f"nothing was found, but so few families cannot rule out an AUROC of "
+                f"nothing was found in these facts, but so few families cannot rule out an AUROC of "
                 f"{self.not_ruled_out:.2f}."
             ),
             "hint": "a little better than chance: a detector could gain little from it.",

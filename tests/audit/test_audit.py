@@ -13,6 +13,7 @@ from PIL import Image
 from dfd.audit import audit
 from dfd.audit.pictures import SIDE, read_pictures
 from dfd.audit.shortcuts import FOLDS, ask, deal
+from dfd.audit.sources import Sources
 from dfd.cli import main
 from dfd.prepare.pipeline import prepare
 from dfd.shards.checksum import verify
@@ -326,3 +327,76 @@ def test_140k_does_not(tmp_path, real_data):
     found = audit(tmp_path / "set", tmp_path / "out")
     assert {shortcut.word for shortcut in found.shortcuts} <= {"none", "hint"}
     assert found.num_images == 3240
+
+
+@pytest.mark.parametrize(
+    ("held", "says", "lacks"),
+    [
+        # real, fake images of each source
+        ({"a": (9, 9)}, [], ["apart"]),
+        ({"a": (9, 0), "b": (9, 0)}, [], ["apart"]),  # one class: there is no label to tell
+        ({"a": (9, 1), "b": (1, 9)}, [], ["apart"]),
+        (
+            {"photos": (9, 0), "gan": (0, 9)},
+            [
+                "cannot be told apart here: photos holds real images alone; gan holds fake images alone.",
+                "says nothing about forgery",
+                "add fake images of photos or real images of gan",
+            ],
+            ["figures on the others"],
+        ),
+        (
+            {"a": (5, 5), "photos": (3, 0), "b": (0, 2), "c": (0, 1)},
+            [
+                "cannot be told apart for 6 of 16 images: photos holds real images alone; b and c hold fake images",
+                "figures on the others apart (a holds both classes), or add fake images of photos or real images "
+                "of b and c",
+            ],
+            ["says nothing"],
+        ),
+        (
+            {"": (4, 0), "b\x1b[2J": (0, 4)},
+            ["the unnamed source holds real", r"b\x1b[2J holds fake"],
+            ["\x1b"],
+        ),
+        (
+            {f"s{at}": (at % 2, (at + 1) % 2) for at in range(20)},
+            ["s1, s11, s13, s15 and 6 more hold"],
+            ["s17"],
+        ),
+    ],
+)
+def test_sources_of_one_class_are_told_with_what_to_add(held, says, lacks):
+    source = np.concatenate([np.repeat(name, sum(counts)) for name, counts in held.items()])
+    label = np.concatenate([np.repeat([0, 1], counts) for counts in held.values()])
+    found = str(Sources.of(source, label))
+    assert all(text in found for text in says) and not any(text in found for text in lacks), found
+    assert bool(found) == bool(says)
+
+
+@pytest.mark.usefixtures("few_trees")
+@pytest.mark.parametrize(("kind", "first_fakes"), [("bad", 0), ("", NUM // 2), ("good", NUM)])
+def test_a_set_whose_sources_hold_one_class_is_not_called_clean(tmp_path, kind, first_fakes):
+    """All pictures of one kind, so that no fact tells anything: what is wrong is where they come from. From
+    some picture on, fakes have a source of their own.
+    """
+    samples = [
+        NewSample(
+            f"s{at}", picture(at), at % 2, SPLITS[at % 3], "gan" if at % 2 and at >= first_fakes else "photos"
+        )
+        for at in range(NUM)
+    ]
+    write_samples(samples, tmp_path / "set", {"what": "test"})
+    found = audit(tmp_path / "set", tmp_path / "out", workers=1)
+    page = (tmp_path / "out" / "audit.html").read_text(encoding="utf-8")
+    facts = json.loads((tmp_path / "out" / "facts.json").read_text())["sources"]
+    assert "Nothing but the pictures" not in page or kind == "good"
+    assert facts["said"] in str(found) and facts["said"] in html.unescape(page)
+    if kind == "bad":
+        assert found.sources.confounded and str(found).splitlines()[1].startswith("Source and label cannot")
+        assert facts["real_alone"] == ["photos"] and facts["fake_alone"] == ["gan"] and not facts["both"]
+        assert "Nothing was found" not in page
+    elif kind == "good":
+        assert not facts["said"] and "told apart" not in str(found)
+    else:
+        assert found.sources.partly and "for 30 of 120 images: gan holds fake" in str(found)

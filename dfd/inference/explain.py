@@ -13,6 +13,7 @@ import numpy as np
 from dfd.detector import Detector, Score, load
 from dfd.detector.score import FaceCrops
 from dfd.inference.score import COLOURS, closing, count, find_files, line
+from dfd.inference.uncertified import with_shortage
 from dfd.media.file_kinds import refuse_lfs_pointer
 from dfd.outputs import check_new_folder, output_folder
 from dfd.progress import progress
@@ -161,7 +162,7 @@ def explain(
     from dfd.explain.streams import has_streams
     from dfd.explain.unchanged import coarse, has_gradients
 
-    (score,) = detector.judge([face])
+    score = with_shortage(detector, *detector.judge([face]))
     if face.crops is None or not detector.speaks:
         return Explained(score)
     crops = torch.from_numpy(face.crops).movedim(-1, -3).float().div(255)  # (N, 3, S, S)

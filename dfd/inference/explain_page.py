@@ -125,6 +125,8 @@ def in_words(score: Score, logit: float) -> list[str]:
         told = f"P(fake) is {_prob(score)}, on data like {score.calibrated_on}"
         low, high = score.inconclusive or (0.0, 1.0)
         band = f"Between {low:.2f} and {high:.2f} the word would be inconclusive."
+        if (low, high) == (0.0, 1.0):
+            band = "No verdict is possible, whatever P(fake) is."
         if score.verdict == "fake":
             said = [f"Fake: {told}. {band} This is evidence, not proof."]
         elif score.verdict == "inconclusive":

@@ -19,6 +19,7 @@ from dfd.detector import Detector, Score, load
 from dfd.detector.selection import warning
 from dfd.inference.folders import FolderAlarm
 from dfd.inference.predictor import Predictor
+from dfd.inference.uncertified import never_speaks, with_shortage
 from dfd.media.file_kinds import refuse_lfs_pointer
 from dfd.media.files import IMAGE_SUFFIXES, READ_SUFFIXES, VIDEO_SUFFIXES
 from dfd.outputs import check_file, is_stdout, is_stream, open_stream, output_file, table_heads
@@ -92,6 +93,7 @@ def score_files(
             # a table of its own is finished all the same
             if nobody_reads(sys.stdout) and (csv is None or printed):
                 break
+            score = with_shortage(detector, score)
             seen[score.verdict or score.status] += 1
             faces_seen += score.face > 0
             if table:
@@ -176,10 +178,11 @@ def line(score: Score, colour: bool = False) -> str:
     start = f"{WORDS.get(verdict, verdict):<14}"
     parts = [f"\033[{COLOURS.get(verdict, '90')}m{start}\033[0m" if colour else start]
     if score.prob is not None:
-        parts.append(
-            f"P(fake) {_shown(score.prob)}  threshold {score.threshold:.2f} "
-            f"({printable(score.calibrated_on, keep='')}, balanced)"
-        )
+        basis = printable(score.calibrated_on, keep="")
+        parts.append(f"P(fake) {_shown(score.prob)}")
+        # beside a threshold, P(fake) reads as a verdict
+        never = score.inconclusive == (0.0, 1.0)
+        parts.append(f"({basis})" if never else f"threshold {score.threshold:.2f} ({basis}, balanced)")
     parts.append(printable(score.path, keep=""))
     if score.box:
         sides = zip(("x", "y", "width", "height"), score.box, strict=True)
@@ -227,10 +230,14 @@ def closing(detector: Detector) -> str:
     if not detector.card.calibrated_on:
         return "These weights were never calibrated on a validation set: their logits are no verdicts."
     low, high = detector.band
+    where = (
+        "No verdict is possible: every picture is inconclusive or unfamiliar, whatever its P(fake)."
+        if never_speaks(detector)
+        else f"From {low:.2f} to {high:.2f} the verdict is inconclusive."
+    )
     lines = [
         f"P(fake) is calibrated on {detector.basis}, and is no proof: on generators, cameras and "
-        "uploads unlike those it can be sure and wrong. "
-        f"From {low:.2f} to {high:.2f} the verdict is inconclusive.",
+        f"uploads unlike those it can be sure and wrong. {where}",
         *in_words(detector.card.certificate),
         *worth_in_words(detector.card.certificate, detector.prior),
         _of_strange(detector),

@@ -1,5 +1,6 @@
 """`dfd score` on folders: many faces of another world are unfamiliar together, and no line says otherwise."""
 
+import csv
 import json
 
 import cv2
@@ -125,6 +126,12 @@ def test_a_strange_picture_gets_no_probability_and_the_reason(knowing, tmp_path,
     assert "unlike what this detector was calibrated on" in noise["reason"]
     assert known["verdict"] != "unfamiliar" and known["familiarity"] >= 0.05
     assert "1 unfamiliar" in captured.err and "stranger than 95% of its own val" in captured.err
+    assert score_files(knowing, [tmp_path / "noise.png"], whole=True, csv=tmp_path / "scores.csv") == 0
+    text = capsys.readouterr().out.splitlines()[0]
+    assert text.startswith("unfamiliar ") and "P(fake)" not in text and "threshold" not in text
+    (row,) = csv.DictReader((tmp_path / "scores.csv").read_text().splitlines())
+    assert row["verdict"] == "unfamiliar" and row["reason"] == noise["reason"]
+    assert not any(row[name] for name in ("prob", "threshold", "inconclusive", "calibrated_on"))
 
 
 def test_twenty_strange_files_are_said_to_be_of_another_world(knowing, tmp_path, capsys):

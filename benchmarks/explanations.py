@@ -193,7 +193,7 @@ def replaced(detector: Detector) -> list[Sequence[str]]:
     rows = []
     for name, change in ways.items():
         logits = [detector.logits([change(crop)[None] for crop in stack]) for stack in stacks]
-        rows.append((name, *(f"{np.mean(each):.2f} ({np.std(each):.2f})" for each in logits)))
+        rows.append((name, *(f"{_short(np.mean(each))} ({_short(np.std(each))})" for each in logits)))
     return rows
 
 
@@ -217,12 +217,14 @@ def interval(values: np.ndarray, family: np.ndarray) -> str:
 
 
 def _short(value: float) -> str:
-    return f"{value:.2f}".removeprefix("0") if value >= 0 else f"{value:.2f}"
+    """.25, -.25, 1.25"""
+    return f"{value:.2f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.2f}"
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """In Markdown."""
-    for row in (head, ["---"] * len(head), *rows):
+    print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}")
+    for row in rows:
         print(f"| {' | '.join(row)} |")
     print()
 

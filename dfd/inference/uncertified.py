@@ -1,4 +1,4 @@
-"""Scores of a detector that certifies no error rate: no verdict is possible, and so many pictures are missing."""
+"""Scores of a detector that certifies no error rate: no verdict is possible, and what is missing."""
 
 from __future__ import annotations
 

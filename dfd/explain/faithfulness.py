@@ -83,7 +83,7 @@ class Faithfulness:
     @property
     def unsteady(self) -> bool:
         """Whether a change that no eye sees makes it another map."""
-        return self.sensitivity is not None and not self.sensitivity < UNSTEADY
+        return self.sensitivity is not None and self.sensitivity >= UNSTEADY
 
     @property
     def holds(self) -> bool:
@@ -175,27 +175,26 @@ def how_far(found: Faithfulness) -> str:
             f"order does (it beats {found.beaten:.0%} of random orders; {ADVANTAGE:.0%} are needed)."
         )
     if not found.foretells:
-        said.append(
-            "Do not rely on its values: they foretell what happens to the logit when patches turn black no "
-            f"better than a random map does ({_foretold(found)}; {ADVANTAGE:.0%} are needed)."
-        )
+        said.append(f"Do not rely on its values here: {_foretold(found)} ({ADVANTAGE:.0%} are needed).")
     if found.holds:
         reasons = [
             f"taking away what it marks moves the logit more than {found.beaten:.0%} of random orders do"
         ]
         if found.maps_beaten is not None:
-            reasons.append(f"its values foretell what else is taken away ({_foretold(found)})")
+            reasons.append(_foretold(found))
         if found.survival is not None:
             reasons.append("it changes with the weights")
-        said.append(f"It may be read as where this net looked: {', '.join(reasons)}.")
+        said.append(f"It may be read as where this net looked: {'; '.join(reasons)}.")
     if found.completeness is not None and found.completeness > INCOMPLETE:
         said.append(f"It leaves out {found.completeness:.0%} of the logit: more steps would help.")
     return " ".join(said)
 
 
 def _foretold(found: Faithfulness) -> str:
-    """What a map foretells, in a few words."""
+    """What a map's values foretell, for people."""
     if np.isnan(found.infidelity):
-        return "the logit does not answer to them"
-    share = 1 - found.infidelity
-    return f"{share:.0%} of its changes, more than {found.maps_beaten:.0%} of random maps foretell"
+        return "the logit does not answer to patches that turn black, so there is nothing to foretell"
+    return (
+        f"the values foretell {1 - found.infidelity:.0%} of the logit's changes when patches turn black, "
+        f"more than {found.maps_beaten:.0%} of random maps do"
+    )

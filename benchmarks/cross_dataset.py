@@ -20,10 +20,10 @@ import numpy as np
 
 from dfd.batch import FAKE, REAL, Predictions
 from dfd.calibration import calibration_of
+from dfd.evaluate.confidence import familiar_first
 from dfd.evaluate.prediction_file import read_predictions
 from dfd.metrics import risk_coverage
 from dfd.plots.comparison import Band, risk_coverage_lines, robustness_bands
-from dfd.weighing import weighed
 
 TRAINED = ("140k", "dagnelies", "manjilkarki", "ciplab")
 STRANGE = ("casia",)  # no faces: a gate has to refuse them
@@ -151,23 +151,23 @@ def figures(out: Path) -> None:
     )
     risks = {}
     for name in SIDES:
-        tables = [read_predictions(out / f"grid/cells/{name}-0/{root}/clean.parquet") for root in ROOTS]
-        facts = tables[0][3]
+        tables, sure = [], []
+        for root in ROOTS:
+            predictions, _, verdict, facts = read_predictions(
+                out / f"grid/cells/{name}-0/{root}/clean.parquet"
+            )
+            calibrated, balanced = calibration_of(facts["calibration"]), facts["thresholds"]["balanced"]
+            tables.append(predictions.judged)
+            sure.append(familiar_first(predictions, verdict, calibrated, balanced)(tables[-1]))
         columns = Predictions.__dataclass_fields__
-        together = Predictions(
-            **{column: np.concatenate([getattr(table[0], column) for table in tables]) for column in columns}
+        every = Predictions(
+            **{each: np.concatenate([getattr(table, each) for table in tables]) for each in columns}
         )
-        refused = np.concatenate([verdict == "unfamiliar" for _, _, verdict, _ in tables])
-        calibrated, balanced = calibration_of(facts["calibration"]), facts["thresholds"]["balanced"]
-        # below all others where it is refused
-        familiarity = together.familiarity - refused
-        counted = calibrated(weighed(together.logit, together.familiarity, balanced))
-        sure = np.abs(counted - calibrated(np.array([balanced])))
-        order = np.where(refused, familiarity - 1, sure)
-        alone = replace(together, familiarity=np.full(len(together), np.nan))
+        alone = replace(every, familiarity=np.full(len(every), np.nan))
+        order = np.concatenate(sure)
         risks[f"{name}: confidence alone"] = risk_coverage(alone, calibrated, balanced)
         risks[f"{name}: with familiarity"] = risk_coverage(
-            together, calibrated, balanced, lambda table, order=order: order
+            every, calibrated, balanced, lambda _, order=order: order
         )
     risk_coverage_lines(risks, "Errors").savefig(out / "risk_coverage.png", dpi=110)
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from dfd import plots
 from dfd.batch import Predictions
+from dfd.evaluate.confidence import familiar_first
 from dfd.evaluate.report.evidence import CLEAN, Cell, Evidence, Line, Place
 from dfd.evaluate.report.page import Block, Drawings, Part, Text, counted, number
 from dfd.metrics import risk_coverage
 from dfd.plots.comparison import MOST_LINES, Band
-from dfd.weighing import weighed
 
 _MOST_RELIABILITY = 6  # diagrams of a detector, of the roots with the largest calibration error
 
@@ -75,24 +75,19 @@ def robustness(evidence: Evidence) -> Part:
 
 
 def _risks(cells: Mapping[str, Cell]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Risk-coverage curves: unfamiliar pictures are answered last, as in the AURC of the tidy table; of all
-    roots together also by confidence alone.
+    """Risk-coverage curves in the order of the tidy table's AURC; of all roots together also by confidence
+    alone.
     """
     first = next(iter(cells.values()))
     calibrated, threshold = first.calibrated, first.threshold
-
-    def familiar_first(table: Predictions) -> np.ndarray:
-        counted = weighed(table.logit, table.familiarity, threshold)
-        sure = np.abs(calibrated(counted) - calibrated(np.array([threshold])))
-        return np.where(table.familiarity < 0, table.familiarity - 1, sure)
-
-    # below 0 of what was refused as unfamiliar, by itself or with its folder
-    tables = {
-        root: replace(
-            cell.predictions,
-            familiarity=cell.predictions.familiarity - (cell.verdict == "unfamiliar"),
-        )
+    tables = {root: cell.predictions.judged for root, cell in cells.items()}
+    sure = {
+        root: familiar_first(cell.predictions, cell.verdict, calibrated, threshold)(tables[root])
         for root, cell in cells.items()
+    }
+    curves = {
+        root: risk_coverage(table, calibrated, threshold, lambda _, order=sure[root]: order)
+        for root, table in tables.items()
     }
     every = Predictions(
         **{
@@ -100,11 +95,9 @@ def _risks(cells: Mapping[str, Cell]) -> dict[str, tuple[np.ndarray, np.ndarray]
             for name in Predictions.__dataclass_fields__
         }
     )
-    curves = {
-        root: risk_coverage(table, calibrated, threshold, familiar_first) for root, table in tables.items()
-    }
     if len(cells) > 1:
-        curves["all together"] = risk_coverage(every, calibrated, threshold, familiar_first)
+        together = np.concatenate(list(sure.values()))
+        curves["all together"] = risk_coverage(every, calibrated, threshold, lambda _: together)
     if np.isfinite(every.familiarity).any():
         alone = replace(every, familiarity=np.full(len(every), np.nan))
         curves["all, confidence alone"] = risk_coverage(alone, calibrated, threshold)

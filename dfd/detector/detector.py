@@ -325,10 +325,11 @@ class Detector:
                 "the validation set had too few real or fake images to certify any error rate"
             ]
             score = replace(score, reason="; ".join(reasons))
-        if verdict == "inconclusive" and (alone := decide(logit, self.card.thresholds)) != verdict:
+        if verdict == "inconclusive" and decide(logit, self.card.thresholds) != verdict:
+            # the word that its logit alone would get is not said
             reason = (
-                f"{WORDS[alone]} by its logit alone, but only {familiarity:.0%} of the detector's own "
-                f"pictures are as strange: it counts for {familiarity / FULL:.0%}"
+                f"somewhat strange: {familiarity:.0%} of the detector's own pictures are as strange, so that "
+                f"the logit counts for {familiarity / FULL:.0%}, which is too little for a verdict"
             )
             score = replace(score, reason=f"{score.reason}; {reason}" if score.reason else reason)
         return replace(

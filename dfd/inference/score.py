@@ -182,7 +182,8 @@ def line(score: Score, colour: bool = False) -> str:
         parts.append(f"P(fake) {_shown(score.prob)}")
         # beside a threshold, P(fake) reads as a verdict
         never = score.inconclusive == (0.0, 1.0)
-        parts.append(f"({basis})" if never else f"threshold {score.threshold:.2f} ({basis}, balanced)")
+        threshold = "" if never else f"threshold {_shown(score.threshold).strip()} "
+        parts.append(f"{threshold}({basis}{'' if never else ', balanced'})")
     parts.append(printable(score.path, keep=""))
     if score.box:
         sides = zip(("x", "y", "width", "height"), score.box, strict=True)
@@ -233,7 +234,7 @@ def closing(detector: Detector) -> str:
     where = (
         "No verdict is possible: every picture is inconclusive or unfamiliar, whatever its P(fake)."
         if never_speaks(detector)
-        else f"From {low:.2f} to {high:.2f} the verdict is inconclusive."
+        else f"From {_shown(low).strip()} to {_shown(high).strip()} the verdict is inconclusive."
     )
     lines = [
         f"P(fake) is calibrated on {detector.basis}, and is no proof: on generators, cameras and "

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dfd.detector import load_net
+from dfd.detector.score import Score
 from dfd.inference import Predictor
 from dfd.media.crops import View
 from dfd.media.decode import decode
@@ -107,6 +108,16 @@ def test_the_band_between_the_thresholds_decides(save, noise, low, high, verdict
     assert score.verdict == verdict
     low, high = predictor.detector.band
     assert low < high and (score.prob < low, score.prob > high) == (verdict == "no_trace", verdict == "fake")
+
+
+def test_a_strange_picture_needs_a_larger_logit_and_the_reason_names_no_word(save):
+    detector = Predictor(save(thresholds={"balanced": 0.0, "fnr5": -1.0, "fpr5": 1.0})).detector
+    known, strange = (detector.decide(3.0, Score("photo.jpg", "ok"), rank) for rank in (0.5, 0.125))
+    assert known.verdict == "fake" and known.reason == "" and known.prob == detector.prob(3.0)
+    assert strange.verdict == "inconclusive" and 0.5 < strange.prob == detector.prob(0.75) < known.prob
+    assert strange.reason.startswith("somewhat strange: 12% ") and "counts for 25%" in strange.reason
+    assert not {"fake", "trace"} & set(strange.reason.split())
+    assert detector.decide(0.5, Score("photo.jpg", "ok"), 0.125).reason == ""  # in the band in any case
 
 
 SOURCES = {

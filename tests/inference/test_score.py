@@ -268,6 +268,9 @@ def test_the_last_lines_say_how_often_a_word_is_wrong_and_what_it_is_worth(save,
     shown = capsys.readouterr().out
     assert '"fake" was said of 7 of 150 reals of here: at most 8.6%' in shown
     assert '"no trace found" was said of 0 of 150 fakes of here: at most 2.0%' in shown
+    assert score_files(path, [folder], whole=True, prior=1e-4) == 0
+    rare = capsys.readouterr()
+    assert "threshold <0.01 " in rare.out and "0.00 " not in rare.out + rare.err  # never certain
     assert "at 0.01 fakes" in shown and "Where 0.01 of the pictures are fake" in shown
     assert "Where 1 in 2, 10, 1000 pictures is fake" in shown
     few = {"real": counts | {"images": 40, "independent": 40.0, "errors": 0, "right": 40}, "fake": counts}

@@ -128,13 +128,16 @@ def test_file_facts_that_reach_less_than_the_detector_are_no_mark(tmp_path):
     evidence = planted(tmp_path, roots=("near",), apart={"near": 4.0}, columns=columns)
     assert kinds(evidence) == set()
     table = shortcuts(evidence).blocks[1]
-    assert table.rows[0][3] == "does not"
+    assert table.rows[0][3] == "does not explain it"
 
 
 def test_a_shortcut_by_chance_is_no_mark(tmp_path):
     """Its interval reaches the detector's, but chance as well."""
     columns = dict(zip(FACTS, (0.55, 0.41, 0.69), strict=True))
-    assert kinds(planted(tmp_path, columns=columns)) == set()
+    evidence = planted(tmp_path, columns=columns)
+    assert kinds(evidence) == set()
+    # and is not said to explain nothing
+    assert shortcuts(evidence).blocks[1].rows[0][3] == "not shown, and not excluded: too few pictures"
 
 
 def test_what_the_evaluation_itself_marked_is_shown(tmp_path):

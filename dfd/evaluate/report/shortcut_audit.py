@@ -38,7 +38,7 @@ def shortcuts(evidence: Evidence) -> Part:
                 label,
                 Shaded(number(line.number("auroc")), span(*line.ends("auroc"))),
                 Shaded(number(line.number(name)), span(*line.ends(name)), marked=mark),
-                "may explain the result" if mark else "does not",
+                _says(line, name, mark),
                 f"{line.count('num_images'):,} / {line.count('num_families'):,}",
             )
             for label, line, mark in zip(names, lines, matched, strict=True)
@@ -53,6 +53,14 @@ def shortcuts(evidence: Evidence) -> Part:
             )
         )
     return Part("Shortcut audit", blocks)
+
+
+def _says(line: Line, name: str, mark: bool) -> str:
+    """Whether a shortcut explains a result, in words; with few pictures that may be unknown."""
+    if mark:
+        return "may explain the result"
+    reaches = line.ends(name)[1] >= line.ends("auroc")[0]
+    return "not shown, and not excluded: too few pictures" if reaches else "does not explain it"
 
 
 def _band(lines: Sequence[Line], name: str) -> Band:

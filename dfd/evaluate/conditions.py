@@ -119,6 +119,11 @@ def _parsed(entry: Any) -> list[Condition]:
     if name == CLEAN and not _kinds(entry):
         entry["clean"] = True
     kinds = _kinds(entry)
+    if name == CLEAN and kinds != ["clean"]:
+        raise ValueError(
+            f"the condition {CLEAN} names {' and '.join(kinds)}, and {CLEAN} are the pictures as found. "
+            "Give what is damaged another name."
+        )
     if len(kinds) != 1:
         raise ValueError(
             f"the condition {name} names {' and '.join(kinds) if kinds else 'nothing to be done'}. Give one "

@@ -59,6 +59,10 @@ def test_a_condition_may_bear_a_corruptions_name_or_its_own():
         ({"conditions": [{"name": "jpeg", "severities": []}]}, "where a list of numbers was expected"),
         ({"conditions": [{"name": "jpeg", "severities": [500]}]}, "outside what 'jpeg' takes"),
         ({"conditions": [{"name": "jpeg", "severities": [50, 50]}]}, "jpeg@50 comes twice"),
+        (
+            {"conditions": [{"name": "clean", "corruption": "jpeg", "severities": [10]}]},
+            "clean are the pictures as found. Give what is damaged another name",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_error_that_says_what_is_known(told, message):

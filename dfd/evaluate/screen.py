@@ -128,7 +128,7 @@ def _table(lines: Sequence[dict[str, Any]], total: int) -> Table:
             printable(_pictures(line), keep=""),
             _condition(line),
             format_metric(line["auroc"], 3),
-            f" {low}..{high}",
+            " no spread seen" if low == high else f" {low}..{high}",
             f" {line['coverage']:.2f}",
             f" {line['spoken']:.2f}",
             f" {line['num_images']}",

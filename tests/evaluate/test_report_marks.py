@@ -144,3 +144,18 @@ def test_what_the_evaluation_itself_marked_is_shown(tmp_path):
     evidence = planted(tmp_path, columns={"flags": "gradient masking: square does worse than pgd"})
     marks = find_marks(evidence)
     assert {mark.kind for mark in marks} == {"flag"} and "gradient masking" in marks[0].text
+
+
+def test_a_quick_look_is_called_one_at_the_top_of_the_page_and_in_the_card(tmp_path):
+    evidence = planted(tmp_path, columns={"flags": "limited"})
+    assert "no figure to quote" in words(summary(evidence, []))
+    sections = {each.title: each for each in model_card(evidence, "home", []).sections}
+    assert "no figure to quote" in " ".join(sections["Evaluation results"].text)
+
+
+def test_an_interval_without_width_is_no_certainty(tmp_path):
+    same = dict.fromkeys(("auroc", "auroc_low", "auroc_high"), 1.0)
+    evidence = planted(tmp_path, columns=same)
+    (first, *_) = summary(evidence, []).blocks
+    assert "no spread seen" in first.text and "is not known" in first.text and first.mood != "good"
+    assert "1.00 to 1.00" not in model_card(evidence, "home", []).markdown("test")

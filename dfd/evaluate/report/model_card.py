@@ -21,6 +21,7 @@ from dfd.evaluate.report.evidence import (
 from dfd.evaluate.report.marks import Mark
 from dfd.evaluate.report.page import Heading, Part, Shaded, Table, Text, counted, number, percent, span
 from dfd.evaluate.report.verdict_shares import share_interval
+from dfd.evaluate.warnings import FLAGS
 from dfd.html import render
 from dfd.plots import shortened
 
@@ -230,6 +231,8 @@ def _results(lines: Sequence[Line]) -> CardSection:
     if not rows:
         return CardSection(RESULTS, ["None: no pictures of both classes were judged."])
     text = ["The worst first; 95% intervals over families."]
+    if any("limited" in line.flags for line in lines):
+        text.append(f"{FLAGS['limited'].capitalize()}.")
     return CardSection(RESULTS, text, Table(header, rows))
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Mood = Literal["", "good", "bad"]
 UNKNOWN = "–"
+NO_SPREAD = "no spread seen"  # in place of an interval
 
 
 @dataclass(frozen=True)
@@ -136,8 +137,10 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def span(low: float, high: float, digits: int = 2) -> str:
-    """An interval for people; "" where there is none."""
-    return "" if math.isnan(low) or math.isnan(high) else f"{number(low, digits)} to {number(high, digits)}"
+    """An interval for people; "" where there is none. One without width is no certainty: it is not shown."""
+    if math.isnan(low) or math.isnan(high):
+        return ""
+    return NO_SPREAD if low == high else f"{number(low, digits)} to {number(high, digits)}"
 
 
 def percent(share: float) -> str:

@@ -11,8 +11,20 @@ from dfd.batch import FAKE, REAL
 from dfd.evaluate.report.evidence import CLEAN, Cell, Evidence, Line, Place
 from dfd.evaluate.report.marks import Mark, open_questions
 from dfd.evaluate.report.matrix import pooled_words
-from dfd.evaluate.report.page import Block, Part, Shaded, Table, Text, counted, number, percent, span
+from dfd.evaluate.report.page import (
+    NO_SPREAD,
+    Block,
+    Part,
+    Shaded,
+    Table,
+    Text,
+    counted,
+    number,
+    percent,
+    span,
+)
 from dfd.evaluate.report.verdict_shares import share_interval, verdict_table, word_of
+from dfd.evaluate.warnings import FLAGS
 
 _GOOD = 0.95  # lower end of the interval of an AUROC that is called good
 _KINDS = ("clean pictures", "damaged pictures", "attacked pictures")
@@ -32,6 +44,8 @@ def summary(evidence: Evidence, marks: Sequence[Mark]) -> Part:
         if own:
             blocks += _of_detector(evidence, detector, own)
     blocks.append(_minima(evidence, scored))
+    if any("limited" in line.flags for line in evidence.whole.values()):
+        blocks.insert(0, Text(f"{FLAGS['limited'].capitalize()}.", "bad"))
     if marks:
         blocks.insert(
             0,
@@ -76,10 +90,10 @@ def _of_detector(evidence: Evidence, detector: str, lines: Sequence[Line]) -> li
         f"{detector}, at its worst: on {worst.place.root}{_after(worst.place)} it rates the fake as more "
         f"suspicious than "
         f"the real picture in {pairs} of 100 pairs, where guessing gives 50 (AUROC {number(value)}"
-        + (f", 95% interval {span(low, high)}" if span(low, high) else ", too few families for an interval")
+        + (f", {_interval(low, high)}" if span(low, high) else ", too few families for an interval")
         + f"; {_rests_on(worst)}). {_meaning(low, high)}"
     )
-    mood = "good" if low >= _GOOD else "bad" if math.isnan(low) or low < 0.8 else ""
+    mood = "good" if _GOOD <= low < high else "bad" if math.isnan(low) or low < 0.8 else ""
     blocks: list[Block] = [Text(text, mood)]
     if across := _across_sources(evidence, detector, value):
         blocks.append(across)
@@ -103,10 +117,11 @@ def _across_sources(evidence: Evidence, detector: str, worst: float) -> Text | N
     if not lines:
         return None
     line = min(lines, key=lambda line: line.number("auroc"))
+    may = "says" if line.ends("auroc")[1] < 0.5 else "may say"
     return Text(
         f"Worse still across sources: {pooled_words(line.part)}{_after(line.place)} AUROC "
         f"{number(line.number('auroc'))} ({span(*line.ends('auroc')) or 'no interval'}; {_rests_on(line)}). "
-        "The score says more of where a picture comes from than of whether it was forged.",
+        f"The score {may} more of where a picture comes from than of whether it was forged.",
         "bad",
     )
 
@@ -122,13 +137,19 @@ def _rests_on(line: Line) -> str:
     )
 
 
+def _interval(low: float, high: float) -> str:
+    return NO_SPREAD if low == high else f"95% interval {span(low, high)}"
+
+
 def _meaning(low: float, high: float) -> str:
     if math.isnan(low):
         return "So few families say nothing of other pictures."
+    if low == high:
+        return "Each draw of these pictures gives the same, so how far it holds for others is not known."
     if high < 0.5:
         return "That is worse than guessing: what it calls fake there is more often real."
     if low <= 0.5:
-        return "That cannot be told from guessing: its verdicts on such pictures are worth nothing."
+        return "That cannot be told from guessing: nothing here shows that its verdicts are worth anything."
     if low < 0.8:
         return "That is better than guessing, and far from what an accusation needs."
     return (

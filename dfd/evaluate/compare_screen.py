@@ -60,6 +60,15 @@ def show(found: Comparison) -> None:
 
 def _notes(found: Comparison, with_delong: bool) -> list[str]:
     notes = []
+    sides = {side.name: side for test in found.tests for side in (test.a, test.b)}
+    damages = {
+        name: sorted({table.condition for table in side.tables if table.condition})
+        for name, side in sides.items()
+    }
+    if len({tuple(damage) for damage in damages.values() if damage}) > 1:
+        named = "; ".join(f"{name}: {', '.join(each)}" for name, each in damages.items() if each)
+        told = f"The conditions differ ({named}), so a difference is not that of the detectors alone."
+        notes.append(printable(told, keep=""))
     if with_delong and found.num_families != found.num_images:
         notes.append(
             "DeLong takes every picture for independent, and these are related: believe p, whose bootstrap "

@@ -1,6 +1,7 @@
 """Comparing detectors: the tests are those of dfd.metrics on the same pictures, and nothing else is compared."""
 
 import csv
+import json
 import math
 from dataclasses import replace
 from itertools import permutations
@@ -139,6 +140,19 @@ def test_prediction_files_have_thresholds_and_names_and_mix_with_csv(tmp_path):
     assert compare(mixed).tests[0].values == pytest.approx(compare(files).tests[0].values)
     with pytest.raises(ValueError, match=r"other.csv does not say its detector's threshold, which acc needs"):
         compare(mixed, ["acc"])
+
+
+def test_tables_of_different_conditions_are_compared_and_that_is_said(tmp_path, capsys):
+    files = [tmp_path / f"{name}.parquet" for name in ("one", "two")]
+    for seed, (file, condition) in enumerate(zip(files, ("clean", "jpeg"), strict=True)):
+        cell(file, file.stem, logits(0.5, seed))
+        table = pq.read_table(file)
+        facts = json.loads(table.schema.metadata[b"dfd"]) | {"condition": condition}
+        pq.write_table(table.replace_schema_metadata({"dfd": json.dumps(facts)}), file)
+    assert main(["compare", *map(str, files)]) == 0
+    assert "The conditions differ (one: clean; two: jpeg)" in capsys.readouterr().out
+    assert main(["compare", str(files[0]), write(tmp_path / "three.csv", logits(0.5, 3))]) == 0
+    assert "conditions differ" not in capsys.readouterr().out
 
 
 def test_p_fake_is_needed_of_every_picture_where_it_is_measured(tmp_path):

@@ -14,7 +14,7 @@ import numpy as np
 
 from dfd.data import ShardDataModule
 from dfd.detector import Detector
-from dfd.detector.card import TOY
+from dfd.detector.card import TOY, Card
 from dfd.evaluate.conditions import NAME, Condition
 from dfd.evaluate.folder import CELLS
 from dfd.evaluate.judging import EnoughPixels
@@ -52,12 +52,20 @@ class NamedDetector:
             "thresholds": card.thresholds,
             "calibrated_on": card.calibrated_on,
             "selected_on": card.selected_on,
-            "trained_on": (card.data or {}).get("init_args", {}).get("roots"),
+            "trained_on": _trained_on(card),
             "seed": (card.data or {}).get("init_args", {}).get("seed"),
             "of_drawings": card.of_drawings,
             "weights": card.weights,
             "version": card.version,
         }
+
+
+def _trained_on(card: Card) -> list[str]:
+    """Names of the roots: where they lay on a machine is nothing for a page that is published."""
+    roots = (card.data or {}).get("init_args", {}).get("roots") or []
+    if card.of_drawings:
+        return ["the toy set"]
+    return [root_name(str(root)) for root in ([roots] if isinstance(roots, str) else roots)]
 
 
 class NamedRoot:

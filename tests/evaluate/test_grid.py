@@ -31,6 +31,7 @@ from dfd.evaluate import grid, judging
 from dfd.evaluate.conditions import parse_conditions
 from dfd.evaluate.folder import missing_cells, read_grid
 from dfd.evaluate.grid import Options, evaluate
+from dfd.evaluate.plan import NamedDetector
 from dfd.evaluate.prediction_file import read_predictions, read_table
 from dfd.evaluate.tidy import read_metrics
 from dfd.media.formats import Undecodable
@@ -397,6 +398,19 @@ def test_what_spoils_a_figure_is_said_in_red_words(root, checkpoint, tmp_path, c
         assert set(words) == {"inconclusive"}
     shown = " ".join(capsys.readouterr().out.split())
     assert "WARNING: the net was trained on some of these pictures (trained on lab)" in shown
+
+
+def test_what_trained_a_net_is_told_by_name_and_not_by_somebodys_folders(checkpoint):
+    roots = {"/home/ann/shards/140k/": 0.5, "s3://lab/mine": 1.0}
+    data = {"class_path": "dfd.data.ShardDataModule", "init_args": {"roots": roots}}
+    for facts, told in (
+        ({"data": data}, ["140k", "mine"]),
+        ({"data": {**data, "init_args": {"roots": "/home/ann/faces"}}}, ["faces"]),
+        ({"calibrated_on": {**CALIBRATED, "data": "toy drawings, no photographs"}}, ["the toy set"]),
+        ({}, []),
+    ):
+        named = NamedDetector("mine", "mine.ckpt", "0" * 64, dfd.load(checkpoint("named", **facts)))
+        assert named.facts()["trained_on"] == told
 
 
 def test_a_quick_look_takes_some_of_each_class_and_source(root, checkpoint, tmp_path, capsys):

@@ -173,7 +173,9 @@ def _without_effect(cells: list[_Cell], clean: Row | None) -> Iterator[Sign]:
             continue
         # attacked are some of the pictures, clean are all of them
         unharmed = [float(cell.row[name]) >= float(clean[name]) - _slack(cell.row) for name in MEASURES]
-        if all(unharmed) and float(clean[MEASURES[0]]) > 0.5:
+        # pictures so few that chance may take half of what is above guessing show neither harm nor its lack
+        enough = 2 * _slack(cell.row) <= float(clean[MEASURES[0]]) - 0.5
+        if all(unharmed) and enough:
             yield (cell.key,), f"{cell} does no harm at all ({MEASURES[0]} {float(cell.row['auroc']):.3f})"
 
 

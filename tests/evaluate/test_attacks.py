@@ -295,6 +295,19 @@ def test_an_honest_net_is_not_suspected():
     assert find_masking(rows, attacks, flat) == []
 
 
+def row_of(condition, severity, auroc, num):
+    told = {"detector": "net", "root": "root", "condition": condition, "severity": severity, "auroc": auroc}
+    return told | {"acc": auroc, "num_real": num, "num_fake": num}
+
+
+@pytest.mark.parametrize(
+    ("num", "auroc", "caught"), [(2, 0.0, False), (2, 1.0, False), (20, 0.0, False), (20, 1.0, True)]
+)
+def test_of_a_few_pictures_nobody_can_say_that_an_attack_did_no_harm(num, auroc, caught):
+    rows = [row_of("clean", float("nan"), 1.0, num), row_of("fgsm", 4.0, auroc, num)]
+    assert bool(find_masking(rows, {("fgsm", 4.0): PictureAttack("fgsm", 4.0)})) == caught
+
+
 def test_a_net_that_rounds_is_caught_by_its_gradients():
     attacks, (found, label) = grid("pgd10"), pictures(40)
     rows, flat = table(detector(Rounded(), VIEWS[2]), attacks, found, label)

@@ -69,7 +69,7 @@ def report(source: Path, out: Path, allow: Sequence[str] = (), wandb: bool = Fal
     import huggingface_hub  # noqa: F401  before any work
 
     if out.suffix.lower() not in (".html", ".htm"):
-        raise ValueError(f"--out {out} is the name of a web page. Call it report.html or the like.")
+        raise ValueError(f"--out {out} does not name a web page. Call it report.html or the like.")
     check_file(out, f"--out {out}", heads=(HEAD,))
     if (source / GRID).is_file():
         evidence = read_evidence(source)

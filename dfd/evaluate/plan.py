@@ -206,9 +206,10 @@ def named(given: Iterable[str], what: str, default: Any) -> dict[str, str]:
         what: "detector" or "root", for the error.
 
     Raises:
-        ValueError: two of them have the same name, or one is empty.
+        ValueError: two of them have the same name, or one is empty; a root is named twice.
     """
     found: dict[str, str] = {}
+    place: dict[str, str] = {}
     for text in given:
         name, path = split_name(text)
         name = name or clean_name(default(text))
@@ -217,6 +218,10 @@ def named(given: Iterable[str], what: str, default: Any) -> dict[str, str]:
                 f"two {what}s are called {name}: {found[name]} and {path}. Give one of them a name of its "
                 f"own: NAME={path}."
             )
+        where = path.rstrip("/") if is_remote(path) else str(Path(path).resolve())
+        other = place.setdefault(where, name)
+        if what == "root" and other != name:
+            raise ValueError(f"{other} and {name} are the same root, {path}: name it once.")
         found[name] = path
     return found
 

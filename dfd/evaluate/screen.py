@@ -53,8 +53,12 @@ def show(folder: Path, table: pa.Table, limit: int | None) -> None:
             soft_wrap=True,
         )
     console.print(
-        f"{len(cells)} cells, every metric with its 95% interval: {folder / 'metrics.csv'}", soft_wrap=True
+        f"{_cells(len(cells))}, every metric with its 95% interval: {folder / 'metrics.csv'}", soft_wrap=True
     )
+
+
+def _cells(number: int) -> str:
+    return f"{number} cell{'s' * (number != 1)}"
 
 
 def summary(detector: str, cells: Sequence[dict[str, Any]]) -> list[str]:
@@ -66,7 +70,7 @@ def summary(detector: str, cells: Sequence[dict[str, Any]]) -> list[str]:
         mean = sum(line["auroc"] for line in defined) / len(defined)
         texts.append(
             f"{name}: AUROC at worst {worst['auroc']:.3f} ({_title(worst)}), {mean:.3f} in the mean of "
-            f"{len(defined)} cells"
+            f"{_cells(len(defined))}, each of one root"
         )
     for line in cells:
         if not math.isnan(line["auroc"]):

@@ -128,7 +128,7 @@ def find_files(paths: Sequence[str | Path], verb: str = "score") -> tuple[list[P
             path = Path(os.path.expanduser(path))
         if path.is_dir():
             for found in _walk(path):
-                if found.suffix.lower() in IMAGE_SUFFIXES and found.is_file():
+                if found.suffix.lower() in IMAGE_SUFFIXES and (found.is_file() or found.is_symlink()):
                     files[found] = None
                 else:
                     others[found] = None

@@ -95,14 +95,14 @@ def _of_detector(evidence: Evidence, detector: str, lines: Sequence[Line]) -> li
     )
     mood = "good" if _GOOD <= low < high else "bad" if math.isnan(low) or low < 0.8 else ""
     blocks: list[Block] = [Text(text, mood)]
-    if across := _across_sources(evidence, detector, value):
-        blocks.append(across)
     cell = evidence.cell(worst.place)
     if cell is not None:
         blocks += [
             Text(_accusations(cell)),
             verdict_table({"": cell}, f"{detector}: what it said in this worst case"),
         ]
+    if across := _across_sources(evidence, detector, value):
+        blocks.append(across)
     return blocks
 
 

@@ -228,8 +228,8 @@ def test_a_half_finished_grid_names_what_is_missing(tmp_path, quick):
     assert made.missing == 1 and "1 missing" in str(made)
     assert "Half finished: 1 of 2 cells are missing" in outline.words["Summary"]
     assert (
-        "cells/0/1/clean.parquet" in outline.words["Summary"]
-        and "cells/0/1/clean.parquet" in outline.words["Matrix"]
+        "Missing: 0 on 1, clean." in outline.words["Summary"]
+        and "Not judged: 0 on 1, clean." in outline.words["Matrix"]
     )
     # what is there is measured all the same
     from sklearn.metrics import roc_auc_score

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 from dfd.evaluate.report.evidence import Evidence, Line, Place
 from dfd.evaluate.report.marks import Mark
 from dfd.evaluate.report.page import Block, Part, Shaded, Table, Text, number, span
 
 _MOST_POOLED = 20  # lines of the table across sources
+
+
+def missing_words(files: Sequence[str], most: int) -> str:
+    """The first cells of cells/DETECTOR/ROOT/CONDITION@STRENGTH.parquet in words."""
+    parts = [PurePosixPath(file).parts[-3:] for file in files[:most]]
+    words = [
+        f"{detector} on {root}, {name.removesuffix('.parquet').replace('@', ' ')}"
+        for detector, root, name in parts
+    ]
+    return "; ".join(words) + ("; ..." if len(files) > most else "")
 
 
 def matrix(evidence: Evidence, marks: Sequence[Mark]) -> Part:
@@ -41,7 +52,7 @@ def matrix(evidence: Evidence, marks: Sequence[Mark]) -> Part:
     if body:
         blocks.append(Table(header, body))
     if evidence.missing:
-        blocks.append(Text(f"Not judged: {', '.join(evidence.missing[:100])}.", "bad"))
+        blocks.append(Text(f"Not judged: {missing_words(evidence.missing, 100)}.", "bad"))
     pooled = [line for line in evidence.lines if line.part.startswith("pooled:") and line.kind == "image"]
     if pooled:
         blocks += _pooled(pooled)

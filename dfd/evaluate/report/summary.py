@@ -10,7 +10,7 @@ import numpy as np
 from dfd.batch import FAKE, REAL
 from dfd.evaluate.report.evidence import CLEAN, Cell, Evidence, Line, Place
 from dfd.evaluate.report.marks import Mark, open_questions
-from dfd.evaluate.report.matrix import pooled_words
+from dfd.evaluate.report.matrix import missing_words, pooled_words
 from dfd.evaluate.report.page import (
     NO_SPREAD,
     Block,
@@ -71,7 +71,7 @@ def red_marks(evidence: Evidence, marks: Sequence[Mark]) -> Part:
 
 
 def _missing(evidence: Evidence) -> Text:
-    shown = ", ".join(evidence.missing[:20]) + (", ..." if len(evidence.missing) > 20 else "")
+    shown = missing_words(evidence.missing, 20)
     total = len(evidence.grid["cells"])
     return Text(
         f"Half finished: {len(evidence.missing)} of {total} cells are missing, and the worst result may be "

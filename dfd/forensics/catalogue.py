@@ -1,0 +1,91 @@
+"""Catalogue of words: every sentence that `dfd inspect` says, in one TOML file a language."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from dfd.forensics.finding import Finding
+
+FOLDER = Path(__file__).parent / "words"
+# of any tool; the answers that are not its own
+COMMON = "common"
+
+
+class Catalogue:
+    """The words of one language.
+
+    Args:
+        language: the name of a file in dfd/forensics/words, such as en. A translation is a copy of en.toml.
+
+    Raises:
+        ValueError: there is no such file, or it lacks a key of en.toml.
+    """
+
+    def __init__(self, language: str = "en"):
+        self.language = language
+        path = FOLDER / f"{language}.toml"
+        if not path.is_file():
+            known = ", ".join(sorted(file.stem for file in FOLDER.glob("*.toml")))
+            raise ValueError(f"no words in the language {language!r}: there are {known}.")
+        self._words = _read(path)
+        if lacking := sorted(_keys(_read(FOLDER / "en.toml")) - _keys(self._words)):
+            raise ValueError(
+                f"{path} lacks {len(lacking)} of the words of en.toml, {lacking[0]} first. Translate them."
+            )
+
+    def word(self, tool: str, key: str) -> str:
+        """A word of a tool (its title, a unit, a column), else the common one, else the key itself."""
+        for section in (tool, COMMON):
+            value = self._words.get(section, {}).get(key)
+            if isinstance(value, str):
+                return value
+        return key.replace("_", " ")
+
+    def title(self, tool: str) -> str:
+        return self.word(tool, "title")
+
+    def look(self, tool: str) -> str:
+        """What to look at, one sentence."""
+        return self._words[tool]["look"]
+
+    def ignore(self, tool: str) -> str:
+        """What to ignore, one sentence."""
+        return self._words[tool]["ignore"]
+
+    def answer(self, finding: Finding) -> str:
+        """The sentence of a finding, with its facts in it."""
+        for section in (finding.tool, COMMON):
+            sentence = self._words.get(section, {}).get("answers", {}).get(finding.answer)
+            if sentence is not None:
+                return sentence.format_map({name: _shown(value) for name, value in finding.facts.items()})
+        raise KeyError(f"{finding.tool}.answers.{finding.answer} is not in {self.language}.toml")
+
+    def page(self, key: str, **values: object) -> str:
+        """A sentence of the page around the findings."""
+        sentence = self._words["page"][key]
+        return sentence.format_map({name: _shown(value) for name, value in values.items()})
+
+    def knows(self, tool: str) -> bool:
+        return tool in self._words
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path) -> dict[str, Any]:
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def _keys(words: dict[str, Any], start: str = "") -> set[str]:
+    found: set[str] = set()
+    for name, value in words.items():
+        found |= _keys(value, f"{start}{name}.") if isinstance(value, dict) else {start + name}
+    return found
+
+
+def _shown(value: object) -> object:
+    """A number as a person reads it."""
+    if isinstance(value, float) and not isinstance(value, bool):
+        return f"{value:.2f}" if 0.01 <= abs(value) < 100 or not value else f"{value:.3g}"
+    return "" if value is None else value

@@ -1,0 +1,98 @@
+"""What every forensic tool keeps to: its planted case is found, the clean one is silent, and any picture is
+answered.
+
+A tool joins by a line in PLANTED.
+"""
+
+import json
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from photos import jpeg, photo, png
+
+from dfd.forensics import TOOLS, Catalogue, Tool, examine
+from dfd.forensics.finding import STATUSES
+
+
+class Case(NamedTuple):
+    """Files of a tool's contract; None where it only describes, and never says "found"."""
+
+    planted: Callable[[], bytes] | None
+    clean: Callable[[], bytes]
+
+
+PLANTED: dict[str, Case] = {
+    "jpeg_quality": Case(None, lambda: jpeg(photo(1))),
+}
+
+
+@pytest.fixture(params=TOOLS, ids=lambda tool: tool.name)
+def tool(request) -> Tool:
+    return request.param
+
+
+def test_every_tool_has_a_planted_case():
+    assert set(PLANTED) == {tool.name for tool in TOOLS}
+
+
+def test_the_planted_case_is_found_and_the_clean_one_is_silent(tool):
+    case = PLANTED[tool.name]
+    assert examine(case.clean(), [tool]).findings[0].status in ("clear", "absent")
+    if case.planted:
+        found = examine(case.planted(), [tool]).findings[0]
+        assert found.status == "found", found
+
+
+ODD = {
+    "one pixel": lambda: png(np.zeros((1, 1, 3), np.uint8)),
+    "a line": lambda: png(np.arange(3 * 900, dtype=np.uint8).reshape(1, 900, 3)),
+    "8 x 8": lambda: jpeg(np.full((8, 8, 3), 90, np.uint8)),
+    "black": lambda: jpeg(np.zeros((300, 200, 3), np.uint8)),
+    "white": lambda: png(np.full((257, 131, 3), 255, np.uint8)),
+    "noise": lambda: png(np.random.default_rng(0).integers(0, 256, (120, 90, 3), dtype=np.uint8)),
+    "gray": lambda: jpeg(photo(3, 128)[..., 0]),
+    "4:4:4": lambda: jpeg(photo(4, 129), subsampling=0),
+    "progressive": lambda: jpeg(photo(5, 200), progressive=True),
+    "turned": lambda: jpeg(
+        photo(6, 200)[:120], exif=b"Exif\0\0II*\0\10\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0"
+    ),
+    "cut off": lambda: jpeg(photo(7, 200))[:-900],
+    "nothing": lambda: b"",
+    "text": lambda: b"no picture at all",
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_any_file_is_answered_in_words_and_in_json(tool, kind):
+    data = ODD[kind]()
+    examined = examine(data, [tool])
+    finding = examined.findings[0]
+    assert finding.status in STATUSES and finding.status != "failed", finding
+    assert finding.tool == tool.name and finding.source and finding.version >= 1
+    assert Catalogue().answer(finding)
+    json.dumps(finding.plain(), allow_nan=False)
+    if finding.map is not None:
+        values = finding.map.values
+        assert values.ndim == 2 and values.dtype == np.float32 and np.isfinite(values).all()
+        assert finding.map.low < finding.map.high
+        if finding.map.overlay and examined.pixels is not None and min(values.shape) > 1:
+            height, width = examined.pixels.shape[:2]
+            # blocks may leave out a rim of less than a block; a map of a turned picture is turned with it
+            assert abs(np.log(values.shape[1] / values.shape[0] * height / width)) < 0.35
+
+
+def test_the_same_bytes_give_the_same_finding(tool):
+    data = PLANTED[tool.name].clean()
+    first, again = (examine(data, [tool]).findings[0] for _ in range(2))
+    assert first.plain() == again.plain()
+    if first.map is not None:
+        assert np.array_equal(first.map.values, again.map.values)
+
+
+def test_every_tool_has_its_words(tool):
+    words = Catalogue()
+    assert words.knows(tool.name), f"{tool.name} lacks its section in dfd/forensics/words/en.toml"
+    for sentence in (words.look(tool.name), words.ignore(tool.name)):
+        assert sentence.endswith(".") and len(sentence) < 240

@@ -63,5 +63,5 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 # --group needs pip 25.1
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install "pip>=25.1"
-	$(PIP) install -e ".[train,video,sweep,remote,attacks]" --group dev -c constraints.txt
+	$(PIP) install -e ".[train,video,sweep,remote,attacks,c2pa,heif]" --group dev -c constraints.txt
 	@touch $@ $(VENV)/.installed

@@ -1,4 +1,6 @@
-"""HTML pages from Jinja2 templates: self-contained, no script, nothing to load, all text escaped.
+"""HTML pages from Jinja2 templates: self-contained, nothing to load, all text escaped.
+
+A page runs no script, or one of dfd/templates, which the page's own policy names by its hash.
 
 `dfd/templates/base.html.j2` is the frame and the style of every page, `sections.html.j2` a list of sections
 with text, tables and figures.
@@ -7,11 +9,13 @@ with text, tables and figures.
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from dfd.terminal import printable
@@ -94,6 +98,27 @@ def html_page(title: str, sections: Sequence[Section]) -> str:
     return render("sections.html.j2", title=title, sections=sections)
 
 
+class Script(NamedTuple):
+    """A script of dfd/templates, and the name by which a page's Content-Security-Policy lets it alone run."""
+
+    text: Markup
+    digest: str
+
+
+@lru_cache(maxsize=4)
+def script(name: str) -> Script:
+    from markupsafe import Markup
+
+    text = (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return Script(Markup(text), f"sha256-{digest}")
+
+
+def data_address(data: bytes, kind: Literal["png", "jpeg"]) -> str:
+    """The address by which a page holds the whole file of a picture."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
 def render(template: str, **values: object) -> str:
     """A template of dfd/templates as text. Every value is escaped, and one that is missing raises."""
     return _environment().get_template(template).render(values)
@@ -128,7 +153,7 @@ class _Image(NamedTuple):
 def _image(data: bytes) -> _Image:
     """What a template says of a PNG file."""
     width = int.from_bytes(data[16:20], "big")
-    return _Image(f"data:image/png;base64,{base64.b64encode(data).decode()}", round(0.45 * width))
+    return _Image(data_address(data, "png"), round(0.45 * width))
 
 
 def _numeric(rows: Sequence[Sequence[object]], column: int) -> bool:

@@ -18,7 +18,7 @@ ROWS = (
     {"detector", "explain", "synthetic"},
     {"tasks", "data", "callbacks", "training", "prepare", "audit"},
     {"inference", "sweep"},
-    {"launch", "evaluate"},
+    {"launch", "evaluate", "inspection"},
     {"commands"},
     {"cli"},
     {"__main__"},
@@ -66,7 +66,7 @@ NO_TORCH = (
     "launch/tune_batch.py",
     *(
         str(path.relative_to(PACKAGE))
-        for room in ("media", "forensics", "shards", "prepare", "commands")
+        for room in ("media", "forensics", "shards", "prepare", "inspection", "commands")
         for path in (PACKAGE / room).rglob("*.py")
     ),
 )

@@ -68,6 +68,18 @@ class Catalogue:
         sentence = self._words["page"][key]
         return sentence.format_map({name: _shown(value) for name, value in values.items()})
 
+    def page_words(self, key: str) -> str:
+        """The same with its {braces} left in, for a template to fill."""
+        return self._words["page"][key]
+
+    def cell(self, tool: str, value: str) -> str:
+        """A cell of a tool's table in this language, where its words have one of that key; else as it is."""
+        return self._words.get(tool, {}).get("cells", {}).get(value, value)
+
+    def kind(self, name: str) -> str:
+        """What a kind of edit, or a set of pictures, is called that a tool was measured on."""
+        return self._words["kinds"].get(name, name)
+
     def knows(self, tool: str) -> bool:
         return tool in self._words
 

@@ -2,8 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 from dfd.forensics import jpeg_quality
 from dfd.forensics.examine import Tool
 
-# what needs nothing but the picture; `dfd.forensics.tools.with_weights` adds what needs files of the user's
+# what needs nothing but the picture
 TOOLS: tuple[Tool, ...] = (Tool(jpeg_quality.METHOD, jpeg_quality.jpeg_quality, "file"),)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files of the user's that some tools need; None where there is none."""
+
+    faces: Path | None = None  # YuNet's .onnx
+    mesh: Path | None = None  # a mesh of 468 face points, .tflite
+    camera: Path | None = None  # a camera's fingerprint, .npz
+    trust: Path | None = None  # certificates of trusted signers, PEM
+
+
+def tools_with(files: Files) -> tuple[Tool, ...]:
+    """All tools that these files allow.
+
+    Raises:
+        ValueError: a file that is none of its kind.
+    """
+    return TOOLS

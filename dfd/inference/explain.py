@@ -107,7 +107,7 @@ def explain_files(
     out = Path(out)
     check_new_folder(out)
     refuse_lfs_pointer(Path(checkpoint))
-    files, others = find_files(paths, "explain")
+    files, others = find_files(paths, "explain CHECKPOINT")
     # the checks above answer at once
     from torch import OutOfMemoryError
 

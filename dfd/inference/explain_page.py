@@ -21,7 +21,7 @@ from dfd.explain import METHODS, Faithfulness, FrequencyShares, band_edges, filt
 from dfd.explain.faithfulness import ADVANTAGE, INCOMPLETE, SURVIVES, UNSTEADY
 from dfd.html import png, render
 from dfd.inference.explain import FACTS, PAGE, Explained
-from dfd.inference.score import closing
+from dfd.inference.score import closing, sentences
 from dfd.media.encode import encode_png
 from dfd.media.formats import Undecodable
 from dfd.terminal import printable
@@ -113,28 +113,8 @@ def word(score: Score) -> str:
 
 
 def in_words(score: Score, logit: float) -> list[str]:
-    """The verdict with its uncertainty, as sentences."""
-    if score.verdict == "unfamiliar":
-        said = [
-            "Unfamiliar: this picture is unlike those that the detector was calibrated on, so it gives no "
-            "P(fake)."
-        ]
-    elif score.prob is None:
-        said = ["Inconclusive: there is no P(fake)."]
-    else:
-        told = f"P(fake) is {_prob(score)}, on data like {score.calibrated_on}"
-        low, high = score.inconclusive or (0.0, 1.0)
-        band = f"Between {low:.2f} and {high:.2f} the word would be inconclusive."
-        if (low, high) == (0.0, 1.0):
-            band = "No verdict is possible, whatever P(fake) is."
-        if score.verdict == "fake":
-            said = [f"Fake: {told}. {band} This is evidence, not proof."]
-        elif score.verdict == "inconclusive":
-            said = [f"Inconclusive: {told}. {band}"]
-        else:
-            said = [f"No trace found: {told}. {band} This does not show that the picture is real."]
-    if score.reason:
-        said.append(f"Mind: {score.reason}.")
+    """The verdict with its uncertainty, and what its maps are of, as sentences."""
+    said = sentences(score)
     said.append(
         f"The maps explain the logit {logit:+.2f}; above 0 speaks for fake. They show what moved this net, "
         "not where a forgery is."

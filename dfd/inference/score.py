@@ -109,17 +109,21 @@ def score_files(
     return 0 if seen.keys() & COLOURS.keys() else 1
 
 
-def find_files(paths: Sequence[str | Path], verb: str = "score") -> tuple[list[Path], list[Path]]:
+def find_files(
+    paths: Sequence[str | Path], command: str = "score CHECKPOINT"
+) -> tuple[list[Path], list[Path]]:
     """The files to try, each once, and those in the folders that have no picture's suffix. A leading ~ is the
     home folder, also where the shell did not see it.
+
+    Args:
+        command: what stands before the files, for an error's advice.
 
     Raises ValueError where no path is given or one does not exist, a folder cannot be read, or nothing is
     left to try.
     """
     if not paths:
         raise ValueError(
-            f"no picture was named. Name files or folders after the checkpoint: dfd {verb} CHECKPOINT "
-            "photo.jpg folder/"
+            f"no picture was named. Name files or folders: dfd {command} photo.jpg folder/"
         )
     files: dict[Path, None] = {}
     others: dict[Path, None] = {}
@@ -150,7 +154,10 @@ def find_files(paths: Sequence[str | Path], verb: str = "score") -> tuple[list[P
 def _elsewhere(path: str) -> str:
     """What to do about a path that is written for something else."""
     if re.match(r"\w+:/", path):
-        return "Addresses are not opened: download it first. "
+        return (
+            "Addresses are not opened: whoever runs that host would learn that you ask, and may hand out "
+            "another file than others got. Download it first, and keep what you downloaded. "
+        )
     if re.match(r"[A-Za-z]:\\|\\\\", path):
         return "That is a path of Windows: write it as this system does, in WSL as /mnt/c/... "
     return ""
@@ -201,12 +208,46 @@ def count(num_files: int, num_faces: int, others: Sequence[Path], seen: Counter[
     # with --whole a file is a face
     faces = f" with {_many(num_faces, 'face')}" if num_faces else ""
     text = f"{_many(num_files, 'file')}{faces}: {verdicts}{f'; no verdict: {statuses}' if statuses else ''}"
+    return "; ".join([text, *not_tried(others)])
+
+
+def not_tried(others: Sequence[Path]) -> list[str]:
+    """What was left out of the folders that were walked, in words."""
+    said = []
     videos = sum(path.suffix.lower() in VIDEO_SUFFIXES for path in others)
     if videos:
-        text += f"; {_many(videos, 'video')} not tried (dfd prepare --frames N takes faces out of them)"
+        said.append(f"{_many(videos, 'video')} not tried (dfd prepare --frames N takes faces out of them)")
     if rest := len(others) - videos:
-        text += f"; {_many(rest, 'other file')} not tried (no picture's suffix: {_kinds(others)})"
-    return text
+        said.append(f"{_many(rest, 'other file')} not tried (no picture's suffix: {_kinds(others)})")
+    return said
+
+
+def sentences(score: Score) -> list[str]:
+    """The verdict with its uncertainty, or why there is none, as sentences."""
+    if score.verdict is None:
+        return [f"No verdict: {score.reason or score.status.replace('_', ' ')}."]
+    if score.verdict == "unfamiliar":
+        said = [
+            "Unfamiliar: this picture is unlike those that the detector was calibrated on, so it gives no "
+            "P(fake)."
+        ]
+    elif score.prob is None:
+        said = ["Inconclusive: there is no P(fake)."]
+    else:
+        told = f"P(fake) is {_shown(score.prob).strip()}, on data like {score.calibrated_on}"
+        low, high = score.inconclusive or (0.0, 1.0)
+        band = f"Between {low:.2f} and {high:.2f} the word would be inconclusive."
+        if (low, high) == (0.0, 1.0):
+            band = "No verdict is possible, whatever P(fake) is."
+        if score.verdict == "fake":
+            said = [f"Fake: {told}. {band} This is evidence, not proof."]
+        elif score.verdict == "inconclusive":
+            said = [f"Inconclusive: {told}. {band}"]
+        else:
+            said = [f"No trace found: {told}. {band} This does not show that the picture is real."]
+    if score.reason:
+        said.append(f"Mind: {score.reason}.")
+    return said
 
 
 def _kinds(others: Sequence[Path]) -> str:

@@ -1,0 +1,62 @@
+"""Verbs on what files say of themselves, without a trained detector: inspect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def inspect(
+    *paths: Path,
+    out: Path,
+    checkpoint: Path | None = None,
+    json: bool = False,
+    faces: Path | None = None,
+    mesh: Path | None = None,
+    camera: Path | None = None,
+    trust: Path | None = None,
+    custody: Path | None = None,
+    language: str = "en",
+    workers: int | None = None,
+    device: str = "cpu",
+    allow: tuple[str, ...] = (),
+) -> int:
+    """What a file says of its own making: metadata, provenance, compression, noise, spectrum, pixels, face, as a
+    page a file with the strongest evidence first.
+
+    No trained detector is needed, and no network. Each tool says how often it errs; nothing is added up to one
+    number. Exit code 0 where every file could be examined whole, else 1.
+
+    Args:
+        paths: Pictures, and folders that are walked for pictures.
+        out: New folder for the pages, a JSON file beside each, and an index of several.
+        checkpoint: File that dfd fit wrote: its verdict stands beside the tools' findings.
+        json: Print JSON Lines, one object a file.
+        faces: YuNet's .onnx file, for what is measured on faces; by default the one of DFD_YUNET or of the
+            extra dfd[faces].
+        mesh: Mesh of 468 face points, a .tflite file, for finer measurements on faces.
+        camera: A camera's fingerprint, made by dfd fingerprint: was this picture taken with it?
+        trust: Certificates of signers that you trust, a PEM file, for signed provenance.
+        custody: Log to which a line a file is added: who, when, its hash; dfd custody checks it.
+        language: Of the page's words.
+        workers: Processes, at least 1; by default one a core.
+        device: Where the detector runs, as torch names it.
+        allow: Packages beside dfd whose code the checkpoint may name, such as my_package; on PYTHONPATH.
+    """
+    from dfd.forensics.tools import Files
+    from dfd.inspection import inspect_files
+
+    return inspect_files(
+        paths,
+        out,
+        checkpoint=checkpoint,
+        json=json,
+        files=Files(faces=faces, mesh=mesh, camera=camera, trust=trust),
+        custody=custody,
+        workers=workers,
+        language=language,
+        device=device,
+        allow=allow,
+    )
+
+
+VERBS = (inspect,)

@@ -1,0 +1,94 @@
+"""Evidence of an inspection: findings in the order of how far they may be believed, each with its words and its
+measured error rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dfd.forensics import STATUSES, Catalogue, Finding
+from dfd.forensics.measured import Measured, measured
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A finding in words.
+
+    Args:
+        title, sentence, look, ignore: from the catalogue.
+        figure: how often the tool errs, in a sentence; "" of a tool that only describes.
+        measured: the same in numbers; None where this version of the tool was not measured.
+        seconds: that the tool took.
+    """
+
+    finding: Finding
+    title: str
+    sentence: str
+    look: str
+    ignore: str
+    figure: str
+    measured: Measured | None
+    seconds: float
+
+    @property
+    def is_found(self) -> bool:
+        return self.finding.status == "found"
+
+
+def in_order(findings: Sequence[Finding], seconds: Sequence[float], words: Catalogue) -> list[Evidence]:
+    """The findings with their words, those with a trace first and of them the most trustworthy first; then the
+    others by status, in the order of the tools.
+    """
+    listed = [_in_words(finding, spent, words) for finding, spent in zip(findings, seconds, strict=True)]
+    return sorted(listed, key=lambda each: (STATUSES.index(each.finding.status), _doubt(each)))
+
+
+def _doubt(each: Evidence) -> float:
+    """Of a trace that was found: how often at worst the tool finds one in an untouched photograph. A tool that was
+    not measured comes last.
+    """
+    if not each.is_found:
+        return 0.0
+    rate = each.measured.false_alarm_rate if each.measured else None
+    return 1.0 if rate is None else rate.high
+
+
+def _in_words(finding: Finding, seconds: float, words: Catalogue) -> Evidence:
+    figures = measured(finding.tool, finding.version)
+    return Evidence(
+        finding=finding,
+        title=words.title(finding.tool),
+        sentence=words.answer(finding),
+        look=words.look(finding.tool),
+        ignore=words.ignore(finding.tool),
+        figure=_figure(figures, words),
+        measured=figures,
+        seconds=seconds,
+    )
+
+
+def _figure(figures: Measured | None, words: Catalogue) -> str:
+    if figures is None:
+        return words.page("figure_unmeasured")
+    if figures.trust == "describes":
+        return ""
+    said = [words.page(f"figure_{figures.trust}", on=_listed(figures.trusted_on, words))]
+    if figures.trust != "none" and figures.trust_jpeg75 != figures.trust:
+        said.append(words.page(f"figure_jpeg75_{figures.trust_jpeg75}", on=_listed(figures.trusted_on_jpeg75, words)))
+    rate = figures.false_alarm_rate
+    if rate is not None:
+        said.append(
+            words.page(
+                "figure_false_alarms",
+                rate=f"{rate.value:.0%}",
+                low=f"{rate.low:.0%}",
+                high=f"{rate.high:.0%}",
+                images=rate.num_images,
+            )
+        )
+    return " ".join(said)
+
+
+def _listed(names: Sequence[str], words: Catalogue) -> str:
+    return ", ".join(words.kind(name) for name in names)

@@ -1,0 +1,163 @@
+"""`dfd inspect`: files and folders in, a page and a JSON file each out, and an index of them."""
+
+from __future__ import annotations
+
+import json as json_format
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dfd.calibration import WORDS
+from dfd.detector import Score
+from dfd.forensics import Catalogue
+from dfd.forensics.tools import Files, tools_with
+from dfd.inference.score import closing, find_files, not_tried, sentences
+from dfd.inspection.index_page import index_page
+from dfd.inspection.one_file import Inspected, Task, inspect_file, unreadable
+from dfd.inspection.page import DetectorSays
+from dfd.outputs import check_new_folder, output_folder
+from dfd.parallel import ProcessPool, num_processes
+from dfd.progress import progress
+from dfd.terminal import printable
+
+INDEX = "index.html"
+
+
+def inspect_files(
+    paths: Sequence[str | Path],
+    out: str | Path,
+    checkpoint: str | Path | None = None,
+    json: bool = False,
+    files: Files | None = None,
+    custody: str | Path | None = None,
+    workers: int | None = None,
+    language: str = "en",
+    device: str = "cpu",
+    allow: Iterable[str] = ("dfd.",),
+) -> int:
+    """Inspects files, and the pictures in folders, and prints what was found.
+
+    Args:
+        paths: files, tried whatever their names, and folders, walked down for pictures.
+        out: new folder for the pages; it is there when it is whole.
+        checkpoint: a trained detector, whose verdict stands beside the tools' findings.
+        json: print JSON Lines instead of text, one object a file.
+        files: weights and lists that some tools need.
+        custody: append-only log, to which a line a file is added.
+        workers: processes; by default one a core, and no more than files.
+        language: of the words.
+        device: where the detector runs, as torch names it.
+        allow: packages whose nets the checkpoint may name.
+
+    Returns the exit code: 0 if every file was read and decoded and no tool failed, else 1.
+
+    Raises:
+        ValueError: no picture, an address, an output that holds something, or an option's file that is none of its
+            kind; before any work.
+    """
+    out = Path(out)
+    check_new_folder(out)
+    found, others = find_files(paths, "inspect")
+    words = Catalogue(language)
+    files = files or Files()
+    tools_with(files)
+    log = None if custody is None else _custody_log(Path(custody))
+    said = _detector(checkpoint, found, files, device, allow)
+    names = _names(found)
+    whole = INDEX if len(found) > 1 else f"{names[0]}.html"
+    with output_folder(out, whole) as part, progress(len(found), "inspecting") as advance:
+        tasks = [
+            Task(path, part, name, files, language, *said.get(path, (None, ())))
+            for path, name in zip(found, names, strict=True)
+        ]
+        done: dict[Path, Inspected] = {}
+        for inspected in _each(tasks, min(num_processes(workers), len(tasks))):
+            done[inspected.task.path] = inspected
+            if log is not None:
+                log(inspected)
+            advance(1)
+        results = [done[path] for path in found]
+        if len(results) > 1:
+            page = index_page([each.line for each in results], [str(path) for path in others], words)
+            (part / INDEX).write_text(page, encoding="utf-8", errors="backslashreplace")
+    for each in results:
+        lines = [json_format.dumps(each.facts)] if json else each.text
+        print(*lines, sep="\n")
+    closing_lines = [*not_tried(others), words.page("written", path=out / whole)]
+    print(*closing_lines, sep="\n", file=sys.stderr if json else sys.stdout)
+    return 0 if all(each.is_whole for each in results) else 1
+
+
+def _each(tasks: Sequence[Task], workers: int) -> Iterator[Inspected]:
+    """Every task's result, in the order in which they end.
+
+    A file that ends the process that reads it costs itself alone: the files of a broken pool are read once more, each
+    in a process of its own.
+    """
+    left = {task.path: task for task in tasks}
+    try:
+        with ProcessPool(workers, "dfd.inspection.one_file") as pool:
+            for inspected in pool.run(inspect_file, tasks):
+                left.pop(inspected.task.path)
+                yield inspected
+    except ChildProcessError:
+        for task in left.values():
+            yield _alone(task)
+
+
+def _alone(task: Task) -> Inspected:
+    try:
+        with ProcessPool(1, "dfd.inspection.one_file") as pool:
+            return next(iter(pool.run(inspect_file, [task])))
+    except ChildProcessError:
+        return unreadable(task, Catalogue(task.language).page("process_ended"))
+
+
+def _detector(
+    checkpoint: str | Path | None, paths: Sequence[Path], files: Files, device: str, allow: Iterable[str]
+) -> dict[Path, tuple[DetectorSays, list[dict[str, Any]]]]:
+    """What the detector says of each file: in words, and in numbers."""
+    if checkpoint is None:
+        return {}
+    from dfd.inference.predictor import Predictor
+    from dfd.media.file_kinds import refuse_lfs_pointer
+
+    refuse_lfs_pointer(Path(checkpoint))
+    predictor = Predictor(checkpoint, files.faces, device, tuple(allow))
+    scores: dict[Path, list[Score]] = {}
+    with progress(len(paths), "detecting") as advance:
+        for path in paths:
+            scores[path] = predictor.score(path)
+            advance(1)
+    basis = closing(predictor.detector)
+    return {
+        path: (
+            DetectorSays([(_face(score), sentences(score)) for score in scores[path]], basis),
+            [asdict(score) for score in scores[path]],
+        )
+        for path in paths
+    }
+
+
+def _face(score: Score) -> str:
+    """The verdict or status, and of which face."""
+    word = score.status.replace("_", " ") if score.verdict is None else WORDS[score.verdict]
+    return f"{word}, face {score.face} of {score.faces}" if score.faces > 1 else word
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """A plain name for each file's page, none twice."""
+    several = len(paths) > 1
+    names = []
+    for number, path in enumerate(paths, 1):
+        plain = printable(path.stem).encode("ascii", "ignore").decode()
+        plain = re.sub(r"[^A-Za-z0-9]+", "-", plain).strip("-")[:60] or "picture"
+        names.append(f"{number:03d}-{plain}" if several else plain)
+    return names
+
+
+def _custody_log(path: Path):
+    raise NotImplementedError

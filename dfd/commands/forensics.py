@@ -20,11 +20,11 @@ def inspect(
     device: str = "cpu",
     allow: tuple[str, ...] = (),
 ) -> int:
-    """What a file says of its own making: metadata, provenance, compression, noise, spectrum, pixels, face, as a
-    page a file with the strongest evidence first.
+    """What a file says of its own making: metadata, provenance, compression, noise, spectrum, pixels, face. A
+    page a file, the strongest evidence first.
 
-    No trained detector is needed, and no network. Each tool says how often it errs; nothing is added up to one
-    number. Exit code 0 where every file could be examined whole, else 1.
+    No trained detector is needed, and no network. Each tool says how often it errs; nothing is added up to
+    one number. Exit code 0 where every file could be examined whole, else 1.
 
     Args:
         paths: Pictures, and folders that are walked for pictures.

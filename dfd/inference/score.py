@@ -122,9 +122,7 @@ def find_files(
     left to try.
     """
     if not paths:
-        raise ValueError(
-            f"no picture was named. Name files or folders: dfd {command} photo.jpg folder/"
-        )
+        raise ValueError(f"no picture was named. Name files or folders: dfd {command} photo.jpg folder/")
     files: dict[Path, None] = {}
     others: dict[Path, None] = {}
     for path in map(Path, paths):

@@ -1,4 +1,4 @@
-"""Pictures of an inspection's page: the photograph, small enough for a page, and maps in a fixed colour scale."""
+"""Pictures of an inspection's page: the photograph made small, and maps in a fixed colour scale."""
 
 from __future__ import annotations
 

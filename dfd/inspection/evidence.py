@@ -75,7 +75,9 @@ def _figure(figures: Measured | None, words: Catalogue) -> str:
         return ""
     said = [words.page(f"figure_{figures.trust}", on=_listed(figures.trusted_on, words))]
     if figures.trust != "none" and figures.trust_jpeg75 != figures.trust:
-        said.append(words.page(f"figure_jpeg75_{figures.trust_jpeg75}", on=_listed(figures.trusted_on_jpeg75, words)))
+        said.append(
+            words.page(f"figure_jpeg75_{figures.trust_jpeg75}", on=_listed(figures.trusted_on_jpeg75, words))
+        )
     rate = figures.false_alarm_rate
     if rate is not None:
         said.append(

@@ -69,5 +69,7 @@ def index_page(lines: Sequence[Line], others: Sequence[str], words: Catalogue) -
             }
             for number, line in enumerate(lines, 1)
         ],
-        others=[words.page("index_others", count=len(others), names=", ".join(others[:20]))] if others else [],
+        others=[words.page("index_others", count=len(others), names=", ".join(others[:20]))]
+        if others
+        else [],
     )

@@ -72,7 +72,10 @@ def write_page(
         mood="bad" if by_status["found"] else "",
         strongest=by_status["found"],
         first_hand=[
-            tool for name in FIRST_HAND for tool in tools if tool["name"] == name and tool["status"] != "found"
+            tool
+            for name in FIRST_HAND
+            for tool in tools
+            if tool["name"] == name and tool["status"] != "found"
         ],
         detector=None
         if detector is None
@@ -92,7 +95,9 @@ def summary(examination: Examination, evidence: Sequence[Evidence], words: Catal
         status: sum(each.finding.status == status for each in evidence)
         for status in ("found", "clear", "absent", "abstained", "failed")
     }
-    said = [words.page("summary_found" if counts["found"] else "summary_silent", **counts, tools=len(evidence))]
+    said = [
+        words.page("summary_found" if counts["found"] else "summary_silent", **counts, tools=len(evidence))
+    ]
     if examination.refused:
         said.append(words.page("summary_refused", why=examination.refused))
     if examination.scale > 1:
@@ -118,7 +123,9 @@ def _tool(each: Evidence, examination: Examination, words: Catalogue) -> dict[st
         "map": _map(finding, words),
         "regions": _regions(finding, examination, words),
         "columns": [words.word(name, column) for column in finding.table.columns] if finding.table else [],
-        "rows": [[_cell(cell, name, words) for cell in row] for row in finding.table.rows] if finding.table else [],
+        "rows": [[_cell(cell, name, words) for cell in row] for row in finding.table.rows]
+        if finding.table
+        else [],
         "source": finding.source,
         "version": finding.version,
     }

@@ -154,7 +154,7 @@ def _elsewhere(path: str) -> str:
     if re.match(r"\w+:/", path):
         return (
             "Addresses are not opened: whoever runs that host would learn that you ask, and may hand out "
-            "another file than others got. Download it first, and keep what you downloaded. "
+            "another file than others got. So download it first, and keep what you downloaded. "
         )
     if re.match(r"[A-Za-z]:\\|\\\\", path):
         return "That is a path of Windows: write it as this system does, in WSL as /mnt/c/... "

@@ -1,5 +1,5 @@
-"""Evidence of an inspection: findings in the order of how far they may be believed, each with its words and its
-measured error rate.
+"""Evidence of an inspection: findings in words, each with its tool's measured error rate, the most
+trustworthy first.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ class Evidence:
 
 
 def in_order(findings: Sequence[Finding], seconds: Sequence[float], words: Catalogue) -> list[Evidence]:
-    """The findings with their words, those with a trace first and of them the most trustworthy first; then the
-    others by status, in the order of the tools.
+    """The findings in words: those with a trace first, the most trustworthy of them before the others; then
+    the rest by status, in the order of the tools.
     """
     listed = [_in_words(finding, spent, words) for finding, spent in zip(findings, seconds, strict=True)]
     return sorted(listed, key=lambda each: (STATUSES.index(each.finding.status), _doubt(each)))
 
 
 def _doubt(each: Evidence) -> float:
-    """Of a trace that was found: how often at worst the tool finds one in an untouched photograph. A tool that was
-    not measured comes last.
+    """Of a trace: how often at worst its tool finds one in an untouched photograph. A tool that was not
+    measured comes last.
     """
     if not each.is_found:
         return 0.0
@@ -75,9 +75,8 @@ def _figure(figures: Measured | None, words: Catalogue) -> str:
         return ""
     said = [words.page(f"figure_{figures.trust}", on=_listed(figures.trusted_on, words))]
     if figures.trust != "none" and figures.trust_jpeg75 != figures.trust:
-        said.append(
-            words.page(f"figure_jpeg75_{figures.trust_jpeg75}", on=_listed(figures.trusted_on_jpeg75, words))
-        )
+        after = _listed(figures.trusted_on_jpeg75, words)
+        said.append(words.page(f"figure_jpeg75_{figures.trust_jpeg75}", on=after))
     rate = figures.false_alarm_rate
     if rate is not None:
         said.append(

@@ -44,6 +44,7 @@ def index_page(lines: Sequence[Line], others: Sequence[str], words: Catalogue) -
     Args:
         others: files of the folders that were not tried.
     """
+    left = [words.page("index_others", count=len(others), names=", ".join(others[:20]))] if others else []
     with_traces = sum(line.traces > 0 for line in lines)
     return render(
         "inspect_index.html.j2",
@@ -69,7 +70,5 @@ def index_page(lines: Sequence[Line], others: Sequence[str], words: Catalogue) -
             }
             for number, line in enumerate(lines, 1)
         ],
-        others=[words.page("index_others", count=len(others), names=", ".join(others[:20]))]
-        if others
-        else [],
+        others=left,
     )

@@ -55,8 +55,8 @@ def inspect_files(
     Returns the exit code: 0 if every file was read and decoded and no tool failed, else 1.
 
     Raises:
-        ValueError: no picture, an address, an output that holds something, or an option's file that is none of its
-            kind; before any work.
+        ValueError: no picture, an address, an output that holds something, or an option's file that is none
+            of its kind; before any work.
     """
     out = Path(out)
     check_new_folder(out)
@@ -94,8 +94,8 @@ def inspect_files(
 def _each(tasks: Sequence[Task], workers: int) -> Iterator[Inspected]:
     """Every task's result, in the order in which they end.
 
-    A file that ends the process that reads it costs itself alone: the files of a broken pool are read once more, each
-    in a process of its own.
+    A file that ends the process that reads it costs itself alone: the files of a broken pool are read once
+    more, each in a process of its own.
     """
     left = {task.path: task for task in tasks}
     try:

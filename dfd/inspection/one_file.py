@@ -70,8 +70,8 @@ class Inspected:
 
 
 def inspect_file(task: Task) -> Inspected:
-    """Reads, examines, and writes the page and the JSON of one file. Whatever is wrong with it is told, not raised;
-    OSError where the page cannot be written.
+    """Reads, examines, and writes the page and the JSON of one file. Whatever is wrong with it is told, not
+    raised; OSError where the page cannot be written.
     """
     words = Catalogue(task.language)
     try:

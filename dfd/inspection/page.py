@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dfd.forensics import Catalogue, Examination, Finding
+from dfd.forensics import STATUSES, Catalogue, Examination, Finding, Table
 from dfd.html import data_address, render, script
 from dfd.inspection.drawings import map_png, scale_colours, small_photo
 from dfd.inspection.evidence import Evidence
@@ -51,10 +51,8 @@ def write_page(
         facts: (name, value) of the file and of the inspection.
     """
     tools = [_tool(each, examination, words) for each in evidence]
-    by_status = {
-        status: [tool for tool in tools if tool["status"] == status]
-        for status in ("found", "clear", "absent", "abstained", "failed")
-    }
+    by_status = {status: [tool for tool in tools if tool["status"] == status] for status in STATUSES}
+    first_hand = [tool for name in FIRST_HAND for tool in tools if tool["name"] == name]
     pixels = examination.pixels
     height, width = (1, 1) if pixels is None else pixels.shape[:2]
     return render(
@@ -71,12 +69,7 @@ def write_page(
         summary=summary(examination, evidence, words),
         mood="bad" if by_status["found"] else "",
         strongest=by_status["found"],
-        first_hand=[
-            tool
-            for name in FIRST_HAND
-            for tool in tools
-            if tool["name"] == name and tool["status"] != "found"
-        ],
+        first_hand=[tool for tool in first_hand if tool["status"] != "found"],
         detector=None
         if detector is None
         else {
@@ -91,13 +84,9 @@ def write_page(
 
 def summary(examination: Examination, evidence: Sequence[Evidence], words: Catalogue) -> list[str]:
     """Sentences on the whole: what was found, what was not, and what that does not mean."""
-    counts = {
-        status: sum(each.finding.status == status for each in evidence)
-        for status in ("found", "clear", "absent", "abstained", "failed")
-    }
-    said = [
-        words.page("summary_found" if counts["found"] else "summary_silent", **counts, tools=len(evidence))
-    ]
+    counts = {status: sum(each.finding.status == status for each in evidence) for status in STATUSES}
+    answer = "summary_found" if counts["found"] else "summary_silent"
+    said = [words.page(answer, **counts, tools=len(evidence))]
     if examination.refused:
         said.append(words.page("summary_refused", why=examination.refused))
     if examination.scale > 1:
@@ -122,12 +111,18 @@ def _tool(each: Evidence, examination: Examination, words: Catalogue) -> dict[st
         "ignore": each.ignore,
         "map": _map(finding, words),
         "regions": _regions(finding, examination, words),
-        "columns": [words.word(name, column) for column in finding.table.columns] if finding.table else [],
-        "rows": [[_cell(cell, name, words) for cell in row] for row in finding.table.rows]
-        if finding.table
-        else [],
+        **_table(finding.tool, finding.table, words),
         "source": finding.source,
         "version": finding.version,
+    }
+
+
+def _table(tool: str, table: Table | None, words: Catalogue) -> dict[str, Any]:
+    if table is None:
+        return {"columns": [], "rows": []}
+    return {
+        "columns": [words.word(tool, column) for column in table.columns],
+        "rows": [[_cell(cell, tool, words) for cell in row] for row in table.rows],
     }
 
 

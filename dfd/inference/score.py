@@ -137,7 +137,7 @@ def find_files(
         elif path.exists():
             files[path] = None
         else:
-            raise ValueError(f"there is no file or folder {path}. {_elsewhere(str(path))}Nothing was judged.")
+            raise ValueError(f"there is no file or folder {path}. {_elsewhere(str(path))}Nothing was done.")
     if not files:
         what = count(0, 0, list(others), Counter()).partition("; ")[2]
         shards = any(path.suffix == ".tar" for path in others)
@@ -165,7 +165,7 @@ def _walk(folder: Path) -> Iterator[Path]:
     """Every file below a folder, by name; links to folders are followed, each folder is entered once."""
 
     def stop(error: OSError) -> None:
-        raise ValueError(f"cannot read the folder {error.filename}: {error.strerror}. Nothing was judged.")
+        raise ValueError(f"cannot read the folder {error.filename}: {error.strerror}. Nothing was done.")
 
     entered: set[str] = set()
     for root, folders, names in os.walk(folder, onerror=stop, followlinks=True):

@@ -172,6 +172,9 @@ def _status(evidence: Sequence[Evidence], tool: str, words: Catalogue) -> str:
 def _text(line: Line, evidence: Sequence[Evidence], words: Catalogue) -> list[str]:
     """What a terminal shows of a file: the traces, the strongest first."""
     found = [each for each in evidence if each.is_found]
-    said = [f"{line.path}: " + words.page("line_found" if found else "line_silent", count=len(found))]
+    count = "line_found" if found else "line_silent"
+    if line.not_judged and not found:
+        count = "line_unknown"
+    said = [f"{line.path}: {words.page(count, count=len(found))}"]
     said += [f"  {each.title}: {each.sentence}" for each in found]
     return said + ([f"  {line.not_judged}"] if line.not_judged else [])

@@ -38,6 +38,7 @@ class Seen:
     # whatever was loaded, the page itself first; no data: addresses
     requests: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)  # console and log, warnings and errors
+    answer: Any = None  # of the expression that was asked
 
 
 def missing() -> str:
@@ -49,11 +50,12 @@ def missing() -> str:
     )
 
 
-def look_at(page: Path, profile: Path, width: int = 1280) -> Seen:
+def look_at(page: Path, profile: Path, width: int = 1280, expression: str = "null") -> Seen:
     """Opens a file in a window of that width.
 
     Args:
         profile: an empty folder for what the browser keeps.
+        expression: JavaScript whose value becomes `Seen.answer`; it runs after the page was looked at, and may click.
     """
     with _started(profile) as browser:
         target = browser.call("Target.createTarget", url="about:blank")["targetId"]
@@ -66,7 +68,9 @@ def look_at(page: Path, profile: Path, width: int = 1280) -> Seen:
         browser.call("Page.navigate", url=page.resolve().as_uri())
         browser.wait_for("Page.loadEventFired")
         found = json.loads(browser.call("Runtime.evaluate", expression=LOOK)["result"]["value"])
+        asked = browser.call("Runtime.evaluate", expression=expression, returnByValue=True)
     seen = Seen(found["text"], found["overflow"], [tuple(image) for image in found["images"]])
+    seen.answer = asked["result"].get("value")
     for event in browser.events:
         name, told = event["method"], event["params"]
         if name == "Network.requestWillBeSent" and not told["request"]["url"].startswith("data:"):

@@ -1,0 +1,226 @@
+"""dfd inspect: a page and a JSON file for each file, an index of several, and no file that stops the others."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import browser
+import numpy as np
+import pytest
+from photos import jpeg, photo, png
+
+from dfd.cli import main
+from dfd.forensics import TOOLS, Tool, examine
+from dfd.forensics.finding import Map, Method, Region, Table
+from dfd.inspection import one_file
+from dfd.inspection.inspect import _names, inspect_files
+
+METHOD = Method("jpeg_quality", "a test's own")
+
+
+@pytest.fixture
+def files(tmp_path) -> Path:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(jpeg(photo(1, 200)))
+    (folder / "b.png").write_bytes(png(photo(2, 120)))
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def test_a_file_becomes_a_page_and_a_json_file_of_every_tool(files, tmp_path, capsys):
+    assert main(["inspect", str(files / "a.jpg"), "--out", str(tmp_path / "out")]) == 0
+    assert f"page: {tmp_path / 'out' / 'a.html'}" in capsys.readouterr().out
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.html", "a.json"]
+    facts = json.loads((tmp_path / "out" / "a.json").read_text())
+    assert {tool.name for tool in TOOLS} <= {each["tool"] for each in facts["findings"]}
+    assert facts["status"] == "ok" and (facts["width"], facts["height"]) == (200, 200)
+    page = (tmp_path / "out" / "a.html").read_text()
+    assert (
+        facts["sha256"] in page and "data:image/jpeg" in page and "http" not in page.replace("http-equiv", "")
+    )
+
+
+def test_a_folder_makes_an_index_and_json_lines(files, tmp_path, capsys):
+    assert main(["inspect", str(files), "--out", str(tmp_path / "out"), "--json", "--workers", "1"]) == 0
+    out, err = capsys.readouterr()
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [Path(each["path"]).name for each in lines] == ["a.jpg", "b.png"]
+    assert "1 other file not tried" in err
+    index = (tmp_path / "out" / "index.html").read_text()
+    assert 'href="001-a.html"' in index and 'href="002-b.html"' in index and "notes.txt" in index
+
+
+def test_what_cannot_be_read_is_said_and_the_others_are_done(files, tmp_path, capsys):
+    (files / "c.jpg").write_bytes(b"")
+    (files / "d.jpg").write_bytes(b"words")
+    (files / "e.jpg").write_bytes(jpeg(photo(3, 200))[:-2000])
+    os.mkfifo(files / "f.jpg")
+    (files / "g.jpg").symlink_to(files / "nothing")
+    named = [str(files / name) for name in "a.jpg c.jpg d.jpg e.jpg f.jpg".split()]
+    assert main(["inspect", *named, str(files), "--out", str(tmp_path / "out"), "--workers", "2"]) == 1
+    out = capsys.readouterr().out
+    assert (
+        "c.jpg: it cannot be read: empty file" in out and "f.jpg: it cannot be read: no file: a pipe" in out
+    )
+    assert "g.jpg: it cannot be read: No such file" in out
+    assert out.count("could not be decoded") == 2
+    assert {path.name for path in (tmp_path / "out").glob("*.html")} >= {
+        "index.html",
+        "001-a.html",
+        "003-d.html",
+    }
+    index = (tmp_path / "out" / "index.html").read_text()
+    assert "empty file" in index and "c.jpg" in index
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["https://example.org/a.jpg"], "Addresses are not opened: whoever runs that host"),
+        (["missing.jpg"], "there is no file or folder missing.jpg"),
+        ([], "dfd inspect photo.jpg"),
+        (["empty"], "no pictures in empty"),
+        (["files/a.jpg", "--language", "tlh"], "no words in the language 'tlh': there are en"),
+        (["files/a.jpg", "--workers", "0"], "0 workers"),
+    ],
+)
+def test_bad_input_is_one_line_before_any_work(files, tmp_path, capsys, monkeypatch, args, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert main(["inspect", *args, "--out", "out"]) == 1
+    err = capsys.readouterr().err
+    assert words in err and err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_holds_something_is_refused(files, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    assert main(["inspect", str(files), "--out", str(tmp_path / "out")]) == 1
+    assert "mine.txt" in capsys.readouterr().err or (tmp_path / "out" / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("out", ["files/a.jpg/out", "/proc/out"])
+def test_an_output_that_cannot_be_written_is_one_error(files, tmp_path, capsys, monkeypatch, out):
+    monkeypatch.chdir(tmp_path)
+    assert main(["inspect", "files", "--out", out]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_names_of_pages_are_plain_and_never_twice():
+    paths = [Path("a/ü nice.jpg"), Path("b/ü nice.jpg"), Path("c/\x1b[2J.png"), Path("d/日本.png")]
+    names = _names(paths)
+    assert len(set(names)) == 4
+    assert all(name.isascii() and "/" not in name and " " not in name for name in names)
+
+
+def loud(data: bytes):
+    """A finding that holds everything, and a stranger's words."""
+    values = np.linspace(0, 1, 100, dtype=np.float32).reshape(10, 10)
+    evil = "<script>alert(1)</script>\x1b[2J"
+    return METHOD(
+        "found",
+        "own_tables",
+        facts={"quality": 3, "subsampling": evil},
+        score=0.7,
+        unit="score",
+        map=Map(values, 0, 1, "score"),
+        table=Table(("table", "steps"), ((1, evil),)),
+        regions=(Region((10, 20, 30, 40), "table"),),
+    )
+
+
+def broken(data: bytes):
+    raise RuntimeError("it broke")
+
+
+@pytest.fixture
+def planted(monkeypatch):
+    """In this process: a tool that finds something, and one that breaks."""
+    tools = (
+        Tool(METHOD, loud, "file"),
+        Tool(Method("broken", "nobody"), broken, "file"),
+        Tool(TOOLS[0].method, TOOLS[0].run, "file"),
+    )
+    monkeypatch.setattr(one_file, "_tools", lambda files: tools)
+    monkeypatch.setattr("dfd.forensics.catalogue.Catalogue.title", lambda self, tool: f"Title of {tool}")
+    for name in ("look", "ignore"):
+        monkeypatch.setattr(f"dfd.forensics.catalogue.Catalogue.{name}", lambda self, tool: "A sentence.")
+
+
+def inspected(files: Path, out: Path) -> str:
+    out.mkdir()
+    from dfd.forensics.tools import Files
+
+    task = one_file.Task(files / "a.jpg", out, "a", Files(), "en", None, ())
+    result = one_file.inspect_file(task)
+    assert not result.is_whole and result.line.traces == 1
+    return (out / "a.html").read_text()
+
+
+def test_the_strongest_comes_first_and_a_broken_tool_is_a_status(planted, files, tmp_path):
+    page = inspected(files, tmp_path / "out")
+    assert (
+        page.index("Traces found") < page.index("Looked for and not found") < page.index("Tools that failed")
+    )
+    assert "This tool broke on the file: RuntimeError: it broke." in page
+    assert "1 of 3 tools found a trace" in page
+    assert "<script>alert" not in page and "\x1b" not in page and "&lt;script&gt;alert(1)" in page
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_in_a_browser(planted, files, tmp_path, width):
+    if browser.missing():
+        pytest.skip(browser.missing())
+    inspected(files, tmp_path / "out")
+    ask = """(() => {
+      const slider = document.querySelector("input[type=range]"), map = document.querySelector(".map");
+      const before = map.style.opacity;
+      slider.value = 25; slider.dispatchEvent(new Event("input"));
+      return [before, map.style.opacity, map.getBoundingClientRect().width > 100];
+    })()"""
+    seen = browser.look_at(tmp_path / "out" / "a.html", tmp_path / "profile", width, ask)
+    assert seen.answer == ["0.6", "0.25", True]
+    assert seen.overflow <= 0 and not seen.complaints and len(seen.requests) == 1
+    assert all(natural for _, natural in seen.images)
+
+
+@pytest.mark.slow
+def test_the_index_sorts_in_a_browser(files, tmp_path):
+    if browser.missing():
+        pytest.skip(browser.missing())
+    inspect_files([files], tmp_path / "out")
+    ask = """(() => {
+      const names = () => [...document.querySelectorAll("tbody tr")].map(row => row.cells[1].textContent.slice(-5));
+      const button = document.querySelectorAll("thead button")[1];
+      button.click(); const up = names(); button.click();
+      return [up, names(), document.querySelectorAll("th")[1].getAttribute("aria-sort")];
+    })()"""
+    seen = browser.look_at(tmp_path / "out" / "index.html", tmp_path / "profile", 900, ask)
+    assert seen.answer == [["a.jpg", "b.png"], ["b.png", "a.jpg"], "descending"]
+    assert seen.overflow <= 0 and not seen.complaints
+
+
+def _ended(task):
+    if task.path.name == "b.png":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return one_file.inspect_file(task)
+
+
+@pytest.mark.slow
+def test_a_file_that_ends_the_process_costs_itself_alone(files, tmp_path, monkeypatch, capsys):
+    for number in range(3, 9):
+        (files / f"{number}.jpg").write_bytes(jpeg(photo(number, 64)))
+    monkeypatch.setattr("dfd.inspection.inspect.inspect_file", _ended)
+    assert inspect_files([files], tmp_path / "out", workers=2) == 1
+    out = capsys.readouterr().out
+    assert out.count("was killed") == 1 and "b.png: the process that examined it was killed" in out
+    assert len(list((tmp_path / "out").glob("*.json"))) == 7
+
+
+def test_an_examination_without_tools_has_the_pixels(files):
+    examined = examine((files / "a.jpg").read_bytes(), [])
+    assert examined.pixels.shape == (200, 200, 3) and not examined.findings and not examined.refused

@@ -58,7 +58,7 @@ def test_what_cannot_be_read_is_said_and_the_others_are_done(files, tmp_path, ca
     (files / "e.jpg").write_bytes(jpeg(photo(3, 200))[:-2000])
     os.mkfifo(files / "f.jpg")
     (files / "g.jpg").symlink_to(files / "nothing")
-    named = [str(files / name) for name in "a.jpg c.jpg d.jpg e.jpg f.jpg".split()]
+    named = [str(files / name) for name in ["a.jpg", "c.jpg", "d.jpg", "e.jpg", "f.jpg"]]
     assert main(["inspect", *named, str(files), "--out", str(tmp_path / "out"), "--workers", "2"]) == 1
     out = capsys.readouterr().out
     assert (

@@ -33,7 +33,7 @@ def without_metadata(data: bytes) -> bytes:
     """
     kept, size, dropped, texts = [SIGNATURE], len(SIGNATURE), False, set(_ORIENTATION)
     colours, seen, palette = data[25] if len(data) > 25 else 0, set(), 0
-    for kind, start, end in _chunks(data):
+    for kind, start, end in chunks(data):
         if kind[:1].isupper() and kind not in _CRITICAL:
             unknown = kind.decode("ascii", "backslashreplace")
             raise Undecodable(f"a PNG with a chunk {unknown}, which changes its pixels and is not known")
@@ -71,8 +71,12 @@ def _has_meaning(kind: bytes, length: int, colours: int, palette: int, pixels_se
     return 0 < length <= palette if colours == _PALETTE else length == {0: 2, 2: 6}.get(colours)
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Type, start and end of each chunk up to IEND."""
+def chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Type, start and end of each chunk up to IEND, its length and checksum included.
+
+    Raises:
+        Undecodable: a chunk of pixels is cut off, or there are more than 100,000.
+    """
     at, left = len(SIGNATURE), _MAX_CHUNKS
     while at + 12 <= len(data):
         left -= 1

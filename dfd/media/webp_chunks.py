@@ -23,7 +23,7 @@ def without_metadata(data: bytes) -> bytes:
     chunks = {}
     kept = [
         (kind, body)
-        for number, (kind, body) in enumerate(_chunks(data))
+        for number, (kind, body) in enumerate(chunks(data))
         if kind in _PIXELS or (kind in (b"EXIF", b"XMP ") and chunks.setdefault(kind, number) == number)
     ]
     absent = sum(flag for kind, flag in _FLAGS.items() if kind not in chunks)
@@ -36,7 +36,12 @@ def without_metadata(data: bytes) -> bytes:
     return b"".join((b"RIFF", size.to_bytes(4, "little"), b"WEBP", *parts))
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Type and content of each chunk.
+
+    Raises:
+        Undecodable: a chunk of pixels is cut off, or there are more than 10,000.
+    """
     at = 12
     for _ in range(_MAX_CHUNKS):
         kind, end = data[at : at + 4], at + 8 + int.from_bytes(data[at + 4 : at + 8], "little")

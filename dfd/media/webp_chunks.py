@@ -20,13 +20,13 @@ def without_metadata(data: bytes) -> bytes:
     Raises:
         Undecodable: a chunk of pixels is cut off.
     """
-    chunks = {}
+    first = {}
     kept = [
         (kind, body)
         for number, (kind, body) in enumerate(chunks(data))
-        if kind in _PIXELS or (kind in (b"EXIF", b"XMP ") and chunks.setdefault(kind, number) == number)
+        if kind in _PIXELS or (kind in (b"EXIF", b"XMP ") and first.setdefault(kind, number) == number)
     ]
-    absent = sum(flag for kind, flag in _FLAGS.items() if kind not in chunks)
+    absent = sum(flag for kind, flag in _FLAGS.items() if kind not in first)
     parts = []
     for kind, body in kept:
         if kind == b"VP8X" and body:

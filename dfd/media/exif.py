@@ -45,6 +45,7 @@ class Exif:
         ifd1: of the thumbnail, or of a TIFF's second page.
         thumbnail: the embedded preview as stored, a JPEG file as a rule; b"" where there is none.
         maker_note: bytes of the maker's own part; 0 where there is none.
+        maker_note_head: its first 64 bytes, in which most makers name themselves.
         size: bytes of the whole block; of a TIFF, of the file. 0 where the file has no EXIF.
         byte_order: "little", "big"; "" where the file has no EXIF.
         problems: what breaks the standard, a sentence each.
@@ -57,6 +58,7 @@ class Exif:
     ifd1: dict[str, Value] = field(default_factory=dict)
     thumbnail: bytes = b""
     maker_note: int = 0
+    maker_note_head: bytes = b""
     size: int = 0
     byte_order: str = ""
     problems: tuple[str, ...] = ()
@@ -95,6 +97,7 @@ def read_exif(data: bytes) -> Exif:
         **directories,
         thumbnail=block.thumbnail,
         maker_note=block.maker_note,
+        maker_note_head=block.maker_note_head,
         size=len(tiff),
         byte_order="little" if block.order == "<" else "big",
         problems=tuple(problems),

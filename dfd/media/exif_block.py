@@ -51,6 +51,7 @@ class Block:
         directories: entries of each, in their order.
         thumbnail: the preview as stored, a JPEG file as a rule; b"" where there is none.
         maker_note: bytes of the maker's own part.
+        maker_note_head: its first 64 bytes, in which most makers name themselves.
         problems: what breaks the standard.
     """
 
@@ -58,6 +59,7 @@ class Block:
     directories: dict[Name, list[Entry]] = field(default_factory=dict)
     thumbnail: bytes = b""
     maker_note: int = 0
+    maker_note_head: bytes = b""
     problems: list[str] = field(default_factory=list)
 
     def written(self) -> bytes:
@@ -193,6 +195,7 @@ class _Walk:
             return None
         if tag == MAKER_NOTE and name == "exif":
             self.block.maker_note = size
+            self.block.maker_note_head = self.tiff[start : start + min(size, 64)]
             return None
         if size > self.bytes or (kind not in _AS_BYTES and count > self.numbers):
             self._problem(f"{name}: tag {tag:#06x} has {size} bytes, which are not read")

@@ -6,7 +6,7 @@ Each tool is a function of a file's bytes or of its pixels to a `Finding`; `exam
 from dfd.forensics.catalogue import Catalogue
 from dfd.forensics.examine import Examination, Tool, examine
 from dfd.forensics.finding import STATUSES, Finding, Map, Method, Region, Table
-from dfd.forensics.jpeg import JpegFacts, jpeg_facts
+from dfd.forensics.jpeg.headers import JpegFacts, jpeg_facts
 from dfd.forensics.tools import TOOLS
 
 __all__ = [

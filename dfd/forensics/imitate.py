@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dfd.forensics.jpeg import jpeg_facts
+from dfd.forensics.jpeg.headers import jpeg_facts
 from dfd.media.jpeg_segments import HEAD, HUFFMAN, METADATA, segments
 
 _SUBSAMPLING = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2, "gray": 0}  # what Pillow can write, by its number

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dfd.forensics import jpeg_quality
 from dfd.forensics.examine import Tool
+from dfd.forensics.jpeg import quality
 
 # what needs nothing but the picture
 TOOLS: tuple[Tool, ...] = (Tool(jpeg_quality.METHOD, jpeg_quality.jpeg_quality, "file"),)
@@ -29,3 +30,5 @@ def tools_with(files: Files) -> tuple[Tool, ...]:
         ValueError: a file that is none of its kind.
     """
     return TOOLS
+# what needs nothing but the picture; `dfd.forensics.tools.with_weights` adds what needs files of the user's
+TOOLS: tuple[Tool, ...] = (Tool(quality.METHOD, quality.jpeg_quality, "file"),)

@@ -185,3 +185,33 @@ def _undamaged(data: bytes) -> bytes:
 
     decode_repaired(data, check)
     return read[0]
+
+
+def plain_jpeg(data: bytes) -> bytes:
+    """A JPEG as libjpeg reads it without a complaint: the file itself, or its repaired copy.
+
+    For readers of what `decode` does not give, such as the stored coefficients: they must not meet a file
+    that it refuses.
+
+    Raises:
+        Undecodable: no JPEG, one that `decode` refuses or reads at a part of its size, in CMYK or lossless.
+    """
+    jpeg = _open_jpeg(data)
+    if jpeg is None:
+        raise Undecodable("no JPEG")
+    if not jpeg.plain or jpeg.header.process == LOSSLESS:
+        raise Undecodable("a JPEG in CMYK, without DCT or of odd subsampling")
+    if jpeg.scale != 1:
+        raise too_large(*jpeg.size[::-1])
+    read = [jpeg.data]
+
+    def check(clean: bytes) -> np.ndarray:
+        pixels = simplejpeg.decode_jpeg(clean, "GRAY", fastdct=True, min_height=1, min_width=1)
+        read.append(clean)
+        return pixels
+
+    try:
+        check(jpeg.data)
+    except ValueError as error:
+        decode_repaired(data, check, str(error))
+    return read[-1]

@@ -1,4 +1,4 @@
-"""JPEG settings from a file's headers: quantization tables, their quality, chroma subsampling."""
+"""JPEG settings from a file's headers: quantization tables, their quality, chroma subsampling, coding."""
 
 import hashlib
 import io
@@ -57,17 +57,25 @@ def nearest_quality(luminance: tuple[int, ...]) -> tuple[int, bool]:
     Args:
         luminance: 64 steps, row by row.
     """
-    distance = np.abs(_scaled() - np.array(luminance)).sum(axis=1)
+    # below quality 25 libjpeg can be asked for steps above 255, which only 16-bit tables hold
+    tables = scaled_tables(255 if max(luminance) <= 255 else 32767)
+    # by ratios: a difference of 2 is nothing at a step of 60 and doubles one of 2
+    distance = np.abs(np.log(tables / np.maximum(luminance, 1))).sum(axis=1)
     best = int(distance.argmin())
-    return best + 1, not distance[best]
+    return best + 1, bool((tables[best] == luminance).all())
 
 
-@lru_cache(maxsize=1)
-def _scaled() -> np.ndarray:
-    """(100, 64) luminance tables of the qualities 1 to 100."""
+@lru_cache(maxsize=4)
+def scaled_tables(limit: int = 255) -> np.ndarray:
+    """(100, 64) luminance tables of libjpeg at the qualities 1 to 100, no step above `limit`."""
+    return scaled(LUMINANCE, limit)
+
+
+def scaled(table: np.ndarray, limit: int = 255) -> np.ndarray:
+    """(100, 64) a table (64,) as libjpeg scales it for the qualities 1 to 100."""
     quality = np.arange(1, 101)
     percent = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
-    return np.clip((LUMINANCE * percent[:, None] + 50) // 100, 1, 255)
+    return np.clip((table * percent[:, None] + 50) // 100, 1, limit)
 
 
 @lru_cache(maxsize=4096)

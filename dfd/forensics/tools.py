@@ -32,3 +32,11 @@ def tools_with(files: Files) -> tuple[Tool, ...]:
     return TOOLS
 # what needs nothing but the picture; `dfd.forensics.tools.with_weights` adds what needs files of the user's
 TOOLS: tuple[Tool, ...] = (Tool(quality.METHOD, quality.jpeg_quality, "file"),)
+from dfd.forensics import jpeg_quality, provenance
+from dfd.forensics.examine import Tool
+
+# what needs nothing but the picture; `dfd.forensics.tools.with_weights` adds what needs files of the user's
+TOOLS: tuple[Tool, ...] = (
+    Tool(provenance.METHOD, provenance.provenance, "file"),
+    Tool(jpeg_quality.METHOD, jpeg_quality.jpeg_quality, "file"),
+)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from c2pa_files import changed, with_manifest
 from photos import jpeg, photo, png
 
 from dfd.forensics import TOOLS, Catalogue, Tool, examine
@@ -24,6 +25,7 @@ class Case(NamedTuple):
 
 
 PLANTED: dict[str, Case] = {
+    "provenance": Case(lambda: changed(with_manifest(jpeg(photo(1)))), lambda: jpeg(photo(1))),
     "jpeg_quality": Case(None, lambda: jpeg(photo(1))),
 }
 

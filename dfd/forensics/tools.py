@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dfd.forensics import jpeg_quality
+from dfd.forensics import provenance
 from dfd.forensics.examine import Tool
 from dfd.forensics.jpeg import quality
 
 # what needs nothing but the picture
-TOOLS: tuple[Tool, ...] = (Tool(jpeg_quality.METHOD, jpeg_quality.jpeg_quality, "file"),)
+TOOLS: tuple[Tool, ...] = (
+    Tool(provenance.METHOD, provenance.provenance, "file"),
+    Tool(quality.METHOD, quality.jpeg_quality, "file"),
+)
 
 
 @dataclass(frozen=True)
@@ -30,13 +33,3 @@ def tools_with(files: Files) -> tuple[Tool, ...]:
         ValueError: a file that is none of its kind.
     """
     return TOOLS
-# what needs nothing but the picture; `dfd.forensics.tools.with_weights` adds what needs files of the user's
-TOOLS: tuple[Tool, ...] = (Tool(quality.METHOD, quality.jpeg_quality, "file"),)
-from dfd.forensics import jpeg_quality, provenance
-from dfd.forensics.examine import Tool
-
-# what needs nothing but the picture; `dfd.forensics.tools.with_weights` adds what needs files of the user's
-TOOLS: tuple[Tool, ...] = (
-    Tool(provenance.METHOD, provenance.provenance, "file"),
-    Tool(jpeg_quality.METHOD, jpeg_quality.jpeg_quality, "file"),
-)

@@ -122,8 +122,8 @@ def loud(data: bytes):
     evil = "<script>alert(1)</script>\x1b[2J"
     return METHOD(
         "found",
-        "own_tables",
-        facts={"quality": 3, "subsampling": evil},
+        "not_decoded",
+        facts={"why": evil},
         score=0.7,
         unit="score",
         map=Map(values, 0, 1, "score"),
@@ -142,7 +142,7 @@ def planted(monkeypatch):
     tools = (
         Tool(METHOD, loud, "file"),
         Tool(Method("broken", "nobody"), broken, "file"),
-        Tool(TOOLS[0].method, TOOLS[0].run, "file"),
+        next(tool for tool in TOOLS if tool.name == "jpeg_quality"),
     )
     monkeypatch.setattr(one_file, "_tools", lambda files: tools)
     monkeypatch.setattr("dfd.forensics.catalogue.Catalogue.title", lambda self, tool: f"Title of {tool}")

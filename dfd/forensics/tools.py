@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from dfd.forensics import provenance
@@ -32,4 +33,13 @@ def tools_with(files: Files) -> tuple[Tool, ...]:
     Raises:
         ValueError: a file that is none of its kind.
     """
-    return TOOLS
+    tools = TOOLS
+    if files.trust is not None:
+        run = partial(provenance.provenance, trust=provenance.read_trust(files.trust))
+        tools = _with(tools, Tool(provenance.METHOD, run, "file"))
+    return tools
+
+
+def _with(tools: tuple[Tool, ...], other: Tool) -> tuple[Tool, ...]:
+    """The tools with another in the place of the one of its name."""
+    return tuple(other if tool.name == other.name else tool for tool in tools)

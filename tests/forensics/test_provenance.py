@@ -22,12 +22,12 @@ from dfd.forensics.provenance import (
     manifest_store,
     provenance,
     read_manifest,
-    read_trust,
     remote_manifest,
 )
 from dfd.forensics.provenance import tool as provenance_tool
 from dfd.forensics.provenance.cbor import read_cbor
 from dfd.forensics.provenance.jumbf import read_jumbf
+from dfd.forensics.tools import Files, tools_with
 
 PICTURE = jpeg(photo(1, 96))
 SAMPLES = {
@@ -344,11 +344,15 @@ def test_no_server_is_asked_whether_a_certificate_was_revoked(listener):
     assert met  # the proof that this test can fail
 
 
-def test_a_trust_list_without_certificates_is_refused(tmp_path: Path):
+def test_a_trust_list_is_read_and_one_without_certificates_is_refused(tmp_path: Path):
     path = tmp_path / "list.pem"
     path.write_text("nothing")
     with pytest.raises(ValueError, match="holds no certificate"):
-        read_trust(path)
+        tools_with(Files(trust=path))
+    data, root = signed(PICTURE, "image/jpeg", "digitalCapture")
+    path.write_text(root)
+    tool = next(tool for tool in tools_with(Files(trust=path)) if tool.name == "provenance")
+    assert said(tool.run(data)) == ("clear", "trusted")
 
 
 # ---- hostile files ----

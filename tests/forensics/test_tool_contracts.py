@@ -11,9 +11,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from c2pa_files import changed, with_manifest
+from drawn_faces import DrawnFace, DrawnMesh, portrait
 from photos import jpeg, photo, png
 
 from dfd.forensics import TOOLS, Catalogue, Tool, examine
+from dfd.forensics.face import face_tools
 from dfd.forensics.finding import STATUSES
 
 
@@ -29,14 +31,20 @@ PLANTED: dict[str, Case] = {
     "jpeg_quality": Case(None, lambda: jpeg(photo(1))),
 }
 
+# of the face: on drawn portraits, whose faces are where the drawing has them
+PLANTED |= {
+    "faces": Case(None, lambda: png(portrait().picture)),
+}
+EVERY = (*TOOLS, *face_tools(DrawnFace(), DrawnMesh()))
 
-@pytest.fixture(params=TOOLS, ids=lambda tool: tool.name)
+
+@pytest.fixture(params=EVERY, ids=lambda tool: tool.name)
 def tool(request) -> Tool:
     return request.param
 
 
 def test_every_tool_has_a_planted_case():
-    assert set(PLANTED) == {tool.name for tool in TOOLS}
+    assert set(PLANTED) == {tool.name for tool in EVERY}
 
 
 def test_the_planted_case_is_found_and_the_clean_one_is_silent(tool):

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from dfd.forensics import provenance
 from dfd.forensics.examine import Tool
+from dfd.forensics.face import FaceMesh, face_tools
 from dfd.forensics.jpeg import quality
+from dfd.media.faces import FaceDetector, find_weights
 
 # what needs nothing but the picture
 TOOLS: tuple[Tool, ...] = (
@@ -28,7 +30,7 @@ class Files:
 
 
 def tools_with(files: Files) -> tuple[Tool, ...]:
-    """All tools that these files allow.
+    """All tools, those of the face among them, with what these files bring.
 
     Raises:
         ValueError: a file that is none of its kind.
@@ -37,7 +39,10 @@ def tools_with(files: Files) -> tuple[Tool, ...]:
     if files.trust is not None:
         run = partial(provenance.provenance, trust=provenance.read_trust(files.trust))
         tools = _with(tools, Tool(provenance.METHOD, run, "file"))
-    return tools
+    weights = find_weights(files.faces)
+    detector = None if weights is None else FaceDetector(weights)
+    mesh = None if files.mesh is None else FaceMesh(files.mesh)
+    return (*tools, *face_tools(detector, mesh))
 
 
 def _with(tools: tuple[Tool, ...], other: Tool) -> tuple[Tool, ...]:

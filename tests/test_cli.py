@@ -82,6 +82,7 @@ def test_help_lists_the_verbs_of_both_doors_without_heavy_imports():
         assert f" {verb} " in page
 
 
+@pytest.mark.slow
 def test_the_help_of_fit_waits_for_no_more_than_lightning():
     code = (
         "import sys; from dfd.cli import main\n"
@@ -318,6 +319,7 @@ def test_input_that_does_not_fit_ends_with_one(capsys, args, words):
     fails(capsys, ["fit", "--config", "dual_stream", "--config", "overlay/smoke", *args], *words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", ["--data.batch_size=0", "--data.batch_size=500"])
 def test_a_fault_before_the_first_step_leaves_no_folder(capsys, monkeypatch, wrong):
     monkeypatch.setenv("WANDB_MODE", "offline")  # W&B's files are there before the data is looked at
@@ -456,6 +458,7 @@ def test_a_finished_run_is_not_trained_over(capsys, run_here):
     assert (run_here / "checkpoints/best.ckpt").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_a_requeued_job_goes_on_in_its_own_folder(monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "77")
     monkeypatch.setenv("SLURM_JOB_NAME", "dfd-fit")

@@ -25,6 +25,7 @@ def here(tmp_path, monkeypatch, toy_cache):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.stem)
 def test_it_runs(config, here, capsys):
     assert main(["fit", "--config", config.name, "--config", "overlay/smoke.yaml", *SMALL_TOY]) == 0
@@ -38,12 +39,14 @@ def test_it_runs(config, here, capsys):
     assert list((run / "plots").glob("*.png")), "each experiment draws something"
 
 
+@pytest.mark.slow
 def test_the_embedded_default_shows_where_the_net_looked(here):
     assert main(["fit", "--config", "dual_stream", "--config", "overlay/smoke.yaml", *SMALL_TOY]) == 0
     (run,) = (here / "runs" / "dual_stream").iterdir()
     assert {path.name for path in (run / "plots").iterdir()} >= {"val-curves.png", "attribution-epoch001.png"}
 
 
+@pytest.mark.slow
 def test_blends_are_laid_over_an_experiment_and_recorded(here):
     overlays = ["--config", "overlay/blend.yaml", "--config", "overlay/smoke.yaml"]
     assert main(["fit", "--config", "small_cnn", *overlays, *SMALL_TOY]) == 0

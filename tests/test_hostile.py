@@ -450,6 +450,7 @@ def test_a_header_as_large_as_the_disk_is_not_read_into_memory(tmp_path):
         assert time.monotonic() - start < 5
 
 
+@pytest.mark.slow
 def test_a_sample_of_a_million_files_is_one_reject(tmp_path):
     tar_of(tmp_path / "train-0.tar", [*GOOD, *((f"x.{n}", b"") for n in range(50_000))])
     assert index_root(tmp_path, workers=1).rejected == 1

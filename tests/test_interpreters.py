@@ -108,6 +108,7 @@ def test_pools_of_processes_run_nothing_of_the_current_folder(stranger, tmp_path
     assert run(program).stdout == "3\n"
 
 
+@pytest.mark.slow
 def test_a_module_of_the_users_is_found_by_pythonpath(stranger, tmp_path, monkeypatch):
     """The way that the pages on extensions name."""
     for module in stranger.glob("*.py"):

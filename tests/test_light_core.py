@@ -130,6 +130,7 @@ def test_files_and_data_need_no_torch(light, pictures, tmp_path):
     fine(light("-c", FUNCTIONS, next(pictures.glob("real/*.jpg")), tmp_path / "toy"))
 
 
+@pytest.mark.slow
 def test_what_needs_a_package_names_the_extra_that_brings_it(light, pictures, tmp_path):
     checkpoint = tmp_path / "best.ckpt"
     checkpoint.write_bytes(b"PK")

@@ -107,6 +107,7 @@ def trained(data: ToyDataModule, **options) -> ClassificationTask:
 
 
 # a whole number of windows; a last one of two batches; nothing but one of two
+@pytest.mark.slow
 @pytest.mark.parametrize(("small", "large", "steps"), [(8, 2, 2), (6, 2, 2), (2, 1, 1)])
 def test_batches_that_are_accumulated_equal_one_large_batch(toy, small, large, steps):
     short = steps * 4 - small  # batches that the last window lacks

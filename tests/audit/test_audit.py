@@ -59,6 +59,7 @@ def few_trees(monkeypatch):
     monkeypatch.setattr("dfd.audit.shortcuts.TREES", 40)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_trees")
 @pytest.mark.parametrize(
     ("of_fakes", "file", "color"),
@@ -83,6 +84,7 @@ def test_each_shortcut_is_found_where_it_is_and_nowhere_else(tmp_path, of_fakes,
         assert facts["shortcuts"]["File facts"]["alone"]["JPEG quality"] > 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_trees")
 def test_every_figure_is_on_the_page_and_beside_it(tmp_path, capsys):
     root = made(tmp_path / "set", side=SIDE + 8)
@@ -100,6 +102,7 @@ def test_every_figure_is_on_the_page_and_beside_it(tmp_path, capsys):
     assert "60 images are smaller than the 128 px square" in page
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_trees")
 def test_images_too_small_for_a_spectrum_give_a_sentence_and_no_black_figure(tmp_path):
     audit(made(tmp_path / "set"), tmp_path / "out", workers=1)
@@ -141,6 +144,7 @@ def test_pixels_are_those_of_the_shards_in_any_number_of_processes(tmp_path):
         np.testing.assert_allclose(one.color[row][:3], pixels.mean((0, 1)), atol=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_trees")
 def test_leaks_that_were_allowed_are_said_to_be(tmp_path):
     for kind, name in enumerate(("real", "fake")):
@@ -257,6 +261,7 @@ NAMES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_trees")
 @pytest.mark.filterwarnings("error")
 def test_names_are_drawn_as_they_are(tmp_path):
@@ -284,6 +289,7 @@ def test_of_many_methods_the_most_frequent_are_named(tmp_path):
     assert height < 1400
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_trees")
 @pytest.mark.parametrize(("real", "fake"), [(3, 3), (1, 0), (0, 30), (4, 40)])
 def test_a_set_that_is_too_small_is_not_acquitted(tmp_path, real, fake):
@@ -374,6 +380,7 @@ def test_sources_of_one_class_are_told_with_what_to_add(held, says, lacks):
     assert bool(found) == bool(says)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_trees")
 @pytest.mark.parametrize(("kind", "first_fakes"), [("bad", 0), ("", NUM // 2), ("good", NUM)])
 def test_a_set_whose_sources_hold_one_class_is_not_called_clean(tmp_path, kind, first_fakes):

@@ -104,6 +104,7 @@ def test_what_is_not_for_single_pictures_is_refused(name):
         Albumentations([{"name": name}])
 
 
+@pytest.mark.slow
 def test_other_processes_draw_the_same_and_samples_differ():
     here = drawn_elsewhere(8)
     assert len(set(here)) > 4

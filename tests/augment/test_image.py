@@ -75,6 +75,7 @@ def test_a_draw_depends_on_its_generator_alone(preset):
         assert len({image.tobytes() for image in first}) > 12
 
 
+@pytest.mark.slow
 def test_other_processes_draw_the_same():
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         for preset in ("strong", "delivery"):

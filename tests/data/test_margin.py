@@ -126,6 +126,7 @@ def test_the_shipped_recipe_of_photographs_takes_the_margin_of_the_shards(tmp_pa
     assert view.pop("margin", "absent") is None and View(**view).resolved().margin == 1.35
 
 
+@pytest.mark.slow
 def test_a_checkpoint_stores_the_margin_of_its_shards(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "disabled")

@@ -240,6 +240,7 @@ for unsafe in (
 """
 
 
+@pytest.mark.slow
 def test_webdataset_is_imported_so_that_it_runs_no_programs_and_unpickles_nothing(root, tmp_path):
     code = SECURE.format(root=str(root), ran=tmp_path / "ran")
     environment = {name: value for name, value in os.environ.items() if name != "WDS_SECURE"}

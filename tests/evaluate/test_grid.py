@@ -81,6 +81,7 @@ def test_a_cell_says_what_the_detector_says_of_the_files(root, checkpoint, tmp_p
     assert facts["detector"]["name"] == "mine" and facts["condition"] == "clean" and facts["severity"] is None
 
 
+@pytest.mark.slow
 def test_the_table_is_what_scikit_learn_says_of_the_predictions(root, other_root, checkpoint, tmp_path):
     out = tmp_path / "out"
     table = evaluate([checkpoint(), checkpoint("other", 1)], [root, other_root], out, DAMAGED, HERE)
@@ -192,6 +193,7 @@ def test_the_reals_of_one_source_against_the_fakes_of_another_have_every_interva
         assert (found[f"{name}_low"], found[f"{name}_high"]) == pytest.approx((low, high), abs=0.04), name
 
 
+@pytest.mark.slow
 def test_both_classes_get_the_same_corruption(root, checkpoint, tmp_path):
     flipped = tmp_path / "flipped"
     write_samples(samples(flip=True), flipped, {"what": "test"})
@@ -266,6 +268,7 @@ def passes_of(monkeypatch):
     return seen
 
 
+@pytest.mark.slow
 def test_an_interrupted_grid_goes_on_and_a_finished_one_is_not_judged_again(
     root, checkpoint, tmp_path, monkeypatch
 ):
@@ -292,6 +295,7 @@ def test_an_interrupted_grid_goes_on_and_a_finished_one_is_not_judged_again(
     assert len(seen) == 2
 
 
+@pytest.mark.slow
 def test_a_cell_of_another_checkpoint_or_condition_is_not_taken(root, checkpoint, tmp_path, monkeypatch):
     out = tmp_path / "out"
     first = evaluate([checkpoint()], [root], out, CLEAN, HERE)
@@ -423,6 +427,7 @@ def test_a_quick_look_takes_some_of_each_class_and_source(root, checkpoint, tmp_
     assert "A QUICK LOOK: at most 2 pictures of each class and source" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_worst_cell_comes_first_and_the_minimum_stands_beside_the_mean(
     root, other_root, checkpoint, tmp_path, capsys
 ):

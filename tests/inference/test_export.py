@@ -181,6 +181,7 @@ def test_an_export_may_not_choose_code_either(save, tmp_path, path):
         load_net(tmp_path / "evil.safetensors")
 
 
+@pytest.mark.slow
 def test_a_trained_run_is_judged_by_its_export_as_by_its_checkpoint(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DFD_CACHE", str(tmp_path / "cache"))

@@ -238,6 +238,7 @@ def test_two_files_of_one_name_are_not_chosen_between(sources, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_the_real_excerpts_become_one_set(real_data, tmp_path):
     for name in ("140k-real-and-fake-faces", "real-and-fake-face-detection"):
         shutil.copytree(real_data / name, tmp_path / name, copy_function=shutil.copyfile)

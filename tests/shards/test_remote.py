@@ -133,6 +133,7 @@ FAULTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fault", "times"), FAULTS)
 def test_what_fails_for_a_while_is_asked_for_again(site, make, fault, times):
     data = hasty(make(), patience=20)
@@ -177,6 +178,7 @@ def test_what_a_worker_met_is_said_in_a_line(site, make):
     assert "\n" not in _words(caught.value)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_gone_is_named(site, make):
     with pytest.raises(
         FetchError,
@@ -264,6 +266,7 @@ def test_evaluation_fetches_each_shard_once_in_little_room(site, make, size, wor
     }
 
 
+@pytest.mark.slow
 def test_what_becomes_whole_while_another_looks_is_not_fetched_again(site, make, monkeypatch):
     data = make()
     remote = next(shard for shard in data.contents.shards if shard.url.endswith("val-000000.tar"))

@@ -115,6 +115,7 @@ def test_it_finds_a_planted_optimum(method, capsys):
     assert len(trials()) == (12 if method == "grid" else 25)
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_it_stopped_and_on_to_more(capsys):
     plan = write()
     for total in (3, 3, 5):

@@ -72,6 +72,7 @@ def summary() -> dict:
     return yaml.safe_load(Path("run/summary.yaml").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "steps", "validations"),
     [
@@ -123,6 +124,7 @@ def test_a_run_without_callbacks_that_save_is_saved_at_its_end():
     assert last["global_step"] == STEPS and last["dfd"]["calibrated_on"]["step"] == STEPS
 
 
+@pytest.mark.slow
 def test_a_checkpoint_between_two_validations_leaves_out_what_it_was_not_judged_by(monkeypatch):
     every = "{class_path: lightning.pytorch.callbacks.ModelCheckpoint, init_args: {filename: 'at-{step}', "
     assert main([*FIT, f"--trainer.callbacks+={every}every_n_train_steps: 4, save_top_k: -1}}}}",
@@ -137,6 +139,7 @@ def test_a_checkpoint_between_two_validations_leaves_out_what_it_was_not_judged_
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("callback", "metric", "near"),
     [
@@ -246,6 +249,7 @@ def test_limits_that_leave_nothing_to_train_are_refused(option, words, capsys):
     assert f"trainer.{option}" in said and words in said and not Path("run").exists()
 
 
+@pytest.mark.slow
 def test_a_trial_saves_nothing_says_so_and_is_no_finished_run(capsys):
     trial = [*FIT, "--trainer.fast_dev_run=2"]
     assert main(trial) == 0
@@ -297,6 +301,7 @@ def test_a_validation_of_one_class_ends_well_and_says_why_nothing_was_chosen(cap
     assert "last.ckpt" in {path.name for path in Path("run/checkpoints").iterdir()}
 
 
+@pytest.mark.slow
 def test_a_random_seed_is_drawn_kept_by_the_run_and_another_for_the_next(monkeypatch, capsys):
     fit = [*FIT[:-1], "--seed_everything=true", "--trainer.limit_train_batches=1"]
     seeds = []

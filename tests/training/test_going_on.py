@@ -271,6 +271,7 @@ def test_a_run_folder_that_was_moved_goes_on_with_its_own_best(here, how):
     assert summary["best val/auroc"] == 2.0 and summary["best checkpoint"] == "other/checkpoints/best.ckpt"
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_its_own_seed(here, capsys):
     unfinished()
     said = fails(capsys, [*FIT, "--trainer.max_epochs=2", "--seed_everything=5"])
@@ -281,6 +282,7 @@ def held_by_another(path: Path) -> None:
     raise BlockingIOError
 
 
+@pytest.mark.slow
 def test_a_refused_start_leaves_what_the_run_said_of_itself(here, capsys, monkeypatch):
     unfinished()
     run_record.note(Path("run"), state="stopped", reason="stopped by trainer.max_time")
@@ -470,6 +472,7 @@ def test_a_metrics_csv_that_another_program_wrote_is_named_and_kept(here, capsys
     assert table.read_bytes() == content and not LAST.exists()
 
 
+@pytest.mark.slow
 def test_a_best_checkpoint_that_was_damaged_does_not_stop_the_end_of_a_run(here, capsys):
     assert main([*FIT, "--trainer.max_epochs=2"]) == 0
     best = Path("run/checkpoints/best.ckpt")

@@ -10,12 +10,15 @@ from dfd.forensics import provenance
 from dfd.forensics.examine import Tool
 from dfd.forensics.face import FaceMesh, face_tools
 from dfd.forensics.jpeg import quality
+from dfd.forensics.pixels import cfa, resampling
 from dfd.media.faces import FaceDetector, find_weights
 
 # what needs nothing but the picture
 TOOLS: tuple[Tool, ...] = (
     Tool(provenance.METHOD, provenance.provenance, "file"),
     Tool(quality.METHOD, quality.jpeg_quality, "file"),
+    Tool(resampling.METHOD, resampling.resampling, "pixels"),
+    Tool(cfa.METHOD, cfa.cfa, "pixels"),
 )
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from c2pa_files import changed, with_manifest
+from camera_photos import pasted, scaled, untouched
 from drawn_faces import DrawnFace, DrawnMesh, portrait
 from photos import jpeg, photo, png
 
@@ -28,7 +29,9 @@ class Case(NamedTuple):
 
 PLANTED: dict[str, Case] = {
     "provenance": Case(lambda: changed(with_manifest(jpeg(photo(1)))), lambda: jpeg(photo(1))),
+    "cfa": Case(lambda: png(pasted(untouched(1, 320), scale=1.3)), lambda: png(untouched(1, 320))),
     "jpeg_quality": Case(None, lambda: jpeg(photo(1))),
+    "resampling": Case(lambda: png(scaled(untouched(2, 320), 1.5)), lambda: png(untouched(2, 320))),
 }
 
 # of the face: on drawn portraits, whose faces are where the drawing has them

@@ -69,7 +69,7 @@ def cfa(pixels: np.ndarray) -> Finding:
 
 
 def cfa_strength(pixels: np.ndarray) -> float:
-    """Strength of the pattern, 0 without any: absolute log ratio of the errors at green's two kinds of places.
+    """Strength of the pattern, 0 without any: absolute log ratio of the errors at green's two places.
 
     Args:
         pixels: (H, W, 3) uint8 RGB.
@@ -162,7 +162,7 @@ def _gauss(value: np.ndarray, mean: float, spread: float) -> np.ndarray:
 def _largest(
     lacking: np.ndarray, judged: np.ndarray
 ) -> tuple[tuple[int, int, int, int] | None, float, float]:
-    """Box in blocks of the largest region without the pattern, or None; its share of the picture; its size."""
+    """Box of the largest region without the pattern, or None; its share of the picture; blocks in it."""
     num, labels, stats, _ = cv2.connectedComponentsWithStats((lacking > 0.5).astype(np.uint8), connectivity=4)
     sizes = np.bincount(labels[judged], minlength=num).astype(float)
     sizes[0] = 0

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from dfd.forensics import provenance
+from dfd.forensics import noise, provenance
 from dfd.forensics.examine import Tool
 from dfd.forensics.face import FaceMesh, face_tools
 from dfd.forensics.jpeg import quality
+from dfd.forensics.noise import residual
 from dfd.forensics.pixels import cfa, resampling
 from dfd.media.faces import FaceDetector, find_weights
 
@@ -17,6 +18,7 @@ from dfd.media.faces import FaceDetector, find_weights
 TOOLS: tuple[Tool, ...] = (
     Tool(provenance.METHOD, provenance.provenance, "file"),
     Tool(quality.METHOD, quality.jpeg_quality, "file"),
+    Tool(residual.METHOD, residual.noise_residual, "pixels"),
     Tool(resampling.METHOD, resampling.resampling, "pixels"),
     Tool(cfa.METHOD, cfa.cfa, "pixels"),
 )
@@ -51,3 +53,7 @@ def tools_with(files: Files) -> tuple[Tool, ...]:
 def _with(tools: tuple[Tool, ...], other: Tool) -> tuple[Tool, ...]:
     """The tools with another in the place of the one of its name."""
     return tuple(other if tool.name == other.name else tool for tool in tools)
+    tools = list(TOOLS)
+    if files.camera is not None:
+        tools.append(noise.camera_tool(files.camera))
+    return tuple(tools)

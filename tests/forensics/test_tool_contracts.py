@@ -32,6 +32,7 @@ PLANTED: dict[str, Case] = {
     "cfa": Case(lambda: png(pasted(untouched(1, 320), scale=1.3)), lambda: png(untouched(1, 320))),
     "jpeg_quality": Case(None, lambda: jpeg(photo(1))),
     "resampling": Case(lambda: png(scaled(untouched(2, 320), 1.5)), lambda: png(untouched(2, 320))),
+    "noise_residual": Case(None, lambda: jpeg(photo(1))),
 }
 
 # of the face: on drawn portraits, whose faces are where the drawing has them

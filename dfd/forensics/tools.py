@@ -44,6 +44,8 @@ def tools_with(files: Files) -> tuple[Tool, ...]:
     if files.trust is not None:
         run = partial(provenance.provenance, trust=provenance.read_trust(files.trust))
         tools = _with(tools, Tool(provenance.METHOD, run, "file"))
+    if files.camera is not None:
+        tools = (*tools, noise.camera_tool(files.camera))
     weights = find_weights(files.faces)
     detector = None if weights is None else FaceDetector(weights)
     mesh = None if files.mesh is None else FaceMesh(files.mesh)
@@ -53,7 +55,3 @@ def tools_with(files: Files) -> tuple[Tool, ...]:
 def _with(tools: tuple[Tool, ...], other: Tool) -> tuple[Tool, ...]:
     """The tools with another in the place of the one of its name."""
     return tuple(other if tool.name == other.name else tool for tool in tools)
-    tools = list(TOOLS)
-    if files.camera is not None:
-        tools.append(noise.camera_tool(files.camera))
-    return tuple(tools)

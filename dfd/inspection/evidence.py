@@ -62,13 +62,14 @@ def _in_words(finding: Finding, seconds: float, words: Catalogue) -> Evidence:
         sentence=words.answer(finding),
         look=words.look(finding.tool),
         ignore=words.ignore(finding.tool),
-        figure=_figure(figures, words),
+        figure=error_rate(figures, words),
         measured=figures,
         seconds=seconds,
     )
 
 
-def _figure(figures: Measured | None, words: Catalogue) -> str:
+def error_rate(figures: Measured | None, words: Catalogue) -> str:
+    """How far a tool may be believed, in sentences; "" of one that only describes."""
     if figures is None:
         return words.page("figure_unmeasured")
     if figures.trust == "describes":

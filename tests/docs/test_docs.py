@@ -180,6 +180,14 @@ def test_the_command_line_page_is_what_the_parsers_say():
     assert made == (DOCS / "cli.md").read_text(), "python docs/cli.py > docs/cli.md"
 
 
+@pytest.mark.slow
+def test_the_page_of_forensic_tools_is_what_the_catalogue_says():
+    made = subprocess.run(
+        [sys.executable, DOCS / "tools.py"], capture_output=True, text=True, check=True
+    ).stdout
+    assert made == (DOCS / "forensic-tools.md").read_text(), "python docs/tools.py > docs/forensic-tools.md"
+
+
 def test_the_python_page_names_what_can_be_imported():
     names = re.findall(r"^::: ([\w.]+)$", source(DOCS / "python.md"), re.MULTILINE)
     assert names

@@ -1,4 +1,7 @@
-"""Table of the forensic tools: prints docs/forensic-tools.md from their words. python docs/tools.py > docs/forensic-tools.md"""
+"""Table of the forensic tools: prints docs/forensic-tools.md from their words.
+
+python docs/tools.py > docs/forensic-tools.md
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ from dfd.inspection.evidence import error_rate
 
 HEAD = """# The forensic tools
 
-This page says of each tool of `dfd inspect` what to look at, what to ignore, and how often it errs. The words are those of the page
-that `dfd inspect` writes; `docs/tools.py` prints them from the catalogue. How the figures were measured:
-[Forensic tools, measured](results/forensics.md). How to read a page: [Reading a page](reading-a-page.md).
+This page says of each tool of `dfd inspect` what to look at, what to ignore, and how often it errs. The
+words are those of the page that `dfd inspect` writes; `docs/tools.py` prints them from the catalogue. How
+the figures were measured: [Forensic tools, measured](results/forensics.md). How to read a page:
+[Reading a page](reading-a-page.md).
 """
 
 

@@ -13,6 +13,8 @@ from dfd.media.encode import encode_jpeg
 
 LONGEST = 1000  # pixels of a picture on the page
 PALETTE = "viridis"
+# of the palette's colours over a picture: from a third to full at a third of the scale
+_OPACITY = tuple(min(255, 85 + 2 * step) for step in range(256))
 
 
 def small_photo(pixels: np.ndarray, longest: int = LONGEST) -> bytes:
@@ -23,7 +25,8 @@ def small_photo(pixels: np.ndarray, longest: int = LONGEST) -> bytes:
 def map_png(drawn: Map) -> bytes:
     """A map as a PNG file of 256 colours: its `low` is the palette's first, its `high` the last.
 
-    Large maps are averaged down to a page's size, small ones keep a pixel a value.
+    Large maps are averaged down to a page's size, small ones keep a pixel a value. Over a picture low values are
+    half transparent, so that it stays to be seen where a map is calm.
     """
     from PIL import Image
 
@@ -32,7 +35,8 @@ def map_png(drawn: Map) -> bytes:
     picture = Image.fromarray(indices, "P")
     picture.putpalette(_palette())
     file = io.BytesIO()
-    picture.save(file, "PNG", optimize=True)
+    opacity = bytes(_OPACITY) if drawn.overlay else bytes([255] * 256)
+    picture.save(file, "PNG", optimize=True, transparency=opacity)
     return file.getvalue()
 
 

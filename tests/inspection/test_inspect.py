@@ -183,7 +183,7 @@ def test_the_page_in_a_browser(planted, files, tmp_path, width):
       return [before, map.style.opacity, map.getBoundingClientRect().width > 100];
     })()"""
     seen = browser.look_at(tmp_path / "out" / "a.html", tmp_path / "profile", width, ask)
-    assert seen.answer == ["0.6", "0.25", True]
+    assert seen.answer == ["0.75", "0.25", True]
     assert seen.overflow <= 0 and not seen.complaints and len(seen.requests) == 1
     assert all(natural for _, natural in seen.images)
 

@@ -25,8 +25,8 @@ def small_photo(pixels: np.ndarray, longest: int = LONGEST) -> bytes:
 def map_png(drawn: Map) -> bytes:
     """A map as a PNG file of 256 colours: its `low` is the palette's first, its `high` the last.
 
-    Large maps are averaged down to a page's size, small ones keep a pixel a value. Over a picture low values are
-    half transparent, so that it stays to be seen where a map is calm.
+    Large maps are averaged down to a page's size, small ones keep a pixel a value. Over a picture low values
+    are half transparent, so that it stays to be seen where a map is calm.
     """
     from PIL import Image
 

@@ -13,6 +13,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SMALLEST = {
     "checkpoint.py": "--rounds=1",
+    "cues.py": "--rounds=1 --num=1 --sides 64",
     "evaluate.py": "--rounds=1 --images=120 --workers=1 --backbone=test_resnet",
     "plan.py": "--rows 2000 4000 --order_rows=10000 --images=100000 --ranks=8",
     "scale.py": "--rounds=0 --samples 1e4",

@@ -26,10 +26,10 @@ class Catalogue:
 
     def __init__(self, language: str = "en"):
         self.language = language
+        known = sorted(file.stem for file in FOLDER.glob("*.toml"))
+        if language not in known:
+            raise ValueError(f"no words in the language {language!r}: there are {', '.join(known)}.")
         path = FOLDER / f"{language}.toml"
-        if not path.is_file():
-            known = ", ".join(sorted(file.stem for file in FOLDER.glob("*.toml")))
-            raise ValueError(f"no words in the language {language!r}: there are {known}.")
         self._words = _read(path)
         if lacking := sorted(_keys(_read(FOLDER / "en.toml")) - _keys(self._words)):
             raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_format
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -68,9 +69,12 @@ def inspect_files(
     said = _detector(checkpoint, found, files, device, allow)
     names = _names(found)
     whole = INDEX if len(found) > 1 else f"{names[0]}.html"
+    shared = os.path.commonpath([path.absolute().parent for path in found])
     with output_folder(out, whole) as part, progress(len(found), "inspecting") as advance:
         tasks = [
-            Task(path, part, name, files, language, *said.get(path, (None, ())))
+            Task(
+                path, os.path.relpath(path, shared), part, name, files, language, *said.get(path, (None, ()))
+            )
             for path, name in zip(found, names, strict=True)
         ]
         done: dict[Path, Inspected] = {}

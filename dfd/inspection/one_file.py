@@ -32,6 +32,7 @@ class Task:
 
     Args:
         path: of the file.
+        shown: the same as the index shows it, without the folders that all files share.
         folder: where page and JSON go.
         name: of both, without suffix.
         files: weights and lists of the user's that some tools need.
@@ -41,6 +42,7 @@ class Task:
     """
 
     path: Path
+    shown: str
     folder: Path
     name: str
     files: Files
@@ -100,7 +102,7 @@ def inspect_file(task: Task) -> Inspected:
     problems = [words.page("summary_refused", why=examination.refused)] if examination.refused else []
     problems += [words.page("tool_failed", title=title) for title in failed]
     line = Line(
-        path=str(task.path),
+        path=task.shown,
         page=f"{task.name}.html",
         photo=b"" if examination.pixels is None else small_photo(examination.pixels, _THUMBNAIL),
         traces=sum(each.is_found for each in evidence),
@@ -110,12 +112,12 @@ def inspect_file(task: Task) -> Inspected:
         detector="; ".join(title for title, _ in task.detector.faces) if task.detector else "",
         not_judged=" ".join(problems),
     )
-    return Inspected(task, line, _text(line, evidence, words), facts, sha256, not problems)
+    return Inspected(task, line, _text(task, line, evidence, words), facts, sha256, not problems)
 
 
 def unreadable(task: Task, why: str) -> Inspected:
     """What became of a file that has no page."""
-    line = Line(str(task.path), "", b"", 0, "", "", "", "", why)
+    line = Line(task.shown, "", b"", 0, "", "", "", "", why)
     facts = {"dfd": __version__, "path": str(task.path), "status": "unreadable", "reason": why}
     return Inspected(task, line, [f"{task.path}: {why}"], facts, "", False)
 
@@ -169,12 +171,12 @@ def _status(evidence: Sequence[Evidence], tool: str, words: Catalogue) -> str:
     return next((words.page(each.finding.status) for each in evidence if each.finding.tool == tool), "")
 
 
-def _text(line: Line, evidence: Sequence[Evidence], words: Catalogue) -> list[str]:
+def _text(task: Task, line: Line, evidence: Sequence[Evidence], words: Catalogue) -> list[str]:
     """What a terminal shows of a file: the traces, the strongest first."""
     found = [each for each in evidence if each.is_found]
     count = "line_found" if found else "line_silent"
     if line.not_judged and not found:
         count = "line_unknown"
-    said = [f"{line.path}: {words.page(count, count=len(found))}"]
+    said = [f"{task.path}: {words.page(count, count=len(found))}"]
     said += [f"  {each.title}: {each.sentence}" for each in found]
     return said + ([f"  {line.not_judged}"] if line.not_judged else [])

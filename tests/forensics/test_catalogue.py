@@ -62,7 +62,7 @@ def test_sentences_are_one_line_and_take_facts_by_name_alone():
 def test_strangers_braces_and_numbers_are_shown_as_they_are():
     finding = Finding("jpeg_quality", "failed", "failed", {"why": "{why} {0} {x.__class__}"})
     assert "{why} {0} {x.__class__}" in Catalogue().answer(finding)
-    with pytest.raises(KeyError, match="jpeg_quality.answers.nothing is not in en.toml"):
+    with pytest.raises(KeyError, match=r"jpeg_quality\.answers.nothing is not in en\.toml"):
         Catalogue().answer(Finding("jpeg_quality", "clear", "nothing"))
 
 

@@ -154,7 +154,7 @@ def inspected(files: Path, out: Path) -> str:
     out.mkdir()
     from dfd.forensics.tools import Files
 
-    task = one_file.Task(files / "a.jpg", out, "a", Files(), "en", None, ())
+    task = one_file.Task(files / "a.jpg", "a.jpg", out, "a", Files(), "en", None, ())
     result = one_file.inspect_file(task)
     assert not result.is_whole and result.line.traces == 1
     return (out / "a.html").read_text()

@@ -124,6 +124,11 @@ def test_files_and_data_need_no_torch(light, pictures, tmp_path):
     (tmp_path / "runs" / "one").mkdir(parents=True)
     (tmp_path / "runs" / "one" / "run.json").write_text("{}")
     assert "one" in dfd("runs", tmp_path / "runs")
+    inspected = tmp_path / "inspected"
+    dfd("inspect", pictures / "real", "--out", inspected)
+    assert len(list(inspected.glob("*.html"))) == 13 and "broke on the file" not in "".join(
+        page.read_text() for page in inspected.glob("*.html")
+    )
     script = dfd("submit", "dual_stream", "--gpus", "2", "--dry-run")
     assert "#SBATCH --gpus-per-node=2" in script and "dry run: nothing is submitted" in script
     assert "not checked: that needs pip install 'dfd[train]'" in script

@@ -97,7 +97,9 @@ def _keys(words: dict[str, Any], start: str = "") -> set[str]:
 
 
 def _shown(value: object) -> object:
-    """A number as a person reads it."""
-    if isinstance(value, float) and not isinstance(value, bool):
+    """A number as a person reads it: a p value of 1.3e-43 claims digits that it has not."""
+    if isinstance(value, float):
+        if value and abs(value) < 1e-4:
+            return f"{value:.0e}"
         return f"{value:.2f}" if 0.01 <= abs(value) < 100 or not value else f"{value:.3g}"
     return "" if value is None else value

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from dfd.forensics import noise, provenance
+from dfd.forensics import file_structure, noise, provenance
 from dfd.forensics.examine import Tool
 from dfd.forensics.face import FaceMesh, face_tools
 from dfd.forensics.jpeg import quality
-from dfd.forensics.metadata import METHOD as METADATA
-from dfd.forensics.metadata import metadata
+from dfd.forensics.metadata import METHOD as METADATA, metadata
 from dfd.forensics.noise import residual
 from dfd.forensics.pixels import cfa, resampling
 from dfd.media.faces import FaceDetector, find_weights
 
 # what needs nothing but the picture
 TOOLS: tuple[Tool, ...] = (
+    Tool(file_structure.METHOD, file_structure.file_structure, "file"),
     Tool(METADATA, metadata, "file"),
     Tool(provenance.METHOD, provenance.provenance, "file"),
     Tool(quality.METHOD, quality.jpeg_quality, "file"),

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 MAX_BOXES = 10_000  # of one level; a photograph has 5 at the top
 MAX_ITEMS = 10_000  # of one file; a photograph of 48 megapixels in tiles of 512 has 200
+HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"mif2"))
 MAX_METADATA = 16_000_000  # bytes of one item that are read
 
 

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
+
 from dfd.media.formats import Undecodable
 
 START, HUFFMAN, SCAN, END = 0xD8, 0xC4, 0xDA, 0xD9
@@ -14,9 +16,9 @@ PROGRESSIVE = frozenset((0xC2, 0xCA))
 LOSSLESS = 0xC3
 HEAD = 4  # bytes of a segment before its content: marker and length
 MAX_SEGMENTS = 10_000  # of one file; a photograph has 10 to 300, and a file of 256 MB has room for 64 million
-# ends a scan: any marker but a restart; 0xFF00 is a stuffed byte, further 0xFF are filling
 _FILLING = re.compile(rb"\xff+")
-_SCAN_END = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+# bytes of a scan that are looked at in one go: few at first, since a file may have thousands of short scans
+_FIRST_STRIP, _STRIP = 1 << 12, 1 << 20
 
 
 class JpegHeader(NamedTuple):
@@ -77,26 +79,59 @@ def all_segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
     Raises:
         Undecodable: more than MAX_SEGMENTS.
     """
+    for place in places(data):
+        yield place.marker, data[place.content : place.coded], data[place.coded : place.end]
+
+
+class Place(NamedTuple):
+    """Where a segment lies in a file, by the numbers of its bytes."""
+
+    marker: int
+    start: int  # of the 0xFF before its marker
+    content: int  # behind marker and length
+    coded: int  # behind its content; of a scan, where entropy-coded bytes begin
+    end: int  # behind them
+
+
+def places(data: bytes) -> Iterator[Place]:
+    """Where each segment of `all_segments` lies."""
     at, scanned, left = 2, False, MAX_SEGMENTS
     while (at := data.find(b"\xff", at)) >= 0:
         left -= 1
         if not left:
             raise Undecodable(f"damaged JPEG: more than {MAX_SEGMENTS} segments")
         at = _FILLING.match(data, at).end()
+        start = at - 1
         marker, at = int.from_bytes(data[at : at + 1]), at + 1
         if marker == START and scanned:  # the next picture, of a file whose first has no end
             return
         if marker in (0x00, 0x01, START) or 0xD0 <= marker <= 0xD7:  # these have no content
             continue
         if marker == END:
-            yield END, b"", b""
+            yield Place(END, start, at, at, at)
             return
-        end = at + max(2, int.from_bytes(data[at : at + 2], "big"))
-        if end > len(data):
+        coded = at + max(2, int.from_bytes(data[at : at + 2], "big"))
+        if coded > len(data):
             return
-        content, coded, at = data[at + 2 : end], b"", end
+        content, at = at + 2, coded
         if marker == SCAN:
-            found = _SCAN_END.search(data, at)
-            end = found.start() if found else len(data)
-            coded, at, scanned = data[at:end], end, True
-        yield marker, content, coded
+            at, scanned = _scan_end(data, at), True
+        yield Place(marker, start, content, coded, at)
+
+
+def _scan_end(data: bytes, start: int) -> int:
+    """The first marker behind entropy-coded bytes, its filling included; the file's end where there is none.
+
+    Any 0xFF but a restart, a stuffed byte (0xFF00) or filling before one of these.
+    """
+    first, size = start, _FIRST_STRIP
+    while first < len(data) - 1:
+        strip = np.frombuffer(data, np.uint8, min(size + 1, len(data) - first), first)
+        marks = np.flatnonzero(strip[:-1] == 0xFF)
+        following = strip[marks + 1]
+        ends = marks[(following != 0) & (following != 0xFF) & (following >> 3 != 0xD0 >> 3)]
+        if len(ends):
+            end = first + int(ends[0])
+            return start + len(data[start:end].rstrip(b"\xff"))
+        first, size = first + size, _STRIP
+    return len(data)

@@ -13,6 +13,7 @@ import pytest
 from c2pa_files import changed, with_manifest
 from camera_photos import pasted, scaled, untouched
 from drawn_faces import DrawnFace, DrawnMesh, portrait
+from hostile_pictures import zipped
 from metadata_files import camera_file, scene, thumbnail_of
 from photos import jpeg, photo, png
 
@@ -32,6 +33,7 @@ PLANTED: dict[str, Case] = {
     "provenance": Case(lambda: changed(with_manifest(jpeg(photo(1)))), lambda: jpeg(photo(1))),
     "cfa": Case(lambda: png(pasted(untouched(1, 320), scale=1.3)), lambda: png(untouched(1, 320))),
     "metadata": Case(lambda: camera_file(thumbnail=thumbnail_of(scene(4))), camera_file),
+    "file_structure": Case(lambda: jpeg(photo(1)) + zipped(), lambda: jpeg(photo(1))),
     "jpeg_quality": Case(None, lambda: jpeg(photo(1))),
     "resampling": Case(lambda: png(scaled(untouched(2, 320), 1.5)), lambda: png(untouched(2, 320))),
     "noise_residual": Case(None, lambda: jpeg(photo(1))),

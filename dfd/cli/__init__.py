@@ -44,7 +44,8 @@ ANSWERS = ("score", "runs", "leaks", "submit", "tune-batch", "help", "version")
 HELP = {"--help", "-h", "--print_config"}
 CLOSED_PIPE = 141  # as if by SIGPIPE
 HANDING_ON = ("submit", "tune-batch")  # what they do not know themselves, to others that judge it
-GOING_ON = ("prepare", "combine", "sweep", "evaluate")  # interrupted and started again, they do what is left
+# interrupted and started again, they do what is left
+GOING_ON = ("prepare", "combine", "cues", "sweep", "evaluate")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Verbs that make and check data sets: prepare, combine, index, reencode, audit, leaks."""
+"""Verbs that make and check data sets: prepare, combine, index, reencode, cues, audit, leaks."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def prepare(
     fake: list[str] | None = None,
     root: Path | None = None,
     max_rejected: float = 0.05,
+    cues: bool = False,
 ) -> None:
     """Pictures become WebDataset shards of the original bytes, with a table of contents; the source is only
     read.
@@ -56,6 +57,7 @@ def prepare(
         root: Folder that the paths in a table start at, by default the table's own; absolute paths lie in it
             too.
         max_rejected: Share of the files that may be rejected, from 0 to below 1; rejected.csv lists each.
+        cues: Measure the forensic cues of every picture too, as dfd cues does, and store them in the table.
     """
     from dfd.parallel import start_server
 
@@ -83,6 +85,7 @@ def prepare(
         class_names=ClassNames(tuple(real or ()), tuple(fake or ())),
         root=root,
         max_rejected=max_rejected,
+        cues=cues,
     )
     _print_answer(report)
 
@@ -141,6 +144,24 @@ def reencode(root: Path, /, *, out: Path, jpeg: int, size: int, workers: int | N
     _print_answer(reencode(root, out, Reencoding(jpeg=jpeg, size=size), workers))
 
 
+def cues(root: Path, /, *, workers: int | None = None) -> None:
+    """Forensic cues of every picture of finished shards, some hundred numbers each, into their table.
+
+    They describe file, compression, noise, spectrum and pixels, for classifiers and for tables of your own.
+    Interrupted and started again, it goes on; shards that have them are left alone.
+
+    Args:
+        root: Folder that dfd prepare or dfd index made.
+        workers: Processes, at least 1; by default one a core.
+    """
+    from dfd.parallel import start_server
+
+    start_server("dfd.prepare.cues")
+    from dfd.prepare.cues import add_cues
+
+    _print_answer(add_cues(root, workers))
+
+
 def audit(root: Path, /, *, out: Path | None = None, workers: int | None = None) -> None:
     """What prepared shards hold, and whether something other than forgery gives the label away: an HTML page
     with figures.
@@ -175,7 +196,7 @@ def leaks(root: Path, /) -> int:
     return int(found.crossing)
 
 
-VERBS = (prepare, combine, index, reencode, audit, leaks)
+VERBS = (prepare, combine, index, reencode, cues, audit, leaks)
 
 
 def _print_answer(answer: object) -> None:

@@ -1,5 +1,6 @@
 """Finished shards that `dfd prepare` meets in its output: unchanged since, or what changed in the source."""
 
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from dfd.prepare.readers.class_names import ClassNames
 from dfd.prepare.report import Report
 from dfd.prepare.source import Source
 from dfd.shards.table import read_index
+from dfd.shards.validate import COLUMN
 
 
 def report_finished(
@@ -23,6 +25,7 @@ def report_finished(
     margin: float | None,
     class_names: ClassNames,
     root: Path | None,
+    cues: bool = False,
 ) -> Report:
     """What the finished shards in `out` hold, where they are those of the source at `path` as it is now.
 
@@ -51,6 +54,11 @@ def report_finished(
         raise ValueError(
             f"{out} holds finished shards, and since then {path} changed: {changes}. Nothing was done. "
             "--overwrite makes the shards again; another --out makes new ones beside them."
+        )
+    if cues and COLUMN not in index:
+        raise ValueError(
+            f"{out} holds finished shards of {path} without cues. `dfd cues {shlex.quote(str(out))}` adds "
+            "them."
         )
     shutil.rmtree(out / STATE, ignore_errors=True)
     return Report.of(out, index, not_tried=source.not_tried(), already=True)

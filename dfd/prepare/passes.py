@@ -26,6 +26,7 @@ from dfd.progress import progress
 from dfd.shards.format import EXTENSIONS, SCHEMA, SHARD_IMAGES, Shard, member_facts, shard_name
 from dfd.shards.rejects import Reject
 from dfd.shards.splits import SPLITS
+from dfd.shards.validate import COLUMN
 from dfd.shards.writer import ShardWriter
 
 STATE = ".prepare"  # folder inside the output
@@ -43,14 +44,20 @@ _FILE_INFO = pa.schema(
 )
 
 
+_CUES = pa.field(COLUMN, pa.list_(pa.float32()))
+
+
 class SourceChanged(ValueError):
     """A file is not the one that was inspected a moment ago."""
 
 
-def inspect_pass(root: str, out: Path, plan: pa.Table, pool: ProcessPool) -> pa.Table:
-    """The plan with what inspection found of each file (_FILE_INFO) beside it."""
-    pieces = inspect_pieces(root, out, plan, pool)
-    found = pa.concat_tables(pq.read_table(piece, schema=_FILE_INFO) for piece in pieces)
+def inspect_pass(root: str, out: Path, plan: pa.Table, pool: ProcessPool, *, cues: bool = False) -> pa.Table:
+    """The plan with what inspection found of each file (_FILE_INFO) beside it, and its cues where asked
+    for.
+    """
+    pieces = inspect_pieces(root, out, plan, pool, cues=cues)
+    schema = _FILE_INFO.append(_CUES) if cues else _FILE_INFO
+    found = pa.concat_tables(pq.read_table(piece, schema=schema) for piece in pieces)
     return pa.Table.from_arrays(
         [*plan.columns, *found.columns], names=[*plan.column_names, *found.column_names]
     )
@@ -63,7 +70,13 @@ def refused(inspected: pa.Table) -> list[Reject]:
 
 
 def inspect_pieces(
-    root: str, out: Path, plan: pa.Table, pool: ProcessPool, array_task: ArrayTask | None = None
+    root: str,
+    out: Path,
+    plan: pa.Table,
+    pool: ProcessPool,
+    array_task: ArrayTask | None = None,
+    *,
+    cues: bool = False,
 ) -> list[Path]:
     """The files that hold what inspection found, in the order of the plan; those of an array task, or all,
     are made where they are not there.
@@ -77,7 +90,7 @@ def inspect_pieces(
         for number in mine:
             if not files[number].is_file():
                 lines = plan.slice(number * chunk, chunk)
-                yield root, files[number], lines["path"].to_pylist(), lines["mask"].to_pylist()
+                yield root, files[number], lines["path"].to_pylist(), lines["mask"].to_pylist(), cues
 
     sizes = {number: min(chunk, len(plan) - number * chunk) for number in mine}
     with progress(sum(sizes.values()), "inspecting") as advance:
@@ -87,12 +100,13 @@ def inspect_pieces(
     return files
 
 
-def inspect_chunk(task: tuple[str, Path, list[str], list[str | None]]) -> int:
+def inspect_chunk(task: tuple[str, Path, list[str], list[str | None], bool]) -> int:
     """Runs in a worker: inspects some files, saves what it found, and returns how many they were."""
-    root, file, paths, masks = task
-    found = [inspect_file(root, path, mask) for path, mask in zip(paths, masks, strict=True)]
+    root, file, paths, masks, cues = task
+    found = [inspect_file(root, path, mask, cues) for path, mask in zip(paths, masks, strict=True)]
+    schema = _FILE_INFO.append(_CUES) if cues else _FILE_INFO
     with atomic_write(file) as temporary:
-        pq.write_table(pa.Table.from_pylist([info._asdict() for info in found], _FILE_INFO), temporary)
+        pq.write_table(pa.Table.from_pylist([info._asdict() for info in found], schema), temporary)
     return len(found)
 
 
@@ -115,7 +129,8 @@ def with_shards(table: pa.Table, shard_bytes: int) -> pa.Table:
 
 def write_pass(root: str, out: Path, table: pa.Table, pool: ProcessPool) -> tuple[pa.Table, list[Shard]]:
     """Writes the shards that are not there yet; the table with the place of each row, and the shards."""
-    table = mark_black_masks(table)
+    cues = table[COLUMN] if COLUMN in table.column_names else None
+    table = mark_black_masks(table.drop_columns(COLUMN) if cues is not None else table)
     counts = pc.value_counts(table["shard"].combine_chunks()).to_pylist()
     names = sorted(count["values"] for count in counts)
     done = [name for name in names if _is_done(out, name)]
@@ -135,7 +150,8 @@ def write_pass(root: str, out: Path, table: pa.Table, pool: ProcessPool) -> tupl
     for column in columns.column_names:
         table = table.drop_columns(column) if column in table.column_names else table
         table = table.append_column(column, columns[column])
-    return table.select(SCHEMA.names), shards
+    table = table.select(SCHEMA.names)
+    return table if cues is None else table.append_column(COLUMN, cues), shards
 
 
 def write_shard(task: tuple[str, Path, str, list[dict[str, Any]]]) -> int:

@@ -47,6 +47,7 @@ from dfd.prepare.readers.class_names import NO_NAMES, ClassNames
 from dfd.prepare.report import Report, num_misnamed
 from dfd.prepare.source import Source
 from dfd.prepare.stamps import STAMPS, keep_stamps
+from dfd.shards.cue_table import CueNames
 from dfd.shards.format import INDEX, SHARD_BYTES
 from dfd.shards.rejects import Reject, write_rejects
 from dfd.shards.table import read_index
@@ -80,6 +81,7 @@ def prepare(
     class_names: ClassNames = NO_NAMES,
     root: Path | None = None,
     max_rejected: float = MAX_REJECTED,
+    cues: bool = False,
 ) -> Report | str:
     """Makes shards of a source; goes on where an interrupted run stopped; leaves finished shards of the same
     source alone.
@@ -105,6 +107,7 @@ def prepare(
         class_names: what the source calls its classes, besides real and fake.
         root: folder that the paths of a table start at, and lie in; None takes the table's own.
         max_rejected: the share of the source's files that may be rejected, from 0 to below 1.
+        cues: measure the forensic cues of every picture, and store them in the table.
 
     Raises:
         ValueError: what is wrong with the source or the arguments; the source changed since the shards were
@@ -112,12 +115,20 @@ def prepare(
         OSError: unwritable folder or full disk, in words.
     """
     path, out, start = Path(path), Path(out), time.monotonic()
+    names = _cue_names() if cues else None
     processes = num_processes(workers)
     check_max_rejected(max_rejected)
     check_folders(path, out, root)
     if (out / INDEX).is_file() and not overwrite:
         return report_finished(
-            path, out, reader, frames=frames, margin=margin, class_names=class_names, root=root
+            path,
+            out,
+            reader,
+            frames=frames,
+            margin=margin,
+            class_names=class_names,
+            root=root,
+            cues=cues,
         )
     check_free(out)
     with folder_if_used(out), exclusive(out, shared=array_task is not None):
@@ -133,6 +144,8 @@ def prepare(
         make_way(out, overwrite, tidy=array_task is None)
         settings = {"dfd": __version__, "reader": source.reader, "shard_bytes": str(shard_bytes)}
         settings |= {name: json.dumps(value) for name, value in source.facts().items()}
+        if names:
+            settings["cues"] = f"version {names.version}"
         store_plan(plan, out, settings | (cutting.settings() if cutting else {}), overwrite)
 
         if not cutting:
@@ -143,12 +156,12 @@ def prepare(
         forgets = array_task is None and not cutting
         with forgotten_if_refused(out, forgets), ProcessPool(processes, slowest) as pool:
             if array_task is not None:
-                return _run_task(source.root, out, plan, cutting, array_task=array_task, pool=pool)
+                return _run_task(source.root, out, plan, cutting, array_task=array_task, pool=pool, cues=cues)
             if cutting:
                 pictures = _cut(source, out, plan, rejects, cutting=cutting, pool=pool)
             else:
                 pictures = Pictures(source.root, plan, Rejected(rejects))
-            inspected = inspect_pass(pictures.root, out, pictures.plan, pool)
+            inspected = inspect_pass(pictures.root, out, pictures.plan, pool, cues=cues)
             usable = inspected.filter(pc.equal(inspected["reason"], ""))
             table, contradictory = without_contradictions(usable)
             rejected = pictures.rejected.and_pictures([*refused(inspected), *contradictory])
@@ -183,7 +196,7 @@ def prepare(
             made_by["cut"] = cutting.facts() | {"left_out": len(rejected.left_out)}
         else:
             os.replace(out / STATE / STAMPS, out / STAMPS)
-        write_contents(out, table, shards, made_by, len(rejected), assigned.leaks.facts())
+        write_contents(out, table, shards, made_by, len(rejected), assigned.leaks.facts(), names)
         shutil.rmtree(out / STATE, ignore_errors=True)
     return Report.of(
         out,
@@ -196,14 +209,27 @@ def prepare(
     )
 
 
+def _cue_names() -> CueNames:
+    from dfd.forensics.cues import CUES, CUES_VERSION  # SciPy, which nothing else here needs
+
+    return CueNames(CUES_VERSION, CUES)
+
+
 def _run_task(
-    root: str, out: Path, plan: pa.Table, cutting: Cutting | None, *, array_task: ArrayTask, pool: ProcessPool
+    root: str,
+    out: Path,
+    plan: pa.Table,
+    cutting: Cutting | None,
+    *,
+    array_task: ArrayTask,
+    pool: ProcessPool,
+    cues: bool,
 ) -> str:
     """A task of a job array: cuts or inspects its part."""
     if cutting:
         cut_pass(root, out / STATE, plan, cutting, pool=pool, array_task=array_task)
     else:
-        inspect_pieces(root, out, plan, pool, array_task)
+        inspect_pieces(root, out, plan, pool, array_task, cues=cues)
     finish_task(out / STATE, array_task)
     return (
         f"{out}: part {array_task} is finished. When all are: the same command with --merge in place of "

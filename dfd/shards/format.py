@@ -1,7 +1,7 @@
 """Shard format and table schema: WebDataset tars of original bytes, with a table of contents beside them.
 
 ROOT/train-000000.tar   <key>.jpg (bytes as found), <key>.json, <key>.mask.png; one split a shard
-ROOT/samples.parquet    one line a sample: SCHEMA
+ROOT/samples.parquet    one line a sample: SCHEMA, and `cues` where they were measured
 ROOT/index.json         shards with counts and sha256, totals, what made them; written last: finished
 ROOT/rejected.csv       path, reason
 """

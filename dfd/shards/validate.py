@@ -32,6 +32,8 @@ _GROUPS = 1000  # row groups: pyarrow puts a million lines into one
 # a text that repeats is stored once and read once a line: of tables of so many lines at most, the texts that
 # are stored are looked at first; of larger ones that costs more than it saves
 _LOOKED_AT_FIRST = 20_000
+COLUMN = "cues"  # of samples.parquet, and what index.json calls their names; both may be missing
+_MAX_CUES = 1000
 _TEXTS = [field.name for field in SCHEMA if field.type == pa.string()]
 
 
@@ -93,6 +95,18 @@ def _is_moved(value: Any) -> bool:
     )
 
 
+def _are_cues(value: Any) -> bool:
+    if not isinstance(value, dict) or not _is_count(value.get("version")):
+        return False
+    names = value.get("names")
+    return (
+        isinstance(names, list)
+        and 0 < len(names) <= _MAX_CUES
+        and all(isinstance(name, str) and name.isprintable() and 0 < len(name) <= 100 for name in names)
+        and len(set(names)) == len(names)
+    )
+
+
 # what is read of index.json, and of what it says made the shards, by its name: whether a value may be one
 _FACTS: dict[str, Callable[[Any], bool]] = {
     "dfd": _is_text,
@@ -105,6 +119,7 @@ _FACTS: dict[str, Callable[[Any], bool]] = {
     "splits": lambda value: (
         isinstance(value, dict) and value.keys() == set(SPLITS) and all(map(_is_of_classes, value.values()))
     ),
+    COLUMN: _are_cues,
     "leaks": lambda value: isinstance(value, dict) and _is_counts(value.get("counts", {})),
 }
 _NEEDED = ("images", "classes", "splits", "families", "made_by")
@@ -133,6 +148,7 @@ def check_file(path: Path, index: Mapping[str, Any]) -> None:
         raise ValueError(f"it lacks the columns {', '.join(missing)}")
     if twice := [name for name in SCHEMA.names if known.count(name) > 1]:
         raise ValueError(f"it has the column {twice[0]} twice")
+    _check_cues(path, index)
     held = sum(shard["bytes"] for shard in index["shards"])
     if facts.num_rows * _SAMPLE > held:
         raise ValueError(
@@ -148,6 +164,17 @@ def check_file(path: Path, index: Mapping[str, Any]) -> None:
     _check_groups([facts.row_group(number) for number in range(facts.num_row_groups)], facts.num_rows)
     if facts.num_rows <= _LOOKED_AT_FIRST:
         _check_stored_texts(path)
+
+
+def _check_cues(path: Path, index: Mapping[str, Any]) -> None:
+    """The column is there if index.json names what is in it; without names nobody reads it."""
+    if COLUMN not in index:
+        return
+    schema, num = pq.read_schema(path), len(index[COLUMN]["names"])
+    if schema.names.count(COLUMN) != 1:
+        raise ValueError(f"it lacks the column {COLUMN}, whose names index.json has")
+    if (found := schema.field(COLUMN).type) != pa.list_(pa.float32(), num):
+        raise ValueError(f"the column {COLUMN} is {found!s:.100}, and index.json names {num} numbers")
 
 
 def _check_groups(groups: Sequence[pq.RowGroupMetaData], num_rows: int) -> None:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from dfd import __version__
 from dfd.durable import atomic_write, sync
+from dfd.shards.cue_table import CueNames
 from dfd.shards.format import (
     INDEX,
     SAMPLES_FILE,
@@ -28,7 +29,7 @@ from dfd.shards.format import (
     Shard,
     totals,
 )
-from dfd.shards.validate import check_words
+from dfd.shards.validate import COLUMN, check_words
 
 _GROUP = 1 << 17  # lines that are read together where some of a large table are looked up
 
@@ -118,13 +119,17 @@ def write_contents(
     made_by: Mapping[str, Any],
     rejected: int = 0,
     leaks: Mapping[str, Any] | None = None,
+    cues: CueNames | None = None,
 ) -> None:
-    """Writes samples.parquet, then index.json: from here on the folder counts as whole."""
+    """Writes samples.parquet, then index.json: from here on the folder counts as whole.
+
+    Args:
+        cues: what the table's column of cues holds, where it has one.
+    """
     check_words(table)
     for shard in shards:
         sync(root / shard.name)
-    with atomic_write(root / SAMPLES_FILE) as temporary:
-        pq.write_table(table.cast(SCHEMA), temporary, compression="zstd", row_group_size=_GROUP)
+    write_table(root, table, cues)
     counts = totals(table)
     index = {
         "dfd": __version__,
@@ -136,8 +141,22 @@ def write_contents(
         "splits": counts["splits"],
         "families": counts["families"],
         "leaks": dict(leaks or {}),  # related pictures in different splits, kept with --allow-leaks
+        **({COLUMN: cues.facts()} if cues else {}),
         "shards": [asdict(shard) for shard in sorted(shards, key=lambda shard: shard.name)],
     }
+    write_index(root, index)
+
+
+def write_table(root: Path, table: pa.Table, cues: CueNames | None = None) -> None:
+    """Writes samples.parquet, with a column of cues where they are named."""
+    columns = table.select(SCHEMA.names).cast(SCHEMA)
+    if cues is not None:
+        columns = columns.append_column(COLUMN, cues.column(table[COLUMN]))
+    with atomic_write(root / SAMPLES_FILE) as temporary:
+        pq.write_table(columns, temporary, compression="zstd", row_group_size=_GROUP)
+
+
+def write_index(root: Path, index: Mapping[str, Any]) -> None:
     with atomic_write(root / INDEX) as temporary:
         temporary.write_text(json.dumps(index, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         sync(root)  # the names of shards and table are on the disk before the index's

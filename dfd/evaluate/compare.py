@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import logit as log_odds
 
 from dfd.batch import FAKE, REAL, Predictions
-from dfd.evaluate.plan import split_name
+from dfd.evaluate.names import split_name
 from dfd.evaluate.prediction_tables import Judged, read_judged
 from dfd.metrics import Difference, delong, detection_metrics, holm, paired
 from dfd.terminal import printable

@@ -11,7 +11,6 @@ Clean pictures are always judged too, as the condition "clean": every other figu
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 from dfd.augment import Corruption
 from dfd.augment.corruption import CORRUPTIONS
 from dfd.evaluate.attack_conditions import SETTINGS, PictureAttack, parse_attack, shown
+from dfd.evaluate.names import NAME
 from dfd.resources import config_named, shipped
 from dfd.terminal import printable
 from dfd.text_files import read_yaml
@@ -27,8 +27,6 @@ from dfd.text_files import read_yaml
 CLEAN = "clean"
 QUICK = "conditions/quick"  # judged where no file is named
 MOST = 1000  # conditions of a file: more is a slip
-# of names that become names of files
-NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,79}", re.ASCII)
 # what makes a condition, and what it may say beside; an attack's keys are its own matter
 _KEYS = {"clean": (), "corruption": ("severities",), "attack": ()}
 

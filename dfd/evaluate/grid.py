@@ -6,7 +6,7 @@ array may fill one folder.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,29 +17,18 @@ from dfd.detector import Detector, load
 from dfd.durable import explain_os_error
 from dfd.evaluate.attacked import judge_attacked
 from dfd.evaluate.conditions import Condition, load_conditions
-from dfd.evaluate.folder import CSV_FILE, GRID, METRICS_FILE, missing_cells, read_grid
+from dfd.evaluate.folder import CSV_FILE, METRICS_FILE, check_out, missing_cells, read_grid
 from dfd.evaluate.gradient_masking import masking_of
 from dfd.evaluate.judging import Judged, judge, verdicts
-from dfd.evaluate.plan import (
-    Cell,
-    NamedDetector,
-    NamedRoot,
-    Pass,
-    detector_name,
-    named,
-    passes,
-    root_name,
-    sha256_of,
-)
+from dfd.evaluate.names import detector_name, named, root_name
+from dfd.evaluate.plan import Cell, NamedDetector, NamedRoot, Pass, passes, sha256_of
 from dfd.evaluate.prediction_file import read_facts, write_predictions
 from dfd.evaluate.provenance import cell_facts, plain, write_record
 from dfd.evaluate.screen import show
 from dfd.evaluate.shortcut_files import PassShortcuts
 from dfd.evaluate.tidy import write_metrics
-from dfd.outputs import lies_within
 from dfd.prepare.job_array import ArrayTask
 from dfd.progress import progress
-from dfd.shards.fetch import is_remote
 
 ALL = ArrayTask(1, 1)
 
@@ -131,28 +120,6 @@ def evaluate(
 
 def _cells(plan: Sequence[Pass]) -> list[Cell]:
     return [cell for each in plan for cell in each.cells]
-
-
-def check_out(out: Path, roots: Iterable[str], begun: str = GRID) -> None:
-    """ValueError where results cannot go there: what lies there is somebody else's.
-
-    Args:
-        begun: what is written first into a folder of ours.
-    """
-    for root in roots:
-        if Path(root).is_file():
-            raise ValueError(
-                f"--on {root} is a file, and what is judged are finished shards: `dfd prepare {root} --out "
-                "FOLDER` makes them of pictures, videos and lists of them."
-            )
-        if not is_remote(root) and lies_within(out, Path(root)):
-            raise ValueError(f"--out {out} lies in {root}, which is only read. Choose a folder beside it.")
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out {out} is a file, where the folder of a grid is to be. Choose another name.")
-    if out.is_dir() and any(out.iterdir()) and not (out / begun).exists():
-        raise ValueError(
-            f"--out {out} is not empty and no grid of dfd's. Choose a new folder; nothing was written."
-        )
 
 
 def named_detector(name: str, path: str, options: Options) -> NamedDetector:

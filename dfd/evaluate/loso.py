@@ -17,11 +17,10 @@ import pyarrow as pa
 from dfd.detector import Detector
 from dfd.durable import explain_os_error, make_folder
 from dfd.evaluate.conditions import CLEAN, Condition, load_conditions
-from dfd.evaluate.folder import GRID
+from dfd.evaluate.folder import GRID, check_out
 from dfd.evaluate.grid import (
     ALL,
     Options,
-    check_out,
     judge_all,
     named_detector,
     named_root,
@@ -31,7 +30,8 @@ from dfd.evaluate.grid import (
 from dfd.evaluate.loso_fits import BEGUN, Fits, check_begun, fit_command, fits_of
 from dfd.evaluate.loso_sources import LeftOut, find_sources
 from dfd.evaluate.loso_table import LOSO_FILE, said, write_loso
-from dfd.evaluate.plan import NamedDetector, NamedRoot, Pass, cell_file, clean_name, named, passes, root_name
+from dfd.evaluate.names import clean_name, named, root_name
+from dfd.evaluate.plan import NamedDetector, NamedRoot, Pass, cell_file, passes
 from dfd.evaluate.tidy import write_metrics
 from dfd.run_record import RunFolder
 from dfd.sweep.runner import TrialRunner

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dfd.evaluate.loso_sources import opened
-from dfd.evaluate.plan import clean_name
+from dfd.evaluate.names import clean_name
 from dfd.outputs import output_file
 from dfd.resources import config_named, shipped
 from dfd.sweep.space import Choice, Scalar, Sweep

@@ -15,7 +15,7 @@ from scipy.special import expit
 from dfd.batch import FAKE, REAL, Predictions
 from dfd.calibration import calibration_of
 from dfd.evaluate.confidence import familiar_first
-from dfd.evaluate.plan import clean_name
+from dfd.evaluate.names import clean_name
 from dfd.evaluate.prediction_file import read_predictions, read_table
 from dfd.metrics import uncalibrated
 from dfd.terminal import printable

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dfd.evaluate.folder import GRID
-from dfd.evaluate.plan import clean_name
+from dfd.evaluate.names import clean_name
 from dfd.evaluate.report.curves import curves, robustness
 from dfd.evaluate.report.evidence import Evidence, read_evidence
 from dfd.evaluate.report.gallery import gallery

@@ -1,0 +1,1 @@
+"""Benchmark of the forensic tools: tools x sets x metrics."""

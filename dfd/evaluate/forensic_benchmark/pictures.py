@@ -1,0 +1,332 @@
+"""Sets of pictures that forensic tools are measured on, each saved in several ways, its conditions.
+
+A set says what its pictures are and makes each of them by its number alone, so that any process can: the same
+number and condition are the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import cv2
+import numpy as np
+
+from dfd.batch import FAKE, REAL
+from dfd.evaluate.forensic_benchmark.planted_edits import KINDS, SMALLEST, plant
+from dfd.media.decode import read_picture
+from dfd.media.encode import encode_jpeg, encode_png
+from dfd.media.files import IMAGE_SUFFIXES, read_file
+from dfd.media.formats import Undecodable
+from dfd.prepare.reencode import Reencoding
+from dfd.shards.pattern import parse_root
+from dfd.shards.table import load_table
+from dfd.synthetic.camera import Camera
+from dfd.synthetic.canvas import grain
+from dfd.synthetic.setting import backdrop
+from dfd.synthetic.toy import FAMILY, draw_sample
+
+# conditions: the file itself; both classes with one size and as JPEG 90; the pixels saved anew
+AS_FOUND, MATCHED, PNG, JPEG90, JPEG75 = "as_found", "matched", "png", "jpeg90", "jpeg75"
+QUALITY = {JPEG90: 90, JPEG75: 75}
+ORIGINALS, EDITED_ORIGINALS, EDITED_SIMULATED, TOY = (
+    "camera_originals", "edited_originals", "edited_simulated", "toy",
+)  # fmt: skip
+LARGEST = 1024  # sides of a photograph that is edited; a larger one is cropped
+SMALL = 200  # a smaller photograph is not edited: most tools abstain there
+VARIANTS = ("", *KINDS)  # of an edited photograph, the untouched one first
+
+
+class Picture(NamedTuple):
+    """One picture as a tool gets it."""
+
+    key: str
+    family: str  # related pictures share it
+    label: int  # REAL: untouched; FAKE: edited, or generated
+    method: str  # what was done to it; "" for nothing or unknown
+    data: bytes
+    mask: np.ndarray | None  # (H, W) bool, where it was edited; None where nobody knows
+
+
+class PictureSet(Protocol):
+    """A set of pictures; small enough to be sent to another process."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def conditions(self) -> tuple[str, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def identity(self) -> dict[str, Any]:
+        """What its pictures depend on, for JSON."""
+        ...
+
+    def picture(self, number: int, condition: str) -> Picture: ...
+
+
+@dataclass(frozen=True)
+class Toy:
+    """The toy set's drawings, with the masks of their forgeries."""
+
+    num: int
+    seed: int = 0
+    size: int = 256
+    name: str = TOY
+    conditions: tuple[str, ...] = (AS_FOUND, JPEG75)
+
+    def __len__(self) -> int:
+        return self.num
+
+    def identity(self) -> dict[str, Any]:
+        return {"toy": self.num, "seed": self.seed, "size": self.size}
+
+    def picture(self, number: int, condition: str) -> Picture:
+        made = draw_sample(number, self.num, self.size, self.seed)
+        mask = np.zeros((self.size, self.size), bool)
+        if made["mask_bytes"]:
+            png = np.frombuffer(made["mask_bytes"], np.uint8)
+            mask = cv2.imdecode(png, cv2.IMREAD_GRAYSCALE) > 0
+        data = _as(condition, made["image_bytes"])
+        return Picture(made["key"], str(number // FAMILY), made["label"], made["method"], data, mask)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Untouched photographs, as their cameras wrote them: whatever is found in them is a false alarm.
+
+    Args:
+        paths: of the files.
+        families: of each.
+        digest: of all their bytes.
+    """
+
+    paths: tuple[str, ...]
+    families: tuple[str, ...]
+    digest: str
+    name: str = ORIGINALS
+    conditions: tuple[str, ...] = (AS_FOUND, JPEG75)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def identity(self) -> dict[str, Any]:
+        return {"files": len(self), "digest": self.digest}
+
+    def picture(self, number: int, condition: str) -> Picture:
+        path = Path(self.paths[number])
+        data = _as(condition, read_file(path))
+        return Picture(path.name, self.families[number], REAL, "", data, None)
+
+    def photograph(self, number: int) -> np.ndarray:
+        """(H, W, 3) uint8 RGB: its middle, cut along the blocks of its JPEG."""
+        pixels = read_picture(read_file(self.paths[number])).pixels
+        top, left = (max(0, length - LARGEST) // 32 * 16 for length in pixels.shape[:2])
+        return np.ascontiguousarray(pixels[top : top + LARGEST, left : left + LARGEST])
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Photographs of a simulated camera: a drawn scene through lens, Bayer mosaic, sensor noise and
+    demosaicing, never compressed."""
+
+    num: int
+    seed: int = 0
+    size: int = 512
+
+    def __len__(self) -> int:
+        return self.num
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        return tuple(f"scene {number}" for number in range(self.num))
+
+    def identity(self) -> dict[str, Any]:
+        return {"scenes": self.num, "seed": self.seed, "size": self.size}
+
+    def photograph(self, number: int) -> np.ndarray:
+        """(size, size, 3) uint8 RGB."""
+        rng = np.random.default_rng((self.seed, number))
+        num = self.size + self.size // 4
+        light = backdrop(rng, num) * np.exp(0.35 * grain(rng, num, 3.0, 9.0, 30.0, 90.0))
+        return Camera.draw(rng).photograph(np.clip(light, 0, None).astype(np.float32), self.size, rng)
+
+
+@dataclass(frozen=True)
+class Edited:
+    """Photographs, each untouched and once with every kind of planted edit; saved alike, without metadata.
+
+    Args:
+        photographs: at least two of different families: a splice needs a donor.
+    """
+
+    photographs: Files | Scenes
+    name: str
+    seed: int = 0
+    conditions: tuple[str, ...] = (PNG, JPEG90, JPEG75)
+
+    def __len__(self) -> int:
+        return len(self.photographs) * len(VARIANTS)
+
+    def identity(self) -> dict[str, Any]:
+        return {**self.photographs.identity(), "edit_seed": self.seed}
+
+    def picture(self, number: int, condition: str) -> Picture:
+        base, variant = divmod(number, len(VARIANTS))
+        kind = VARIANTS[variant]
+        pixels = self.photographs.photograph(base)
+        mask = np.zeros(pixels.shape[:2], bool)
+        if kind:
+            rng = np.random.default_rng((self.seed, base, variant))
+            donor = self.photographs.photograph(self._donor(base, rng))
+            pixels, mask = plant(kind, pixels, donor, rng)
+        label = FAKE if kind else REAL
+        key = f"{base:04d}-{kind or 'untouched'}"
+        return Picture(key, self.photographs.families[base], label, kind, _saved(condition, pixels), mask)
+
+    def _donor(self, base: int, rng: np.random.Generator) -> int:
+        families = self.photographs.families
+        others = [number for number, family in enumerate(families) if family != families[base]]
+        return int(rng.choice(others))
+
+
+@dataclass(frozen=True)
+class Shards:
+    """Pictures of finished shards, real and fake.
+
+    Args:
+        folder: that the shards lie in.
+        rows: of each picture: key, family, label, method, shard, offset, length.
+        side: of the smallest picture, which "matched" brings all to.
+        digest: of all their bytes.
+    """
+
+    name: str
+    folder: str
+    rows: tuple[tuple[str, str, int, str, str, int, int], ...]
+    side: int
+    digest: str
+    conditions: tuple[str, ...] = (AS_FOUND, MATCHED, JPEG75)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def identity(self) -> dict[str, Any]:
+        return {"images": len(self), "digest": self.digest, "side": self.side}
+
+    def picture(self, number: int, condition: str) -> Picture:
+        key, family, label, method, shard, offset, length = self.rows[number]
+        with open(Path(self.folder, shard), "rb") as file:
+            file.seek(offset)
+            data = file.read(length)
+        if condition == MATCHED:
+            data = Reencoding(jpeg=90, size=self.side).picture(read_picture(data).pixels)
+        else:
+            data = _as(condition, data)
+        return Picture(key, family, label, method, data, None)
+
+
+def open_shards(name: str, root: str, limit: int) -> Shards:
+    """At most `limit` pictures of each class of finished shards: of the test split first, then of val, then
+    of train. The tools have learnt from none of them.
+
+    Raises:
+        ValueError: there are no finished shards, or no pictures of a known label.
+    """
+    columns = ["key", "family", "label", "method", "shard", "offset", "length"]
+    table = load_table(root, [*columns, "split", "width", "height", "sha256"])
+    lines = table.to_pylist()
+    order = np.random.default_rng(0).permutation(len(lines)).tolist()
+    order.sort(key=lambda at: ("test", "val", "train").index(lines[at]["split"]))
+    taken: Counter[int] = Counter()
+    kept = []
+    for at in order:
+        label = lines[at]["label"]
+        if label in (REAL, FAKE) and taken[label] < limit:
+            taken[label] += 1
+            kept.append(lines[at])
+    if not kept:
+        raise ValueError(f"--on {root}: no picture there has a label. Name shards of real and fake pictures.")
+    return Shards(
+        name,
+        parse_root(root).folder,
+        tuple(tuple(line[name] for name in columns) for line in kept),
+        min(min(line["width"], line["height"]) for line in kept),
+        _digest(line["sha256"] for line in kept),
+    )
+
+
+def open_originals(folder: Path, edited: Sequence[str] = ()) -> Files:
+    """The photographs of a folder that can be decoded.
+
+    Args:
+        edited: names of files that are no originals after all, and are left out.
+
+    Raises:
+        ValueError: no such folder, no photograph in it, or a name that is not there.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"--originals {folder} is no folder. Name one that holds untouched photographs.")
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    if unknown := sorted(set(edited) - {path.name for path in files}):
+        raise ValueError(f"--leave-out {unknown[0]}: {folder} holds no picture of that name.")
+    paths, families, digests = [], [], []
+    for path in files:
+        if path.name in edited:
+            continue
+        try:
+            data = read_file(path)
+            read_picture(data)
+        except Undecodable:
+            continue
+        paths.append(str(path))
+        families.append(_camera(data) or path.name)
+        digests.append(hashlib.sha256(data).hexdigest())
+    if not paths:
+        raise ValueError(f"--originals {folder}: no picture in it can be decoded.")
+    return Files(tuple(paths), tuple(families), _digest(digests))
+
+
+def large_enough(files: Files) -> Files | None:
+    """The photographs of a folder that can be edited; None where there are not two cameras' left."""
+    kept = []
+    for number, path in enumerate(files.paths):
+        height, width = read_picture(read_file(path)).pixels.shape[:2]
+        if min(height, width) >= max(SMALL, SMALLEST):
+            kept.append(number)
+    families = tuple(files.families[number] for number in kept)
+    if len(set(families)) < 2:
+        return None
+    return Files(tuple(files.paths[number] for number in kept), families, files.digest)
+
+
+def _as(condition: str, data: bytes) -> bytes:
+    return data if condition == AS_FOUND else _saved(condition, read_picture(data).pixels)
+
+
+def _saved(condition: str, pixels: np.ndarray) -> bytes:
+    return encode_png(pixels) if condition == PNG else encode_jpeg(pixels, QUALITY[condition])
+
+
+def _camera(data: bytes) -> str:
+    """Maker and model, "" where the file does not say: pictures of one camera are one family."""
+    from PIL import Image
+
+    from dfd.media.formats import FORMATS
+
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            exif = image.getexif()
+            return " ".join(str(exif.get(tag, "")).strip("\0 ") for tag in (271, 272)).strip()
+    except Exception:  # broken EXIF raises anything
+        return ""
+
+
+def _digest(parts: Any) -> str:
+    return hashlib.sha256("".join(parts).encode()).hexdigest()

@@ -18,7 +18,7 @@ from dfd import __version__
 from dfd.cli.error_messages import UsageError, closest, shortened
 from dfd.cli.extras import how_to_install
 from dfd.cli.logs import logs_on_stderr
-from dfd.commands import cluster, data, detect, fingerprint, forensics, judge, study
+from dfd.commands import bench_forensics, cluster, data, detect, fingerprint, forensics, judge, study
 from dfd.interpreters import safe_path
 from dfd.launcher import find_launch
 from dfd.signals import Terminated, ending_as_ctrl_c, stop_signals
@@ -35,7 +35,7 @@ LIGHTNING_VERBS = {
 }
 COMMANDS = {
     function.__name__.replace("_", "-"): function
-    for module in (data, forensics, fingerprint, detect, judge, study, cluster)
+    for module in (data, forensics, fingerprint, bench_forensics, detect, judge, study, cluster)
     for function in module.VERBS
 }
 PLAIN_VERBS = tuple(COMMANDS)
@@ -207,7 +207,9 @@ def _app() -> App:
     parameters = {
         # what tune-batch does not know itself, it hands on
         "tune-batch": Parameter(negative=(), allow_leading_hyphen=True),
-        "evaluate": Parameter(negative=(), consume_multiple=True),  # --on ONE OTHER
+        # --on ONE OTHER
+        "evaluate": Parameter(negative=(), consume_multiple=True),
+        "bench-forensics": Parameter(negative=(), consume_multiple=True),
     }
     for place, (verb, function) in enumerate(COMMANDS.items()):
         passing = {"default_parameter": parameters[verb]} if verb in parameters else {}

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 FILE = Path(__file__).with_name("measured.json")
-# describes: it gives no score and never says "found", so there is nothing to measure
-Trust = Literal["localises", "detects", "weak", "none", "describes"]
+# untested: the benchmark's pictures hold nothing for it to look at. describes: it gives no score and never
+# says "found", so there is nothing to measure
+Trust = Literal["localises", "detects", "weak", "none", "untested", "describes"]
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class Figure:
     num_families: int
 
 
-# set of pictures -> condition -> figure. A condition is how the pictures were saved: "as found", "matched"
-# (both classes with one size and one JPEG quality), "PNG", "JPEG 90", "JPEG 75"
+# set of pictures, or set/kind of edit -> condition -> figure. A condition is how the pictures were saved:
+# as_found, matched (both classes with one size and one JPEG quality), png, jpeg90, jpeg75
 BySet = Mapping[str, Mapping[str, Figure]]
 
 

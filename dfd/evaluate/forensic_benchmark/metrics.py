@@ -1,16 +1,17 @@
 """Tidy table of the benchmark: a line for each tool, set, condition, part and metric, with its interval.
 
-A set's parts are "all" and each kind of edit against the set's untouched pictures. A picture on which a tool abstains,
-breaks, or has nothing to look at has no part in what is scored; it counts in the coverage.
+A set's parts are "all" and each kind of edit against the set's untouched pictures. A picture on which a tool
+abstains, breaks, or has nothing to look at has no part in what is scored; it counts in the coverage.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -63,17 +64,26 @@ class Answers:
         return Answers(**plain, figures={name: value[rows] for name, value in self.figures.items()})
 
 
-def tidy(cells: Sequence[Cell]) -> pa.Table:
-    """The table of all cells. A tool that shows no place on any picture has no pixel metrics; another one
-    that answers without a map has found nothing there."""
-    tables = {cell: read_cell(cell.path) for cell in cells}
-    mapping = {cell.tool for cell, table in tables.items() if any(table["mapped"].to_pylist())}
-    lines = [
-        {"tool": cell.tool, "set": cell.pictures, "condition": cell.condition, **line}
-        for cell, table in tables.items()
-        for line in cell_lines(answers_of(table), cell.tool in mapping)
-    ]
-    return pa.Table.from_pylist(lines, SCHEMA)
+def tidy(cells: Sequence[Cell], run: Callable[..., Iterable[Any]] = map) -> pa.Table:
+    """The table of all cells.
+
+    A tool that shows no place on any picture has no pixel metrics; where another one answers without a map,
+    it has found nothing.
+
+    Args:
+        run: `map`, or that of a `ProcessPool`, whose results come in any order.
+    """
+    mapping = {cell.tool for cell in cells if any(read_cell(cell.path)["mapped"].to_pylist())}
+    tasks = [(number, cell, cell.tool in mapping) for number, cell in enumerate(cells)]
+    found = dict(run(_lines, tasks))
+    return pa.Table.from_pylist([line for number in sorted(found) for line in found[number]], SCHEMA)
+
+
+def _lines(task: tuple[int, Cell, bool]) -> tuple[int, list[dict[str, object]]]:
+    """The lines of one cell, with the number that it came with."""
+    number, cell, maps = task
+    told = {"tool": cell.tool, "set": cell.pictures, "condition": cell.condition}
+    return number, [{**told, **line} for line in cell_lines(answers_of(read_cell(cell.path)), maps)]
 
 
 def answers_of(table: pa.Table) -> Answers:
@@ -179,8 +189,13 @@ def pooled_figures(answers: Answers) -> dict[str, Figure]:
 def _draws(family: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How often each family was drawn, (DRAWS, F), and the place of each picture's family (M,)."""
     names, place = np.unique(family.astype(str), return_inverse=True)
-    rng = np.random.default_rng(0)
-    return rng.multinomial(len(names), np.full(len(names), 1 / len(names)), DRAWS).astype(float), place
+    return _weights(len(names)), place
+
+
+@lru_cache(maxsize=32)
+def _weights(num: int) -> np.ndarray:
+    """(DRAWS, num)."""
+    return np.random.default_rng(0).multinomial(num, np.full(num, 1 / num), DRAWS).astype(float)
 
 
 def _ends(drawn: np.ndarray, num_families: int) -> tuple[float, float]:

@@ -7,7 +7,6 @@ number and condition are the same bytes.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from dfd.batch import FAKE, REAL
 from dfd.evaluate.forensic_benchmark.planted_edits import KINDS, SMALLEST, plant
 from dfd.media.decode import read_picture
 from dfd.media.encode import encode_jpeg, encode_png
+from dfd.media.exif import read_exif
 from dfd.media.files import IMAGE_SUFFIXES, read_file
 from dfd.media.formats import Undecodable
 from dfd.prepare.reencode import Reencoding
@@ -62,6 +62,11 @@ class PictureSet(Protocol):
     @property
     def conditions(self) -> tuple[str, ...]: ...
 
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """That it reads."""
+        ...
+
     def __len__(self) -> int: ...
 
     def identity(self) -> dict[str, Any]:
@@ -80,6 +85,7 @@ class Toy:
     size: int = 256
     name: str = TOY
     conditions: tuple[str, ...] = (AS_FOUND, JPEG75)
+    folders: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return self.num
@@ -112,6 +118,7 @@ class Files:
     digest: str
     name: str = ORIGINALS
     conditions: tuple[str, ...] = (AS_FOUND, JPEG75)
+    folders: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -170,6 +177,7 @@ class Edited:
     name: str
     seed: int = 0
     conditions: tuple[str, ...] = (PNG, JPEG90, JPEG75)
+    folders: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.photographs) * len(VARIANTS)
@@ -213,6 +221,10 @@ class Shards:
     side: int
     digest: str
     conditions: tuple[str, ...] = (AS_FOUND, MATCHED, JPEG75)
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        return (self.folder,)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -262,11 +274,11 @@ def open_shards(name: str, root: str, limit: int) -> Shards:
     )
 
 
-def open_originals(folder: Path, edited: Sequence[str] = ()) -> Files:
+def open_originals(folder: Path, left_out: Sequence[str] = ()) -> Files:
     """The photographs of a folder that can be decoded.
 
     Args:
-        edited: names of files that are no originals after all, and are left out.
+        left_out: names of files that are no originals after all.
 
     Raises:
         ValueError: no such folder, no photograph in it, or a name that is not there.
@@ -274,11 +286,11 @@ def open_originals(folder: Path, edited: Sequence[str] = ()) -> Files:
     if not folder.is_dir():
         raise ValueError(f"--originals {folder} is no folder. Name one that holds untouched photographs.")
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    if unknown := sorted(set(edited) - {path.name for path in files}):
+    if unknown := sorted(set(left_out) - {path.name for path in files}):
         raise ValueError(f"--leave-out {unknown[0]}: {folder} holds no picture of that name.")
     paths, families, digests = [], [], []
     for path in files:
-        if path.name in edited:
+        if path.name in left_out:
             continue
         try:
             data = read_file(path)
@@ -290,13 +302,15 @@ def open_originals(folder: Path, edited: Sequence[str] = ()) -> Files:
         digests.append(hashlib.sha256(data).hexdigest())
     if not paths:
         raise ValueError(f"--originals {folder}: no picture in it can be decoded.")
-    return Files(tuple(paths), tuple(families), _digest(digests))
+    return Files(tuple(paths), tuple(families), _digest(digests), folders=(str(folder),))
 
 
-def large_enough(files: Files) -> Files | None:
-    """The photographs of a folder that can be edited; None where there are not two cameras' left."""
-    kept = []
+def large_enough(files: Files, most: int) -> Files | None:
+    """The first photographs of a folder that can be edited; None where there are not two cameras' left."""
+    kept: list[int] = []
     for number, path in enumerate(files.paths):
+        if len(kept) == most:
+            break
         height, width = read_picture(read_file(path)).pixels.shape[:2]
         if min(height, width) >= max(SMALL, SMALLEST):
             kept.append(number)
@@ -316,16 +330,8 @@ def _saved(condition: str, pixels: np.ndarray) -> bytes:
 
 def _camera(data: bytes) -> str:
     """Maker and model, "" where the file does not say: pictures of one camera are one family."""
-    from PIL import Image
-
-    from dfd.media.formats import FORMATS
-
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            exif = image.getexif()
-            return " ".join(str(exif.get(tag, "")).strip("\0 ") for tag in (271, 272)).strip()
-    except Exception:  # broken EXIF raises anything
-        return ""
+    told = read_exif(data).ifd0
+    return " ".join(str(told.get(tag, "")).strip() for tag in ("Make", "Model")).strip()
 
 
 def _digest(parts: Any) -> str:

@@ -4,7 +4,8 @@
 more. - detects: for some kind, or on some set of fakes whose classes are saved alike, that of its image AUROC
 is. - weak: one of them is .55 or more.
 - none: none of them is; or it says "found" on more than a tenth of untouched camera photographs.
-- describes: it gives no score, shows no place and never says "found".
+- untested: there is no such figure, since these pictures hold nothing for it to look at.
+- describes: it answers, but gives no score, shows no place and never says "found".
 
 Sets as found have no say: there a tool may tell how the two classes were saved instead of what was done to
 them. Nor have drawings, and figures of fewer than ten families. `trust` rests on what is saved as PNG or JPEG
@@ -109,12 +110,15 @@ def earned(lines: Sequence[Line], conditions: Sequence[str], untouched: str) -> 
     """
     scored = [line for line in lines if line.metric in ("auroc", "pixel_auc")]
     spoken = any(line.figure.value > 0 for line in lines if line.metric in ("hit_rate", "false_alarm_rate"))
-    if not scored and not spoken:
+    answered = any(line.metric == "coverage" and line.figure.value > 0 for line in lines)
+    if answered and not scored and not spoken:
         return "describes", ()
     alarms = _one(lines, "false_alarm_rate", untouched)
     if alarms is not None and alarms.value > TOO_OFTEN:
         return "none", ()
     counted = [line for line in scored if line.condition in conditions and _counts(line)]
+    if not counted:
+        return "untested", ()
     places = [line for line in counted if line.metric == "pixel_auc"]
     for word, least, of in (("localises", GOOD, places), ("detects", GOOD, counted), ("weak", WEAK, counted)):
         if on := [line.what for line in of if line.figure.low >= least]:

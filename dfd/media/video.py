@@ -71,24 +71,46 @@ def frames_at(file: BinaryIO, numbers: Iterable[int]) -> Iterator[tuple[int, np.
             by no right angle, or without such a frame. Damage shows where the codec notices it: VP8 and VP9
             have no means of telling wrong bits from right ones.
     """
-    import av
-
     wanted = set(map(int, numbers))
-    try:
-        with _opened(file) as (container, film):
-            decoded = (frame for packet in _packets(container, film) for frame in packet.decode())
-            for number, frame in enumerate(decoded):
-                if not wanted:
-                    return
-                if frame.is_corrupt:
-                    raise Undecodable(f"damaged video: frame {number}")
-                if number in wanted:
-                    wanted.remove(number)
-                    yield number, _as_displayed(frame.to_ndarray(format="rgb24"), _display_matrix(frame))
-    except av.FFmpegError as error:
-        raise Undecodable(f"damaged video: {error.strerror}") from error
+    for number, frame in enumerate(_decoded(file)):
+        if not wanted:
+            return
+        _check_whole(frame, number)
+        if number in wanted:
+            wanted.remove(number)
+            yield number, _as_displayed(frame.to_ndarray(format="rgb24"), _display_matrix(frame))
     if wanted:
         raise Undecodable(f"damaged video: it has no frame {min(wanted)}")
+
+
+def timed_frames(file: BinaryIO) -> Iterator[tuple[float, np.ndarray]]:
+    """Seconds since the first frame, and pixels as of `frames_at`, of every frame in turn; a frame without a
+    time has that of the one before it. Raises as `frames_at` does.
+    """
+    first, seconds = None, 0.0
+    for number, frame in enumerate(_decoded(file)):
+        _check_whole(frame, number)
+        if frame.time is not None:
+            first = frame.time if first is None else first
+            seconds = frame.time - first
+        yield seconds, _as_displayed(frame.to_ndarray(format="rgb24"), _display_matrix(frame))
+
+
+def _decoded(file: BinaryIO) -> "Iterator[VideoFrame]":
+    """The film's frames in the order in which they are shown."""
+    import av
+
+    try:
+        with _opened(file) as (container, film):
+            for packet in _packets(container, film):
+                yield from packet.decode()
+    except av.FFmpegError as error:
+        raise Undecodable(f"damaged video: {error.strerror}") from error
+
+
+def _check_whole(frame: "VideoFrame", number: int) -> None:
+    if frame.is_corrupt:
+        raise Undecodable(f"damaged video: frame {number}")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from c2pa_files import changed, with_manifest
 from camera_photos import pasted, scaled, untouched
-from drawn_faces import DrawnFace, DrawnMesh, portrait
+from drawn_faces import DrawnFace, DrawnMesh, portrait, warped
 from hostile_pictures import zipped
 from metadata_files import camera_file, scene, thumbnail_of
 from photos import jpeg, photo, png
@@ -42,6 +42,11 @@ PLANTED: dict[str, Case] = {
 # of the face: on drawn portraits, whose faces are where the drawing has them
 PLANTED |= {
     "faces": Case(None, lambda: png(portrait().picture)),
+    "face_boundary": Case(lambda: png(warped(portrait().picture)), lambda: png(portrait().picture)),
+    "face_eyes": Case(None, lambda: png(portrait().picture)),
+    "face_teeth": Case(None, lambda: png(portrait(mouth_open=0.6).picture)),
+    "face_symmetry": Case(None, lambda: png(portrait().picture)),
+    "face_light": Case(None, lambda: png(portrait().picture)),
 }
 EVERY = (*TOOLS, *face_tools(DrawnFace(), DrawnMesh()))
 

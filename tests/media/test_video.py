@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dfd.media.decode import Undecodable
-from dfd.media.video import count_frames, frames_at
+from dfd.media.video import count_frames, frames_at, timed_frames
 
 av = pytest.importorskip("av", reason="PyAV is not installed: pip install 'dfd[video]'")
 # no two of its eight turns and mirrorings are alike
@@ -159,3 +159,11 @@ def test_pixels_that_are_not_square_are_not_stretched(tmp_path):
         stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
         show(file, stream, CORNERS, 2)
     assert first(io.BytesIO((tmp_path / "wide.mp4").read_bytes())).shape == CORNERS.shape
+
+
+def test_timed_frames_are_all_frames_with_their_seconds(tmp_path):
+    file = film(tmp_path / "clip.mp4", ("libx264", CORNERS, 12))
+    timed = list(timed_frames(file))
+    assert np.allclose([seconds for seconds, _ in timed], np.arange(12) / 25, atol=1e-3)
+    numbered = list(frames_at(file, range(12)))
+    assert all(np.array_equal(one[1], other[1]) for one, other in zip(timed, numbered, strict=True))

@@ -7,13 +7,18 @@ from collections.abc import Callable
 import numpy as np
 
 from dfd.forensics.examine import Tool
-from dfd.forensics.face import faces
+from dfd.forensics.face import boundary, eyes, faces, light, symmetry, teeth
 from dfd.forensics.face.geometry import Detector, FaceFinder, Mesh
 from dfd.forensics.finding import Finding, Method
 from dfd.media.faces import NO_WEIGHTS
 
 _TOOLS: tuple[tuple[Method, Callable[[np.ndarray, FaceFinder], Finding]], ...] = (
     (faces.METHOD, faces.faces),
+    (boundary.METHOD, boundary.face_boundary),
+    (eyes.METHOD, eyes.face_eyes),
+    (teeth.METHOD, teeth.face_teeth),
+    (symmetry.METHOD, symmetry.face_symmetry),
+    (light.METHOD, light.face_light),
 )
 
 

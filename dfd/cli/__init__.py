@@ -45,7 +45,7 @@ HELP = {"--help", "-h", "--print_config"}
 CLOSED_PIPE = 141  # as if by SIGPIPE
 HANDING_ON = ("submit", "tune-batch")  # what they do not know themselves, to others that judge it
 # interrupted and started again, they do what is left
-GOING_ON = ("prepare", "combine", "cues", "sweep", "evaluate")
+GOING_ON = ("prepare", "combine", "cues", "sweep", "evaluate", "bench-forensics")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

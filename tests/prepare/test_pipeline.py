@@ -644,8 +644,8 @@ def test_a_drawn_val_has_both_classes_and_counts_the_training_families_alone(tmp
 def test_a_file_that_changes_meanwhile_is_noticed(source, tmp_path, monkeypatch):
     look = module.inspect_pass
 
-    def then_touch(root, *rest):
-        table = look(root, *rest)
+    def then_touch(root, *rest, **options):
+        table = look(root, *rest, **options)
         (source / "real" / "000.png").write_bytes(picture(7777))
         return table
 

@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from fractions import Fraction
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -37,8 +38,9 @@ CAMERA = {
 }  # fmt: skip
 
 
+@lru_cache(maxsize=64)
 def scene(seed: int = 3, width: int = 512, height: int = 384) -> np.ndarray:
-    """A photograph (height, width, 3) of a simulated camera."""
+    """A photograph (height, width, 3) of a simulated camera; not to be changed."""
     return np.ascontiguousarray(photo(seed, max(width, height))[:height, :width])
 
 
@@ -103,7 +105,7 @@ def camera_file(
     """
     pixels = scene() if pixels is None else pixels
     preview = thumbnail_of(pixels) if thumbnail is None else thumbnail
-    options = {"qtables": OWN_TABLES, "subsampling": "4:2:2"} | options
+    options = {"qtables": OWN_TABLES, "quality": -1, "subsampling": "4:2:2"} | options
     plain = jpeg(pixels, **options)
     at = 4 + int.from_bytes(plain[4:6], "big") - 2 + 2 if plain[2:4] == b"\xff\xe0" else 2
     head = plain[2:at] if jfif else b""

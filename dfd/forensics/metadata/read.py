@@ -14,6 +14,8 @@ from dfd.forensics.metadata.photoshop import IPTC, PREVIEW, preview, read_iptc, 
 from dfd.forensics.metadata.xmp import read_xmp
 from dfd.media.exif import Exif, read_exif
 from dfd.media.jpeg_segments import FRAMES, MAX_SEGMENTS, segments
+from dfd.media.png_chunks import SIGNATURE
+from dfd.media.webp_chunks import is_webp
 
 MAX_FIELDS = 2_000
 MAX_VALUE = 20_000  # characters of one value; a page shows fewer
@@ -101,12 +103,29 @@ def read_metadata(data: bytes) -> Metadata:
 
 
 def stored_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height of a JPEG as stored; None of another file, or of a JPEG whose header is cut off."""
-    if data[:2] != b"\xff\xd8":
-        return None
-    for marker, segment in islice(segments(data), MAX_SEGMENTS):
-        if marker in FRAMES and len(segment) > 9:
-            return int.from_bytes(segment[7:9], "big"), int.from_bytes(segment[5:7], "big")
+    """Width and height as the header of a JPEG, PNG, WebP or GIF has them; None where there is none."""
+    if data[:2] == b"\xff\xd8":
+        for marker, segment in islice(segments(data), MAX_SEGMENTS):
+            if marker in FRAMES and len(segment) > 9:
+                return int.from_bytes(segment[7:9], "big"), int.from_bytes(segment[5:7], "big")
+    elif data.startswith(SIGNATURE) and data[12:16] == b"IHDR":
+        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    elif is_webp(data):
+        return _webp_size(data[12:16], data[20:30])
+    elif data[:4] == b"GIF8":
+        return int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little")
+    return None
+
+
+def _webp_size(kind: bytes, head: bytes) -> tuple[int, int] | None:
+    """By the first chunk's name and first bytes (RFC 9649, 2.5 to 2.7)."""
+    if kind == b"VP8X":
+        return int.from_bytes(head[4:7], "little") + 1, int.from_bytes(head[7:10], "little") + 1
+    if kind == b"VP8 ":
+        return int.from_bytes(head[6:8], "little") & 0x3FFF, int.from_bytes(head[8:10], "little") & 0x3FFF
+    if kind == b"VP8L":
+        bits = int.from_bytes(head[1:5], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from dfd.forensics.finding import Finding, Method, Plain, Region, Table
+from dfd.forensics.finding import Finding, Method, Plain, Region, Status, Table
 from dfd.forensics.metadata.file import File
 from dfd.forensics.metadata.programs import last_program
 from dfd.forensics.metadata.rules import THRESHOLD, Fired, fired, weight
@@ -16,6 +16,7 @@ METHOD = Method(
 )
 MAX_ROWS = 500
 MAX_CELL = 300  # characters
+_NO_HINTS = ("editing", "size", "platform")  # kinds that contradict nothing
 
 
 def metadata(data: bytes, now: datetime | None = None) -> Finding:
@@ -31,30 +32,38 @@ def metadata(data: bytes, now: datetime | None = None) -> Finding:
     file = File(data, now or datetime.now(UTC))
     found = fired(file)
     total = weight(found)
-    said = {
-        "detail": found[0].detail[:MAX_CELL] if found else "",
-        "rules": " ".join(each.rule.name for each in found),
-        **_facts(file),
-    }
-    values = {"facts": said, "score": total, "unit": "weight", "table": _table(file, found)}
+    status, answer, detail = _answer(file, found, total)
+    rules = " ".join(each.rule.name for each in found)
+    return METHOD(
+        status,
+        answer,
+        facts={"detail": detail[:MAX_CELL], "rules": rules, **_facts(file)},
+        score=total,
+        unit="weight",
+        table=_table(file, found),
+        regions=_regions(file),
+    )
+
+
+def _answer(file: File, found: list[Fired], total: float) -> tuple[Status, str, str]:
+    """Status, key of the sentence, and the detail that it names."""
+    details = {each.rule.name: each.detail for each in found}
     if total >= THRESHOLD:
-        answer = found[0].rule.name if found[0].rule.weight >= THRESHOLD else "several"
-        return METHOD("found", answer, regions=_regions(file), **values)
-    platform = next((each.detail for each in found if each.rule.name == "saved_by_platform"), "")
-    if not file.metadata.is_told or (platform and not file.has_camera_facts):
-        said["detail"] = platform
-        return METHOD("absent", "stripped" if platform else "absent", **values)
-    hints = [each for each in found if each.rule.kind not in ("editing", "size", "platform")]
-    editor = next((each.detail for each in found if each.rule.name == "editor_named"), "")
-    if hints:
-        said["detail"] = hints[0].detail[:MAX_CELL]
-        return METHOD("clear", "hints", **values)
-    if found and found[0].rule.name == "face_app_named":
-        return METHOD("clear", "face_app", **values)
-    if editor:
-        said["detail"] = editor[:MAX_CELL]
-        return METHOD("clear", "edited", **values)
-    return METHOD("clear", "consistent" if file.has_camera_facts else "little", **values)
+        heaviest = found[0]
+        answer = heaviest.rule.name if heaviest.rule.weight >= THRESHOLD else "several"
+        return "found", answer, heaviest.detail
+    platform = details.get("saved_by_platform", "")
+    if platform and not file.has_camera_facts:
+        return "absent", "stripped", platform
+    if not file.metadata.is_told:
+        return "absent", "absent", ""
+    hint = next((each.detail for each in found if each.rule.kind not in _NO_HINTS), "")
+    if hint:
+        return "clear", "hints", hint
+    for name, answer in (("face_app_named", "face_app"), ("editor_named", "edited")):
+        if name in details:
+            return "clear", answer, details[name]
+    return "clear", "consistent" if file.has_camera_facts else "little", ""
 
 
 def _facts(file: File) -> dict[str, Plain]:

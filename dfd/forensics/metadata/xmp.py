@@ -68,6 +68,8 @@ def read_xmp(packet: bytes) -> tuple[list[Property], str]:
     from defusedxml.common import DefusedXmlException
     from defusedxml.ElementTree import fromstring
 
+    if packet[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        packet = packet[: 2 * MAX_PACKET].decode("utf-16", "ignore").encode()
     packet = packet.strip(b"\0 \t\r\n")
     if len(packet) > MAX_PACKET or packet.count(b"<") + packet.count(b"=") > _MAX_MARKS:
         return [], f"XMP of {len(packet)} bytes, which is not read"

@@ -27,7 +27,7 @@ def size_at_odds(file: File) -> str:
     fits = min(
         max(abs(said[0] - across), abs(said[1] - down)) for across, down in ((width, height), (height, width))
     )
-    return "" if fits <= _BLOCK else f"EXIF {said[0]:.0f} x {said[1]:.0f}, {width} x {height}"
+    return "" if fits <= _BLOCK else f"{said[0]:.0f} x {said[1]:.0f} (EXIF), {width} x {height}"
 
 
 def preview_of_another(file: File) -> str:

@@ -34,10 +34,11 @@ def metadata(data: bytes, now: datetime | None = None) -> Finding:
     total = weight(found)
     status, answer, detail = _answer(file, found, total)
     rules = " ".join(each.rule.name for each in found)
+    count = sum(each.rule.kind not in _NO_HINTS for each in found)
     return METHOD(
         status,
         answer,
-        facts={"detail": detail[:MAX_CELL], "rules": rules, **_facts(file)},
+        facts={"detail": detail[:MAX_CELL], "rules": rules, "count": count, **_facts(file)},
         score=total,
         unit="weight",
         table=_table(file, found),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dfd.forensics import Catalogue
 from dfd.forensics.face import FaceFinder, FaceGeometry, FaceMesh, face_tools
 from dfd.forensics.face.geometry import cut, filled
-from dfd.forensics.face.topology import JAW, LIDS, MIDLINE, MIRRORED, NUM_POINTS, PARTS
+from dfd.forensics.face.topology import JAW, MIDLINE, MIRRORED, NUM_POINTS, PARTS
 from dfd.media.decode import decode
 from dfd.media.faces import FaceDetector
 
@@ -32,11 +32,11 @@ def frontal(real_data, finder):
 
 
 def test_the_topology_names_each_point_once_a_part_and_pairs_no_point_with_itself():
-    for numbers in (*PARTS.values(), JAW, MIDLINE, *LIDS.values()):
+    for numbers in (*PARTS.values(), JAW, MIDLINE):
         assert len(set(numbers)) == len(numbers) and all(0 <= number < NUM_POINTS for number in numbers)
     paired = [number for pair in MIRRORED for number in pair]
     assert len(set(paired)) == len(paired) and not set(paired) & set(MIDLINE)
-    assert set(JAW) < set(PARTS["face"]) and set(LIDS["left_eye"]) < set(PARTS["left_eye"])
+    assert set(JAW) < set(PARTS["face"])
     # all points of the parts are paired, but for those on the midline
     assert {number for numbers in PARTS.values() for number in numbers} - set(paired) <= {
         10,

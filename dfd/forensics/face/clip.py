@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from dfd.forensics.face.clip_blinks import METHOD as BLINKS
-from dfd.forensics.face.clip_blinks import clip_blinks
+from dfd.forensics.face.clip_blinks import clip_blinks, openness
 from dfd.forensics.face.clip_motion import JITTER, WARPING, clip_jitter, clip_warping, square
 from dfd.forensics.face.geometry import Detector, FaceFinder, FaceGeometry, Mesh
 from dfd.forensics.finding import Finding
@@ -51,38 +52,43 @@ def clip_cues(
         return tuple(method("abstained", "no_detector", facts={"why": NO_WEIGHTS}) for method in METHODS)
     if mesh is None:
         return tuple(method("abstained", "no_mesh", facts={"why": NO_MESH}) for method in METHODS)
-    times, meshes, squares, unit = _followed(frames, FaceFinder(detector, mesh))
-    if not len(times):
+    seen = _followed(frames, FaceFinder(detector, mesh))
+    if not seen:
         return tuple(method("abstained", "no_face") for method in METHODS)
+    times = np.array([each.seconds for each in seen])
+    unit = float(np.median([each.face.unit for each in seen]))
+    eye = float(np.median([np.ptp(each.face.outline("left_eye"), axis=0).max() for each in seen]))
     return (
-        clip_blinks(times, meshes),
-        clip_jitter(times, meshes, unit),
-        clip_warping(times, squares, unit),
+        clip_blinks(times, np.array([each.openness for each in seen]), eye),
+        clip_jitter(times, np.array([each.face.mesh for each in seen]), unit),
+        clip_warping(times, np.array([each.square for each in seen]), unit),
     )
 
 
-def _followed(
-    frames: Iterable[tuple[float, np.ndarray]], finder: FaceFinder
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """Seconds, meshes, squares and unit of the longest stretch in which one face is followed."""
-    longest: list[tuple[float, FaceGeometry, np.ndarray]] = []
-    stretch: list[tuple[float, FaceGeometry, np.ndarray]] = []
+class _Seen(NamedTuple):
+    """What is kept of a frame."""
+
+    seconds: float
+    face: FaceGeometry
+    openness: float
+    square: np.ndarray  # (96, 96) uint8
+
+
+def _followed(frames: Iterable[tuple[float, np.ndarray]], finder: FaceFinder) -> list[_Seen]:
+    """The longest stretch of frames in which one face is followed."""
+    longest: list[_Seen] = []
+    stretch: list[_Seen] = []
     for seconds, pixels in frames:
         if seconds > MAX_SECONDS:
             break
-        face = _next(stretch[-1][1] if stretch else None, finder(pixels))
-        if stretch and seconds - stretch[-1][0] > MAX_GAP:
+        if stretch and seconds - stretch[-1].seconds > MAX_GAP:
             stretch = []
-            face = _next(None, finder(pixels))
+        face = _next(stretch[-1].face if stretch else None, finder(pixels))
         if face is not None:
-            stretch.append((seconds, face, square(pixels, face.points)))
+            stretch.append(_Seen(seconds, face, openness(pixels, face), square(pixels, face.points)))
         if len(stretch) > len(longest):
             longest = stretch
-    times = np.array([seconds for seconds, _, _ in longest])
-    meshes = np.array([face.mesh for _, face, _ in longest])
-    squares = np.array([seen for _, _, seen in longest])
-    unit = float(np.median([face.unit for _, face, _ in longest])) if longest else 0.0
-    return times, meshes, squares, unit
+    return longest
 
 
 def _next(last: FaceGeometry | None, found: tuple[FaceGeometry, ...]) -> FaceGeometry | None:

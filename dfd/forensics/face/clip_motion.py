@@ -14,6 +14,7 @@ import math
 import cv2
 import numpy as np
 
+from dfd.forensics.face.geometry import sampled
 from dfd.forensics.face.topology import MIDLINE, MIRRORED
 from dfd.forensics.finding import Finding, Method
 
@@ -127,17 +128,7 @@ def square(pixels: np.ndarray, points: np.ndarray) -> np.ndarray:
     matrix, _ = cv2.estimateAffinePartial2D(points[[0, 1, 3, 4]], _PLACES, method=cv2.LMEDS)
     if matrix is None:
         matrix = np.array([[1.0, 0, 0], [0, 1, 0]])
-    shrink = int(1 / max(math.hypot(*matrix[:, 0]), 1e-3))
-    if shrink > 1:
-        sigma = 0.4 * shrink
-        low = np.clip(np.floor(points.min(0) - 2 * np.ptp(points, axis=0)), 0, None).astype(int)
-        high = np.ceil(points.max(0) + 2 * np.ptp(points, axis=0)).astype(int)
-        part = cv2.GaussianBlur(pixels[low[1] : high[1], low[0] : high[0]], (0, 0), sigma)
-        matrix = np.column_stack([matrix[:, :2], matrix[:, :2] @ low + matrix[:, 2]])
-    else:
-        part = pixels
-    seen = cv2.warpAffine(part, matrix, (NUM, NUM), borderMode=cv2.BORDER_REPLICATE)
-    return cv2.cvtColor(seen, cv2.COLOR_RGB2GRAY)
+    return cv2.cvtColor(sampled(pixels, matrix, NUM), cv2.COLOR_RGB2GRAY)
 
 
 def _turned_onto(points: np.ndarray, shape: np.ndarray) -> np.ndarray:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from scipy.interpolate import LinearNDInterpolator
 
-from dfd.forensics.face.geometry import FaceFinder, FaceGeometry, filled
+from dfd.forensics.face.geometry import FaceFinder, FaceGeometry, filled, sampled
 from dfd.forensics.finding import Finding, Method, Region, Table
 
 METHOD = Method("face_light", "Johnson and Farid 2007; Kee and Farid 2010")
@@ -89,7 +88,7 @@ def difference(one: Light, other: Light) -> float:
 
 
 def measure(pixels: np.ndarray, face: FaceGeometry) -> Light | None:
-    """The light on a face; None where less than a fifth of it is skin of a measurable brightness."""
+    """The light on a face; None where too little of it is skin of a measurable brightness."""
     seen = _surface(pixels, face)
     if seen is None:
         return None
@@ -143,52 +142,44 @@ def harmonics(normals: np.ndarray) -> np.ndarray:
 
 
 def _surface(pixels: np.ndarray, face: FaceGeometry) -> tuple[np.ndarray, np.ndarray] | None:
-    """Normals (K, 3) and linear brightness (K,) of a face's skin on a grid over it."""
-    assert face.mesh is not None
+    """Normals (K, 3) and linear brightness (K,) of a face's skin, on a grid of 64 places over its longer
+    side; None of less than 400 places."""
     outline = face.outline("face")
-    low, high = outline.min(0), outline.max(0)
-    step = float(max(high - low)) / NUM
-    scaled = (face.mesh[:, :2] - low) / step
-    depth = LinearNDInterpolator(scaled, face.mesh[:, 2] / step)
-    columns, rows = np.meshgrid(np.arange(NUM), np.arange(NUM))
-    z = depth(columns, rows).astype(np.float32)
-    known = np.isfinite(z)
-    # the mesh is made of flat triangles, skin is not
-    weight = cv2.GaussianBlur(known.astype(np.float32), (0, 0), 1.5)
-    z = cv2.GaussianBlur(np.where(known, z, 0), (0, 0), 1.5) / np.maximum(weight, 1e-6)
-    across, down = cv2.Sobel(z, cv2.CV_32F, 1, 0) / 8, cv2.Sobel(z, cv2.CV_32F, 0, 1) / 8
-    # towards the viewer is negative depth
-    normals = np.stack([across, down, -np.ones_like(z)], axis=-1)
-    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
-    skin = filled(z.shape, (outline - low) / step) & (weight > 0.95)
+    low = outline.min(0)
+    step = max(float(np.ptp(outline, axis=0).max()) / NUM, 1e-3)
+    normals, known = _normals(face, low, step)
+    skin = known & filled(known.shape, (outline - low) / step)
     for part in ("left_eye", "right_eye", "left_brow", "right_brow", "mouth"):
-        skin &= ~filled(z.shape, (face.outline(part) - low) / step)
-    # seen from the side, the mesh guesses
+        skin &= ~filled(known.shape, (face.outline(part) - low) / step)
+    # what is seen from the side the mesh guesses
     skin &= normals[..., 2] < -0.25
-    matrix = np.array([[1 / step, 0, -low[0] / step], [0, 1 / step, -low[1] / step]])
-    x, y = (int(max(0, value)) for value in np.floor(low))
-    part = pixels[y : int(high[1]) + 2, x : int(high[0]) + 2]
-    if min(part.shape[:2]) < 2:
-        return None
-    shrink = max(1, int(step))
-    if shrink > 1:
-        height, width = (max(1, side // shrink) for side in part.shape[:2])
-        part = cv2.resize(
-            part[: height * shrink, : width * shrink], (width, height), interpolation=cv2.INTER_AREA
-        )
-    matrix = np.array(
-        [
-            [shrink / step, 0, (x + (shrink - 1) / 2 - low[0]) / step],
-            [0, shrink / step, (y + (shrink - 1) / 2 - low[1]) / step],
-        ]
-    )
-    small = cv2.warpAffine(part, matrix, (NUM, NUM), borderValue=(0, 0, 0))
-    luma = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    to_grid = np.array([[1 / step, 0, -low[0] / step], [0, 1 / step, -low[1] / step]])
+    luma = cv2.cvtColor(sampled(pixels, to_grid, NUM), cv2.COLOR_RGB2GRAY)
     skin &= (luma > 12) & (luma < 250)
-    if skin.sum() < 0.2 * NUM * NUM * 0.5:
+    if skin.sum() < 400:
         return None
-    linear = (luma.astype(np.float32) / 255) ** 2.2
-    return normals[skin].astype(float), linear[skin].astype(float)
+    linear = (luma.astype(float) / 255) ** 2.2
+    return normals[skin], linear[skin]
+
+
+def _normals(face: FaceGeometry, low: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray]:
+    """(64, 64, 3) outward normals of the mesh's surface on a grid that begins at `low`, and where it has
+    one."""
+    # a third of a second to import, for faces alone
+    from scipy.interpolate import LinearNDInterpolator
+
+    assert face.mesh is not None
+    surface = LinearNDInterpolator((face.mesh[:, :2] - low) / step, face.mesh[:, 2] / step)
+    columns, rows = np.meshgrid(np.arange(NUM), np.arange(NUM))
+    depth = surface(columns, rows)
+    known = np.isfinite(depth)
+    # the mesh is made of flat triangles, skin is not
+    weight = cv2.GaussianBlur(known.astype(float), (0, 0), 1.5)
+    depth = cv2.GaussianBlur(np.where(known, depth, 0), (0, 0), 1.5) / np.maximum(weight, 1e-6)
+    across, down = (cv2.Sobel(depth, cv2.CV_64F, *axis) / 8 for axis in ((1, 0), (0, 1)))
+    # nearer is less depth, so outward is towards the viewer: -1
+    normals = np.stack([across, down, -np.ones_like(depth)], axis=-1)
+    return normals / np.linalg.norm(normals, axis=-1, keepdims=True), weight > 0.95
 
 
 def _angles(light: Light) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from dfd.forensics.face.geometry import sampled
 from dfd.forensics.face.topology import NUM_POINTS
 from dfd.media.faces import Face
 
@@ -67,7 +68,7 @@ class FaceMesh:
             face: of that picture; the network is shown it upright, turned by the line of its eyes.
         """
         to_crop = _to_crop(face)
-        points, presence = self._run(_seen(image, face, to_crop))
+        points, presence = self._run(sampled(image, to_crop, SIDE, cv2.BORDER_CONSTANT))
         if presence < 0 or not np.isfinite(points).all():
             return None
         scale = math.hypot(*to_crop[:, 0])
@@ -91,26 +92,6 @@ class FaceMesh:
         if points.size != 3 * NUM_POINTS:
             raise ValueError(f"its points are {points.size // 3}, not {NUM_POINTS}")
         return points.reshape(NUM_POINTS, 3).astype(float), float(presence.ravel()[0])
-
-
-def _seen(image: np.ndarray, face: Face, to_crop: np.ndarray) -> np.ndarray:
-    """(192, 192, 3) uint8; what lies outside of the picture is black."""
-    step = int(1 / math.hypot(*to_crop[:, 0]))
-    if step < 2:
-        return cv2.warpAffine(image, to_crop, (SIDE, SIDE))
-    # a warp takes single pixels, so a large face is averaged first
-    x, y, width, height = face.box
-    reach = MARGIN * face.side / math.sqrt(2)
-    left, top = max(0, int(x + width / 2 - reach)), max(0, int(y + height / 2 - reach))
-    part = image[top : int(y + height / 2 + reach), left : int(x + width / 2 + reach)]
-    rows, columns = (max(1, side // step) for side in part.shape[:2])
-    small = cv2.resize(part[: rows * step, : columns * step], (columns, rows), interpolation=cv2.INTER_AREA)
-    # pixel (u, v) of the small one is the middle of its square of the picture
-    middle = np.array([left, top]) + (step - 1) / 2
-    turn = to_crop[:, :2] * step
-    return cv2.warpAffine(
-        small, np.column_stack([turn, to_crop[:, :2] @ middle + to_crop[:, 2]]), (SIDE, SIDE)
-    )
 
 
 def _to_crop(face: Face) -> np.ndarray:

@@ -57,10 +57,3 @@ MIRRORED: tuple[tuple[int, int], ...] = (
     *_halves_of_lips(_OUTER_LIPS),
     *_halves_of_lips(_INNER_LIPS),
 )
-
-# the six of an eye by which its openness is measured: outer corner, two of the upper lid, inner corner, two
-# of the lower lid (p1 to p6 of Soukupova and Cech)
-LIDS: dict[str, tuple[int, ...]] = {
-    "left_eye": (33, 160, 158, 133, 153, 144),
-    "right_eye": (263, 387, 385, 362, 380, 373),
-}

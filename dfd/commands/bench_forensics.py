@@ -44,20 +44,16 @@ def bench_forensics(
     """
     from dataclasses import replace
 
-    from dfd.evaluate.forensic_benchmark import QUICK, Sizes, bench, sets_of
-    from dfd.forensics.tools import Files, tools_with
+    from dfd.evaluate.forensic_benchmark import QUICK, Sizes, ToolsOf, bench, sets_of
+    from dfd.forensics.tools import Files
 
     sizes = QUICK if quick else Sizes()
     given = {name: value for name, value in (("scenes", scenes), ("limit", limit)) if value is not None}
     for name, value in given.items():
         if value < 2:
             raise ValueError(f"--{name} {value}: it takes at least 2.")
-    known = {tool.name: tool for tool in tools_with(Files(faces=faces, mesh=mesh))}
-    if unknown := [name for name in tools if name not in known]:
-        raise ValueError(f"--tools {unknown[0]}: there is no such tool. There are {', '.join(known)}.")
-    chosen = [known[name] for name in dict.fromkeys(tools)] or list(known.values())
     sets = sets_of(on, originals, leave_out, replace(sizes, **given), seed)
-    print(bench(out, sets, chosen, seed, workers))
+    print(bench(out, sets, ToolsOf(Files(faces=faces, mesh=mesh)), tools, seed, workers))
 
 
 VERBS = (bench_forensics,)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -113,3 +113,21 @@ TOOLS = tuple(
         (BROKEN, broken), (TELLER, teller), (BOXES, boxes), (ACCUSER, accuser),
     )
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Toolbox:
+    """These tools, or some of them."""
+
+    names: tuple[str, ...] = ()
+
+    def __call__(self) -> tuple[Tool, ...]:
+        return tuple(tool for tool in TOOLS if not self.names or tool.name in self.names)
+
+
+@dataclass(frozen=True)
+class NewCoin:
+    """The oracle, a later version of the coin, and the teller."""
+
+    def __call__(self) -> tuple[Tool, ...]:
+        return TOOLS[0], Tool(replace(COIN, version=2), coin, "pixels"), TOOLS[5]

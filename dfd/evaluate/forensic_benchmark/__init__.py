@@ -13,6 +13,7 @@ As photoholmes does for its methods; no torch.
 """
 
 from dfd.evaluate.forensic_benchmark.benchmark import QUICK, Benchmark, Sizes, bench, sets_of
+from dfd.evaluate.forensic_benchmark.examined import ToolsOf
 from dfd.evaluate.forensic_benchmark.planted_edits import KINDS, plant
 
-__all__ = ["KINDS", "QUICK", "Benchmark", "Sizes", "bench", "plant", "sets_of"]
+__all__ = ["KINDS", "QUICK", "Benchmark", "Sizes", "ToolsOf", "bench", "plant", "sets_of"]

@@ -25,6 +25,7 @@ from dfd.evaluate.folder import CSV_FILE, METRICS_FILE, check_out
 from dfd.evaluate.forensic_benchmark.examined import (
     Examined,
     Task,
+    Toolbox,
     cell_file,
     cell_identity,
     examine_picture,
@@ -130,13 +131,20 @@ def sets_of(
 
 
 def bench(
-    out: Path, sets: Sequence[PictureSet], tools: Sequence[Tool], seed: int = 0, workers: int | None = None
+    out: Path,
+    sets: Sequence[PictureSet],
+    toolbox: Toolbox,
+    names: Sequence[str] = (),
+    seed: int = 0,
+    workers: int | None = None,
 ) -> Benchmark:
     """Measures tools and writes metrics.parquet, metrics.csv, measured.json, REPORT.md and report.html.
 
     Args:
         out: folder of the results: new, or that of an earlier benchmark.
         sets: see `sets_of`.
+        toolbox: makes the tools; `ToolsOf(files)` makes those of dfd.
+        names: of the tools to measure; none for all.
         seed: that the sets were made by, for the record.
 
     Raises:
@@ -145,6 +153,7 @@ def bench(
     """
     processes = num_processes(workers)
     check_out(out, [folder for each in sets for folder in each.folders], RECORD)
+    tools = _chosen(toolbox(), names)
     passes = [Pass(each, condition, tools) for each in sets for condition in each.conditions]
     record = _record(sets, tools, seed)
     try:
@@ -155,7 +164,7 @@ def bench(
             for tool in tools
         ]
         with _several_processes(processes) as run:
-            _examine_all(out, passes, run)
+            _examine_all(out, passes, toolbox, run)
             table = tidy(cells, run)
         found = measure(table, {tool.name: tool.method.version for tool in tools})
         with output_file(out / METRICS_FILE) as temporary:
@@ -191,13 +200,24 @@ class Pass(NamedTuple):
         ]
 
 
-def _examine_all(out: Path, passes: Sequence[Pass], run: Callable[..., Iterable[Any]]) -> None:
+def _chosen(tools: Sequence[Tool], names: Sequence[str]) -> list[Tool]:
+    known = {tool.name: tool for tool in tools}
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"--tools {unknown[0]}: there is no such tool. There are {', '.join(known)}.")
+    return [known[name] for name in dict.fromkeys(names)] or list(tools)
+
+
+def _examine_all(
+    out: Path, passes: Sequence[Pass], toolbox: Toolbox, run: Callable[..., Iterable[Any]]
+) -> None:
     """Makes the cells that are not there yet."""
     waiting = [(each, missing) for each in passes if (missing := each.missing(out))]
     with progress(sum(len(each.pictures) for each, _ in waiting), "pictures") as advance:
         for each, missing in waiting:
+            wanted = tuple(tool.name for tool in missing)
             tasks = (
-                Task(each.pictures, each.condition, number, missing) for number in range(len(each.pictures))
+                Task(each.pictures, each.condition, number, toolbox, wanted)
+                for number in range(len(each.pictures))
             )
             found: list[Examined] = []
             for examined in run(examine_picture, tasks):

@@ -6,7 +6,9 @@ CELLS/SET/CONDITION/TOOL.parquet. A file is whole or not there, and says of itse
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +20,7 @@ import pyarrow.parquet as pq
 from dfd.evaluate.forensic_benchmark.localization import FIGURES, locate
 from dfd.evaluate.forensic_benchmark.pictures import PictureSet
 from dfd.forensics import Finding, Map, Tool, examine
+from dfd.forensics.tools import Files, tools_with
 from dfd.outputs import output_file
 
 CELLS = "cells"
@@ -43,13 +46,32 @@ SCHEMA = pa.schema(
 )
 
 
+# makes the tools in each process, since some hold what cannot be sent; equal ones make the same
+Toolbox = Callable[[], Sequence[Tool]]
+
+
+@dataclass(frozen=True)
+class ToolsOf:
+    """The toolbox of what the user's files allow."""
+
+    files: Files
+
+    def __call__(self) -> Sequence[Tool]:
+        return tools_with(self.files)
+
+
 class Task(NamedTuple):
-    """One picture, for a worker."""
+    """One picture, for a worker.
+
+    Args:
+        tools: the names of those that are wanted of the toolbox.
+    """
 
     pictures: PictureSet
     condition: str
     number: int
-    tools: Sequence[Tool]
+    toolbox: Toolbox
+    tools: tuple[str, ...]
 
 
 class Examined(NamedTuple):
@@ -60,8 +82,9 @@ class Examined(NamedTuple):
 def examine_picture(task: Task) -> Examined:
     """Runs in a worker: every tool over one picture."""
     cv2.setNumThreads(1)  # a time is that of one core
+    known = _tools(task.toolbox)
     picture = task.pictures.picture(task.number, task.condition)
-    examined = examine(picture.data, task.tools)
+    examined = examine(picture.data, [known[name] for name in task.tools])
     lines = []
     for finding, seconds in zip(examined.findings, examined.seconds, strict=True):
         line: dict[str, Any] = {
@@ -82,6 +105,11 @@ def examine_picture(task: Task) -> Examined:
             line |= {} if located is None else located._asdict()
         lines.append(line)
     return Examined(task.number, lines)
+
+
+@lru_cache(maxsize=4)
+def _tools(toolbox: Toolbox) -> dict[str, Tool]:
+    return {tool.name: tool for tool in toolbox()}
 
 
 def place_of(finding: Finding, shape: tuple[int, ...]) -> Map | None:

@@ -27,7 +27,7 @@ def inspect(
     one number. Exit code 0 where every file could be examined whole, else 1.
 
     Args:
-        paths: Pictures, and folders that are walked for pictures.
+        paths: Pictures, folders that are walked for pictures, and videos, whose faces are followed over time.
         out: New folder for the pages, a JSON file beside each, and an index of several.
         checkpoint: File that dfd fit wrote: its verdict stands beside the tools' findings.
         json: Print JSON Lines, one object a file.

@@ -10,7 +10,8 @@ from dfd.forensics import file_structure, noise, provenance
 from dfd.forensics.examine import Tool
 from dfd.forensics.face import FaceMesh, face_tools
 from dfd.forensics.jpeg import quality
-from dfd.forensics.metadata import METHOD as METADATA, metadata
+from dfd.forensics.metadata import METHOD as METADATA
+from dfd.forensics.metadata import metadata
 from dfd.forensics.noise import residual
 from dfd.forensics.pixels import cfa, resampling
 from dfd.media.faces import FaceDetector, find_weights

@@ -209,12 +209,14 @@ def count(num_files: int, num_faces: int, others: Sequence[Path], seen: Counter[
     return "; ".join([text, *not_tried(others)])
 
 
-def not_tried(others: Sequence[Path]) -> list[str]:
-    """What was left out of the folders that were walked, in words."""
+def not_tried(
+    others: Sequence[Path], of_videos: str = "dfd prepare --frames N takes faces out of them"
+) -> list[str]:
+    """What was left out of the folders that were walked, in words; of videos also what to do."""
     said = []
     videos = sum(path.suffix.lower() in VIDEO_SUFFIXES for path in others)
     if videos:
-        said.append(f"{_many(videos, 'video')} not tried (dfd prepare --frames N takes faces out of them)")
+        said.append(f"{_many(videos, 'video')} not tried ({of_videos})")
     if rest := len(others) - videos:
         said.append(f"{_many(rest, 'other file')} not tried (no picture's suffix: {_kinds(others)})")
     return said

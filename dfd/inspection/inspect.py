@@ -90,7 +90,7 @@ def inspect_files(
     for each in results:
         lines = [json_format.dumps(each.facts)] if json else each.text
         print(*lines, sep="\n")
-    closing_lines = [*not_tried(others), words.page("written", path=out / whole)]
+    closing_lines = [*not_tried(others, "name a video itself"), words.page("written", path=out / whole)]
     print(*closing_lines, sep="\n", file=sys.stderr if json else sys.stdout)
     return 0 if all(each.is_whole for each in results) else 1
 

@@ -16,6 +16,7 @@ import numpy as np
 from dfd import __version__
 from dfd.forensics import Catalogue, Examination, examine
 from dfd.forensics.tools import Files, tools_with
+from dfd.inspection.clip import examine_clip, is_clip
 from dfd.inspection.drawings import small_photo
 from dfd.inspection.evidence import Evidence, in_order
 from dfd.inspection.index_page import Line
@@ -81,7 +82,10 @@ def inspect_file(task: Task) -> Inspected:
     except (Undecodable, OSError) as error:
         why = getattr(error, "strerror", None) or str(error)
         return unreadable(task, words.page("unreadable", why=why))
-    examination = examine(data, _tools(task.files))
+    if is_clip(task.path, data):
+        examination = examine_clip(task.path, data, task.files)
+    else:
+        examination = examine(data, _tools(task.files))
     evidence = in_order(examination.findings, examination.seconds, words)
     sha256 = hashlib.sha256(data).hexdigest()
     now = datetime.now(UTC).replace(microsecond=0).isoformat()

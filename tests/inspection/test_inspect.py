@@ -224,3 +224,23 @@ def test_a_file_that_ends_the_process_costs_itself_alone(files, tmp_path, monkey
 def test_an_examination_without_tools_has_the_pixels(files):
     examined = examine((files / "a.jpg").read_bytes(), [])
     assert examined.pixels.shape == (200, 200, 3) and not examined.findings and not examined.refused
+
+
+def test_a_video_is_told_by_its_bytes_and_looked_at_over_time(tmp_path, capsys):
+    av = pytest.importorskip("av", reason="PyAV comes with the extra dfd[video]")
+    with av.open(str(tmp_path / "clip.mp4"), "w") as film:
+        stream = film.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 64
+        for _ in range(5):
+            film.mux(stream.encode(av.VideoFrame.from_ndarray(photo(1, 64), format="rgb24")))
+        film.mux(stream.encode(None))
+    (tmp_path / "clip.mp4").rename(tmp_path / "renamed.jpg")
+    (tmp_path / "broken.mp4").write_bytes((tmp_path / "renamed.jpg").read_bytes()[:200])
+    names = [str(tmp_path / name) for name in ("renamed.jpg", "broken.mp4")]
+    assert main(["inspect", *names, "--out", str(tmp_path / "out"), "--workers", "1", "--json"]) == 1
+    film, broken = map(json.loads, capsys.readouterr().out.splitlines())
+    assert film["status"] == "ok" and film["width"] == 64
+    assert {"clip_blinks", "clip_jitter", "clip_warping", "provenance"} <= {
+        each["tool"] for each in film["findings"]
+    }
+    assert broken["status"] == "undecodable" and "damaged video" in broken["reason"]

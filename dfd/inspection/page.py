@@ -104,7 +104,7 @@ def _tool(each: Evidence, examination: Examination, words: Catalogue) -> dict[st
         "title": each.title,
         "status": finding.status,
         "sentence": each.sentence,
-        "score": "" if finding.score != finding.score else number(finding.score),
+        "score": "" if finding.status == "absent" else number(finding.score),
         "unit": words.word(name, finding.unit) if finding.unit else "",
         "figure": each.figure,
         "look": each.look,

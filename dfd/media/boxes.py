@@ -8,6 +8,7 @@ from typing import NamedTuple
 MAX_BOXES = 10_000  # of one level; a photograph has 5 at the top
 MAX_ITEMS = 10_000  # of one file; a photograph of 48 megapixels in tiles of 512 has 200
 HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"mif2"))
+AVIF_BRANDS = frozenset((b"avif", b"avis"))
 MAX_METADATA = 16_000_000  # bytes of one item that are read
 
 
@@ -30,6 +31,12 @@ class Item(NamedTuple):
 def is_boxed(data: bytes) -> bool:
     """Whether a file begins as HEIC, AVIF and MP4 files do."""
     return data[4:8] == b"ftyp"
+
+
+def is_heif(data: bytes) -> bool:
+    """Whether it is a HEIC or HEIF picture; AVIF is another format, though it names their brands too."""
+    named = set(brands(data)) if is_boxed(data) else set()
+    return bool(named & HEIF_BRANDS) and not named & AVIF_BRANDS
 
 
 def brands(data: bytes) -> tuple[bytes, ...]:

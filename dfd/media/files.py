@@ -114,6 +114,9 @@ READ_SUFFIXES = frozenset(
         ".tiff",
         ".gif",
         ".avif",
+        ".heic",
+        ".heif",
+        ".hif",
         ".jp2",
         ".j2k",
         ".jpx",
@@ -122,8 +125,8 @@ READ_SUFFIXES = frozenset(
         ".pnm",
     )
 )
-# these are not read, but are pictures: they are listed as rejected instead of passed over
-IMAGE_SUFFIXES = READ_SUFFIXES | {".heic", ".heif", ".hif", ".jxl"}
+# JPEG XL is not read, but is a picture: it is listed as rejected instead of passed over
+IMAGE_SUFFIXES = READ_SUFFIXES | {".jxl"}
 VIDEO_SUFFIXES = frozenset((".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"))
 
 # folders and files that systems leave beside pictures: macOS (zip, tar), Synology, Windows, GNU tar

@@ -3,14 +3,11 @@
 from dfd.media.file_kinds import HEAD_BYTES, kind_of
 
 # Pillow's other plugins start programs (EPS), or read formats that neither cameras nor generators write
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
+PILLOW_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
+FORMATS = (*PILLOW_FORMATS, "HEIF")  # HEIC among them, by the extra heif
 
 # beside what file_kinds knows: where in the file, the bytes there, what that is, and what to do
 _OTHERS = (
-    (4, b"ftyphei", "HEIC", "Convert it to JPEG or PNG, by heif-convert for instance"),
-    (4, b"ftyphev", "HEIC", "Convert it to JPEG or PNG, by heif-convert for instance"),
-    (4, b"ftypmif1", "HEIF", "Convert it to JPEG or PNG, by heif-convert for instance"),
-    (4, b"ftypmsf1", "HEIF", "Convert it to JPEG or PNG, by heif-convert for instance"),
     (4, b"ftypcrx ", "a camera's raw file", "Convert it to TIFF or JPEG"),
     (4, b"ftyp", "a video", "dfd prepare --frames N takes faces out of videos"),
     (4, b"JXL ", "JPEG XL", "Convert it to JPEG or PNG, by djxl for instance"),

@@ -10,6 +10,7 @@ from dfd.media.formats import Undecodable
 
 START, HUFFMAN, SCAN, END = 0xD8, 0xC4, 0xDA, 0xD9
 EXIF = 0xE1  # APP1, which XMP shares
+PROFILE = 0xE2  # APP2: ICC profiles, lists of pictures (MPF)
 METADATA = frozenset({*range(0xE0, 0xF0), 0xFE})  # APPn and COM: JFIF, EXIF, ICC, comments
 FRAMES = frozenset(range(0xC0, 0xD0)) - {HUFFMAN, 0xC8, 0xCC}  # SOF0 to SOF15, one a process
 PROGRESSIVE = frozenset((0xC2, 0xCA))
@@ -27,11 +28,12 @@ class JpegHeader(NamedTuple):
     process: int  # marker of its frame, one of FRAMES; 0 where there is none
     interleaved: bool  # the first scan holds all components, as all of a sequential file mostly do
     app1: list[bytes]  # contents of the EXIF and XMP segments
+    app2: list[bytes]  # and of those with parts of an ICC profile
 
 
 def read_header(data: bytes) -> JpegHeader:
     """Reads no further than the first scan. Written for speed: it runs on each picture of an epoch."""
-    process, components, app1 = 0, 0, []
+    process, components, app1, app2 = 0, 0, [], []
     at, length, left = 2, len(data), MAX_SEGMENTS
     while at + HEAD <= length and data[at] == 0xFF and left:
         marker, left = data[at + 1], left - 1
@@ -39,16 +41,18 @@ def read_header(data: bytes) -> JpegHeader:
             at += 1
             continue
         if marker == SCAN:
-            return JpegHeader(process, data[at + 4 : at + 5] == bytes((components,)), app1)
+            return JpegHeader(process, data[at + 4 : at + 5] == bytes((components,)), app1, app2)
         if marker == END:
             break
         end = at + 2 + (data[at + 2] << 8) + data[at + 3]
         if marker == EXIF:
             app1.append(data[at + HEAD : end])
+        elif marker == PROFILE:
+            app2.append(data[at + HEAD : end])
         elif marker in FRAMES and end <= length and end - at > 9:
             process, components = marker, data[at + 9]
         at = end
-    return JpegHeader(process, False, app1)
+    return JpegHeader(process, False, app1, app2)
 
 
 def segments(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -4,12 +4,13 @@ import io
 import os
 import threading
 import warnings
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 
 from dfd.media import png_chunks, webp_chunks
-from dfd.media.formats import FORMATS, Undecodable, not_a_picture
+from dfd.media.colour import cmyk_to_srgb, png_profile, to_srgb, webp_profile
+from dfd.media.formats import PILLOW_FORMATS, Undecodable, not_a_picture
 from dfd.media.orientation import image_orientation, upright
 from dfd.media.picture import MAX_PIXELS, OPAQUE, Picture, check_size
 
@@ -19,11 +20,12 @@ _LARGE = 16_000_000
 _one_large = threading.Lock()
 _STRIP = 1024  # rows that are copied out of Pillow at once
 _MAX_PAGES = 16  # of a TIFF, previews among them
+_GRAY_MODES = ("L", "LA", "La", "1")
 _REDUCED = 1  # bit of NewSubfileType; and 2 in SubfileType, its predecessor
 
 
-def read_with_pillow(data: bytes, orientation: int | None = None) -> Picture:
-    """The picture of a file; `orientation` is known of a JPEG, and else read from the file.
+def read_with_pillow(data: bytes, orientation: int | None = None, profile: bytes | None = None) -> Picture:
+    """The picture of a file; `orientation` and `profile` are known of a JPEG, and else read from the file.
 
     Raises:
         Undecodable: no picture, several, too large, or damaged.
@@ -33,23 +35,25 @@ def read_with_pillow(data: bytes, orientation: int | None = None) -> Picture:
     if not data:
         raise Undecodable("empty file")
     if data.startswith(png_chunks.SIGNATURE):
-        data = png_chunks.without_metadata(data)
+        profile, data = png_profile(data), png_chunks.without_metadata(data)
     elif webp_chunks.is_webp(data):
-        data = webp_chunks.without_metadata(data)
+        profile, data = webp_profile(data), webp_chunks.without_metadata(data)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of sizes and of metadata that are judged here
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            with Image.open(io.BytesIO(data), formats=PILLOW_FORMATS) as image:
                 name = "JPEG" if image.format == "MPO" else str(image.format)
                 _select_only_picture(image)
                 check_size(*image.size)
-                with _one_large if image.width * image.height > _LARGE else nullcontext():
+                with one_large(*image.size):
                     image.load()
                     if data.startswith(png_chunks.SIGNATURE) and png_chunks.depth(data) == 16:
                         _halve_colour_key(image)
                     if orientation is None:
                         orientation = image_orientation(image)
-                    pixels, opaque = _to_rgb(image)
+                    if profile is None:
+                        profile = image.info.get("icc_profile") or b""
+                    pixels, opaque = to_rgb(image, profile)
                 opaque = None if opaque is None else upright(opaque, orientation)
                 return Picture(name, upright(pixels, orientation), opaque)
     except Undecodable:
@@ -60,6 +64,11 @@ def read_with_pillow(data: bytes, orientation: int | None = None) -> Picture:
         raise Undecodable(f"more than the {MAX_PIXELS // 1_000_000} million pixels that are read") from error
     except Exception as error:  # on hostile bytes the plugins raise anything from SyntaxError to struct.error
         raise Undecodable(f"damaged or truncated: {error or type(error).__name__}") from error
+
+
+def one_large(width: int, height: int) -> AbstractContextManager:
+    """Entered by one thread of a process at a time where a picture is large."""
+    return _one_large if width * height > _LARGE else nullcontext()
 
 
 def _select_only_picture(image) -> None:
@@ -103,10 +112,20 @@ def _halve_colour_key(image) -> None:
         image.info["transparency"] = tuple(value >> 8 for value in key)
 
 
-def _to_rgb(image) -> tuple[np.ndarray, np.ndarray | None]:
-    """Pixels (H, W, 3) of a loaded Pillow image, and where they are opaque, as Picture has it; Undecodable
-    where that would be a guess.
+def to_rgb(image, profile: bytes) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pixels (H, W, 3) of a loaded Pillow image as sRGB, and where they are opaque, as Picture has it;
+    Undecodable where that would be a guess.
     """
+    if profile and image.mode == "CMYK" and (pixels := cmyk_to_srgb(image, profile)) is not None:
+        return pixels, None
+    pixels, opaque = _to_rgb(image)
+    if profile and image.mode not in ("CMYK", "YCbCr"):
+        pixels = to_srgb(pixels, profile, gray=image.mode in _GRAY_MODES or image.mode.startswith("I;16"))
+    return pixels, opaque
+
+
+def _to_rgb(image) -> tuple[np.ndarray, np.ndarray | None]:
+    """As `to_rgb`, without the profile."""
     if image.mode.startswith("I;16"):
         # the high byte, as Pillow itself takes it of 16-bit colour
         values = np.asarray(image).astype(np.uint16)

@@ -15,7 +15,7 @@ from dfd.shards.rejects import REJECTED, Reject, read_rejects
 SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "PNG": (".png",), "WEBP": (".webp",), "BMP": (".bmp",),
     "TIFF": (".tif", ".tiff"), "GIF": (".gif",), "AVIF": (".avif",), "JPEG2000": (".jp2",),
-    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"), "HEIF": (".heic", ".heif", ".hif"),
 }  # fmt: skip
 
 

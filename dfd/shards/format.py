@@ -20,7 +20,7 @@ from dfd.shards.splits import SPLITS
 INDEX, SAMPLES_FILE = "index.json", "samples.parquet"
 EXTENSIONS = {
     "JPEG": "jpg", "PNG": "png", "WEBP": "webp", "BMP": "bmp", "TIFF": "tif",
-    "GIF": "gif", "AVIF": "avif", "JPEG2000": "jp2", "PPM": "ppm",
+    "GIF": "gif", "AVIF": "avif", "JPEG2000": "jp2", "PPM": "ppm", "HEIF": "heic",
 }  # fmt: skip
 SCHEMA = pa.schema(
     {

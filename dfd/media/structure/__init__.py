@@ -34,7 +34,7 @@ class FileStructure:
     """What lies where in a file.
 
     Args:
-        format: as in `dfd.media.formats.FORMATS`, or HEIF; "" of a file that is no picture.
+        format: as in `dfd.media.formats.FORMATS`; "" of a file that is no picture.
         size: bytes of the file.
         end: bytes up to the end of its first picture, as its format counts them.
         pictures: whole pictures in it: pages, frames, those of an MPO. A preview is none.
@@ -89,7 +89,7 @@ def structure(data: bytes, name: str = "") -> FileStructure:
 
 
 def picture_format(data: bytes) -> str:
-    """The format by the first bytes, as in `dfd.media.formats.FORMATS`, or HEIF; "" of what is no picture."""
+    """The format by the first bytes, as in `dfd.media.formats.FORMATS`; "" of what is no picture."""
     if data[:2] == b"\xff\xd8":
         return "JPEG"
     if data.startswith(png_chunks.SIGNATURE):
@@ -101,10 +101,9 @@ def picture_format(data: bytes) -> str:
     if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
         return "TIFF"
     if boxes.is_boxed(data):
-        named = boxes.brands(data)
-        if any(brand in (b"avif", b"avis") for brand in named):
-            return "AVIF"
-        return "HEIF" if any(brand in boxes.HEIF_BRANDS for brand in named) else ""
+        if boxes.is_heif(data):
+            return "HEIF"
+        return "AVIF" if boxes.AVIF_BRANDS & set(boxes.brands(data)) else ""
     if data[:12] == b"\0\0\0\x0cjP  \r\n\x87\n" or data[:4] == b"\xff\x4f\xff\x51":
         return "JPEG2000"
     if data[:2] == b"BM":

@@ -13,7 +13,7 @@ from dfd.forensics.jpeg import quality
 from dfd.forensics.metadata import METHOD as METADATA
 from dfd.forensics.metadata import metadata
 from dfd.forensics.noise import residual
-from dfd.forensics.pixels import cfa, resampling
+from dfd.forensics.pixels import cfa, copy_move_blocks, copy_move_keypoints, resampling
 from dfd.media.faces import FaceDetector, find_weights
 
 # what needs nothing but the picture
@@ -23,6 +23,8 @@ TOOLS: tuple[Tool, ...] = (
     Tool(provenance.METHOD, provenance.provenance, "file"),
     Tool(quality.METHOD, quality.jpeg_quality, "file"),
     Tool(residual.METHOD, residual.noise_residual, "pixels"),
+    Tool(copy_move_blocks.METHOD, copy_move_blocks.copy_move_blocks, "pixels"),
+    Tool(copy_move_keypoints.METHOD, copy_move_keypoints.copy_move_keypoints, "pixels"),
     Tool(resampling.METHOD, resampling.resampling, "pixels"),
     Tool(cfa.METHOD, cfa.cfa, "pixels"),
 )

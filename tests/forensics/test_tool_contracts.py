@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from c2pa_files import changed, with_manifest
-from camera_photos import pasted, scaled, untouched
+from camera_photos import copied, pasted, scaled, untouched
 from drawn_faces import DrawnFace, DrawnMesh, portrait, warped
 from hostile_pictures import zipped
 from metadata_files import camera_file, scene, thumbnail_of
@@ -35,6 +35,10 @@ PLANTED: dict[str, Case] = {
     "metadata": Case(lambda: camera_file(thumbnail=thumbnail_of(scene(4))), camera_file),
     "file_structure": Case(lambda: jpeg(photo(1)) + zipped(), lambda: jpeg(photo(1))),
     "jpeg_quality": Case(None, lambda: jpeg(photo(1))),
+    "copy_move_blocks": Case(lambda: png(copied(untouched(3, 320))), lambda: png(untouched(3, 320))),
+    "copy_move_keypoints": Case(
+        lambda: png(copied(untouched(3, 320), angle=20)), lambda: png(untouched(3, 320))
+    ),
     "resampling": Case(lambda: png(scaled(untouched(2, 320), 1.5)), lambda: png(untouched(2, 320))),
     "noise_residual": Case(None, lambda: jpeg(photo(1))),
 }

@@ -47,3 +47,25 @@ def pasted(pixels: np.ndarray, scale: float, center=(0.5, 0.5), radius=0.2) -> n
     size = len(pixels)
     other = scaled(untouched(1000, size), scale)[:size, :size]
     return np.where(ellipse(size, center, radius)[..., None], other, pixels)
+
+
+def copied(
+    pixels: np.ndarray, angle: float = 0, scale: float = 1, start=(0.3, 0.35), end=(0.7, 0.62), radius=0.16
+) -> np.ndarray:
+    """A copy-move: the ellipse around `start` (see `photos.ellipse`) again around `end`, turned and scaled."""
+    size = len(pixels)
+    (left, top), (right, bottom) = (tuple(round(c * size) for c in at) for at in (start, end))
+    matrix = cv2.getRotationMatrix2D((left, top), angle, scale)
+    matrix[:, 2] += (right - left, bottom - top)
+    moved = cv2.warpAffine(pixels, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+    return np.where(_end(size, matrix, start, radius)[..., None], moved, pixels)
+
+
+def copied_mask(size: int, start=(0.3, 0.35), end=(0.7, 0.62), radius=0.16) -> np.ndarray:
+    """(size, size) bool, both ends of `copied` where it neither turned nor scaled."""
+    return ellipse(size, start, radius) | ellipse(size, end, radius)
+
+
+def _end(size: int, matrix: np.ndarray, start: tuple[float, float], radius: float) -> np.ndarray:
+    source = ellipse(size, start, radius).astype(np.uint8)
+    return cv2.warpAffine(source, matrix, (size, size), flags=cv2.INTER_NEAREST) > 0

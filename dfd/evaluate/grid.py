@@ -17,6 +17,7 @@ from dfd.detector import Detector, load
 from dfd.durable import explain_os_error
 from dfd.evaluate.attacked import judge_attacked
 from dfd.evaluate.conditions import Condition, load_conditions
+from dfd.evaluate.cue_baseline import write_cue_baseline
 from dfd.evaluate.folder import CSV_FILE, METRICS_FILE, check_out, missing_cells, read_grid
 from dfd.evaluate.gradient_masking import masking_of
 from dfd.evaluate.judging import Judged, judge, verdicts
@@ -105,6 +106,9 @@ def evaluate(
         _remove_outdated(out, plan, options)
         judge_all(out, plan, options, victims)
         missing = missing_cells(out)
+        if not missing:
+            for root in opened:
+                write_cue_baseline(out, root, options.limit)
         table = None if missing else write_metrics(out, options.workers)
     except OSError as error:
         raise explain_os_error(error, out) from error

@@ -12,6 +12,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from dfd.evaluate.cue_baseline import CUES_AUROC
 from dfd.evaluate.tidy import EVERY_ROOT
 from dfd.evaluate.warnings import FLAGS, SPOILT
 from dfd.metrics import format_metric
@@ -44,6 +45,8 @@ def show(folder: Path, table: pa.Table, limit: int | None) -> None:
     for name in dict.fromkeys(line["detector"] for line in cells):
         for text in summary(name, [line for line in cells if line["detector"] == name]):
             console.print(text, soft_wrap=True)
+    for text in baselines(cells):
+        console.print(text, soft_wrap=True)
     together = [line for line in lines if line["part"] == "all" and line["root"] == EVERY_ROOT]
     for text, bad in warnings([*cells, *map(_matches_alone, together)]):
         console.print(text, style="bold red" if bad else None, soft_wrap=True)
@@ -84,6 +87,20 @@ def summary(detector: str, cells: Sequence[dict[str, Any]]) -> list[str]:
         else:
             texts.append(f"{name} on {_title(line)}: no AUROC, {_refusals(line)}")
     return texts
+
+
+def baselines(cells: Iterable[dict[str, Any]]) -> list[str]:
+    """What forensic cues alone reach, a line a root; detectors judge the same pictures but for those that
+    they cannot."""
+    told = {line["root"]: line for line in cells if not math.isnan(line[CUES_AUROC])}
+    return [
+        printable(
+            f"a logistic model of forensic cues alone on {root}, clean: AUROC {line[CUES_AUROC]:.3f} "
+            f"({line[f'{CUES_AUROC}_low']:.3f} .. {line[f'{CUES_AUROC}_high']:.3f})",
+            keep="",
+        )
+        for root, line in told.items()
+    ]
 
 
 def warnings(cells: Iterable[dict[str, Any]]) -> list[tuple[str, bool]]:

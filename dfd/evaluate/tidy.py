@@ -22,7 +22,9 @@ import pyarrow.parquet as pq
 
 from dfd.batch import FAKE, REAL, Predictions
 from dfd.calibration import calibration_of
+from dfd.evaluate.conditions import CLEAN
 from dfd.evaluate.confidence import familiar_first
+from dfd.evaluate.cue_baseline import CUES_AUROC, read_cue_baseline
 from dfd.evaluate.folder import CSV_FILE, METRICS_FILE, missing_cells, read_grid
 from dfd.evaluate.gradient_masking import mark_masking
 from dfd.evaluate.prediction_file import read_facts, read_predictions
@@ -54,7 +56,7 @@ Alone = Mapping[str, Predictions | None]
 def schema() -> pa.Schema:
     """Columns of the table: NAMES, each metric with _low and _high, and what they rest on."""
     fields = [(name, pa.float64() if name == "severity" else pa.string()) for name in NAMES]
-    for name in (*METRICS, *SHORTCUTS):
+    for name in (*METRICS, *SHORTCUTS, CUES_AUROC):
         fields += [(f"{name}{end}", pa.float64()) for end in ("", "_low", "_high")]
     fields += [(f"num_{what}", pa.int64()) for what in ("images", "families", "clips", "real", "fake")]
     fields += [("coverage", pa.float64()), ("spoken", pa.float64()), ("refused_by_reason", pa.string())]
@@ -127,6 +129,8 @@ def cell_lines(path: Path) -> Iterator[dict[str, Any]]:
     # cells/DETECTOR/ROOT/CONDITION.parquet
     alone = read_shortcuts(path.parents[3], path.parts[-2], path.stem)
     facts["shortcuts"] = alone
+    if facts["condition"] == CLEAN:
+        facts["cues"] = read_cue_baseline(path.parents[3], path.parts[-2])
     whole = _line("all", predictions, verdict, facts)
     yield whole
     for name, part in _parts(predictions).items():
@@ -140,6 +144,8 @@ def cell_lines(path: Path) -> Iterator[dict[str, Any]]:
     clips = by_clip(predictions)
     if len(clips):
         facts["shortcuts"] = {name: each and _clips_of(each, predictions) for name, each in alone.items()}
+        if cues := facts.get("cues"):
+            facts["cues"] = _clips_of(cues.where(np.isin(cues.row, predictions.row)), predictions)
         for name, part in {"all": clips, **_parts(clips)}.items():
             yield _line(name, part, None, facts)
 
@@ -272,6 +278,9 @@ def _line(
         line |= {f"{name}_auroc{end}": value for end, value in ends.items()}
         if matches(shortcut, values["auroc"]):
             flags.add(f"{name}_match")
+    baseline = reached(CUES_AUROC, facts.get("cues"), predictions.judged.row)
+    ends = {"": baseline.auroc, "_low": baseline.low, "_high": baseline.high}
+    line |= {f"{CUES_AUROC}{end}": value for end, value in ends.items()}
     return line | {
         "num_images": len(predictions),
         "num_families": predictions.num_families,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dfd import plots
+from dfd.evaluate.cue_baseline import CUES_AUROC
 from dfd.evaluate.report.evidence import Evidence, Line
 from dfd.evaluate.report.marks import SHORTCUTS, matches_shortcut
 from dfd.evaluate.report.page import Block, Drawings, Part, Shaded, Table, Text, number, span
@@ -45,6 +46,7 @@ def shortcuts(evidence: Evidence) -> Part:
         ]
         header = ("", "detector", f"{sees} alone", "the shortcut", "pictures / families")
         blocks += [Drawings([(f"AUROC beside {sees} alone, 95% intervals", drawn)]), Table(header, rows)]
+    blocks += _baseline(evidence)
     if not blocks and evidence.whole:
         blocks.append(
             Text(
@@ -53,6 +55,28 @@ def shortcuts(evidence: Evidence) -> Part:
             )
         )
     return Part("Shortcut audit", blocks)
+
+
+def _baseline(evidence: Evidence) -> list[Block]:
+    """Each detector's AUROC beside that of a logistic model of forensic cues."""
+    lines = [line for line in evidence.whole.values() if math.isfinite(line.number(CUES_AUROC))]
+    if not lines:
+        return []
+    rows = [
+        (
+            f"{line.place.detector} on {line.place.root}",
+            Shaded(number(line.number("auroc")), span(*line.ends("auroc"))),
+            Shaded(number(line.number(CUES_AUROC)), span(*line.ends(CUES_AUROC))),
+            f"{line.count('num_images'):,} / {line.count('num_families'):,}",
+        )
+        for line in lines
+    ]
+    text = (
+        "Baseline: a logistic model of some hundred forensic cues (noise, spectrum, compression, pixels; no "
+        "facts of the file), trained on the train split of the same pictures. A detector that is no better "
+        "has learnt nothing that they do not say. No shortcut by itself: cues may well be traces of forgery."
+    )
+    return [Text(text), Table(("", "detector", "forensic cues alone", "pictures / families"), rows)]
 
 
 def _says(line: Line, name: str, mark: bool) -> str:

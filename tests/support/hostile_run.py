@@ -1,0 +1,127 @@
+"""What dfd does with a stranger's file, over many hostile ones, within the promised time and memory.
+
+`python hostile_run.py SEED START COUNT [FOLDER]` prints a line of JSON for each of COUNT files that broke a promise,
+and one when it is through. It is run in a process of its own, so that a crash ends nothing else.
+"""
+
+import faulthandler
+import json
+import resource
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from hostile_pictures import mutated, seeds, small_pictures
+
+from dfd.forensics import TOOLS, Tool, examine
+from dfd.media.decode import image_info, read_picture
+from dfd.media.exif import read_exif
+from dfd.media.formats import Undecodable
+from dfd.media.structure import structure
+
+SECONDS, MEGABYTES = 0.5, 300  # of processor time and of further memory, for each thing done with a file
+
+
+def _tried(read: Callable[[bytes], object]) -> Callable[[bytes], object]:
+    def run(data: bytes) -> None:
+        with suppress(Undecodable):
+            read(data)
+
+    return run
+
+
+def _examined(tools: Sequence[Tool]) -> Callable[[bytes], object]:
+    def run(data: bytes) -> None:
+        failed = [each for each in examine(data, tools).findings if each.status == "failed"]
+        if failed:
+            raise AssertionError("; ".join(f"{each.tool}: {each.facts['why']}" for each in failed))
+
+    return run
+
+
+# what is refused is refused as Undecodable
+READERS = {
+    "read_picture": _tried(read_picture),
+    "image_info": _tried(image_info),
+    "structure": structure,
+    "read_exif": read_exif,
+}
+
+
+def problems(data: bytes, peak: "Peak") -> Iterator[tuple[str, str]]:
+    """What is done, and which promise it breaks."""
+    for name, run in READERS.items():
+        yield from ((name, problem) for problem in _broken(run, data, peak))
+    together = _broken(_examined(TOOLS), data, peak)
+    if together:  # which of them it is
+        alone = [(tool.name, problem) for tool in TOOLS for problem in _broken(_examined([tool]), data, peak)]
+        yield from alone
+
+
+class Peak:
+    """The most memory of this process, sampled, above what it had at the beginning."""
+
+    def __init__(self):
+        self._page = resource.getpagesize()
+        self._ended = threading.Event()
+        self.start = self.most = self._now()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> "Peak":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def begin(self) -> None:
+        self.start = self.most = self._now()
+
+    def megabytes(self) -> float:
+        self.most = max(self.most, self._now())
+        return (self.most - self.start) / 1e6
+
+    def _sample(self) -> None:
+        while not self._ended.wait(0.002):
+            self.most = max(self.most, self._now())
+
+    def _now(self) -> int:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * self._page
+
+
+def main(seed: int, start: int, count: int, folder: Path | None) -> None:
+    faulthandler.enable()
+    warnings.simplefilter("ignore")
+    files = seeds(folder)
+    with Peak() as peak:
+        for data in small_pictures().values():  # what is imported and warmed up once is no cost of a file
+            list(problems(data, peak))
+        for number in range(start, start + count):
+            print(json.dumps({"at": number}), flush=True)
+            how, data = mutated(seed, number, files)
+            for done, problem in problems(data, peak):
+                print(json.dumps({"file": number, "how": how, "done": done, "problem": problem}), flush=True)
+    print(json.dumps({"through": count}), flush=True)
+
+
+def _broken(run: Callable[[bytes], object], data: bytes, peak: Peak) -> list[str]:
+    peak.begin()
+    begin = time.process_time()
+    try:
+        run(data)
+    except Exception as error:
+        return [f"{type(error).__name__}: {error}"[:300]]
+    seconds, megabytes = time.process_time() - begin, peak.megabytes()
+    found = [f"{seconds:.2f} s of processor time"] if seconds > SECONDS else []
+    return found + ([f"{megabytes:.0f} MB of memory"] if megabytes > MEGABYTES else [])
+
+
+if __name__ == "__main__":
+    seed, start, count = map(int, sys.argv[1:4])
+    main(seed, start, count, Path(sys.argv[4]) if len(sys.argv) > 4 else None)

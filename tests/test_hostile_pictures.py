@@ -1,0 +1,157 @@
+"""Ten thousand hostile pictures: none crashes, hangs or eats the memory of what reads it, and no tool breaks.
+
+The test run does 10,000, `make soak` 100,000. HOSTILE_FILES and HOSTILE_SEED choose others.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hostile_pictures import MUTATIONS, hostile_files, mutated, seeds, small_pictures
+from hostile_run import READERS, Peak, problems
+from hypothesis import given, settings
+
+from dfd.forensics import Tool, examine
+from dfd.forensics.finding import Method
+from dfd.media.decode import Undecodable, decode
+from dfd.media.formats import FORMATS
+from dfd.media.structure import picture_format
+
+RUN = Path(__file__).parent / "support" / "hostile_run.py"
+SEED = int(os.environ.get("HOSTILE_SEED") or 0)
+PROCESSES = min(4, os.cpu_count() or 1)
+CHUNK = 500  # files a process: small enough that a crash costs little
+
+
+def run_many(start: int, count: int, tmp_path: Path, folder: str) -> list[dict]:
+    """Problems of `count` files, in a process of its own; one that dies is a problem of the file it was at."""
+    found, end = [], start + count
+    while start < end:
+        command = [
+            sys.executable,
+            str(RUN),
+            str(SEED),
+            str(start),
+            str(end - start),
+            *([folder] if folder else []),
+        ]
+        with open(tmp_path / f"errors-{start}", "wb") as errors:
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, check=False, timeout=1800)
+        lines = [json.loads(line) for line in done.stdout.decode().splitlines()]
+        found += [line for line in lines if "problem" in line]
+        if lines and "through" in lines[-1] and not done.returncode:
+            return found
+        at = max((line["at"] for line in lines if "at" in line), default=start)
+        last = (tmp_path / f"errors-{start}").read_text("utf-8", "replace")[-600:]
+        found.append({"file": at, "problem": f"the process ended with {done.returncode}: {last}"})
+        start = at + 1
+    return found
+
+
+def hostile(count: int, tmp_path: Path) -> None:
+    root = os.environ.get("DFD_REAL_DATA")
+    folder = str(Path(root) / "data" / "exif-samples") if root else ""
+    starts = range(0, count, CHUNK)
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        chunks = list(pool.map(lambda at: run_many(at, min(CHUNK, count - at), tmp_path, folder), starts))
+    found = [line for chunk in chunks for line in chunk]
+    assert not found, (
+        f"{len(found)} of {count} files, {Counter(line.get('done') for line in found)}: {found[:10]}"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_ten_thousand_hostile_pictures(tmp_path):
+    hostile(int(os.environ.get("HOSTILE_FILES") or 10_000), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+def test_a_hundred_thousand_hostile_pictures(tmp_path, request):
+    """Under `make soak` alone: elsewhere the ten thousand above are enough."""
+    if "soak" not in request.config.option.markexpr:
+        pytest.skip("make soak does these")
+    hostile(int(os.environ.get("HOSTILE_FILES") or 100_000), tmp_path)
+
+
+@settings(max_examples=150, deadline=None)
+@given(hostile_files())
+def test_any_hostile_picture_is_read_or_refused(data):
+    for read in READERS.values():
+        read(data)
+
+
+# that the run finds what it looks for
+
+
+def test_every_format_is_mutated_and_many_of_the_files_still_open():
+    assert {picture_format(data) for data in small_pictures().values()} >= set(FORMATS) - {"HEIF"}
+    files, opened = seeds(), 0
+    for number in range(400):
+        try:
+            decode(mutated(3, number, files)[1])
+            opened += 1
+        except Undecodable:
+            pass
+    assert 60 < opened < 300  # a reader that refuses everything would be tested by nothing
+    assert mutated(3, 7, files) == mutated(3, 7, files) != mutated(4, 7, files)
+    assert len({mutation.__name__ for mutation in MUTATIONS}) == 10
+
+
+class Breaks:
+    """A tool that does as it is told."""
+
+    def __init__(self, kind: str):
+        self.kind, self.kept = kind, b""
+
+    def __call__(self, data: bytes):
+        if self.kind == "raises":
+            raise KeyError("x")
+        if self.kind == "slow":
+            sum(range(30_000_000))
+        if self.kind == "large":
+            self.kept = bytes(400_000_000)
+            self.kept = bytearray(self.kept)  # written to, so that it is there
+            self.kept = b""
+        return Method("breaks", "test")("clear", "whole")
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [("raises", "KeyError"), ("slow", "processor time"), ("large", "MB of memory")]
+)
+def test_a_tool_that_breaks_a_promise_is_named(monkeypatch, kind, words):
+    tool = Tool(Method("breaks", "test"), Breaks(kind), "file")
+    monkeypatch.setattr("hostile_run.TOOLS", (tool,))
+    with Peak() as peak:
+        found = list(problems(small_pictures()["gif"], peak))
+    assert [name for name, _ in found] == ["breaks"] and words in found[0][1], found
+
+
+def test_a_process_that_dies_is_a_problem_of_its_file(tmp_path, monkeypatch):
+    script = tmp_path / "dies.py"
+    script.write_text(
+        "import json, os, sys\n"
+        "seed, start, count = map(int, sys.argv[1:4])\n"
+        "for number in range(start, start + count):\n"
+        "    print(json.dumps({'at': number}), flush=True)\n"
+        "    if number == 3: os.abort()\n"
+        "print(json.dumps({'through': count}))\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setattr(sys.modules[__name__], "RUN", script)
+    found = run_many(0, 9, tmp_path, "")
+    assert [line["file"] for line in found] == [3] and "ended with -6" in found[0]["problem"]
+
+
+def test_all_tools_answer_a_picture_that_is_none():
+    from dfd.forensics import TOOLS
+
+    for data in (b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"II*\0", b"BM", b"RIFF    WEBP"):
+        assert not [each for each in examine(data, TOOLS).findings if each.status == "failed"]

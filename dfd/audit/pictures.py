@@ -14,7 +14,7 @@ from dfd.batch import LUMA
 from dfd.forensics import jpeg_facts
 from dfd.forensics.spectrum import log_spectrum
 from dfd.media.decode import decode
-from dfd.media.formats import FORMATS
+from dfd.media.headers import picture_header
 from dfd.parallel import ProcessPool
 
 SIDE = 128  # of the central square whose spectrum is averaged, in pixels
@@ -119,18 +119,11 @@ def _inspect(task: tuple[str, np.ndarray, np.ndarray, np.ndarray, np.ndarray]) -
 
 def encoding_of(data: bytes, tables: dict) -> Encoding:
     """What a file's headers say; its quantization tables join `tables` by their id."""
-    import io
-
-    from PIL import Image
-
     facts = jpeg_facts(data)
     if facts is not None:
         tables[facts.table_id] = facts.tables
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            exif, icc = bool(image.info.get("exif") or image.getexif()), "icc_profile" in image.info
-    except Exception:  # a broken metadata block says nothing
-        exif = icc = False
+    header = picture_header(data)
+    exif, icc = (header.exif, header.profile) if header is not None else (False, False)
     if facts is None:
         return Encoding("none", 0, "none", False, exif, icc)
     return Encoding(facts.table_id, facts.quality, facts.subsampling, facts.progressive, exif, icc)

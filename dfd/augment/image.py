@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
-import simplejpeg
 
 from dfd.augment.albumentations import apply
 from dfd.batch import Sample
-from dfd.media.encode import encode_jpeg
+from dfd.media.encode import through_jpeg
 
 if TYPE_CHECKING:
     import albumentations
@@ -113,8 +112,7 @@ class Augment:
 
 def jpeg(image: np.ndarray, quality: int, subsampling: str = "420") -> np.ndarray:
     """The image (H, W, 3) uint8 as it looks after JPEG encoding."""
-    data = encode_jpeg(image, quality, subsampling)
-    return simplejpeg.decode_jpeg(data, "RGB", fastdct=False, fastupsample=False)
+    return through_jpeg(image, quality, subsampling)
 
 
 def fit_mask(mask: np.ndarray, image: np.ndarray) -> np.ndarray:

@@ -11,7 +11,6 @@ Fridrich, DFRWS 2003), so under a corruption they are the most that the files co
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_type_hints
 
@@ -29,6 +28,7 @@ from dfd.audit.shortcuts import (
     whole_families,
 )
 from dfd.batch import Predictions
+from dfd.media.headers import picture_header
 from dfd.metrics import detection_metrics, interval
 from dfd.shards.catalog import Contents
 from dfd.shards.fetch import Remote
@@ -227,12 +227,5 @@ def _files(contents: Contents, rows: np.ndarray) -> Iterator[tuple[int, bytes]]:
 
 def _header(data: bytes) -> tuple[int, int, int, str] | None:
     """Width, height, bytes and format as the headers say them; None where Pillow cannot read them."""
-    from PIL import Image
-
-    from dfd.media.formats import FORMATS
-
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return *image.size, len(data), str(image.format)
-    except Exception:  # as in `encoding_of`: broken headers raise anything
-        return None
+    header = picture_header(data)
+    return None if header is None else (header.width, header.height, len(data), header.format)

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dfd.forensics.jpeg.headers import jpeg_facts
-from dfd.media.jpeg_segments import HEAD, HUFFMAN, METADATA, segments
+from dfd.media.decode import stored_pixels
+from dfd.media.jpeg_segments import HEAD, HUFFMAN, METADATA, read_header, segments
+from dfd.media.orientation import jpeg_orientation
 
 _SUBSAMPLING = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2, "gray": 0}  # what Pillow can write, by its number
 _STRIPES = np.uint8([[[200, 40, 40], [40, 200, 40], [40, 40, 200]]])
@@ -69,7 +71,7 @@ class JpegStyle:
         if jpeg_facts(data)[:1] + jpeg_facts(data)[4:] != (self.tables, self.subsampling, self.progressive):
             return False
         wanted = Image.fromarray(_COLORS).convert("L" if self.subsampling == "gray" else "RGB").convert("RGB")
-        shown = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), np.float32)
+        shown = stored_pixels(data).astype(np.float32)
         # grey levels; where an Adobe marker says that these are not YCbCr, colours are off by more
         return bool(np.abs(shown - np.asarray(wanted)).mean() < 32)
 
@@ -80,10 +82,4 @@ def _huffman(data: bytes) -> bytes:
 
 
 def _turned(data: bytes) -> bool:
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-            return image.getexif().get(0x0112, 1) != 1
-    except Exception:  # broken EXIF says nothing, as in dfd.media.decode
-        return False
+    return jpeg_orientation(read_header(data).app1) != 1

@@ -70,10 +70,11 @@ def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Box]:
         start += size
 
 
-def child(data: bytes, parent: Box | None, kind: bytes, skipped: int = 0) -> Box | None:
-    """The first box of a kind inside another, behind its first `skipped` bytes."""
+def child(data: bytes, parent: Box | None, kind: bytes) -> Box | None:
+    """The first box of a kind inside another."""
     if parent is None:
         return None
+    skipped = 4 if parent.kind == b"meta" else 0  # its version and flags
     inner = boxes(data, parent.body + skipped, parent.end)
     return next((box for box in inner if box.kind == kind), None)
 
@@ -84,7 +85,7 @@ def meta_box(data: bytes) -> Box | None:
 
 def primary_item(data: bytes) -> int | None:
     """Number of the picture that is shown."""
-    box = child(data, meta_box(data), b"pitm", 4)
+    box = child(data, meta_box(data), b"pitm")
     if box is None:
         return None
     wide = 4 if data[box.body : box.body + 1] != b"\0" else 2
@@ -94,7 +95,7 @@ def primary_item(data: bytes) -> int | None:
 def items(data: bytes) -> list[Item]:
     """The items that a HEIF file lists, MAX_ITEMS at most."""
     meta = meta_box(data)
-    listing = child(data, meta, b"iinf", 4)
+    listing = child(data, meta, b"iinf")
     if meta is None or listing is None:
         return []
     kinds: dict[int, tuple[bytes, bool]] = {}
@@ -116,7 +117,7 @@ def items(data: bytes) -> list[Item]:
 
 def references(data: bytes) -> list[tuple[bytes, int, tuple[int, ...]]]:
     """Kind (thmb, dimg, auxl, cdsc), from which item, to which, of each reference between items."""
-    box = child(data, meta_box(data), b"iref", 4)
+    box = child(data, meta_box(data), b"iref")
     if box is None:
         return []
     wide = 2 if data[box.body : box.body + 1] == b"\0" else 4
@@ -128,6 +129,15 @@ def references(data: bytes) -> list[tuple[bytes, int, tuple[int, ...]]]:
         ends = tuple(int.from_bytes(data[at : at + wide], "big") for at in range(first, last, wide))
         found.append((each.kind, int.from_bytes(data[each.body : each.body + wide], "big"), ends))
     return found
+
+
+def has_profile(data: bytes) -> bool:
+    """Whether a HEIF file holds an ICC profile; most say their colours by numbers instead (nclx)."""
+    properties = child(data, child(data, meta_box(data), b"iprp"), b"ipco")
+    if properties is None:
+        return False
+    inner = boxes(data, properties.body, properties.end)
+    return any(box.kind == b"colr" and data[box.body : box.body + 4] in (b"prof", b"rICC") for box in inner)
 
 
 def exif_block(data: bytes) -> bytes:
@@ -144,14 +154,14 @@ def exif_block(data: bytes) -> bytes:
 
 def _locations(data: bytes, meta: Box) -> dict[int, tuple[tuple[int, int], ...]]:
     """Start and length of each extent of each item, where the file itself holds them."""
-    box = child(data, meta, b"iloc", 4)
+    box = child(data, meta, b"iloc")
     if box is None or box.body + 8 > box.end:
         return {}
     version, sizes = data[box.body], int.from_bytes(data[box.body + 4 : box.body + 6], "big")
     offset_size, length_size, base_size, index_size = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
     index_size = index_size if version in (1, 2) else 0
     wide = 4 if version == 2 else 2
-    inside = child(data, meta, b"idat", 4)
+    inside = child(data, meta, b"idat")
     reader = _Numbers(data, box.body + 6, box.end)
     found: dict[int, tuple[tuple[int, int], ...]] = {}
     extents_left = MAX_ITEMS

@@ -196,6 +196,24 @@ def _undamaged(data: bytes) -> bytes:
     return read[0]
 
 
+def stored_luma(clean: bytes) -> np.ndarray:
+    """Luma (H, W) uint8 of a JPEG as stored, neither turned nor converted.
+
+    Args:
+        clean: as `plain_jpeg` gives it.
+    """
+    return simplejpeg.decode_jpeg(clean, "GRAY")[..., 0]
+
+
+def stored_pixels(clean: bytes) -> np.ndarray:
+    """Pixels (H, W, 3) uint8 RGB of a JPEG as stored, neither turned nor converted by a profile.
+
+    Args:
+        clean: as `plain_jpeg` gives it.
+    """
+    return simplejpeg.decode_jpeg(clean)
+
+
 def plain_jpeg(data: bytes) -> bytes:
     """A JPEG as libjpeg reads it without a complaint: the file itself, or its repaired copy.
 

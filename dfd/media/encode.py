@@ -6,6 +6,7 @@ from typing import Literal
 
 import cv2
 import numpy as np
+import simplejpeg
 
 SUBSAMPLING = {
     "420": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
@@ -27,6 +28,21 @@ def encode_jpeg(image: np.ndarray, quality: int, subsampling: Literal["420", "42
     """
     options = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, SUBSAMPLING[subsampling]]
     return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)[1].tobytes()
+
+
+def through_jpeg(
+    image: np.ndarray, quality: int, subsampling: Literal["420", "422", "444"] = "420"
+) -> np.ndarray:
+    """The image (H, W, 3) uint8 RGB as it looks after JPEG encoding."""
+    return simplejpeg.decode_jpeg(
+        encode_jpeg(image, quality, subsampling), "RGB", fastdct=False, fastupsample=False
+    )
+
+
+def through_gray_jpeg(luma: np.ndarray, quality: int) -> np.ndarray:
+    """The gray picture (H, W) uint8 as it looks after JPEG encoding, by the faster of two encoders."""
+    data = simplejpeg.encode_jpeg(np.ascontiguousarray(luma[..., None]), quality=quality, colorspace="GRAY")
+    return simplejpeg.decode_jpeg(data, "GRAY")[..., 0]
 
 
 def encode_png(image: np.ndarray) -> bytes:

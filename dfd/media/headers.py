@@ -6,7 +6,9 @@ import io
 import warnings
 from typing import NamedTuple
 
-from dfd.media.boxes import is_heif
+import simplejpeg
+
+from dfd.media.boxes import has_profile, is_heif
 from dfd.media.decode import Undecodable, image_info
 from dfd.media.exif_block import find_block
 from dfd.media.formats import PILLOW_FORMATS
@@ -62,9 +64,20 @@ def jpeg_settings(data: bytes) -> JpegSettings | None:
         return None
 
 
+def jpeg_size(data: bytes) -> tuple[int, int]:
+    """Height and width of a JPEG as stored.
+
+    Args:
+        data: as `dfd.media.decode.plain_jpeg` gives it.
+    """
+    height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+    return height, width
+
+
 def _heif_header(data: bytes) -> PictureHeader | None:
     try:
         info = image_info(data)
     except Undecodable:
         return None
-    return PictureHeader(info.format, info.width, info.height, bool(find_block(data)[0]), b"prof" in data[:65_536])
+    has_exif = bool(find_block(data)[0])
+    return PictureHeader(info.format, info.width, info.height, has_exif, has_profile(data))

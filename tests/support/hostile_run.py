@@ -21,6 +21,7 @@ from dfd.forensics import TOOLS, Tool, examine
 from dfd.media.decode import image_info, read_picture
 from dfd.media.exif import read_exif
 from dfd.media.formats import Undecodable
+from dfd.media.headers import jpeg_settings, picture_header
 from dfd.media.structure import structure
 
 SECONDS, MEGABYTES = 0.5, 300  # of processor time and of further memory, for each thing done with a file
@@ -49,6 +50,8 @@ READERS = {
     "image_info": _tried(image_info),
     "structure": structure,
     "read_exif": read_exif,
+    "picture_header": picture_header,
+    "jpeg_settings": jpeg_settings,
 }
 
 

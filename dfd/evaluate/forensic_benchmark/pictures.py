@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import cv2
 import numpy as np
 
 from dfd.batch import FAKE, REAL
 from dfd.evaluate.forensic_benchmark.planted_edits import KINDS, SMALLEST, plant
-from dfd.media.decode import read_picture
+from dfd.media.decode import decode, read_picture
 from dfd.media.encode import encode_jpeg, encode_png
 from dfd.media.exif import read_exif
 from dfd.media.files import IMAGE_SUFFIXES, read_file
@@ -97,8 +96,7 @@ class Toy:
         made = draw_sample(number, self.num, self.size, self.seed)
         mask = np.zeros((self.size, self.size), bool)
         if made["mask_bytes"]:
-            png = np.frombuffer(made["mask_bytes"], np.uint8)
-            mask = cv2.imdecode(png, cv2.IMREAD_GRAYSCALE) > 0
+            mask = decode(made["mask_bytes"])[..., 0] > 0
         data = _as(condition, made["image_bytes"])
         return Picture(made["key"], str(number // FAMILY), made["label"], made["method"], data, mask)
 

@@ -7,9 +7,9 @@ from functools import lru_cache
 import cv2
 import numpy as np
 import scipy.fft
-import simplejpeg
 
 from dfd.forensics.jpeg import jpeg_facts
+from dfd.media.encode import through_gray_jpeg
 
 _DIGITS = np.log10(1 + 1 / np.arange(1, 10))  # Benford's law
 _MODES = ((0, 1), (1, 0), (0, 2), (1, 1), (2, 0), (0, 3), (1, 2), (2, 1), (3, 0))  # the first in zigzag order
@@ -108,10 +108,7 @@ def _grid(luma: np.ndarray) -> dict[str, float]:
 
 def _ela(luma: np.ndarray) -> dict[str, float]:
     """Error level (Krawetz 2007): mean change by one more JPEG, and how unlike it is from place to place."""
-    again = simplejpeg.decode_jpeg(
-        simplejpeg.encode_jpeg(np.ascontiguousarray(luma[..., None]), quality=_QUALITY, colorspace="GRAY"),
-        "GRAY",
-    )[..., 0]
+    again = through_gray_jpeg(luma, _QUALITY)
     error = cv2.absdiff(luma, again).astype(np.float32)
     rows, columns = (length // 16 for length in luma.shape)
     places = cv2.resize(error[: rows * 16, : columns * 16], (columns, rows), interpolation=cv2.INTER_AREA)

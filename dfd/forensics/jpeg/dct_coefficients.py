@@ -12,11 +12,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import simplejpeg
 
 from dfd.forensics.jpeg.headers import jpeg_facts
-from dfd.media.decode import plain_jpeg
+from dfd.media.decode import plain_jpeg, stored_luma
 from dfd.media.formats import Undecodable
+from dfd.media.headers import jpeg_size
 from dfd.media.jpeg_segments import HEAD, segments
 
 QUANTIZATION = 0xDB
@@ -78,7 +78,7 @@ def coefficients(data: bytes) -> Coefficients:
         Undecodable: no JPEG, or one that `dfd.media.decode.plain_jpeg` refuses; pyjpegio never meets it.
     """
     clean = plain_jpeg(data)
-    height, width, _, _ = simplejpeg.decode_jpeg_header(clean)
+    height, width = jpeg_size(clean)
     parts = _stored(clean, height * width)
     if parts is not None:
         return Coefficients(parts, (height, width), True)
@@ -86,7 +86,7 @@ def coefficients(data: bytes) -> Coefficients:
     if facts is None:
         raise Undecodable("a JPEG without a quantization table")
     table = np.array(facts.tables[0]).reshape(8, 8)
-    luma = simplejpeg.decode_jpeg(clean, "GRAY")[..., 0]
+    luma = stored_luma(clean)
     return Coefficients((Component(_quantized(luma, table), table, (1, 1)),), (height, width), False)
 
 

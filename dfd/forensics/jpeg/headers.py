@@ -1,11 +1,13 @@
 """JPEG settings from a file's headers: quantization tables, their quality, chroma subsampling, coding."""
 
 import hashlib
-import io
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+
+from dfd.media.headers import jpeg_settings
 
 # ITU-T T.81, annex K.1, row by row: what libjpeg scales by the quality
 LUMINANCE = np.array([
@@ -33,21 +35,13 @@ class JpegFacts(NamedTuple):
 
 def jpeg_facts(data: bytes) -> JpegFacts | None:
     """The encoding of a JPEG file; None where the bytes are no JPEG with headers that Pillow can read."""
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
-            tables = tuple(
-                tuple(int(step) for step in table) for _, table in sorted(image.quantization.items())
-            )
-            factors = [tuple(part[1:3]) for part in image.layer]
-            progressive = bool(image.info.get("progressive") or image.info.get("progression"))
-    except Exception:  # on broken headers Pillow raises anything from OSError to struct.error
+    settings = jpeg_settings(data)
+    if settings is None or not settings.tables:
         return None
-    if not tables:
-        return None
+    tables = settings.tables
     quality, standard = nearest_quality(tables[0])
-    return JpegFacts(tables, _name(tables), quality, standard, _subsampling(factors), progressive)
+    subsampling = _subsampling(settings.factors)
+    return JpegFacts(tables, _name(tables), quality, standard, subsampling, settings.progressive)
 
 
 @lru_cache(maxsize=4096)  # a data set has a handful of tables
@@ -83,7 +77,7 @@ def _name(tables: tuple[tuple[int, ...], ...]) -> str:
     return hashlib.sha256(repr(tables).encode()).hexdigest()[:8]
 
 
-def _subsampling(factors: list[tuple[int, int]]) -> str:
+def _subsampling(factors: Sequence[tuple[int, int]]) -> str:
     """The usual name of sampling factors (horizontal, vertical) of each component."""
     if len(factors) == 1:
         return "gray"

@@ -253,7 +253,7 @@ def _of_boxes(data: bytes, found: Blocks) -> None:
                 packet += data[start : start + min(length, MAX_PACKET + 1 - len(packet))]
             if b"xmpmeta" in packet[:1000] or b"rdf:RDF" in packet[:1000]:
                 found.xmp.append(packet)
-    properties = boxes.child(data, boxes.meta_box(data), b"iprp", 4)
+    properties = boxes.child(data, boxes.meta_box(data), b"iprp")
     colours = boxes.child(data, boxes.child(data, properties, b"ipco"), b"colr")
     if colours is not None and data[colours.body : colours.body + 4] in (b"prof", b"rICC"):
         found.icc = data[colours.body + 4 : min(colours.end, colours.body + 4 + MAX_ICC)]

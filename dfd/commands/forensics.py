@@ -1,8 +1,26 @@
-"""Verbs on what files say of themselves, without a trained detector: inspect."""
+"""Verbs on what files say of themselves, without a trained detector: inspect, custody."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+
+def custody(log: Path, /, *, expect: str | None = None) -> int:
+    """Checks a custody log: whether a line was changed, removed, moved or put in since dfd inspect wrote it.
+
+    Exit code 0 if the log is whole, else 1, with the first line at fault.
+
+    Args:
+        log: File that dfd inspect --custody wrote.
+        expect: Hash of a line that you noted elsewhere: then lines that were taken off the end are noticed,
+        and
+            a log that was written anew.
+    """
+    from dfd.forensics.custody import summary, verify
+
+    found = verify(log, expect)
+    print(summary(log, found))
+    return int(found.fault is not None)
 
 
 def inspect(
@@ -59,4 +77,4 @@ def inspect(
     )
 
 
-VERBS = (inspect,)
+VERBS = (inspect, custody)

@@ -6,14 +6,15 @@ import json as json_format
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from dfd.calibration import WORDS
 from dfd.detector import Score
-from dfd.forensics import Catalogue
+from dfd.forensics import Catalogue, Tool
+from dfd.forensics.custody import CustodyLog, Entry, versions
 from dfd.forensics.tools import Files, tools_with
 from dfd.inference.score import closing, find_files, not_tried, sentences
 from dfd.inspection.index_page import index_page
@@ -64,8 +65,8 @@ def inspect_files(
     found, others = find_files(paths, "inspect")
     words = Catalogue(language)
     files = files or Files()
-    tools_with(files)
-    log = None if custody is None else _custody_log(Path(custody))
+    tools = tools_with(files)
+    log = None if custody is None else _custody_log(Path(custody), tools)
     said = _detector(checkpoint, found, files, device, allow)
     names = _names(found)
     whole = INDEX if len(found) > 1 else f"{names[0]}.html"
@@ -163,5 +164,14 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def _custody_log(path: Path):
-    raise NotImplementedError
+def _custody_log(path: Path, tools: Sequence[Tool]) -> Callable[[Inspected], None]:
+    """Adds a line of each file to a custody log; ValueError, before any work, where it is none."""
+    log, known = CustodyLog(path), versions({tool.name: tool.method.version for tool in tools})
+
+    def add(inspected: Inspected) -> None:
+        facts = inspected.facts
+        traces = [each["tool"] for each in facts.get("findings", ()) if each["status"] == "found"]
+        details = {"status": facts["status"], "bytes": facts.get("bytes"), "traces": traces}
+        log.append(Entry("inspect", str(inspected.task.path), inspected.sha256, known, details))
+
+    return add

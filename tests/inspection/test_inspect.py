@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from hashlib import sha256
 from pathlib import Path
 
 import browser
@@ -244,3 +245,21 @@ def test_a_video_is_told_by_its_bytes_and_looked_at_over_time(tmp_path, capsys):
         each["tool"] for each in film["findings"]
     }
     assert broken["status"] == "undecodable" and "damaged video" in broken["reason"]
+
+
+def test_each_inspected_file_gets_a_line_of_the_custody_log(files, tmp_path, capsys):
+    log = tmp_path / "custody.jsonl"
+    (files / "empty.jpg").write_bytes(b"")
+    for out in ("first", "second"):
+        main(["inspect", str(files), "--out", str(tmp_path / out), "--custody", str(log), "--workers", "1"])
+    said = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [Path(each["file"]).name for each in said[:3]] == ["a.jpg", "b.png", "empty.jpg"]
+    assert len(said) == 6 and said[0]["sha256"] == sha256((files / "a.jpg").read_bytes()).hexdigest()
+    assert said[0]["versions"]["tools"].keys() >= {tool.name for tool in TOOLS}
+    assert [each["details"]["status"] for each in said[:3]] == ["ok", "ok", "unreadable"]
+    assert main(["custody", str(log)]) == 0
+    log.write_text(log.read_text().replace("a.jpg", "z.jpg", 1))
+    assert main(["custody", str(log)]) == 1
+    with pytest.raises(ValueError, match="line 1"):
+        inspect_files([files], tmp_path / "third", custody=log)
+    assert not (tmp_path / "third").exists()

@@ -14,6 +14,7 @@ from dfd.forensics.metadata import METHOD as METADATA
 from dfd.forensics.metadata import metadata
 from dfd.forensics.noise import residual
 from dfd.forensics.pixels import cfa, copy_move_blocks, copy_move_keypoints, resampling
+from dfd.forensics.spectrum import reference, upsampling
 from dfd.media.faces import FaceDetector, find_weights
 
 # what needs nothing but the picture
@@ -23,6 +24,8 @@ TOOLS: tuple[Tool, ...] = (
     Tool(provenance.METHOD, provenance.provenance, "file"),
     Tool(quality.METHOD, quality.jpeg_quality, "file"),
     Tool(residual.METHOD, residual.noise_residual, "pixels"),
+    Tool(reference.METHOD, reference.spectrum, "pixels"),
+    Tool(upsampling.METHOD, upsampling.upsampling_peaks, "pixels"),
     Tool(copy_move_blocks.METHOD, copy_move_blocks.copy_move_blocks, "pixels"),
     Tool(copy_move_keypoints.METHOD, copy_move_keypoints.copy_move_keypoints, "pixels"),
     Tool(resampling.METHOD, resampling.resampling, "pixels"),

@@ -41,6 +41,8 @@ PLANTED: dict[str, Case] = {
     ),
     "resampling": Case(lambda: png(scaled(untouched(2, 320), 1.5)), lambda: png(untouched(2, 320))),
     "noise_residual": Case(None, lambda: jpeg(photo(1))),
+    "spectrum": Case(None, lambda: jpeg(photo(1))),
+    "upsampling_peaks": Case(lambda: jpeg(photo(1, 256).repeat(2, 0).repeat(2, 1)), lambda: jpeg(photo(1))),
 }
 
 # of the face: on drawn portraits, whose faces are where the drawing has them

@@ -9,7 +9,7 @@ from pathlib import Path
 from dfd.forensics import file_structure, noise, provenance
 from dfd.forensics.examine import Tool
 from dfd.forensics.face import FaceMesh, face_tools
-from dfd.forensics.jpeg import quality
+from dfd.forensics.jpeg import double_compression, quality
 from dfd.forensics.metadata import METHOD as METADATA
 from dfd.forensics.metadata import metadata
 from dfd.forensics.noise import residual
@@ -23,6 +23,7 @@ TOOLS: tuple[Tool, ...] = (
     Tool(METADATA, metadata, "file"),
     Tool(provenance.METHOD, provenance.provenance, "file"),
     Tool(quality.METHOD, quality.jpeg_quality, "file"),
+    Tool(double_compression.METHOD, double_compression.double_compression, "file"),
     Tool(residual.METHOD, residual.noise_residual, "pixels"),
     Tool(reference.METHOD, reference.spectrum, "pixels"),
     Tool(upsampling.METHOD, upsampling.upsampling_peaks, "pixels"),

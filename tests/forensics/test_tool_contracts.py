@@ -20,6 +20,7 @@ from photos import jpeg, photo, png
 from dfd.forensics import TOOLS, Catalogue, Tool, examine
 from dfd.forensics.face import face_tools
 from dfd.forensics.finding import STATUSES
+from dfd.media.decode import decode
 
 
 class Case(NamedTuple):
@@ -34,6 +35,7 @@ PLANTED: dict[str, Case] = {
     "cfa": Case(lambda: png(pasted(untouched(1, 320), scale=1.3)), lambda: png(untouched(1, 320))),
     "metadata": Case(lambda: camera_file(thumbnail=thumbnail_of(scene(4))), camera_file),
     "file_structure": Case(lambda: jpeg(photo(1)) + zipped(), lambda: jpeg(photo(1))),
+    "double_compression": Case(lambda: jpeg(decode(jpeg(photo(1), 70)), 90), lambda: jpeg(photo(1), 90)),
     "jpeg_quality": Case(None, lambda: jpeg(photo(1))),
     "copy_move_blocks": Case(lambda: png(copied(untouched(3, 320))), lambda: png(untouched(3, 320))),
     "copy_move_keypoints": Case(

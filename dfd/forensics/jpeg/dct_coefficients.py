@@ -175,6 +175,16 @@ def block_dct(luma: np.ndarray) -> np.ndarray:
     return (columns.reshape(-1, 8) @ BASIS.T).reshape(height, width)
 
 
+def block_pixels(plane: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """(8 * rows, 8 * columns) uint8 pixels of quantized coefficients, as a decoder makes them."""
+    height, width = plane.shape
+    steps = np.tile(table.astype(np.float32), (1, width // 8))
+    dct = (plane.reshape(height // 8, 8, width) * steps).reshape(-1, 8)
+    columns = (dct @ BASIS).reshape(height // 8, 8, width)
+    pixels = np.matmul(BASIS.T, columns).reshape(height, width) + 128
+    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+
+
 def _basis() -> np.ndarray:
     """(8, 8) float32: the orthonormal DCT of 8 values, a frequency a row."""
     at = np.arange(8)

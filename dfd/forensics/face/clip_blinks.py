@@ -22,6 +22,7 @@ from dfd.forensics.finding import Finding, Method, Table
 METHOD = Method("clip_blinks", "Soukupova and Cech 2016; Li, Chang and Lyu 2018 (1806.02877)")
 MIN_SECONDS = 3.0
 MIN_RATE = 12.0  # frames a second: a blink lasts a tenth to four tenths of one
+MIN_GAP = 0.1  # seconds between two blinks
 MAX_BLINK = 0.7  # seconds; a longer closing is no blink
 SHUT = 0.5  # share of the usual openness below which eyes are closing
 MIN_OPEN = 0.3  # usual openness, below which glasses or lashes hide the eyes
@@ -96,8 +97,15 @@ def find_blinks(times: np.ndarray, open_by: np.ndarray) -> Blinks:
     usual = np.array([np.quantile(open_by[np.abs(times - time) <= 1.5], 0.75) for time in times])
     shut = open_by < SHUT * usual
     edges = np.flatnonzero(np.diff(np.concatenate([[False], shut, [False]]).astype(int)))
+    closings: list[tuple[int, int]] = []
+    for start, end in edges.reshape(-1, 2).tolist():
+        # lids that open for less than a tenth of a second did not open: the measure wavers
+        if closings and times[start] - times[closings[-1][1] - 1] < MIN_GAP:
+            closings[-1] = (closings[-1][0], end)
+        else:
+            closings.append((start, end))
     found = []
-    for start, end in edges.reshape(-1, 2):
+    for start, end in closings:
         # what begins or ends outside of the clip has no known length
         if start > 0 and end < len(times) and times[end] - times[start - 1] <= MAX_BLINK:
             found.append(float(times[start + int(open_by[start:end].argmin())]))

@@ -220,7 +220,7 @@ def test_a_film_of_a_real_face_has_its_blinks_counted_and_a_redrawn_one_shakes(
     for file in sorted((real_data / FACES).rglob("test/real/*.jpg"))[:40]:
         pixels = decode(file.read_bytes())
         (face, *_) = finder(pixels)
-        if abs(face.yaw) > 0.15 or openness(pixels, face) < 0.6 or len(counted) == 3:
+        if abs(face.yaw) > 0.15 or openness(pixels, face) < 0.6 or len(counted) == 2:
             continue
         blinks = [0.8, 2.0, 3.2]
         clips = [
@@ -231,8 +231,8 @@ def test_a_film_of_a_real_face_has_its_blinks_counted_and_a_redrawn_one_shakes(
         counted.append(honest[0].facts["count"])
         stronger.append([one.score < other.score for one, other in zip(honest[1:], redrawn[1:], strict=True)])
         assert honest[0].facts["low"] < 3 / 4 * 60 < honest[0].facts["high"]
-    assert sorted(counted)[1] == 3
-    assert np.mean(stronger) > 0.8
+    assert counted == [3, 3]
+    assert np.all(stronger)
 
 
 def test_a_file_that_is_no_video_is_refused(tmp_path):

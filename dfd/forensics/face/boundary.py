@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from dfd.forensics.face.geometry import FaceFinder, FaceGeometry, cut, filled
-from dfd.forensics.finding import Finding, Method, Region, Table
+from dfd.forensics.finding import Finding, Map, Method, Region, Table
 
 METHOD = Method("face_boundary", "Li and Lyu 2019 (1811.00656); Li et al. 2020 (1912.13458)")
 MIN_UNIT = 30  # about the distance of the eyes, in pixels; below, the rim is a pixel or two wide
@@ -58,7 +58,10 @@ def face_boundary(pixels: np.ndarray, finder: FaceFinder) -> Finding:
     cues = measure(pixels, face)
     if math.isnan(cues.detail):
         return METHOD("abstained", "flat")
+    # below the threshold a place is as calm as most of a real face
+    where = Map(detail_map(pixels, face), THRESHOLD, 6.0, "errors")
     values = {
+        "map": where,
         "facts": cues._asdict(),
         "score": cues.detail,
         "unit": "errors",
@@ -101,15 +104,50 @@ def missing_detail(gray: np.ndarray, depth: np.ndarray) -> float:
     Detail is compared as the log of the energy of the finest band over that of the next but one, so that a
     smooth cheek counts as little as a beard.
     """
-    fine = (gray - cv2.GaussianBlur(gray, (0, 0), 0.8)) ** 2
-    coarse = (cv2.GaussianBlur(gray, (0, 0), 1.2) - cv2.GaussianBlur(gray, (0, 0), 2.4)) ** 2
-    shares = []
-    for side in ((depth > RIM[0]) & (depth < RIM[1]), depth > CORE):
+    fine, coarse = _bands(gray)
+    rim, core = (depth > RIM[0]) & (depth < RIM[1]), depth > CORE
+    for side in (rim, core):
         if side.sum() < 200 or float(coarse[side].mean()) < 0.05:
             return math.nan
-        shares.append(math.log((float(fine[side].mean()) + 0.02) / (float(coarse[side].mean()) + 0.02)))
-    rim, core = shares
-    return (SLOPE * rim + OFFSET - core) / (ERROR + ERROR_SLOPE * min(max(rim, -1.5), 1.0))
+    return float(
+        _against(_share(fine[rim].mean(), coarse[rim].mean()), _share(fine[core].mean(), coarse[core].mean()))
+    )
+
+
+def detail_map(pixels: np.ndarray, face: FaceGeometry) -> np.ndarray:
+    """(h, w) float32 over the whole picture, at most 512 on its longer side: `missing_detail` of each place
+    of a face, averaged over a fifth of the distance of the eyes; 0 elsewhere."""
+    part, moved = cut(pixels, face, 0.0, LONGEST)
+    gray = cv2.cvtColor(part, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    depth = depth_inside(part.shape, moved)
+    fine, coarse = _bands(gray)
+    rim = (depth > RIM[0]) & (depth < RIM[1])
+    around = [cv2.GaussianBlur(energy, (0, 0), 0.2 * moved.unit) for energy in (fine, coarse)]
+    missing = _against(_share(fine[rim].mean(), coarse[rim].mean()), _share(*around))
+    missing = np.where(depth > RIM[0], np.maximum(missing, 0), 0).astype(np.float32)
+    step = max(1, math.ceil(max(pixels.shape[:2]) / 512))
+    height, width = (max(1, side // step) for side in pixels.shape[:2])
+    scale = face.box[2] / moved.box[2]
+    start = face.points[0] - moved.points[0] * scale
+    placed = np.array([[scale, 0, start[0]], [0, scale, start[1]]]) / step
+    return np.maximum(cv2.warpAffine(missing, placed, (width, height)), 0)
+
+
+def _bands(gray: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Energy of the finest detail, and of that which is about twice as coarse."""
+    fine = gray - cv2.GaussianBlur(gray, (0, 0), 0.8)
+    coarse = cv2.GaussianBlur(gray, (0, 0), 1.2) - cv2.GaussianBlur(gray, (0, 0), 2.4)
+    return fine**2, coarse**2
+
+
+def _share(fine: np.ndarray, coarse: np.ndarray) -> np.ndarray:
+    # what 8 bits round away
+    return np.log((fine + 0.02) / (coarse + 0.02))
+
+
+def _against(rim: np.ndarray, core: np.ndarray) -> np.ndarray:
+    """How far the core's share falls below what the rim's leads to expect, in mean errors."""
+    return (SLOPE * rim + OFFSET - core) / (ERROR + ERROR_SLOPE * np.clip(rim, -1.5, 1.0))
 
 
 def softness(gray: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> float:

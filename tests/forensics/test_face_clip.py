@@ -27,7 +27,7 @@ def lids(times: np.ndarray, blinks: list[float], length: float = 0.25) -> np.nda
     return 0.3 * (1 - 0.8 * np.clip(closed, 0, 1)) + wobble
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.lists(st.integers(1, 19), max_size=8, unique=True),
     st.floats(0.15, 0.35),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dfd.forensics.face.geometry import FaceFinder, FaceGeometry, cut, filled
+from dfd.forensics.face.geometry import FaceFinder, FaceGeometry, filled
 from dfd.forensics.face.iris import Iris, disc, find_iris, from_middle, unrolled
 from dfd.forensics.finding import Finding, Method, Region, Table
 
@@ -98,10 +98,7 @@ def face_eyes(pixels: np.ndarray, finder: FaceFinder) -> Finding:
 
 def measure(pixels: np.ndarray, face: FaceGeometry) -> tuple[Eye, Eye]:
     """The eye on the picture's left, and the other."""
-    part, moved = cut(pixels, face, 0.1, max(pixels.shape))
-    gray = cv2.cvtColor(part, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    shift = face.points[0] - moved.points[0]
-    return _eye(gray, moved.outline("left_eye"), shift), _eye(gray, moved.outline("right_eye"), shift)
+    return _eye(pixels, face.outline("left_eye")), _eye(pixels, face.outline("right_eye"))
 
 
 def disagreement(left: Eye, right: Eye) -> float:
@@ -118,24 +115,28 @@ def disagreement(left: Eye, right: Eye) -> float:
     return 1 - float(best)
 
 
-def _eye(gray: np.ndarray, outline: np.ndarray, shift: np.ndarray) -> Eye:
+def _eye(pixels: np.ndarray, outline: np.ndarray) -> Eye:
     width = float(np.linalg.norm(np.ptp(outline, axis=0)))
-    nothing = np.zeros((NUM, NUM), bool)
-    left, top = np.floor(outline.min(0) - width / 2).astype(int)
-    right, bottom = np.ceil(outline.max(0) + width / 2).astype(int)
-    left, top = max(left, 0), max(top, 0)
-    around = gray[top:bottom, left:right]
-    if width < 8 or min(around.shape) < 8:
-        return Eye(width, None, nothing, 0, math.nan)
-    inside = outline - (left, top)
+    nothing = Eye(width, None, np.zeros((NUM, NUM), bool), 0, math.nan)
+    left, top = np.maximum(np.floor(outline.min(0) - width / 2), 0).astype(int)
+    right, bottom = np.maximum(np.ceil(outline.max(0) + width / 2), 0).astype(int)
+    # 200 pixels are enough for a highlight and a pupil
+    step = max(1, math.ceil(width / 200))
+    size = (pixels[top:bottom, left:right].shape[1] // step, pixels[top:bottom, left:right].shape[0] // step)
+    if width < 8 or min(size) < 8:
+        return nothing
+    part = pixels[top : top + size[1] * step, left : left + size[0] * step]
+    gray = cv2.cvtColor(cv2.resize(part, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+    around = gray.astype(np.float32)
+    inside = (outline - (left, top)) / step
     iris = find_iris(around, inside)
     if iris.contrast < MIN_CONTRAST:
-        return Eye(width, None, nothing, 0, math.nan)
+        return nothing
     seen = unrolled(filled(around.shape, inside).astype(np.float32), iris, NUM) > 0.5
     highlights, num = _highlights(unrolled(around, iris, NUM), seen & disc(NUM, 0.95))
     pupil = pupil_iou(unrolled(around, iris, 2 * NUM)) if width >= MIN_PUPIL_WIDTH else math.nan
-    at = np.array([iris.x + left, iris.y + top]) + shift
-    return Eye(width, Iris(float(at[0]), float(at[1]), iris.radius, iris.contrast), highlights, num, pupil)
+    placed = Iris(iris.x * step + left, iris.y * step + top, iris.radius * step, iris.contrast)
+    return Eye(width, placed, highlights, num, pupil)
 
 
 def _highlights(iris: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, int]:

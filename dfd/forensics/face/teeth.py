@@ -15,6 +15,7 @@ from dfd.forensics.face.geometry import FaceFinder, FaceGeometry, cut, filled
 from dfd.forensics.finding import Finding, Method, Region
 
 METHOD = Method("face_teeth", "Matern, Riess and Stamminger 2019")
+LONGEST = 1024  # pixels of the cutting that is measured
 MIN_WIDTH = 24  # of the open mouth, in pixels
 MIN_OPEN = 0.1  # height of the opening, in its widths
 MIN_AREA = 60  # of the teeth, in pixels
@@ -55,7 +56,7 @@ def measure(pixels: np.ndarray, face: FaceGeometry) -> tuple[float, float]:
     Smoothness is minus the log of their structure across the mouth (of 1/8 to 1/40 of its width, the
     distance of teeth and of their gaps) over their brightness.
     """
-    part, moved = cut(pixels, face, 0.05, max(pixels.shape))
+    part, moved = cut(pixels, face, 0.05, LONGEST)
     outline = moved.outline("inner_mouth")
     width, height = np.ptp(outline, axis=0)
     if height < MIN_OPEN * width:

@@ -1,6 +1,7 @@
 """Benchmark of the forensic tools: tools x sets x metrics, and the word of trust that each has earned.
 
     pictures.py       the sets, and how their pictures are saved
+    scenes.py         photographs of a simulated camera
     planted_edits.py  splice, copy-move, fill, double JPEG, resampling, with masks
     examined.py       what the tools say of them, a file a cell
     localization.py   a map against a mask

@@ -39,12 +39,12 @@ from dfd.evaluate.forensic_benchmark.pictures import (
     EDITED_SIMULATED,
     Edited,
     PictureSet,
-    Scenes,
     Toy,
     large_enough,
     open_originals,
     open_shards,
 )
+from dfd.evaluate.forensic_benchmark.scenes import Scenes
 from dfd.evaluate.forensic_benchmark.trust import measure
 from dfd.evaluate.names import named, root_name
 from dfd.forensics import Tool

@@ -17,6 +17,7 @@ import numpy as np
 
 from dfd.batch import FAKE, REAL
 from dfd.evaluate.forensic_benchmark.planted_edits import KINDS, SMALLEST, plant
+from dfd.evaluate.forensic_benchmark.scenes import Scenes
 from dfd.media.decode import decode, read_picture
 from dfd.media.encode import encode_jpeg, encode_png
 from dfd.media.exif import read_exif
@@ -25,9 +26,6 @@ from dfd.media.formats import Undecodable
 from dfd.prepare.reencode import Reencoding
 from dfd.shards.pattern import parse_root
 from dfd.shards.table import load_table
-from dfd.synthetic.camera import Camera
-from dfd.synthetic.canvas import grain
-from dfd.synthetic.setting import backdrop
 from dfd.synthetic.toy import FAMILY, draw_sample
 
 # conditions: the file itself; both classes with one size and as JPEG 90; the pixels saved anew
@@ -134,33 +132,6 @@ class Files:
         pixels = read_picture(read_file(self.paths[number])).pixels
         top, left = (max(0, length - LARGEST) // 32 * 16 for length in pixels.shape[:2])
         return np.ascontiguousarray(pixels[top : top + LARGEST, left : left + LARGEST])
-
-
-@dataclass(frozen=True)
-class Scenes:
-    """Photographs of a simulated camera: a drawn scene through lens, Bayer mosaic, sensor noise and
-    demosaicing, never compressed."""
-
-    num: int
-    seed: int = 0
-    size: int = 512
-
-    def __len__(self) -> int:
-        return self.num
-
-    @property
-    def families(self) -> tuple[str, ...]:
-        return tuple(f"scene {number}" for number in range(self.num))
-
-    def identity(self) -> dict[str, Any]:
-        return {"scenes": self.num, "seed": self.seed, "size": self.size}
-
-    def photograph(self, number: int) -> np.ndarray:
-        """(size, size, 3) uint8 RGB."""
-        rng = np.random.default_rng((self.seed, number))
-        num = self.size + self.size // 4
-        light = backdrop(rng, num) * np.exp(0.35 * grain(rng, num, 3.0, 9.0, 30.0, 90.0))
-        return Camera.draw(rng).photograph(np.clip(light, 0, None).astype(np.float32), self.size, rng)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from pathlib import Path
 def bench_forensics(
     *,
     out: Path,
-    originals: Path | None = None,
-    leave_out: tuple[str, ...] = (),
+    originals: tuple[Path, ...] = (),
     on: tuple[str, ...] = (),
     tools: tuple[str, ...] = (),
     quick: bool = False,
@@ -29,8 +28,8 @@ def bench_forensics(
 
     Args:
         out: Folder of the results: new, or that of an earlier dfd bench-forensics.
-        originals: Folder of photographs as their cameras wrote them: for false alarms, and for planted edits.
-        leave_out: Names of files in it that were edited after all.
+        originals: Photographs as their cameras wrote them, and folders of such: for false alarms, and for
+            planted edits.
         on: Finished shards of real and fake pictures: one or several; NAME=ROOT gives one another name.
         tools: Names of the tools to measure; by default all.
         quick: A few pictures of each set, for a look.
@@ -52,7 +51,7 @@ def bench_forensics(
     for name, value in given.items():
         if value < 2:
             raise ValueError(f"--{name} {value}: it takes at least 2.")
-    sets = sets_of(on, originals, leave_out, replace(sizes, **given), seed)
+    sets = sets_of(on, originals, replace(sizes, **given), seed)
     print(bench(out, sets, ToolsOf(Files(faces=faces, mesh=mesh)), tools, seed, workers))
 
 

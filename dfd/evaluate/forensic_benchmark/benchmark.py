@@ -95,8 +95,7 @@ class Benchmark:
 
 def sets_of(
     roots: Sequence[str] = (),
-    originals: Path | None = None,
-    left_out: Sequence[str] = (),
+    originals: Sequence[Path] = (),
     sizes: Sizes = Sizes(),
     seed: int = 0,
 ) -> list[PictureSet]:
@@ -104,20 +103,17 @@ def sets_of(
 
     Args:
         roots: folders of finished shards, or "NAME=ROOT".
-        originals: folder of untouched camera photographs; without it no real camera's false
+        originals: untouched camera photographs, or folders of them; without any, no real camera's false
             alarms are known.
-        left_out: names of files there that were edited after all.
         seed: of scenes and edits.
 
     Raises:
         ValueError: something is wrong with what was named; says what.
     """
     folders = named(map(str, roots), "root", root_name)
-    if left_out and originals is None:
-        raise ValueError(f"--leave-out {left_out[0]} names a file of --originals, and there are none.")
     sets: list[PictureSet] = []
-    if originals is not None:
-        files = open_originals(originals, left_out)
+    if originals:
+        files = open_originals(originals)
         sets.append(files)
         if large := large_enough(files, sizes.photographs):
             sets.append(Edited(large, EDITED_ORIGINALS, seed))

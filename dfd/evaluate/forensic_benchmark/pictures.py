@@ -243,24 +243,23 @@ def open_shards(name: str, root: str, limit: int) -> Shards:
     )
 
 
-def open_originals(folder: Path, left_out: Sequence[str] = ()) -> Files:
-    """The photographs of a folder that can be decoded.
+def open_originals(places: Sequence[Path]) -> Files:
+    """The photographs that can be decoded.
 
     Args:
-        left_out: names of files that are no originals after all.
+        places: files, and folders that are walked for pictures.
 
     Raises:
-        ValueError: no such folder, no photograph in it, or a name that is not there.
+        ValueError: no such file or folder, or no photograph in any.
     """
-    if not folder.is_dir():
-        raise ValueError(f"--originals {folder} is no folder. Name one that holds untouched photographs.")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    if unknown := sorted(set(left_out) - {path.name for path in files}):
-        raise ValueError(f"--leave-out {unknown[0]}: {folder} holds no picture of that name.")
+    named: list[Path] = []
+    for place in places:
+        if not place.exists():
+            raise ValueError(f"--originals {place}: there is nothing. Name photographs, or folders of them.")
+        below = sorted(path for path in place.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+        named += below if place.is_dir() else [place]
     paths, families, digests = [], [], []
-    for path in files:
-        if path.name in left_out:
-            continue
+    for path in dict.fromkeys(named):
         try:
             data = read_file(path)
             read_picture(data)
@@ -270,8 +269,9 @@ def open_originals(folder: Path, left_out: Sequence[str] = ()) -> Files:
         families.append(_camera(data) or path.name)
         digests.append(hashlib.sha256(data).hexdigest())
     if not paths:
-        raise ValueError(f"--originals {folder}: no picture in it can be decoded.")
-    return Files(tuple(paths), tuple(families), _digest(digests), folders=(str(folder),))
+        raise ValueError(f"--originals {', '.join(map(str, places))}: no picture there can be decoded.")
+    folders = tuple(str(place) for place in places if place.is_dir())
+    return Files(tuple(paths), tuple(families), _digest(digests), folders=folders)
 
 
 def large_enough(files: Files, most: int) -> Files | None:

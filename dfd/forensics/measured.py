@@ -59,7 +59,7 @@ class Measured:
         hit_rate: share of the edited pictures, or fakes, on which it says "found".
         auroc: of its score, edited against untouched.
         pixel_auc: of its map against the mask of the edit, the mean over the pictures.
-        seconds: that it takes for a picture of the benchmark, the mean.
+        seconds: of one core that it takes for a picture of the benchmark, the mean.
     """
 
     tool: str

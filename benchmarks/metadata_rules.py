@@ -107,13 +107,24 @@ def fired(files: Iterable[bytes]) -> tuple[Counter[str], Counter[str], int]:
     return rules, statuses, num
 
 
+def pixels_of(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
 def edited(originals: list[bytes], edit: Callable, draws: int) -> list[bytes]:
     return [
-        saved_like(
-            data, edit(np.asarray(Image.open(io.BytesIO(data)).convert("RGB")), np.random.default_rng(seed))
-        )
+        saved_like(data, edit(pixels_of(data), np.random.default_rng(seed)))
         for data in originals
         for seed in range(draws)
+    ]
+
+
+def exchanged(originals: list[bytes], draws: int) -> list[bytes]:
+    """The pixels of one photograph under the metadata of another."""
+    return [
+        saved_like(data, pixels_of(originals[(number + step) % len(originals)]))
+        for number, data in enumerate(originals)
+        for step in range(1, draws + 1)
     ]
 
 
@@ -139,7 +150,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=4, help="edits of a kind of each photograph")
     parser.add_argument("--limit", type=int, default=500, help="files of a set, evenly drawn")
     arguments = parser.parse_args()
-    console = Console(width=200)
+    console = Console(width=240)
     samples = {path.name: path.read_bytes() for path in sorted((arguments.data / "exif-samples").iterdir())}
     originals = [samples[name] for name in ORIGINALS]
     others = [data for name, data in samples.items() if name not in ORIGINALS]
@@ -147,6 +158,7 @@ def main() -> None:
 
     previewed = [data for data in originals if read_metadata(data).thumbnails]
     columns = {name: fired(edited(previewed, edit, arguments.draws)) for name, edit in EDITS.items()}
+    columns["another picture"] = fired(exchanged(previewed, arguments.draws))
     show(f"Edits planted in the {len(previewed)} untouched photographs that have a preview", columns, console)
 
     columns = {}

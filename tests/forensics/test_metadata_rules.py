@@ -106,6 +106,11 @@ CASES = (
         ),
         with_xmp(elements=f"<Iptc4xmpExt:DigitalSourceType>{AI_TYPE}humanEdits</Iptc4xmpExt:DigitalSourceType>"),
     ),
+    Case(
+        "declared_synthetic",
+        with_xmp('Iptc4xmpExt:AISystemUsed="any system"'),
+        with_xmp('Iptc4xmpExt:Event="AI conference"'),
+    ),
     # a person may be called Sora or Gemini
     Case(
         "declared_synthetic",
@@ -353,6 +358,20 @@ def test_a_retouch_is_found_and_marked():
     across, down = min(x + width, 330) - max(x, 200), min(y + height, 260) - max(y, 140)
     both = across * down
     assert both / (width * height + 130 * 120 - both) > 0.5
+
+
+@pytest.mark.parametrize("first", range(6))
+def test_previews_of_other_photographs_are_told_apart(first):
+    """Whatever two photographs, a preview of the other is never taken for one of this, turned or cropped."""
+    second = (first + 1) % 6
+    data = camera_file(thumbnail=thumbnail_of(scene(second)), pixels=scene(first))
+    assert {"preview_turned", "preview_shows_more", "preview_differs_in_part"}.isdisjoint(names(data))
+    assert names(camera_file(pixels=scene(first))) == []
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_previews_are_turned_as_the_picture_is(turn):
+    assert names(camera_file({"Orientation": turn})) == []
 
 
 def test_dates_are_read_as_they_are_written():

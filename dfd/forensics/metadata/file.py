@@ -14,7 +14,8 @@ from dfd.forensics.metadata.compare import Preview, shown_in
 from dfd.forensics.metadata.read import Metadata, read_metadata, stored_size
 from dfd.media.decode import image_info_and_luma
 from dfd.media.formats import Undecodable
-from dfd.media.jpeg_segments import MAX_SEGMENTS, METADATA, segments
+from dfd.media.jpeg_segments import MAX_SEGMENTS, METADATA, read_header, segments
+from dfd.media.orientation import jpeg_orientation
 
 _FIRST_SCAN = b"\xff\xda\0\2"  # where the headers end
 
@@ -64,8 +65,12 @@ class File:
         """What the first embedded thumbnail shows beside the picture; None where there is none to compare."""
         if not self.metadata.thumbnails or self.gray is None or self.size is None:
             return None
-        turned = self.metadata.exif.ifd0.get("Orientation", 1)
-        return shown_in(self.metadata.thumbnails[0], self.gray, turned if isinstance(turned, int) else 1)
+        if self.data[:2] == b"\xff\xd8":
+            orientation = jpeg_orientation(read_header(self.data).app1)
+        else:
+            value = self.metadata.exif.ifd0.get("Orientation")
+            orientation = value if isinstance(value, int) else 1
+        return shown_in(self.metadata.thumbnails[0], self.gray, orientation)
 
     @property
     def make(self) -> str:

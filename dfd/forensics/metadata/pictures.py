@@ -33,7 +33,7 @@ def size_at_odds(file: File) -> str:
 def preview_of_another(file: File) -> str:
     """The preview shows another picture."""
     preview = file.preview
-    if preview is None or preview.part is not None or preview.is_same:
+    if preview is None or not preview.is_other:
         return ""
     return f"{file.metadata.thumbnails[0].origin}: r = {preview.same:.2f}"
 
@@ -53,7 +53,7 @@ def preview_shows_more(file: File) -> str:
 def preview_turned(file: File) -> str:
     """The preview shows the picture turned or mirrored, or pressed together."""
     preview = file.preview
-    if preview is None or not preview.is_same:
+    if preview is None:
         return ""
     if preview.turn != 1:
         return f"EXIF Orientation {preview.turn}"

@@ -20,7 +20,6 @@ _PROGRAM_FIELDS = frozenset({
     ("XMP", "xmp:CreatorTool"),
     ("XMP", "tiff:Software"),
     ("XMP", "xmpMM:History/stEvt:softwareAgent"),
-    ("XMP", "Iptc4xmpExt:AISystemUsed"),
     ("IPTC", "OriginatingProgram"),
     ("tEXt", "Software"),
     ("zTXt", "Software"),
@@ -40,6 +39,8 @@ _SYNTHETIC_TYPES = {
     "compositeSynthetic",
     "algorithmicMedia",
 }
+# which IPTC has for generators alone since 2025
+_AI_FIELDS = ("Iptc4xmpExt:AISystemUsed", "Iptc4xmpExt:AIPromptInformation")
 # What the web interfaces of image generators write as text, by keyword, and what such a text has in it: all
 # of these patterns, one by one, since a single one of both could take long on a hostile text.
 _PARAMETERS = {
@@ -72,6 +73,7 @@ def declared_synthetic(file: File) -> str:
     """The file says that a generator made it, or changed it."""
     fields = file.metadata.fields
     found = [*_source_types(fields), *_parameters(fields), *_labels(fields)]
+    found += [f"{origin} {name}: {_short(value)}" for origin, name, value in fields if name in _AI_FIELDS]
     found += _named(file.metadata, GENERATORS, _PROGRAM_FIELDS)
     found += _named(file.metadata, GENERATOR_CREDITS, _CREDITS)
     return "; ".join(dict.fromkeys(found))

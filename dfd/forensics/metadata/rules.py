@@ -62,7 +62,7 @@ RULES: tuple[Rule, ...] = (
     # A camera writes both at once.
     Rule("preview_of_another", "preview", 1.0, pictures.preview_of_another),
     # Innocent: phones that take the preview from the viewfinder, a moment before.
-    Rule("preview_differs_in_part", "preview", 0.7, pictures.preview_differs_in_part),
+    Rule("preview_differs_in_part", "preview", 0.8, pictures.preview_differs_in_part),
     # Innocent: crops, and all programs that save smaller copies and leave the rest as it is.
     Rule("preview_shows_more", "geometry", 0.4, pictures.preview_shows_more),
     Rule("size_at_odds", "geometry", 0.4, pictures.size_at_odds),

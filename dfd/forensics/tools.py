@@ -13,7 +13,7 @@ from dfd.forensics.jpeg import double_compression, quality
 from dfd.forensics.metadata import METHOD as METADATA
 from dfd.forensics.metadata import metadata
 from dfd.forensics.noise import residual
-from dfd.forensics.pixels import cfa, copy_move_blocks, copy_move_keypoints, resampling
+from dfd.forensics.pixels import cfa, copy_move_blocks, copy_move_keypoints, median_filter, resampling, splice
 from dfd.forensics.spectrum import reference, upsampling
 from dfd.media.faces import FaceDetector, find_weights
 
@@ -29,7 +29,9 @@ TOOLS: tuple[Tool, ...] = (
     Tool(upsampling.METHOD, upsampling.upsampling_peaks, "pixels"),
     Tool(copy_move_blocks.METHOD, copy_move_blocks.copy_move_blocks, "pixels"),
     Tool(copy_move_keypoints.METHOD, copy_move_keypoints.copy_move_keypoints, "pixels"),
+    Tool(splice.METHOD, splice.splice, "pixels"),
     Tool(resampling.METHOD, resampling.resampling, "pixels"),
+    Tool(median_filter.METHOD, median_filter.median_filter, "pixels"),
     Tool(cfa.METHOD, cfa.cfa, "pixels"),
 )
 

@@ -21,6 +21,7 @@ from PIL import Image
 
 from dfd.cli import main
 from dfd.data import ShardDataModule
+from dfd.media.decode import Undecodable, decode
 from dfd.prepare.index import index_root
 from dfd.shards.samples import NewSample, write_samples
 from dfd.shards.table import load_table
@@ -590,6 +591,24 @@ def read_bomb(tmp_path: Path, data: bytes, threads: int = 1) -> tuple[float, int
     return float(seconds), int(extra)
 
 
+def nearly_blank(side: int) -> Image.Image:
+    """So much noise in a corner that the file is none that is refused for claiming more than it can hold."""
+    image = Image.new("RGB", (side, side))
+    image.paste(Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200, 3), dtype=np.uint8)))
+    return image
+
+
+@pytest.mark.parametrize("name", ["WEBP", "JPEG2000", "GIF", "AVIF"])
+def test_a_large_picture_of_a_few_bytes_is_refused_at_once(name):
+    buffer = io.BytesIO()
+    Image.new("RGB", (3000, 2000)).save(buffer, name, **({"lossless": True} if name == "WEBP" else {}))
+    assert len(buffer.getvalue()) < 5_000
+    start = time.process_time()
+    with pytest.raises(Undecodable, match="too few for a photograph of that size"):
+        decode(buffer.getvalue())
+    assert time.process_time() - start < 0.1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "limit"),
@@ -603,9 +622,9 @@ def read_bomb(tmp_path: Path, data: bytes, threads: int = 1) -> tuple[float, int
     ],
 )
 def test_a_bomb_of_pixels_costs_no_more_than_is_said(tmp_path, name, options, limit):
-    """The docstring of `decode`: 64 million pixels out of a few kilobytes."""
+    """The docstring of `decode`: 64 million pixels out of some hundred kilobytes."""
     buffer = io.BytesIO()
-    Image.new("RGB", (8000, 8000)).save(buffer, name, **options)
+    nearly_blank(8000).save(buffer, name, **options)
     assert len(buffer.getvalue()) < 3_000_000
     assert read_bomb(tmp_path, buffer.getvalue())[1] < limit
 
@@ -613,7 +632,7 @@ def test_a_bomb_of_pixels_costs_no_more_than_is_said(tmp_path, name, options, li
 @pytest.mark.slow
 def test_bombs_of_several_threads_are_decoded_one_by_one(tmp_path):
     buffer = io.BytesIO()
-    Image.new("RGB", (5000, 5000)).save(buffer, "WEBP", lossless=True)
+    nearly_blank(5000).save(buffer, "WEBP", lossless=True)
     alone, together = (read_bomb(tmp_path, buffer.getvalue(), threads)[1] for threads in (1, 4))
     assert together < 2.5 * alone, "what is decoded is held four times, what decoding takes once"
 

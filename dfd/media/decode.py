@@ -18,7 +18,7 @@ from dfd.media.heif_reader import read_heif
 from dfd.media.jpeg_repair import decode_repaired, repaired
 from dfd.media.jpeg_segments import LOSSLESS, PROGRESSIVE, SCAN, JpegHeader, all_segments, read_header
 from dfd.media.orientation import jpeg_orientation, upright
-from dfd.media.picture import MAX_JPEG_PIXELS, MAX_PIXELS, Picture, check_size, too_large
+from dfd.media.picture import MAX_JPEG_PIXELS, MAX_PIXELS, Picture, check_density, check_size, too_large
 from dfd.media.pillow_reader import read_with_pillow
 
 # of one JPEG; honest progressive ones have about 10. Each costs a walk over all blocks, whatever its bytes.
@@ -40,11 +40,11 @@ def decode(data: bytes) -> np.ndarray:
     that is below.
 
     While it is decoded, a picture of MAX_PIXELS takes 0.2 GB of memory as a JPEG, 0.6 GB as a progressive
-    one, and up to 1.5 GB in the other formats (most in JPEG 2000), however small its file is. Of these a
-    process decodes one at a time.
+    one, and up to 1.5 GB in the other formats (most in JPEG 2000). Of these a process decodes one at a time.
+    What claims more than 4 million pixels and 1,100 a byte is refused before.
 
     Raises:
-        Undecodable: empty, truncated, corrupt, no picture, animated, transparent, too large.
+        Undecodable: empty, truncated, corrupt, no picture, animated, transparent, too large, blank and large.
     """
     picture = read_picture(data)
     picture.check_opaque()
@@ -143,6 +143,7 @@ def _open_jpeg(data: bytes) -> _Jpeg | None:
             _check_scans(data, header)
             return _Jpeg(data, header, False, (0, 0), 1)
     by_scans = _check_scans(data, header)
+    check_density(width, height, len(data))
     if space not in ("CMYK", "YCCK"):
         scale = _scale(width, height, by_scans)
         return _Jpeg(data, header, True, (height, width), scale, space.upper() == "GRAY")

@@ -8,6 +8,7 @@ FORMATS = (*PILLOW_FORMATS, "HEIF")  # HEIC among them, by the extra heif
 
 # beside what file_kinds knows: where in the file, the bytes there, what that is, and what to do
 _OTHERS = (
+    (4, b"ftypavi", "a damaged AVIF", "Make it again from what it was made of"),
     (4, b"ftypcrx ", "a camera's raw file", "Convert it to TIFF or JPEG"),
     (4, b"ftyp", "a video", "dfd prepare --frames N takes faces out of videos"),
     (4, b"JXL ", "JPEG XL", "Convert it to JPEG or PNG, by djxl for instance"),

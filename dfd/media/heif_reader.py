@@ -29,7 +29,7 @@ def read_heif(data: bytes) -> Picture:
     try:
         file = pillow_heif.open_heif(data, convert_hdr_to_8bit=True)
         picture = file[file.primary_index]
-        check_size(*picture.size)
+        check_size(*picture.size, len(data))
         with one_large(*picture.size):
             image = picture.to_pillow()
             check_size(*image.size)

@@ -87,7 +87,7 @@ def noise_residual(pixels: np.ndarray) -> Finding:
 
 def map_step(height: int, width: int) -> int:
     """Side in pixels of a map's cells."""
-    return max(4, -(-max(height, width) // LONGEST))
+    return max(4, min(-(-max(height, width) // LONGEST), height, width))
 
 
 def strength(residual: np.ndarray, step: int) -> np.ndarray:

@@ -1,0 +1,69 @@
+"""Caps hold for every format: what is cut off is refused, and what claims much in few bytes costs nothing."""
+
+import contextlib
+import struct
+import time
+
+import pytest
+from hostile_pictures import small_pictures
+from hostile_run import Peak
+
+from dfd.media.decode import Undecodable, image_info, read_picture
+
+STILL = [kind for kind in small_pictures() if not kind.startswith(("animated", "apng", "tiff of pages"))]
+# of these the pixels end before the file does: what is cut off is metadata, or another picture
+BEHIND = {"mpo": 0.6, "webp": 0.9, "heic of tiles": 0.8, "tiff": 0.8, "palette png": 0.99}
+
+
+@pytest.mark.parametrize("kind", STILL)
+def test_truncated_pictures_are_refused(kind):
+    data = small_pictures()[kind]
+    for share in (0.97, 0.9, 0.7, 0.5, 0.2):
+        if share > BEHIND.get(kind, 1):
+            continue
+        with pytest.raises(Undecodable):
+            read_picture(data[: int(share * len(data))])
+
+
+def patched(kind: str, mark: bytes, offset: int, form: str, size: tuple[int, int]) -> bytes:
+    """The small picture with another size in its header."""
+    data = small_pictures().get(kind)
+    if data is None:
+        pytest.skip("dfd[heif] is not installed")
+    at = data.rindex(mark) + offset if kind == "jpeg" else data.index(mark) + offset
+    new = struct.pack(form, *size)
+    return data[:at] + new + data[at + len(new) :]
+
+
+HEADERS = {
+    "jpeg": (b"\xff\xc0", 5, ">HH"),
+    "gif": (b"GIF8", 6, "<HH"),
+    "bmp": (b"BM", 18, "<ii"),
+    "avif": (b"ispe", 8, ">II"),
+    "heic": (b"ispe", 8, ">II"),
+    "heic of tiles": (b"ispe", 8, ">II"),
+    "jpeg 2000": (b"ihdr", 4, ">II"),
+    "lossless webp": (b"VP8L", 9, "<HH"),
+    "png": (b"IHDR", 4, ">II"),
+}
+
+
+@pytest.mark.parametrize("size", [(65_000, 65_000), (8000, 8000), (60_000, 1000)])
+@pytest.mark.parametrize("kind", HEADERS)
+def test_a_size_that_only_the_header_says_costs_nothing(kind, size):
+    if kind == "heic" and size == (60_000, 1000):
+        size = (6000, 1000)
+    data = patched(kind, *HEADERS[kind], size)
+    with Peak() as peak:
+        for read in (read_picture, image_info):
+            peak.begin()
+            start = time.process_time()
+            with contextlib.suppress(Undecodable):
+                read(data)
+            assert time.process_time() - start < 0.5 and peak.megabytes() < 300
+
+
+def test_an_avif_that_pillow_refuses_is_called_one():
+    data = patched("avif", b"ispe", 8, ">II", (60_000, 60_000))
+    with pytest.raises(Undecodable, match="AVIF"):
+        read_picture(data)

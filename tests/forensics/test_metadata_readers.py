@@ -84,9 +84,16 @@ def in_avif(packet: bytes) -> bytes:
     return saved(Image.fromarray(SMALL), "AVIF", xmp=packet)
 
 
+def in_heic(packet: bytes) -> bytes:
+    heif = pytest.importorskip("pillow_heif")
+    buffer = io.BytesIO()
+    heif.from_pillow(Image.fromarray(SMALL)).save(buffer, xmp=packet)
+    return buffer.getvalue()
+
+
 @pytest.mark.parametrize(
     "holder",
-    [in_jpeg, in_png, in_packed_png, in_old_png, in_webp, in_tiff, in_gif, in_avif],
+    [in_jpeg, in_png, in_packed_png, in_old_png, in_webp, in_tiff, in_gif, in_avif, in_heic],
     ids=lambda each: each.__name__,
 )
 def test_xmp_is_found_in_every_kind_of_file(holder):

@@ -10,21 +10,23 @@ def any_of(*names: str) -> re.Pattern[str]:
     return re.compile(rf"\b(?:{'|'.join(names)})\b", re.IGNORECASE)
 
 
-# Some of these are names of people and of stars: they count only where a program names itself.
 GENERATORS = any_of(
     "stable[ _-]?diffusion", "automatic1111", "comfyui", "invoke ?ai", "novel ?ai", "fooocus",
-    "swarm ?ui", "easy ?diffusion", "draw things", "diffusionbee", r"flux\.?1", "black forest labs",
-    "midjourney", "dall[ -]?e", "open ?ai", "chatgpt", "gpt-?4o", "gpt-image", "sora", "firefly",
-    "google ai", "imagen", "gemini", "nano banana", "bing image creator", "microsoft designer",
-    "dream ?studio", r"leonardo\.?ai", "ideogram", "nightcafe", "craiyon", "starry ?ai",
-    "playground ?ai", "grok", "recraft", "seedream", "jimeng", "doubao", "kling", "hunyuan", "tongyi",
-    "wombo", "artbreeder", r"stylegan\d?", "generated photos", "meta ai", "imagined with ai",
+    "swarm ?ui", "easy ?diffusion", "draw things", "diffusionbee", r"flux\.1", "black forest labs",
+    "midjourney", "dall[ -]?e", "openai", "chatgpt", "gpt-?4o", "gpt-image", "adobe firefly", "google ai",
+    "nano banana", "bing image creator", "dream ?studio", r"leonardo\.ai", "ideogram", "nightcafe",
+    "craiyon", "starry ?ai", "playground ?ai", "recraft", "seedream", "jimeng", "doubao", "hunyuan", "tongyi",
+    "wombo", "artbreeder", r"stylegan\d?", "meta ai", "imagined with ai",
 )  # fmt: skip
-# what generators write as the credit; a person's name stands there else
+# Names of people, of stars and of cameras too, and a Spanish word for a picture: these count where the whole
+# field is the name and a version.
+GENERATORS_ALONE = re.compile(
+    r"(openai |google |xai |adobe )?(sora|gemini|grok|kling|imagen|firefly)( v?\d+(\.\d+)*)?", re.IGNORECASE
+)
+# as Google and others write it; a person's name stands there else, and Ai is one
 GENERATOR_CREDITS = re.compile(
-    r"^(made|edited|generated|created|imagined) (with|by|using) (\w+ )?"
-    r"(ai|gemini|firefly|midjourney|dall[ -]?e.*)$"
-    r"|^(midjourney|stable diffusion|adobe firefly|openai|dall[ -]?e ?\d?)$",
+    r"(made|edited|generated|created) (with|using) (google |generative )?ai|midjourney|stable diffusion|"
+    r"adobe firefly|openai|dall[ -]?e ?\d?",
     re.IGNORECASE,
 )
 FACE_APPS = any_of(

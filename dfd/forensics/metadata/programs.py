@@ -6,11 +6,17 @@ An edit is no forgery, and anybody may have written a generator's name: what cou
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 from dfd.forensics.metadata.file import File
-from dfd.forensics.metadata.program_names import EDITORS, FACE_APPS, GENERATOR_CREDITS, GENERATORS
+from dfd.forensics.metadata.program_names import (
+    EDITORS,
+    FACE_APPS,
+    GENERATOR_CREDITS,
+    GENERATORS,
+    GENERATORS_ALONE,
+)
 from dfd.forensics.metadata.read import Field, Metadata
 
 # fields in which programs name themselves
@@ -74,19 +80,20 @@ def declared_synthetic(file: File) -> str:
     fields = file.metadata.fields
     found = [*_source_types(fields), *_parameters(fields), *_labels(fields)]
     found += [f"{origin} {name}: {_short(value)}" for origin, name, value in fields if name in _AI_FIELDS]
-    found += _named(file.metadata, GENERATORS, _PROGRAM_FIELDS)
-    found += _named(file.metadata, GENERATOR_CREDITS, _CREDITS)
+    found += _named(file.metadata, GENERATORS.search, _PROGRAM_FIELDS)
+    found += _named(file.metadata, GENERATORS_ALONE.fullmatch, _PROGRAM_FIELDS)
+    found += _named(file.metadata, GENERATOR_CREDITS.fullmatch, _CREDITS)
     return "; ".join(dict.fromkeys(found))
 
 
 def face_app_named(file: File) -> str:
     """The file names a program that is made to change or to swap faces."""
-    return "; ".join(dict.fromkeys(_named(file.metadata, FACE_APPS, _PROGRAM_FIELDS)))
+    return "; ".join(dict.fromkeys(_named(file.metadata, FACE_APPS.search, _PROGRAM_FIELDS)))
 
 
 def editor_named(file: File) -> str:
     """The file names a program by which pictures are edited or converted."""
-    return "; ".join(dict.fromkeys(_named(file.metadata, EDITORS, _PROGRAM_FIELDS | _COMMENTS)))
+    return "; ".join(dict.fromkeys(_named(file.metadata, EDITORS.search, _PROGRAM_FIELDS | _COMMENTS)))
 
 
 def last_program(metadata: Metadata) -> str:
@@ -94,10 +101,12 @@ def last_program(metadata: Metadata) -> str:
     return metadata.get("EXIF", "Software") or metadata.get("XMP", "xmp:CreatorTool")
 
 
-def _named(metadata: Metadata, programs: re.Pattern[str], where: frozenset[tuple[str, str]]) -> Iterator[str]:
+def _named(
+    metadata: Metadata, is_named: Callable[[str], object], where: frozenset[tuple[str, str]]
+) -> Iterator[str]:
     named = (field for field in metadata.fields if field[:2] in where)
     for origin, name, value in islice(named, _MAX_NAMED):
-        if programs.search(value[:500]):
+        if is_named(value[:500].strip()):
             yield f"{origin} {name}: {_short(value)}"
 
 

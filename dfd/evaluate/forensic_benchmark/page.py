@@ -47,13 +47,17 @@ class Table(NamedTuple):
 
 def tables(measured: Mapping[str, Measured]) -> list[Table]:
     """All tables of the page; one without rows is left out."""
-    found = [verdicts(measured)]
-    for name, title in (
+    edited = (
         (EDITED_ORIGINALS, "camera photographs"),
         (EDITED_SIMULATED, "a simulated camera's photographs"),
-    ):
-        found.append(_by_kind(measured, name, title))
-    found += [_by_root(measured), _false_alarms(measured)]
+    )
+    found = [
+        verdicts(measured),
+        *(_by_kind(measured, *each) for each in edited),
+        *(_hits(measured, *each) for each in edited),
+        _by_root(measured),
+        _false_alarms(measured),
+    ]
     return [each for each in found if each.rows]
 
 
@@ -85,12 +89,10 @@ def verdicts(measured: Mapping[str, Measured]) -> Table:
 
 
 def _by_kind(measured: Mapping[str, Measured], pictures: str, title: str) -> Table:
-    header = ("Tool", *KINDS)
     rows = []
     for tool in measured.values():
-        cells = [
-            _figures(tool.pixel_auc.get(f"{pictures}/{kind}", {}), (PNG, JPEG90, JPEG75)) for kind in KINDS
-        ]
+        found = [tool.pixel_auc.get(f"{pictures}/{kind}", {}) for kind in KINDS]
+        cells = [_figures(row, (PNG, JPEG90, JPEG75)) for row in found]
         if any(cells):
             rows.append((tool.tool, *cells))
     sizes = _sizes(measured, pictures, "pixel_auc")
@@ -99,7 +101,22 @@ def _by_kind(measured: Mapping[str, Measured], pictures: str, title: str) -> Tab
         "saved as PNG, as JPEG 90, as JPEG 75. 0.5 is chance. Intervals and the other metrics are in "
         "metrics.csv."
     )
-    return Table(f"Where the edit is: planted edits of {title}", text, header, rows)
+    return Table(f"Where the edit is: planted edits of {title}", text, ("Tool", *KINDS), rows)
+
+
+def _hits(measured: Mapping[str, Measured], pictures: str, title: str) -> Table:
+    rows = []
+    for tool in measured.values():
+        found = [tool.hit_rate.get(f"{pictures}/{kind}", {}) for kind in KINDS]
+        if any(figure.value for row in found for figure in row.values()):
+            rows.append((tool.tool, *(_shares(row, (PNG, JPEG90, JPEG75)) for row in found)))
+    sizes = _sizes(measured, pictures, "hit_rate")
+    text = (
+        f'Share of the edited pictures on which a tool says "found"{sizes}; read it beside its false alarms. '
+        "Three figures a cell: saved as PNG, as JPEG 90, as JPEG 75. Tools that never say it here are left "
+        "out."
+    )
+    return Table(f"How often it is found: planted edits of {title}", text, ("Tool", *KINDS), rows)
 
 
 def _by_root(measured: Mapping[str, Measured]) -> Table:

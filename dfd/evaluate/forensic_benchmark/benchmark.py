@@ -66,9 +66,9 @@ class Sizes:
         photographs: of the camera's originals that are edited; all of them are looked at for false alarms.
     """
 
-    scenes: int = 40
-    toy: int = 120
-    limit: int = 100
+    scenes: int = 24
+    toy: int = 60
+    limit: int = 60
     photographs: int = 40
 
 

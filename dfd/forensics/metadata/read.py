@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
-from dfd.forensics.metadata.blocks import Blocks, find_blocks
+from dfd.forensics.metadata.blocks import MAX_PACKETS, Blocks
+from dfd.forensics.metadata.containers import find_blocks
 from dfd.forensics.metadata.icc import read_icc
 from dfd.forensics.metadata.makers import note_maker
 from dfd.forensics.metadata.photoshop import IPTC, PREVIEW, preview, read_iptc, resources
@@ -19,7 +20,6 @@ from dfd.media.webp_chunks import is_webp
 
 MAX_FIELDS = 2_000
 MAX_VALUE = 20_000  # characters of one value; a page shows fewer
-_MAX_PACKETS = 4
 _OF_PIXELS = frozenset(("JFIF", "ICC", "File"))  # origins that tell of no camera, program, date or place
 _DIRECTORIES = ("ifd0", "exif", "gps", "interop", "ifd1")
 
@@ -131,7 +131,7 @@ def _webp_size(kind: bytes, head: bytes) -> tuple[int, int] | None:
 
 def _fields(exif: Exif, blocks: Blocks, problems: list[str]) -> Iterator[Field]:
     yield from _exif_fields(exif)
-    for packet in blocks.xmp[:_MAX_PACKETS]:
+    for packet in blocks.xmp[: 2 * MAX_PACKETS]:
         properties, problem = read_xmp(packet)
         problems += [problem] if problem else []
         yield from (Field("XMP", *each) for each in properties)

@@ -22,7 +22,8 @@ TY ?= $(BIN)/ty check
 help:
 	@echo "make fit    train the dual-stream detector on the toy set (about ten minutes on two cores)"
 	@echo "make test   install what development needs and run the tests"
-	@echo "make soak   runs told to go at every stage, killed, or out of disk, at random, two kinds of ROUNDS=200 or MINUTES=30 each"
+	@echo "make soak   runs told to go at every stage, killed, or out of disk, at random, two kinds of ROUNDS=200 or MINUTES=30 each;"
+	@echo "            and 100,000 hostile pictures (HOSTILE_FILES)"
 	@echo "make lint   ruff: check and format; ty: types"
 	@echo "make docs   the documentation as a site, in site/; a broken link is an error"
 	@echo "make clean  remove the environment and the run of make fit"

@@ -59,11 +59,11 @@ def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Marker and whole segment, its head included, of each before the first scan; ends where the header is
     not a JPEG's.
 
-    The last one is shorter than it says where the file is cut.
+    The last one is shorter than it says where the file is cut. At most MAX_SEGMENTS.
     """
-    at = 2
-    while at + HEAD <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
+    at, left = 2, MAX_SEGMENTS
+    while at + HEAD <= len(data) and data[at] == 0xFF and left:
+        marker, left = data[at + 1], left - 1
         if marker == 0xFF:  # filling
             at += 1
             continue

@@ -1,6 +1,8 @@
 """Headers say what a file is without its pixels being read."""
 
 import io
+import time
+import warnings
 
 import numpy as np
 import piexif
@@ -58,3 +60,27 @@ def test_settings_of_a_jpeg():
 @pytest.mark.parametrize("data", [b"", b"text", b"\xff\xd8", b"\xff\xd8\xff\xe0\0\2", b"\0\0\0\x18ftypheic"])
 def test_what_has_no_header_has_none(data):
     assert picture_header(data) is None and jpeg_settings(data) is None
+
+
+def test_a_million_parts_of_metadata_are_not_walked():
+    segment = (
+        b"\xff\xed" + (65_000 + 2).to_bytes(2, "big") + b"Photoshop 3.0\0" + b"8BIM\4\4\0\0\0\0\0\0" * 5415
+    )
+    data = jpeg(quality=80)
+    hostile = data[:2] + segment[:65_004].ljust(65_004, b"\0") * 180 + data[2:]
+    start = time.process_time()
+    assert jpeg_settings(hostile) == jpeg_settings(data) is not None
+    assert time.process_time() - start < 0.1
+
+
+def test_settings_are_those_that_pillow_reads_of_the_whole_file(real_data):
+    """Second opinion, on cameras' files."""
+    for path in sorted((real_data / "exif-samples").glob("*.jpg")):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(path)
+        settings = jpeg_settings(path.read_bytes())
+        assert settings is not None
+        assert settings.tables == tuple(tuple(table) for _, table in sorted(image.quantization.items()))
+        assert settings.factors == tuple((part[1], part[2]) for part in image.layer)
+        assert settings.progressive == bool(image.info.get("progressive"))

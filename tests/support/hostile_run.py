@@ -24,6 +24,8 @@ from dfd.media.formats import Undecodable
 from dfd.media.headers import jpeg_settings, picture_header
 from dfd.media.structure import structure
 
+MEASURES = Path("/proc/self/statm").exists()  # Linux
+_MOST_MEMORY = 8_000_000_000  # of the process: what asks for more gets a MemoryError instead of the machine
 SECONDS, MEGABYTES = 0.5, 300  # of processor time and of further memory, for each thing done with a file
 
 
@@ -100,6 +102,7 @@ class Peak:
 
 def main(seed: int, start: int, count: int, folder: Path | None) -> None:
     faulthandler.enable()
+    resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
     warnings.simplefilter("ignore")
     files = seeds(folder)
     with Peak() as peak:

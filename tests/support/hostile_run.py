@@ -27,6 +27,11 @@ from dfd.media.structure import structure
 MEASURES = Path("/proc/self/statm").exists()  # Linux
 _MOST_MEMORY = 8_000_000_000  # of the process: what asks for more gets a MemoryError instead of the machine
 SECONDS, MEGABYTES = 0.5, 300  # of processor time and of further memory, for each thing done with a file
+SMALL = 50_000  # pixels up to which that holds for each tool; of larger ones tools look at every pixel
+SECONDS_A_MEGAPIXEL = 3.0
+_LARGE_EVERY = (
+    50  # so rarely tools of pixels run on larger ones, or ten thousand files would take half an hour
+)
 
 
 def _tried(read: Callable[[bytes], object]) -> Callable[[bytes], object]:
@@ -57,14 +62,22 @@ READERS = {
 }
 
 
-def problems(data: bytes, peak: "Peak") -> Iterator[tuple[str, str]]:
-    """What is done, and which promise it breaks."""
+def problems(data: bytes, peak: "Peak", tools_of_pixels: bool = True) -> Iterator[tuple[str, str]]:
+    """What is done, and which promise it breaks.
+
+    Args:
+        tools_of_pixels: run on a large picture too, where they take longer in proportion.
+    """
     for name, run in READERS.items():
-        yield from ((name, problem) for problem in _broken(run, data, peak))
-    together = _broken(_examined(TOOLS), data, peak)
-    if together:  # which of them it is
-        alone = [(tool.name, problem) for tool in TOOLS for problem in _broken(_examined([tool]), data, peak)]
-        yield from alone
+        yield from ((name, problem) for problem in _broken(run, data, peak, SECONDS))
+    header = picture_header(data)
+    pixels = 0 if header is None else header.width * header.height
+    tools = [tool for tool in TOOLS if tool.takes == "file" or tools_of_pixels or pixels <= SMALL]
+    seconds = SECONDS if pixels <= SMALL else SECONDS + SECONDS_A_MEGAPIXEL * pixels / 1e6
+    if _broken(_examined(tools), data, peak, seconds):  # which of them it is
+        for tool in tools:
+            broken = _broken(_examined([tool]), data, peak, seconds)
+            yield from ((tool.name, problem) for problem in broken)
 
 
 class Peak:
@@ -111,12 +124,12 @@ def main(seed: int, start: int, count: int, folder: Path | None) -> None:
         for number in range(start, start + count):
             print(json.dumps({"at": number}), flush=True)
             how, data = mutated(seed, number, files)
-            for done, problem in problems(data, peak):
+            for done, problem in problems(data, peak, number % _LARGE_EVERY == 0):
                 print(json.dumps({"file": number, "how": how, "done": done, "problem": problem}), flush=True)
     print(json.dumps({"through": count}), flush=True)
 
 
-def _broken(run: Callable[[bytes], object], data: bytes, peak: Peak) -> list[str]:
+def _broken(run: Callable[[bytes], object], data: bytes, peak: Peak, limit: float) -> list[str]:
     peak.begin()
     begin = time.process_time()
     try:
@@ -124,7 +137,7 @@ def _broken(run: Callable[[bytes], object], data: bytes, peak: Peak) -> list[str
     except Exception as error:
         return [f"{type(error).__name__}: {error}"[:300]]
     seconds, megabytes = time.process_time() - begin, peak.megabytes()
-    found = [f"{seconds:.2f} s of processor time"] if seconds > SECONDS else []
+    found = [f"{seconds:.2f} s of processor time"] if seconds > limit else []
     return found + ([f"{megabytes:.0f} MB of memory"] if megabytes > MEGABYTES else [])
 
 

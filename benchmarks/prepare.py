@@ -38,7 +38,7 @@ import simplejpeg
 from rich.console import Console
 from rich.table import Table
 
-from dfd.shards.duplicates import perceptual_hash
+from dfd.media.perceptual_hash import perceptual_hash
 
 TARGETS = {"necessary work": 0.8, "two processes": 1.7}
 _SUBREAPER = 36  # prctl: the processes that a command leaves behind become ours to wait for

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from dfd.forensics import file_structure, noise, provenance
+from dfd.forensics import file_structure, hashes, noise, provenance
 from dfd.forensics.examine import Tool
 from dfd.forensics.face import FaceMesh, face_tools
 from dfd.forensics.jpeg import double_compression, quality
@@ -22,6 +22,7 @@ TOOLS: tuple[Tool, ...] = (
     Tool(file_structure.METHOD, file_structure.file_structure, "file"),
     Tool(METADATA, metadata, "file"),
     Tool(provenance.METHOD, provenance.provenance, "file"),
+    Tool(hashes.METHOD, hashes.hashes, "file"),
     Tool(quality.METHOD, quality.jpeg_quality, "file"),
     Tool(double_compression.METHOD, double_compression.double_compression, "file"),
     Tool(residual.METHOD, residual.noise_residual, "pixels"),

@@ -7,7 +7,7 @@ import numpy as np
 
 from dfd.media.decode import Undecodable, image_info, image_info_and_luma
 from dfd.media.files import read_inside
-from dfd.shards.duplicates import perceptual_hash
+from dfd.media.perceptual_hash import perceptual_hash
 
 
 class FileInfo(NamedTuple):

@@ -19,12 +19,12 @@ import pyarrow.compute as pc
 
 from dfd.media.decode import decode, image_info_and_luma
 from dfd.media.encode import encode_jpeg
+from dfd.media.perceptual_hash import perceptual_hash
 from dfd.outputs import check_new_folder, output_folder
 from dfd.parallel import ProcessPool, num_processes
 from dfd.prepare.checks import MAX_REJECTED
 from dfd.prepare.report import Report
 from dfd.progress import progress
-from dfd.shards.duplicates import perceptual_hash
 from dfd.shards.format import INDEX, SCHEMA, Shard, member_facts
 from dfd.shards.pattern import parse_root
 from dfd.shards.rejects import Reject, write_rejects

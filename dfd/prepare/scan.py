@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 from dfd.batch import LABELS
 from dfd.media.decode import Undecodable, image_info_and_luma
 from dfd.media.files import IMAGE_SUFFIXES, MAX_BYTES, is_hidden, is_litter
+from dfd.media.perceptual_hash import perceptual_hash
 from dfd.prepare.readers.row import LABEL_WORDS, SPLIT_WORDS, meant, words
-from dfd.shards.duplicates import perceptual_hash
 from dfd.shards.format import WRITER, Shard
 from dfd.shards.rejects import Reject
 from dfd.shards.splits import SPLITS

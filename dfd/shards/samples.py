@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from dfd.media.decode import image_info_and_luma
+from dfd.media.perceptual_hash import perceptual_hash
 from dfd.outputs import output_folder
-from dfd.shards.duplicates import perceptual_hash
 from dfd.shards.format import (
     EXTENSIONS,
     INDEX,

@@ -37,6 +37,7 @@ PLANTED: dict[str, Case] = {
     "metadata": Case(lambda: camera_file(thumbnail=thumbnail_of(scene(4))), camera_file),
     "file_structure": Case(lambda: jpeg(photo(1)) + zipped(), lambda: jpeg(photo(1))),
     "double_compression": Case(lambda: jpeg(decode(jpeg(photo(1), 70)), 90), lambda: jpeg(photo(1), 90)),
+    "hashes": Case(None, lambda: jpeg(photo(1))),
     "jpeg_quality": Case(None, lambda: jpeg(photo(1))),
     "copy_move_blocks": Case(lambda: png(copied(untouched(3, 320))), lambda: png(untouched(3, 320))),
     "copy_move_keypoints": Case(

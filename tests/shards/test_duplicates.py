@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from dfd.augment import corrupt
 from dfd.media.decode import image_info_and_luma
-from dfd.shards.duplicates import LISTED, NEAR, find_leaks, joining, near_pairs, perceptual_hash
+from dfd.media.perceptual_hash import perceptual_hash
+from dfd.shards.duplicates import LISTED, NEAR, find_leaks, joining, near_pairs
 from dfd.shards.duplicates import hashes as read_hashes
 from dfd.synthetic import draw_person
 

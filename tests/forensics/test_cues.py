@@ -6,6 +6,7 @@ import time
 import cv2
 import numpy as np
 import pytest
+from camera_photos import scaled, untouched
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from photos import jpeg, photo, png
@@ -162,6 +163,14 @@ def test_camera_originals_are_described(real_data):
         num += 1
         assert np.isfinite(found).all() and np.abs(found).max() < 1000, path.name
     assert num >= 40
+
+
+def test_scaled_pictures_and_mosaics_show():
+    whole = untouched(2, 320)
+    assert cue(png(scaled(whole, 1.5)), "pixels.resampling") > cue(png(whole), "pixels.resampling") + 2
+    # a demosaiced picture, and one whose mosaic is gone
+    small = cv2.resize(whole, (160, 160), interpolation=cv2.INTER_AREA)
+    assert cue(png(whole), "pixels.cfa") > 1 > 3 * cue(png(small), "pixels.cfa")
 
 
 def _saved(pixels: np.ndarray, format: str) -> bytes:

@@ -6,9 +6,9 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-import scipy.fft
 
 from dfd.forensics.jpeg import jpeg_facts
+from dfd.forensics.jpeg.dct_coefficients import block_dct
 from dfd.media.encode import through_gray_jpeg
 
 _DIGITS = np.log10(1 + 1 / np.arange(1, 10))  # Benford's law
@@ -59,8 +59,8 @@ def measure(data: bytes, luma: np.ndarray) -> dict[str, float]:
 def _block_dct(luma: np.ndarray) -> np.ndarray:
     """(blocks, 8, 8) float32 orthonormal DCT of each whole block, in grey levels."""
     rows, columns = (length // 8 for length in luma.shape)
-    blocks = luma[: rows * 8, : columns * 8].reshape(rows, 8, columns, 8).swapaxes(1, 2).reshape(-1, 8, 8)
-    return scipy.fft.dctn(blocks.astype(np.float32) - 128, axes=(1, 2), norm="ortho")
+    plane = block_dct(luma[: rows * 8, : columns * 8])
+    return plane.reshape(rows, 8, columns, 8).swapaxes(1, 2).reshape(-1, 8, 8)
 
 
 def _table(data: bytes) -> np.ndarray:

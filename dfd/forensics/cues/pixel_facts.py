@@ -5,6 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from dfd.forensics.pixels.cfa import cfa_strength
+from dfd.forensics.pixels.resampling import resampling_strength
+
 NAMES = (
     *(f"pixels.{kind}_{colour}" for kind in ("mean", "std", "skew") for colour in ("red", "green", "blue")),
     "pixels.red_green",
@@ -19,7 +22,10 @@ NAMES = (
     "pixels.gradient",
     "pixels.gradient_kurtosis",
     "pixels.colour_distance",
+    "pixels.cfa",
+    "pixels.resampling",
 )
+_SIDE = 256  # pixels of the middle that are searched for resampling, which is the slowest
 _COLOURS = ("red", "green", "blue")
 
 
@@ -43,6 +49,8 @@ def measure(pixels: np.ndarray, luma: np.ndarray) -> dict[str, float]:
     steps = np.concatenate([across.ravel(), down.ravel()])
     squares = steps * steps
     power = float(squares.mean())
+    top, left = (max(0, length - _SIDE) // 16 * 8 for length in luma.shape)
+    middle = np.ascontiguousarray(luma[top : top + _SIDE, left : left + _SIDE])
     spread = [float(pixels[..., at].std()) for at in range(3)]
     return found | {
         "pixels.red_green": _correlation(pixels[..., 0], pixels[..., 1], spread[0] * spread[1]),
@@ -60,6 +68,8 @@ def measure(pixels: np.ndarray, luma: np.ndarray) -> dict[str, float]:
         "pixels.colour_distance": float(
             np.abs(pixels[..., 0].astype(np.int16) - pixels[..., 2]).mean() / 255
         ),
+        "pixels.cfa": cfa_strength(pixels),
+        "pixels.resampling": resampling_strength(middle),
     }
 
 

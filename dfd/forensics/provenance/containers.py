@@ -7,9 +7,10 @@ from __future__ import annotations
 import re
 import struct
 from collections import defaultdict
-from collections.abc import Iterator
 from itertools import islice
 
+from dfd.media import png_chunks, webp_chunks
+from dfd.media.boxes import boxes
 from dfd.media.formats import Undecodable
 from dfd.media.jpeg_segments import all_segments
 
@@ -18,7 +19,6 @@ _APP11 = 0xEB
 _TIFF_TAG = 0xCD41
 _UUID = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 _GIF_BLOCK = b"\x21\xff\x0bC2PA_GIF\x01\x00\x00"
-_MAX_BOXES = 10_000
 # in XMP, as an attribute or as an element; both packets and attributes have bounds
 _REMOTE = re.compile(
     rb"""dcterms:provenance(?:\s{0,20}=\s{0,20}["']([^"'<>]{1,2000})["']|\s{0,20}>([^<>]{1,2000})<)"""
@@ -73,23 +73,12 @@ def _is_store(store: bytes) -> bool:
 
 
 def _png(data: bytes) -> bytes | None:
-    at = 8
-    while at + 12 <= len(data):
-        length, kind = struct.unpack(">I4s", data[at : at + 8])
-        if kind == b"caBX":
-            return data[at + 8 : at + 8 + length]
-        at += 12 + length
-    return None
+    places = (data[start + 8 : end - 4] for kind, start, end in png_chunks.chunks(data) if kind == b"caBX")
+    return next(places, None)
 
 
 def _webp(data: bytes) -> bytes | None:
-    at = 12
-    while at + 8 <= len(data):
-        kind, length = struct.unpack("<4sI", data[at : at + 8])
-        if kind == b"C2PA":
-            return data[at + 8 : at + 8 + length]
-        at += 8 + length + length % 2
-    return None
+    return next((bytes(body) for kind, body in webp_chunks.chunks(data) if kind == b"C2PA"), None)
 
 
 def _tiff(data: bytes) -> bytes | None:
@@ -104,28 +93,13 @@ def _tiff(data: bytes) -> bytes | None:
 
 
 def _bmff(data: bytes) -> bytes | None:
-    for kind, body in _bmff_boxes(data):
-        if kind == b"uuid" and body[:16] == _UUID:
+    for box in boxes(data):
+        if box.kind == b"uuid" and data[box.body : box.body + 16] == _UUID:
             # version and flags, purpose, and the place of a Merkle box
-            purpose, _, rest = body[20:].partition(b"\0")
+            purpose, _, rest = data[box.body + 20 : box.end].partition(b"\0")
             if purpose in (b"manifest", b"original", b"update"):
                 return rest[8:]
     return None
-
-
-def _bmff_boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    at = 0
-    for _ in range(_MAX_BOXES):
-        if at + 8 > len(data):
-            return
-        length, kind, head = *struct.unpack(">I4s", data[at : at + 8]), 8
-        if length == 1:
-            length, head = struct.unpack(">Q", data[at + 8 : at + 16])[0], 16
-        end = at + length if length else len(data)
-        if end < at + head:
-            return
-        yield kind, data[at + head : min(end, at + head + MAX_STORE)]
-        at = end
 
 
 def _gif(data: bytes) -> bytes | None:

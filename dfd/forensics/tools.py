@@ -9,7 +9,7 @@ from pathlib import Path
 from dfd.forensics import file_structure, hashes, noise, provenance
 from dfd.forensics.examine import Tool
 from dfd.forensics.face import FaceMesh, face_tools
-from dfd.forensics.jpeg import double_compression, quality
+from dfd.forensics.jpeg import double_compression, double_map, error_level, ghosts, grid, quality
 from dfd.forensics.metadata import METHOD as METADATA
 from dfd.forensics.metadata import metadata
 from dfd.forensics.noise import residual
@@ -25,6 +25,10 @@ TOOLS: tuple[Tool, ...] = (
     Tool(hashes.METHOD, hashes.hashes, "file"),
     Tool(quality.METHOD, quality.jpeg_quality, "file"),
     Tool(double_compression.METHOD, double_compression.double_compression, "file"),
+    Tool(double_map.METHOD, double_map.double_compression_map, "file"),
+    Tool(error_level.METHOD, error_level.error_level, "pixels"),
+    Tool(ghosts.METHOD, ghosts.jpeg_ghosts, "pixels"),
+    Tool(grid.METHOD, grid.jpeg_grid, "pixels"),
     Tool(residual.METHOD, residual.noise_residual, "pixels"),
     Tool(reference.METHOD, reference.spectrum, "pixels"),
     Tool(upsampling.METHOD, upsampling.upsampling_peaks, "pixels"),

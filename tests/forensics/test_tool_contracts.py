@@ -15,6 +15,7 @@ from c2pa_files import changed, with_manifest
 from camera_photos import copied, pasted, scaled, untouched
 from drawn_faces import DrawnFace, DrawnMesh, portrait, warped
 from hostile_pictures import zipped
+from jpeg_edits import spliced
 from metadata_files import camera_file, scene, thumbnail_of
 from photos import jpeg, photo, png
 
@@ -38,6 +39,12 @@ PLANTED: dict[str, Case] = {
     "file_structure": Case(lambda: jpeg(photo(1)) + zipped(), lambda: jpeg(photo(1))),
     "double_compression": Case(lambda: jpeg(decode(jpeg(photo(1), 70)), 90), lambda: jpeg(photo(1), 90)),
     "hashes": Case(None, lambda: jpeg(photo(1))),
+    "double_compression_map": Case(
+        lambda: jpeg(spliced(70, None, shift=3)[0], 92), lambda: jpeg(decode(jpeg(photo(1), 70)), 92)
+    ),
+    "error_level": Case(None, lambda: jpeg(photo(1))),
+    "jpeg_ghosts": Case(lambda: jpeg(spliced(92, 60)[0], 95), lambda: jpeg(photo(1))),
+    "jpeg_grid": Case(lambda: png(spliced(85, 80, shift=3)[0]), lambda: jpeg(photo(1))),
     "jpeg_quality": Case(None, lambda: jpeg(photo(1))),
     "copy_move_blocks": Case(lambda: png(copied(untouched(3, 320))), lambda: png(untouched(3, 320))),
     "copy_move_keypoints": Case(

@@ -21,6 +21,8 @@ GRIDS = 64
 # pixels a side of the cells in which votes are counted, and rows that are worked on at a time
 CELL, STRIP = 16, 128
 FAST_ABOVE = 4_000_000  # pixels
+# some frequencies are multiples of 1/8: an exact half counts as zero, however it is computed
+_HALF = 0.5001
 
 
 def cell_votes(luma: np.ndarray) -> np.ndarray:
@@ -73,7 +75,7 @@ def _zeros(strip: np.ndarray, fast: bool) -> np.ndarray:
         columns = cv2.sepFilter2D(strip, -1, one, vertical.reshape(8, 1), anchor=(0, 0))[:height]
         for horizontal in BASIS[7 - frequency if fast else 0 :]:
             dct = cv2.sepFilter2D(columns, -1, horizontal.reshape(1, 8), one, anchor=(0, 0))[:, :width]
-            zeros += cv2.inRange(dct, -0.5, 0.5) & 1
+            zeros += cv2.inRange(dct, -_HALF, _HALF) & 1
     return zeros
 
 

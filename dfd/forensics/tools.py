@@ -12,7 +12,7 @@ from dfd.forensics.face import FaceMesh, face_tools
 from dfd.forensics.jpeg import double_compression, double_map, error_level, ghosts, grid, quality
 from dfd.forensics.metadata import METHOD as METADATA
 from dfd.forensics.metadata import metadata
-from dfd.forensics.noise import residual
+from dfd.forensics.noise import level, residual
 from dfd.forensics.pixels import cfa, copy_move_blocks, copy_move_keypoints, median_filter, resampling, splice
 from dfd.forensics.spectrum import reference, upsampling
 from dfd.media.faces import FaceDetector, find_weights
@@ -30,6 +30,7 @@ TOOLS: tuple[Tool, ...] = (
     Tool(ghosts.METHOD, ghosts.jpeg_ghosts, "pixels"),
     Tool(grid.METHOD, grid.jpeg_grid, "pixels"),
     Tool(residual.METHOD, residual.noise_residual, "pixels"),
+    Tool(level.METHOD, level.noise_level, "pixels"),
     Tool(reference.METHOD, reference.spectrum, "pixels"),
     Tool(upsampling.METHOD, upsampling.upsampling_peaks, "pixels"),
     Tool(copy_move_blocks.METHOD, copy_move_blocks.copy_move_blocks, "pixels"),

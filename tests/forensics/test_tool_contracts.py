@@ -17,7 +17,7 @@ from drawn_faces import DrawnFace, DrawnMesh, portrait, warped
 from hostile_pictures import zipped
 from jpeg_edits import spliced
 from metadata_files import camera_file, scene, thumbnail_of
-from photos import jpeg, photo, png
+from photos import ellipse, jpeg, noisy, photo, png
 
 from dfd.forensics import TOOLS, Catalogue, Tool, examine
 from dfd.forensics.face import face_tools
@@ -54,6 +54,7 @@ PLANTED: dict[str, Case] = {
     "splice": Case(None, lambda: png(untouched(5, 320))),
     "resampling": Case(lambda: png(scaled(untouched(2, 320), 1.5)), lambda: png(untouched(2, 320))),
     "noise_residual": Case(None, lambda: jpeg(photo(1))),
+    "noise_level": Case(lambda: jpeg(noisy(photo(1), ellipse(512))), lambda: jpeg(photo(1))),
     "spectrum": Case(None, lambda: jpeg(photo(1))),
     "upsampling_peaks": Case(lambda: jpeg(photo(1, 256).repeat(2, 0).repeat(2, 1)), lambda: jpeg(photo(1))),
 }

@@ -38,6 +38,12 @@ def ellipse(size: int, center: tuple[float, float] = (0.5, 0.5), radius: float =
     return mask.astype(bool)
 
 
+def noisy(pixels: np.ndarray, mask: np.ndarray, sigma: float = 12.0) -> np.ndarray:
+    """The picture with gray noise of `sigma` grey levels where the mask (H, W) says."""
+    noise = np.random.default_rng(0).normal(0, sigma, mask.shape)[..., None]
+    return np.where(mask[..., None], np.clip(pixels + noise + 0.5, 0, 255), pixels).astype(np.uint8)
+
+
 def _saved(pixels: np.ndarray, format: str, **options) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format, **options)

@@ -69,8 +69,8 @@ def camera_match(pixels: np.ndarray, camera: Fingerprint) -> Finding:
         )
     if any(pixel_digest(np.rot90(pixels, -quarter)) in camera.digests for quarter in quarters):
         return METHOD("abstained", "own_photo", facts={"photos": camera.photos})
-    light = usable_light(pixels)
     residual = without_shared(wavelet_residual(luma(pixels), SIGMA))
+    light = usable_light(pixels)
     best, energy = quarters[0], -np.inf
     for quarter in quarters:
         tried = pce(residual, light * np.rot90(camera.pattern, quarter))
@@ -105,8 +105,13 @@ def pce(residual: np.ndarray, expected: np.ndarray) -> float:
     The squared correlation at no shift over the mean of the squared correlations at all shifts but those
     near: of planes that have nothing to do with one another it is a squared standard normal deviate.
     """
-    product = fft.rfft2(residual) * np.conj(fft.rfft2(expected - expected.mean()))
-    correlation = fft.irfft2(product, s=residual.shape)
+    product = fft.rfft2(expected)
+    del expected  # of a large photo these planes are most of the memory
+    np.conj(product, out=product)
+    product *= fft.rfft2(residual)
+    product[0, 0] = 0  # as if the mean had been taken off
+    correlation = fft.irfft2(product, s=residual.shape, overwrite_x=True)
+    del product
     peak = float(correlation[0, 0])
     near = np.ix_(*(np.arange(-PEAK, PEAK + 1) % length for length in residual.shape))
     energy = np.square(correlation, out=correlation)

@@ -189,9 +189,10 @@ def without_shared(pattern: np.ndarray) -> np.ndarray:
         return pattern
     spectrum = fft.rfft2(pattern)
     # of amplitudes that have, for white noise, the pattern's own deviation
-    amplitude = np.abs(spectrum) / np.sqrt(pattern.size)
+    amplitude = np.abs(spectrum)
+    amplitude /= np.sqrt(pattern.size)
     spectrum *= local_wiener(amplitude, variance)
-    return fft.irfft2(spectrum, s=pattern.shape)
+    return fft.irfft2(spectrum, s=pattern.shape, overwrite_x=True)
 
 
 def pixel_digest(pixels: np.ndarray) -> str:

@@ -72,8 +72,10 @@ def face_light(pixels: np.ndarray, finder: FaceFinder) -> Finding:
     values = {"table": Table(("face", "sideways", "upwards", "residual"), rows), "regions": regions}
     residual = lit[0][2].residual
     if len(lit) == 1:
-        facts = {"residual": residual, "sideways": rows[0][1], "upwards": rows[0][2]}
-        return METHOD("clear", "one", facts=facts, score=residual, unit="residual", **values)
+        _, sideways, upwards, _ = rows[0]
+        facts = {"residual": residual, "sideways": abs(sideways), "upwards": upwards}
+        answer = "from_left" if sideways < 0 else "from_right"
+        return METHOD("clear", answer, facts=facts, score=residual, unit="residual", **values)
     apart = max(difference(one, other) for _, _, one in lit for _, _, other in lit)
     facts = {"count": len(lit), "apart": round(apart), "residual": residual}
     return METHOD("clear", "several", facts=facts, score=residual, unit="residual", **values)

@@ -68,7 +68,10 @@ def measure(pixels: np.ndarray, face: FaceGeometry) -> tuple[float, float]:
     if mouth.sum() < MIN_AREA:
         return math.nan, 0.0
     bright = gray > 0.55 * float(np.quantile(gray[mouth], 0.95))
-    teeth = mouth & bright & (redness < 14)
+    # in warm light white teeth are red too, though less than the lips
+    lips = filled(part.shape, moved.outline("mouth")) & ~mouth
+    limit = max(14.0, float(np.median(redness[lips])) - 5) if lips.any() else 14.0
+    teeth = mouth & bright & (redness < limit)
     kernel = np.ones((3, 3), np.uint8)
     teeth = cv2.morphologyEx(teeth.astype(np.uint8), cv2.MORPH_CLOSE, kernel).astype(bool) & mouth
     if teeth.sum() < max(MIN_AREA, 0.15 * mouth.sum()) or gray[teeth].mean() < 40:

@@ -132,7 +132,7 @@ def bench_forensics(
         on: Finished shards of real and fake pictures: one or several; NAME=ROOT gives one another name.
         tools: Names of the tools to measure; by default all.
         quick: A few pictures of each set, for a look.
-        scenes: Photographs of the simulated camera that are edited; by default 24.
+        scenes: Photographs of the simulated camera that are edited; by default 20.
         limit: Pictures of each class of shards, at most; by default 60.
         faces: YuNet's .onnx file, for the tools that look at faces; by default the one of DFD_YUNET or of the
             extra dfd[faces].

@@ -66,7 +66,7 @@ class Sizes:
         photographs: of the camera's originals that are edited; all of them are looked at for false alarms.
     """
 
-    scenes: int = 24
+    scenes: int = 20
     toy: int = 60
     limit: int = 60
     photographs: int = 40

@@ -17,7 +17,7 @@ import numpy as np
 from dfd.forensics import Map
 
 BINS = 256  # of the colour scale, for pooled figures
-LARGE = 500_000  # pixels from which every second one, both ways, is enough
+LARGE = 150_000  # pixels from which every second one, both ways, is enough
 SCORES = ("f1", "iou", "mcc")
 
 

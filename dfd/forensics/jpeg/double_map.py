@@ -8,7 +8,7 @@ import numpy as np
 from dfd.forensics.finding import Finding, Map, Method, Region
 from dfd.forensics.jpeg.dct_coefficients import Coefficients, coefficients
 from dfd.forensics.jpeg.double_compression import FOUND as TWICE
-from dfd.forensics.jpeg.double_quantization import REACH, by_quality, gains, sample, shares
+from dfd.forensics.jpeg.double_quantization import REACH, Sample, by_quality, gains, sample, shares
 from dfd.forensics.jpeg.headers import jpeg_facts
 from dfd.forensics.jpeg.histograms import LOW_MODES
 from dfd.media.jpeg_segments import read_header
@@ -38,11 +38,12 @@ def double_compression_map(data: bytes) -> Finding:
     height, width = read.size
     if min(height, width) < NEEDED:
         return METHOD("abstained", "too_small", facts={"width": width, "height": height, "needed": NEEDED})
-    found = gains(sample(read))
+    measured = sample(read)
+    found = gains(measured)
     joint = by_quality(found)
     if max(joint.max(), found.max(axis=1).sum() / 2) < TWICE:
         return METHOD("absent", "not_twice")
-    likelihood = once_over_twice(read, found.argmax(axis=1))
+    likelihood = once_over_twice(read, measured, found.argmax(axis=1))
     values = upright(np.maximum(cv2.blur(likelihood, (5, 5)), 0), jpeg_orientation(read_header(data).app1))
     regions = _regions(values)
     return METHOD(
@@ -56,15 +57,15 @@ def double_compression_map(data: bytes) -> Finding:
     )
 
 
-def once_over_twice(read: Coefficients, first: np.ndarray) -> np.ndarray:
+def once_over_twice(read: Coefficients, measured: Sample, first: np.ndarray) -> np.ndarray:
     """(rows, columns) float32 log-likelihood of each whole block of luma of one compression over two, in
     nats.
 
     Args:
         read: the stored coefficients.
+        measured: of them.
         first: (modes,) steps of the first compression; 0 and 1 where it leaves no trace.
     """
-    measured = sample(read)
     rows, columns = read.size[0] // 8, read.size[1] // 8
     total = np.zeros((rows, columns), np.float32)
     for mode, step, single, earlier in zip(LOW_MODES, measured.steps, measured.single, first, strict=True):

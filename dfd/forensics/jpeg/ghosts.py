@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from dfd.forensics.finding import Finding, Map, Method, Region, Table
-from dfd.forensics.jpeg.dct_coefficients import STRIP, block_dct
+from dfd.forensics.jpeg.dct_coefficients import block_dct
 from dfd.forensics.jpeg.headers import scaled_tables
 from dfd.forensics.jpeg.histograms import LOW_MODES
 
@@ -14,6 +14,7 @@ METHOD = Method("jpeg_ghosts", "Farid, Exposing digital forgeries from JPEG ghos
 
 QUALITIES = (40, 50, 55, 60, 65, 70, 75, 80, 85, 88, 90, 92, 95)
 CELL = 16  # pixels a side
+STRIP = 512  # rows that are worked on at a time
 NEEDED = 128
 FOUND = 6.0
 _LARGEST = 0.5  # share of the picture that a part may fill
@@ -93,8 +94,10 @@ def ghosts(luma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _unclipped(luma: np.ndarray) -> np.ndarray:
     """(H // 8, W // 8) bool: blocks without a pixel at either end of the range."""
     height, width = luma.shape
-    blocks = luma.reshape(height // 8, 8, width // 8, 8)
-    return (blocks.max(axis=(1, 3)) < 250) & (blocks.min(axis=(1, 3)) > 4)
+    rows = luma.reshape(height // 8, 8, width)
+    most = rows.max(axis=1).reshape(height // 8, width // 8, 8).max(axis=2)
+    least = rows.min(axis=1).reshape(height // 8, width // 8, 8).min(axis=2)
+    return (most < 250) & (least > 4)
 
 
 def apart(error: np.ndarray, number: np.ndarray) -> np.ndarray:

@@ -149,9 +149,15 @@ def foreign_grids(counts: np.ndarray) -> dict[int, Evidence]:
         evidence = np.zeros((rows, columns), np.float32)
         for side in sides:
             window = cv2.boxFilter(votes, -1, (side, side), normalize=False, borderType=cv2.BORDER_CONSTANT)
-            tail = -log_tail(window, np.float64(side * side * CELL * CELL)) / math.log(10) - tests
+            size = side * side * CELL * CELL
+            # near the share of chance, 1/64, nothing stands out
+            high = window > 2.5 / GRIDS * size
+            if not high.any():
+                continue
+            tail = np.zeros((rows, columns), np.float32)
+            tail[high] = np.maximum(-log_tail(window[high], np.array(size)) / math.log(10) - tests, 0)
             # every cell of a window that stands out, if it votes so itself
-            spread = cv2.dilate(np.maximum(tail, 0).astype(np.float32), np.ones((side, side), np.uint8))
+            spread = cv2.dilate(tail, np.ones((side, side), np.uint8))
             evidence = np.maximum(evidence, spread)
         evidence[cv2.blur(votes, (3, 3)) < 24] = 0
         mask = evidence > -FOUND

@@ -15,9 +15,6 @@ from dfd.forensics.metadata import metadata
 from dfd.forensics.noise import level, residual
 from dfd.forensics.pixels import cfa, copy_move_blocks, copy_move_keypoints, median_filter, resampling, splice
 from dfd.forensics.spectrum import reference, upsampling
-from dfd.forensics.noise import residual
-from dfd.forensics.pixels import cfa, copy_move_blocks, copy_move_keypoints, median_filter, resampling, splice
-from dfd.forensics.spectrum import reference, upsampling
 from dfd.media.faces import FaceDetector, find_weights
 
 # what needs nothing but the picture

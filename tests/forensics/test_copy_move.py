@@ -130,3 +130,26 @@ def test_real_photos_are_silent_and_casia_copies_are_not(real_data):
         assert sum(found("exif-samples", "*Sony*.jpg", find)) + sum(found("exif-samples", "*gps*", find)) == 0
         # of 21 whose names say that both parts come from one picture
         assert sum(found("casia1/fake", "Sp_S_*", find)) >= least
+
+
+@pytest.mark.parametrize("find", [copy_move_blocks, copy_move_keypoints])
+@pytest.mark.parametrize("noise", [0, 3])
+def test_rows_of_windows_are_a_pattern_and_no_copies(find, noise):
+    rng = np.random.default_rng(0)
+    house = np.full((480, 640), 150.0)
+    for y in range(20, 440, 60):
+        for x in range(20, 610, 48):
+            house[y : y + 36, x : x + 26] = 60 + rng.normal(0, 6)  # each room as light as it is
+            house[y + 16 : y + 19, x : x + 26] = house[y : y + 36, x + 12 : x + 14] = 190
+    house = cv2.GaussianBlur(house, (0, 0), 0.8) + rng.normal(0, noise, house.shape)
+    assert find(np.clip(house, 0, 255).astype(np.uint8)[..., None].repeat(3, axis=2)).status == "clear"
+
+
+@pytest.mark.parametrize("find", [copy_move_blocks, copy_move_keypoints])
+def test_a_page_of_letters_is_a_pattern(find):
+    rng = np.random.default_rng(0)
+    page = np.full((600, 800, 3), 250, np.uint8)
+    words = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog"]
+    for y in range(40, 600, 40):
+        cv2.putText(page, " ".join(rng.choice(words, 12)), (10, y), 0, 1.2, (20, 20, 20), 2, cv2.LINE_AA)
+    assert find(page).status == "clear"

@@ -11,8 +11,8 @@ from dfd.forensics.pixels.duplicates import (
     copies_map,
     copies_regions,
     duplicate,
-    evidence,
     refined,
+    verdict,
     working,
 )
 
@@ -47,18 +47,16 @@ def copy_move_blocks(pixels: np.ndarray) -> Finding:
         for down, across in offsets(picture)
         if (copy := duplicate(picture, refined(picture, np.float32([[1, 0, across], [0, 1, down]]))))
     ]
-    found.sort(key=lambda copy: -evidence(picture, copy))
-    score = max((evidence(picture, copy) for copy in found), default=0.0)
+    copies, score, pattern = verdict(picture, found)
     said = {
-        "facts": {"copies": len(found)},
+        "facts": {"copies": len(copies)},
         "score": score,
         "unit": "thresholds",
-        "map": copies_map(picture, found),
+        "map": copies_map(picture, [] if pattern else found),
     }
-    if score < 1:
-        return METHOD("clear", "none", **said)
-    certain = [copy for copy in found if evidence(picture, copy) >= 1]
-    return METHOD("found", "copies", regions=copies_regions(picture, certain), **said)
+    if not copies:
+        return METHOD("clear", "pattern" if pattern else "none", **said)
+    return METHOD("found", "copies", regions=copies_regions(picture, copies), **said)
 
 
 def offsets(picture: Working) -> list[tuple[float, float]]:

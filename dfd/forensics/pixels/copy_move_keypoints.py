@@ -12,7 +12,7 @@ from dfd.forensics.pixels.duplicates import (
     copies_map,
     copies_regions,
     duplicate,
-    evidence,
+    verdict,
     working,
 )
 
@@ -30,6 +30,8 @@ MOST_COPIES = 4
 RATIO = 0.7
 NEAREST = 24.0  # pixels between the two ends
 FEWEST = 6  # matches that agree on a transform
+# matches that agree on none, from which things are made alike; photos have less than 100
+MANY_LEFT = 300
 NEEDED = 64
 # pixels of an area: matches agree on it beforehand, so that fewer do than by blocks
 LARGE = 1600
@@ -42,14 +44,20 @@ def copy_move_keypoints(pixels: np.ndarray) -> Finding:
         return METHOD("abstained", "too_small", facts={"width": width, "height": height, "needed": NEEDED})
     picture = working(pixels, WORKING_PIXELS)
     here, there = matches(picture.gray)
-    found = duplicates(picture, here, there)
-    score = max((evidence(picture, copy, LARGE) for copy in found), default=0.0)
-    facts = {"matches": len(here), "copies": len(found)}
-    said = {"facts": facts, "score": score, "unit": "thresholds", "map": copies_map(picture, found)}
-    if score < 1:
-        return METHOD("clear", "none", **said)
-    certain = [copy for copy in found if evidence(picture, copy, LARGE) >= 1]
-    return METHOD("found", "copies", regions=copies_regions(picture, certain), **said)
+    found, num_left = duplicates(picture, here, there)
+    copies, score, pattern = verdict(picture, found, LARGE)
+    if num_left > MANY_LEFT:
+        copies, score, pattern = [], min(score, 0.99), True  # as letters on a page
+    facts = {"matches": len(here), "copies": len(copies)}
+    said = {
+        "facts": facts,
+        "score": score,
+        "unit": "thresholds",
+        "map": copies_map(picture, [] if pattern else found),
+    }
+    if not copies:
+        return METHOD("clear", "pattern" if pattern else "none", **said)
+    return METHOD("found", "copies", regions=copies_regions(picture, copies), **said)
 
 
 def matches(gray: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -93,8 +101,8 @@ def _near(some: np.ndarray, places: np.ndarray) -> np.ndarray:
     return across & (np.abs(some[:, None, 1] - places[None, :, 1]) < NEAREST)
 
 
-def duplicates(picture: Working, here: np.ndarray, there: np.ndarray) -> list[Duplicate]:
-    """Areas on whose transform several matches agree, the largest first."""
+def duplicates(picture: Working, here: np.ndarray, there: np.ndarray) -> tuple[list[Duplicate], int]:
+    """Areas on whose transform several matches agree; and how many matches agree on none."""
     # each match is one of either direction
     source, target = np.concatenate([here, there]), np.concatenate([there, here])
     found: list[Duplicate] = []
@@ -111,7 +119,7 @@ def duplicates(picture: Working, here: np.ndarray, there: np.ndarray) -> list[Du
         if _plausible(matrix) and (copy := duplicate(picture, matrix)):
             found.append(copy)
         source, target = _without(source, target, matrix, agree)
-    return sorted(found, key=lambda each: -each.here.sum())
+    return found, len(source) // 2
 
 
 def _plausible(matrix: np.ndarray) -> bool:

@@ -15,6 +15,8 @@ SIMILAR = 0.9  # their correlation
 EXACT = 1.0
 # pixels of an area that agrees exactly; and of any other, which is also this share of the picture
 SMALLEST, LARGE, LARGE_SHARE = 350, 2500, 0.005
+# copies in one picture, from which they are things made alike
+MANY = 4
 _BACK = cv2.WARP_INVERSE_MAP
 
 
@@ -126,8 +128,6 @@ def duplicate(picture: Working, matrix: np.ndarray) -> Duplicate | None:
     here = cv2.dilate(core.astype(np.uint8), _disc(WINDOW // 2))
     height, width = here.shape
     there = cv2.warpAffine(here, matrix, (width, height), flags=cv2.INTER_NEAREST)
-    if (here & there).sum() > 0.2 * here.sum():
-        return None
     moved = cv2.warpAffine(picture.detail, matrix, (width, height), flags=_BACK | cv2.INTER_LINEAR)
     # three pixels of four: the rest are the soft rim of what was pasted
     apart = float(np.quantile(np.abs(moved - picture.detail)[core], 0.75))
@@ -146,6 +146,48 @@ def evidence(picture: Working, found: Duplicate, large: int = LARGE) -> float:
     exact = found.apart <= EXACT
     needed = SMALLEST if exact else max(large, LARGE_SHARE * picture.gray.size)
     return float(found.here.sum() / needed)
+
+
+def goes_on(picture: Working, found: Duplicate) -> bool:
+    """Whether the same transform leads on from the other end to a third one, as along a row of windows."""
+    if (found.here & found.there).sum() > 0.2 * found.here.sum():
+        return True
+    whole = np.vstack([found.matrix, [0, 0, 1]])
+    further = similarity(picture, (whole @ whole)[:2])[found.here]
+    return bool((further > SIMILAR).mean() > 0.25)
+
+
+class Verdict(NamedTuple):
+    """What the areas of a picture amount to.
+
+    Args:
+        copies: those that are no pattern, the strongest first.
+        score: of the strongest; from 1 there are copies.
+        pattern: whether things repeat that are made alike, as windows and letters, and nothing else does.
+    """
+
+    copies: list[Duplicate]
+    score: float
+    pattern: bool
+
+
+def verdict(picture: Working, found: list[Duplicate], large: int = LARGE) -> Verdict:
+    """Tells copies from patterns; `large` as of `evidence`."""
+    repeated = np.zeros(picture.gray.shape, bool)
+    single = []
+    for each in found:
+        if goes_on(picture, each):
+            repeated |= each.here | each.there
+        else:
+            single.append(each)
+    # two windows of a row far apart, too
+    single = [each for each in single if repeated[each.here].mean() < 0.5]
+    single.sort(key=lambda each: -evidence(picture, each, large))
+    score = evidence(picture, single[0], large) if single else 0.0
+    copies = [each for each in single if evidence(picture, each, large) >= 1]
+    if len(copies) >= MANY:
+        return Verdict([], 0.99, True)
+    return Verdict(copies, score, bool(found) and not single)
 
 
 def _disc(side: int) -> np.ndarray:

@@ -115,6 +115,12 @@ def test_a_small_face_is_not_judged():
     assert (finding.status, finding.answer) == ("abstained", "near")
 
 
+def test_a_picture_that_is_soft_as_a_whole_is_not_judged():
+    picture = cv2.GaussianBlur(portrait(2).picture, (0, 0), 2.0)
+    finding = face_boundary(picture, DRAWN)
+    assert (finding.status, finding.answer) == ("abstained", "flat")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("folder", ["140k-real-and-fake-faces", "deepfake-and-real-images", "deepfake-faces"])
 def test_real_faces_stay_silent_and_warped_ones_are_found(real_data, real_weights, folder):

@@ -62,7 +62,7 @@ PLANTED: dict[str, Case] = {
 # of the face: on drawn portraits, whose faces are where the drawing has them
 PLANTED |= {
     "faces": Case(None, lambda: png(portrait().picture)),
-    "face_boundary": Case(lambda: png(warped(portrait().picture)), lambda: png(portrait().picture)),
+    "face_boundary": Case(lambda: png(warped(portrait(2).picture)), lambda: png(portrait(2).picture)),
     "face_eyes": Case(None, lambda: png(portrait().picture)),
     "face_teeth": Case(None, lambda: png(portrait(mouth_open=0.6).picture)),
     "face_symmetry": Case(None, lambda: png(portrait().picture)),

@@ -28,6 +28,10 @@ NUM_SECTORS = 16
 SLOPE, OFFSET = 0.785, -0.197
 ERROR, ERROR_SLOPE = 0.282, 0.04
 THRESHOLD = 2.7
+# What is soft as a whole leaves no detail to miss: least energy of the rim's fine detail, and least log of
+# its share.
+# Without them 19% of real faces are found after a blur of one pixel, with them 7%.
+MIN_FINE, MIN_SHARE = 0.3, -1.6
 
 
 class BoundaryCues(NamedTuple):
@@ -99,19 +103,19 @@ def depth_inside(shape: tuple[int, ...], face: FaceGeometry) -> np.ndarray:
 
 def missing_detail(gray: np.ndarray, depth: np.ndarray) -> float:
     """How much less fine detail the core of a face has than its rim leads to expect, in mean errors of that
-    expectation; NaN where a side is smaller than 200 pixels or has no detail at all.
+    expectation; NaN where a side is smaller than 200 pixels, or the picture is soft as a whole.
 
     Detail is compared as the log of the energy of the finest band over that of the next but one, so that a
     smooth cheek counts as little as a beard.
     """
     fine, coarse = _bands(gray)
     rim, core = (depth > RIM[0]) & (depth < RIM[1]), depth > CORE
-    for side in (rim, core):
-        if side.sum() < 200 or float(coarse[side].mean()) < 0.05:
-            return math.nan
-    return float(
-        _against(_share(fine[rim].mean(), coarse[rim].mean()), _share(fine[core].mean(), coarse[core].mean()))
-    )
+    if min(rim.sum(), core.sum()) < 200 or float(coarse[core].mean()) < 0.05:
+        return math.nan
+    expected = _share(fine[rim].mean(), coarse[rim].mean())
+    if float(fine[rim].mean()) < MIN_FINE or expected < MIN_SHARE:
+        return math.nan
+    return float(_against(expected, _share(fine[core].mean(), coarse[core].mean())))
 
 
 def detail_map(pixels: np.ndarray, face: FaceGeometry) -> np.ndarray:

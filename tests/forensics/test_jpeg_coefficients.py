@@ -8,6 +8,7 @@ import pytest
 from photos import jpeg, photo
 from PIL import Image
 
+from dfd.forensics import TOOLS, examine
 from dfd.forensics.jpeg import dct_coefficients as module
 from dfd.forensics.jpeg.dct_coefficients import block_dct, coefficients
 from dfd.media.decode import decode
@@ -135,3 +136,17 @@ def test_decoded_pixels_belong_to_the_coefficients():
     steps = np.tile(luma.table, (8, 8))
     dct = block_dct(decode(data)[..., 0])
     assert np.abs(dct - luma.plane * steps).mean() < 0.6
+
+
+@pytest.mark.parametrize("has_jpegio", [True, False])
+def test_a_step_of_zero_is_refused_and_no_tool_breaks_on_it(monkeypatch, has_jpegio):
+    """Found by tests/test_hostile_pictures.py: a tool divided by it."""
+    if not has_jpegio:
+        monkeypatch.setitem(sys.modules, "jpegio", None)
+    data = bytearray(jpeg(photo(2, 96), 80))
+    at = data.index(b"\xff\xdb") + 5
+    data[at + 3] = 0
+    with pytest.raises(Undecodable, match="a step of 0"):
+        coefficients(bytes(data))
+    tools = [tool for tool in TOOLS if tool.takes == "file"]
+    assert not [each for each in examine(bytes(data), tools).findings if each.status == "failed"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -81,13 +81,21 @@ def coefficients(data: bytes) -> Coefficients:
     height, width = jpeg_size(clean)
     parts = _stored(clean, height * width)
     if parts is not None:
+        _check_tables([part.table for part in parts])
         return Coefficients(parts, (height, width), True)
     facts = jpeg_facts(data)
     if facts is None:
         raise Undecodable("a JPEG without a quantization table")
     table = np.array(facts.tables[0]).reshape(8, 8)
+    _check_tables([table])
     luma = stored_luma(clean)
     return Coefficients((Component(_quantized(luma, table), table, (1, 1)),), (height, width), False)
+
+
+def _check_tables(tables: Sequence[np.ndarray]) -> None:
+    """Raises Undecodable for a step of 0, by which libjpeg multiplies and tools divide."""
+    if any((table == 0).any() for table in tables):
+        raise Undecodable("a JPEG whose quantization table has a step of 0")
 
 
 def _stored(clean: bytes, pixels: int) -> tuple[Component, ...] | None:

@@ -160,7 +160,8 @@ def test_what_needs_a_package_names_the_extra_that_brings_it(light, pictures, tm
 
 def test_the_packages_of_the_extras_are_those_of_pyproject():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    imported = {"adversarial-robustness-toolbox": "art"}  # under another name than it is installed
+    # under another name than they are installed
+    imported = {"adversarial-robustness-toolbox": "art", "c2pa-python": "c2pa"}
     for extra, lines in project["optional-dependencies"].items():
         names = [re.match(r"[\w-]+", line)[0] for line in lines]
         assert EXTRAS[extra] == tuple(imported.get(name, name.replace("-", "_")) for name in names)

@@ -154,4 +154,4 @@ def bench_forensics(
     print(bench(out, sets, ToolsOf(Files(faces=faces, mesh=mesh)), tools, seed, workers))
 
 
-VERBS = (inspect, custody, fingerprint, bench_forensics)
+VERBS = (custody, inspect, fingerprint, bench_forensics)

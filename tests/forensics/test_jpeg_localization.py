@@ -86,6 +86,16 @@ def test_a_picture_without_history_has_no_grid():
     assert (found.status, found.answer) == ("clear", "no_grid") and not found.regions
 
 
+@pytest.mark.parametrize("times", [2, 4])
+def test_an_enlarged_picture_is_silent(times):
+    import cv2
+
+    large = cv2.resize(photo(2, 1024 // times), (1024, 1024), interpolation=cv2.INTER_CUBIC)
+    for quality in (75, 90, 97):
+        pixels = decode(jpeg(large, quality))
+        assert jpeg_grid(pixels).status == jpeg_ghosts(pixels).status == "clear"
+
+
 def test_ghosts_are_least_at_the_quality_of_the_earlier_compression():
     error, number = ghosts(decode(jpeg(PHOTO[..., 1], 70))[..., 0])
     level = error.sum(axis=(1, 2)) / number.sum(axis=(1, 2))

@@ -41,7 +41,9 @@ def jpeg_grid(pixels: np.ndarray) -> Finding:
     has_main = chance < FOUND
     foreign = foreign_grids(counts)
     partly = has_main and is_partial(counts, main, foreign)
-    if has_main and not partly:
+    if not has_main:
+        foreign = {grid: each for grid, each in foreign.items() if is_partial(counts, grid, foreign)}
+    elif not partly:
         foreign.pop(main, None)
         foreign[MISSING] = missing_grid(counts, main)
     values = np.zeros(counts.shape[:2], np.float32)
@@ -95,7 +97,8 @@ def is_partial(counts: np.ndarray, main: int, found: dict[int, Evidence]) -> boo
         return False
     outside = counts[cv2.dilate(found[main][0].astype(np.uint8), np.ones((5, 5), np.uint8)) == 0]
     votes = outside[:, :GRIDS].sum(dtype=np.int64)
-    enough = len(outside) >= 0.1 * counts[..., 0].size and votes > 64 * 64
+    # smooth places, as of an enlarged picture, have blocks of zeros alone and hardly vote
+    enough = len(outside) >= 0.1 * counts[..., 0].size and votes > 0.3 * outside.sum(dtype=np.int64)
     return bool(enough and outside[:, main].sum(dtype=np.int64) < 2 / GRIDS * votes)
 
 

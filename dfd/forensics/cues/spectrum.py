@@ -6,7 +6,8 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-import scipy.fft
+
+from dfd.forensics.spectrum import power_spectrum
 
 BINS = 16
 NAMES = (
@@ -33,7 +34,7 @@ def measure(luma: np.ndarray) -> dict[str, float]:
         luma: (H, W) uint8, 32 or more a side; smaller than 256 it is mirrored, larger its middle is taken.
     """
     square = _square(luma)
-    power = np.abs(scipy.fft.rfft2((square - square.mean()) * _window())) ** 2
+    power = np.fft.ifftshift(power_spectrum(square, _SIDE), axes=0)
     log = np.log(power + _LEAST)
     ring, angle, weight, radius = _polar()
     total = np.bincount(ring, weight, minlength=BINS + 1)[:BINS]
@@ -62,13 +63,6 @@ def _square(luma: np.ndarray) -> np.ndarray:
         down, across = (min(length, _SIDE - length) for length in middle.shape)
         middle = cv2.copyMakeBorder(middle, 0, down, 0, across, cv2.BORDER_REFLECT)
     return middle.astype(np.float32)
-
-
-@lru_cache(maxsize=1)
-def _window() -> np.ndarray:
-    """Hann, of energy 1."""
-    window = np.hanning(_SIDE + 1)[:-1]
-    return (np.outer(window, window) / (window**2).sum()).astype(np.float32)
 
 
 @lru_cache(maxsize=1)

@@ -169,7 +169,11 @@ def bench(
             pa_csv.write_csv(table, temporary)
         # figures alone, for others: not where the pictures lay
         told = {name: record[name] for name in ("dfd", "seed", "sets")}
-        _write_json(out / MEASURED, {**told, "tools": {name: each.plain() for name, each in found.items()}})
+        lines = [f'"{name}": {json.dumps(each.plain(), allow_nan=False)}' for name, each in found.items()]
+        # a line a tool, so that a change of one is seen
+        text = json.dumps(told)[:-1] + ', "tools": {\n' + ",\n".join(lines) + "\n}}\n"
+        with output_file(out / MEASURED) as temporary:
+            temporary.write_text(text, encoding="utf-8")
         for name, text in ((REPORT, report_markdown(record, found)), (PAGE, report_html(record, found))):
             with output_file(out / name) as temporary:
                 temporary.write_text(text, encoding="utf-8")

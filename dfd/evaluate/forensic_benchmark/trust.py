@@ -130,6 +130,8 @@ def _counts(line: Line) -> bool:
     """Whether a figure has a say: of one kind of edit, or of a whole set of fakes."""
     if line.pictures in (TOY, ORIGINALS) or line.figure.num_families < FEWEST:
         return False
+    if line.figure.low == line.figure.high == 0.5:  # its score is the same of all pictures: it saw nothing
+        return False
     return (line.part != "all") == (line.pictures in EDITED)
 
 

@@ -230,3 +230,16 @@ def test_it_needs_no_torch():
 def test_the_method_of_a_fake_tool_is_a_method():
     assert all(isinstance(tool.method, Method) for tool in fake_tools.TOOLS)
     assert np.isfinite(fake_tools.oracle(np.zeros((9, 9, 3), np.uint8)).score)
+
+
+def test_an_interval_of_paired_pictures_lies_about_its_figure():
+    """Edited pictures that score a little more than their own originals, which differ far more from one another."""
+    rng = np.random.default_rng(0)
+    base = rng.standard_normal(16)
+    label, family = np.repeat([0, 1], 16), np.tile([str(n) for n in range(16)], 2)
+    score = np.concatenate([base, base + 0.01])
+    nothing = np.zeros(32)
+    answers = metrics.Answers(family, label, label.astype(str), nothing, score, nothing, {}, nothing, nothing)
+    figure = metrics.auroc(answers)
+    assert figure.value == pytest.approx(roc_auc_score(label, score))
+    assert figure.low < figure.value < figure.high

@@ -132,11 +132,16 @@ class Method:
     """The constant part of a tool's findings: its name, version and source.
 
     Each module begins with one, and makes its findings by calling it: `ELA("clear", "even", score=.2)`.
+
+    Args:
+        describes: it reports facts of any picture, which speak neither for nor against one: it never says
+            "found", and there is no error to measure.
     """
 
     tool: str
     source: str
     version: int = 1
+    describes: bool = False
 
     def __call__(self, status: Status, answer: str, **values: Any) -> Finding:
         return Finding(self.tool, status, answer, source=self.source, version=self.version, **values)

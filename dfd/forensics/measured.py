@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 FILE = Path(__file__).with_name("measured.json")
-# untested: the benchmark's pictures hold nothing for it to look at. describes: it gives no score and never
+# untested: the benchmark's pictures hold nothing for it to look at. describes: it reports facts and never
 # says "found", so there is nothing to measure
 Trust = Literal["localises", "detects", "weak", "none", "untested", "describes"]
 

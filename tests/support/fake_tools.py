@@ -55,7 +55,8 @@ def _number(pixels: np.ndarray) -> int:
 
 
 ORACLE, COIN, QUIET, HALF = (Method(name, "tests") for name in ("oracle", "coin", "quiet", "half"))
-BROKEN, TELLER, BOXES, ACCUSER = (Method(name, "tests") for name in ("broken", "teller", "boxes", "accuser"))
+BROKEN, BOXES, ACCUSER = (Method(name, "tests") for name in ("broken", "boxes", "accuser"))
+TELLER = Method("teller", "tests", describes=True)
 
 
 def oracle(pixels: np.ndarray) -> Finding:

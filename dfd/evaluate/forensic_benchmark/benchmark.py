@@ -162,7 +162,7 @@ def bench(
         with _several_processes(processes) as run:
             _examine_all(out, passes, toolbox, run)
             table = tidy(cells, run)
-        found = measure(table, {tool.name: tool.method.version for tool in tools})
+        found = measure(table, {tool.name: tool.method for tool in tools})
         with output_file(out / METRICS_FILE) as temporary:
             pq.write_table(table, temporary)
         with output_file(out / CSV_FILE) as temporary:

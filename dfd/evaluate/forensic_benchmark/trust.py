@@ -5,7 +5,7 @@ more. - detects: for some kind, or on some set of fakes whose classes are saved 
 is. - weak: one of them is .55 or more.
 - none: none of them is; or it says "found" on more than a tenth of untouched camera photographs.
 - untested: there is no such figure, since these pictures hold nothing for it to look at.
-- describes: it answers, but gives no score, shows no place and never says "found".
+- describes: it reports facts and never says "found" (`Method.describes`).
 
 Sets as found have no say: there a tool may tell how the two classes were saved instead of what was done to
 them. Nor have drawings, and figures of fewer than ten families. `trust` rests on what is saved as PNG or JPEG
@@ -30,6 +30,7 @@ from dfd.evaluate.forensic_benchmark.pictures import (
     PNG,
     TOY,
 )
+from dfd.forensics.finding import Method
 from dfd.forensics.measured import Figure, Measured, Trust
 
 GOOD, WEAK = 0.70, 0.55
@@ -59,21 +60,21 @@ class Line(NamedTuple):
         return self.pictures if self.part == "all" else f"{self.pictures}/{self.part}"
 
 
-def measure(table: pa.Table, tools: Mapping[str, int]) -> dict[str, Measured]:
+def measure(table: pa.Table, tools: Mapping[str, Method]) -> dict[str, Measured]:
     """What the benchmark's table says of each tool.
 
     Args:
         table: see `dfd.evaluate.forensic_benchmark.metrics`.
-        tools: name -> version.
+        tools: by name.
     """
     lines: dict[str, list[Line]] = {name: [] for name in tools}
     for row in table.to_pylist():
         figure = Figure(*(row[name] for name in ("value", "low", "high", "num_images", "num_families")))
         lines[row["tool"]].append(Line(row["set"], row["condition"], row["part"], row["metric"], figure))
-    return {name: _measured(name, version, lines[name]) for name, version in tools.items()}
+    return {name: _measured(method, lines[name]) for name, method in tools.items()}
 
 
-def _measured(tool: str, version: int, lines: Sequence[Line]) -> Measured:
+def _measured(method: Method, lines: Sequence[Line]) -> Measured:
     by_set = {
         name: _by_set(lines, metric)
         for name, metric in {
@@ -83,13 +84,18 @@ def _measured(tool: str, version: int, lines: Sequence[Line]) -> Measured:
             "pixel_auc": "pixel_auc",
         }.items()
     }
-    well, well_on = earned(lines, SAVED_WELL, AS_FOUND)
-    again, again_on = earned(lines, (JPEG75,), JPEG75)
+    well: Trust
+    again: Trust
+    if method.describes:
+        (well, well_on), (again, again_on) = ("describes", ()), ("describes", ())
+    else:
+        well, well_on = earned(lines, SAVED_WELL, AS_FOUND)
+        again, again_on = earned(lines, (JPEG75,), JPEG75)
     seconds = [line.figure for line in lines if line.metric == "seconds" and line.part == "all"]
     pictures = sum(each.num_images for each in seconds)
     return Measured(
-        tool,
-        version,
+        method.tool,
+        method.version,
         trust=well,
         trust_jpeg75=again,
         trusted_on=well_on,
@@ -109,10 +115,6 @@ def earned(lines: Sequence[Line], conditions: Sequence[str], untouched: str) -> 
         untouched: condition of the camera photographs on which false alarms count.
     """
     scored = [line for line in lines if line.metric in ("auroc", "pixel_auc")]
-    spoken = any(line.figure.value > 0 for line in lines if line.metric in ("hit_rate", "false_alarm_rate"))
-    answered = any(line.metric == "coverage" and line.figure.value > 0 for line in lines)
-    if answered and not scored and not spoken:
-        return "describes", ()
     alarms = _one(lines, "false_alarm_rate", untouched)
     if alarms is not None and alarms.value > TOO_OFTEN:
         return "none", ()

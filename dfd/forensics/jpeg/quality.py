@@ -10,7 +10,12 @@ from dfd.forensics.jpeg.programs import program_of
 from dfd.media.formats import Undecodable
 from dfd.media.jpeg_segments import EXIF, HUFFMAN, SCAN, all_segments
 
-METHOD = Method("jpeg_quality", "ITU-T T.81, annexes B and K; tables of libjpeg, mozjpeg and Photoshop", 2)
+METHOD = Method(
+    "jpeg_quality",
+    "ITU-T T.81, annexes B and K; tables of libjpeg, mozjpeg and Photoshop",
+    version=2,
+    describes=True,
+)
 
 RESTART = 0xDD
 ARITHMETIC = frozenset((0xC9, 0xCA, 0xCB, 0xCC))

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from dfd.forensics.finding import Finding, Method, failed
+from dfd.forensics.finding import Finding, Method
 from dfd.media.decode import read_picture
 from dfd.media.formats import Undecodable
 
@@ -85,4 +85,4 @@ def _run(tool: Tool, data: bytes, pixels: np.ndarray | None, refused: str) -> Fi
     except Undecodable as error:
         return tool.method("abstained", "not_decoded", facts={"why": str(error)})
     except Exception as error:  # whatever a stranger's file does to one tool, the others are run
-        return failed(tool.method.tool, tool.method.source, tool.method.version, error)
+        return tool.method("failed", "failed", facts={"why": f"{type(error).__name__}: {error}"[:300]})

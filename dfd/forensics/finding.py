@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +14,9 @@ import numpy as np
 # failed: it broke.
 Status = Literal["found", "clear", "absent", "abstained", "failed"]
 STATUSES: tuple[Status, ...] = ("found", "clear", "absent", "abstained", "failed")
+# finds: says "found" or not. shows: a map or a number that a person may look at, and never "found", since it
+# does not tell edited pictures from others. describes: facts that speak neither for nor against a picture.
+Kind = Literal["finds", "shows", "describes"]
 Plain = str | int | float | bool | None
 
 
@@ -81,6 +84,7 @@ class Finding:
         regions: rectangles to draw.
         source: paper or standard of the method.
         version: of the tool; a change of its numbers changes it.
+        kind: of the tool; only one that finds says "found".
     """
 
     tool: str
@@ -94,12 +98,14 @@ class Finding:
     regions: Sequence[Region] = ()
     source: str = ""
     version: int = 1
+    kind: Kind = "finds"
 
     def plain(self) -> dict[str, Any]:
         """As JSON knows it, without the map's values: NaN becomes null."""
         said: dict[str, Any] = {
             "tool": self.tool,
             "version": self.version,
+            "kind": self.kind,
             "status": self.status,
             "answer": self.answer,
             "facts": {name: _finite(value) for name, value in self.facts.items()},
@@ -134,28 +140,17 @@ class Method:
     Each module begins with one, and makes its findings by calling it: `ELA("clear", "even", score=.2)`.
 
     Args:
-        describes: it reports facts of any picture, which speak neither for nor against one: it never says
-            "found", and there is no error to measure.
+        kind: whether it finds, shows or describes.
     """
 
     tool: str
     source: str
     version: int = 1
-    describes: bool = False
+    kind: Kind = "finds"
 
     def __call__(self, status: Status, answer: str, **values: Any) -> Finding:
-        return Finding(self.tool, status, answer, source=self.source, version=self.version, **values)
-
-
-def failed(tool: str, source: str, version: int, error: Exception) -> Finding:
-    """The finding of a tool that broke."""
-    why = f"{type(error).__name__}: {error}"[:300]
-    return Finding(tool, "failed", "failed", {"why": why}, source=source, version=version)
-
-
-def without_map(finding: Finding) -> Finding:
-    """The same with no map, to be kept for many pictures."""
-    return replace(finding, map=None)
+        fixed = {"source": self.source, "version": self.version, "kind": self.kind}
+        return Finding(self.tool, status, answer, **fixed, **values)
 
 
 def _finite(value: Plain) -> Plain:

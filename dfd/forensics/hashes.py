@@ -9,7 +9,7 @@ from dfd.media.decode import image_info_and_luma
 from dfd.media.formats import Undecodable
 from dfd.media.perceptual_hash import perceptual_hash
 
-METHOD = Method("hashes", "FIPS 180-4 (SHA-256); Zauner 2010 (pHash)", describes=True)
+METHOD = Method("hashes", "FIPS 180-4 (SHA-256); Zauner 2010 (pHash)", kind="describes")
 
 
 def hashes(data: bytes) -> Finding:

@@ -184,10 +184,10 @@ def line(score: Score, colour: bool = False) -> str:
     parts = [f"\033[{COLOURS.get(verdict, '90')}m{start}\033[0m" if colour else start]
     if score.prob is not None:
         basis = printable(score.calibrated_on, keep="")
-        parts.append(f"P(fake) {_shown(score.prob)}")
+        parts.append(f"P(fake) {shown_prob(score.prob)}")
         # beside a threshold, P(fake) reads as a verdict
         never = score.inconclusive == (0.0, 1.0)
-        threshold = "" if never else f"threshold {_shown(score.threshold).strip()} "
+        threshold = "" if never else f"threshold {shown_prob(score.threshold).strip()} "
         parts.append(f"{threshold}({basis}{'' if never else ', balanced'})")
     parts.append(printable(score.path, keep=""))
     if score.box:
@@ -234,7 +234,7 @@ def sentences(score: Score) -> list[str]:
     elif score.prob is None:
         said = ["Inconclusive: there is no P(fake)."]
     else:
-        told = f"P(fake) is {_shown(score.prob).strip()}, on data like {score.calibrated_on}"
+        told = f"P(fake) is {shown_prob(score.prob).strip()}, on data like {score.calibrated_on}"
         low, high = score.inconclusive or (0.0, 1.0)
         band = f"Between {low:.2f} and {high:.2f} the word would be inconclusive."
         if (low, high) == (0.0, 1.0):
@@ -275,7 +275,7 @@ def closing(detector: Detector) -> str:
     where = (
         "No verdict is possible: every picture is inconclusive or unfamiliar, whatever its P(fake)."
         if never_speaks(detector)
-        else f"From {_shown(low).strip()} to {_shown(high).strip()} the verdict is inconclusive."
+        else f"From {shown_prob(low).strip()} to {shown_prob(high).strip()} the verdict is inconclusive."
     )
     lines = [
         f"P(fake) is calibrated on {detector.basis}, and is no proof: on generators, cameras and "
@@ -332,7 +332,7 @@ def _cell(value: object) -> object:
     return " ".join(map(str, value)) if isinstance(value, tuple) else value
 
 
-def _shown(prob: float) -> str:
+def shown_prob(prob: float) -> str:
     """Five letters; never 0.00 or 1.00, because no detector is certain."""
     if prob < 0.005:
         return "<0.01"

@@ -10,6 +10,11 @@ from dataclasses import dataclass
 from dfd.forensics import STATUSES, Catalogue, Finding
 from dfd.forensics.measured import Measured, measured
 
+# tools of what the file says of itself, not of what its pixels look like
+DECLARED = ("provenance", "metadata", "file_structure")
+# the best first; untested and describes are what the edits of the benchmark say nothing of
+TRUST = ("localises", "detects", "untested", "describes", "weak", "none")
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -44,14 +49,18 @@ def in_order(findings: Sequence[Finding], seconds: Sequence[float], words: Catal
     return sorted(listed, key=lambda each: (STATUSES.index(each.finding.status), _doubt(each)))
 
 
-def _doubt(each: Evidence) -> float:
-    """Of a trace: how often at worst its tool finds one in an untouched photograph. A tool that was not
-    measured comes last.
+def _doubt(each: Evidence) -> tuple[bool, int, float]:
+    """Of a trace, least first. What the file declares or a place in the picture says more than how the whole
+    picture was saved or scaled, which has many innocent causes; then the best measured trust; then how often
+    at worst the tool finds one in an untouched photograph.
     """
     if not each.is_found:
-        return 0.0
-    rate = each.measured.false_alarm_rate if each.measured else None
-    return 1.0 if rate is None else rate.high
+        return False, 0, 0.0
+    whole = not each.finding.regions and each.finding.tool not in DECLARED
+    if each.measured is None:
+        return whole, len(TRUST), 1.0
+    rate = each.measured.false_alarm_rate
+    return whole, TRUST.index(each.measured.trust), 1.0 if rate is None else rate.high
 
 
 def _in_words(finding: Finding, seconds: float, words: Catalogue) -> Evidence:

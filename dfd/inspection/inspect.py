@@ -16,7 +16,7 @@ from dfd.detector import Score
 from dfd.forensics import Catalogue, Tool
 from dfd.forensics.custody import CustodyLog, Entry, versions
 from dfd.forensics.tools import Files, tools_with
-from dfd.inference.score import closing, find_files, not_tried, sentences
+from dfd.inference.score import closing, find_files, not_tried, sentences, shown_prob
 from dfd.inspection.index_page import index_page
 from dfd.inspection.one_file import Inspected, Task, inspect_file, unreadable
 from dfd.inspection.page import DetectorSays
@@ -150,6 +150,8 @@ def _detector(
 def _face(score: Score) -> str:
     """The verdict or status, and of which face."""
     word = score.status.replace("_", " ") if score.verdict is None else WORDS[score.verdict]
+    if score.prob is not None:
+        word = f"{word} (P(fake) {shown_prob(score.prob).strip()})"
     return f"{word}, face {score.face} of {score.faces}" if score.faces > 1 else word
 
 

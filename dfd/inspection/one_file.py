@@ -183,4 +183,6 @@ def _text(task: Task, line: Line, evidence: Sequence[Evidence], words: Catalogue
         count = "line_unknown"
     said = [f"{task.path}: {words.page(count, count=len(found))}"]
     said += [f"  {each.title}: {each.sentence}" for each in found]
+    if line.detector:
+        said.append(f"  {words.page('line_detector', verdict=line.detector)}")
     return said + ([f"  {line.not_judged}"] if line.not_judged else [])

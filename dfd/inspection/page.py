@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dfd.forensics import STATUSES, Catalogue, Examination, Finding, Table
+from dfd.forensics import Catalogue, Examination, Finding, Table
 from dfd.html import data_address, render, script
 from dfd.inspection.drawings import map_png, scale_colours, small_photo
 from dfd.inspection.evidence import Evidence
@@ -14,12 +14,14 @@ from dfd.inspection.evidence import Evidence
 # what a summary says in any case, after what was found: what the file itself claims of its making
 FIRST_HAND = ("provenance", "metadata")
 GROUP_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+KIND_WORDS = {"shows": "shown", "describes": "described"}
+# in the order of a page
+WORDS = ("found", "clear", "shown", "described", "absent", "abstained", "failed")
 # a map with fewer values than this on its longer side is drawn in blocks, not smoothed
 _COARSE = 250
 _PAGE_WORDS = (
-    "found", "clear", "absent", "abstained", "failed", "summary", "detector", "detector_apart", "picture",
-    "file", "reading", "look_at", "ignore", "slider", "map_over", "regions_over", "method", "version",
-    "table_rows", "score_is",
+    *WORDS, "summary", "detector", "detector_apart", "picture", "file", "reading", "look_at", "ignore",
+    "slider", "map_over", "regions_over", "method", "version", "table_rows", "score_is",
 )  # fmt: skip
 
 
@@ -51,7 +53,7 @@ def write_page(
         facts: (name, value) of the file and of the inspection.
     """
     tools = [_tool(each, examination, words) for each in evidence]
-    by_status = {status: [tool for tool in tools if tool["status"] == status] for status in STATUSES}
+    by_status = {word: [tool for tool in tools if tool["status"] == word] for word in WORDS}
     first_hand = [tool for name in FIRST_HAND for tool in tools if tool["name"] == name]
     pixels = examination.pixels
     height, width = (1, 1) if pixels is None else pixels.shape[:2]
@@ -84,7 +86,7 @@ def write_page(
 
 def summary(examination: Examination, evidence: Sequence[Evidence], words: Catalogue) -> list[str]:
     """Sentences on the whole: what was found, what was not, and what that does not mean."""
-    counts = {status: sum(each.finding.status == status for each in evidence) for status in STATUSES}
+    counts = {word: sum(_word(each.finding) == word for each in evidence) for word in WORDS}
     answer = "summary_found" if counts["found"] else "summary_silent"
     said = [words.page(answer, **counts, tools=len(evidence))]
     if examination.refused:
@@ -102,7 +104,7 @@ def _tool(each: Evidence, examination: Examination, words: Catalogue) -> dict[st
     return {
         "name": name,
         "title": each.title,
-        "status": finding.status,
+        "status": _word(finding),
         "sentence": each.sentence,
         "score": "" if finding.status == "absent" else number(finding.score),
         "unit": words.word(name, finding.unit) if finding.unit else "",
@@ -115,6 +117,12 @@ def _tool(each: Evidence, examination: Examination, words: Catalogue) -> dict[st
         "source": finding.source,
         "version": finding.version,
     }
+
+
+def _word(finding: Finding) -> str:
+    """The word beside a tool: a tool that finds nothing, since it never does, is not said to have looked."""
+    silent = finding.status == "clear" and finding.kind != "finds"
+    return KIND_WORDS[finding.kind] if silent else finding.status
 
 
 def _table(tool: str, table: Table | None, words: Catalogue) -> dict[str, Any]:

@@ -76,6 +76,10 @@ def tool(request) -> Tool:
     return request.param
 
 
+def test_a_tool_that_finds_has_something_to_find(tool):
+    assert (PLANTED[tool.name].planted is not None) == (tool.method.kind == "finds")
+
+
 def test_every_tool_has_a_planted_case():
     assert set(PLANTED) == {tool.name for tool in EVERY}
 

@@ -56,7 +56,7 @@ def _number(pixels: np.ndarray) -> int:
 
 ORACLE, COIN, QUIET, HALF = (Method(name, "tests") for name in ("oracle", "coin", "quiet", "half"))
 BROKEN, BOXES, ACCUSER = (Method(name, "tests") for name in ("broken", "boxes", "accuser"))
-TELLER = Method("teller", "tests", describes=True)
+TELLER = Method("teller", "tests", kind="describes")
 
 
 def oracle(pixels: np.ndarray) -> Finding:

@@ -5,7 +5,7 @@ more. - detects: for some kind, or on some set of fakes whose classes are saved 
 is. - weak: one of them is .55 or more.
 - none: none of them is; or it says "found" on more than a tenth of untouched camera photographs.
 - untested: there is no such figure, since these pictures hold nothing for it to look at.
-- describes: it reports facts and never says "found" (`Method.describes`).
+- describes: it reports facts and never says "found" (`Method.kind`).
 
 Sets as found have no say: there a tool may tell how the two classes were saved instead of what was done to
 them. Nor have drawings, and figures of fewer than ten families. `trust` rests on what is saved as PNG or JPEG
@@ -86,7 +86,7 @@ def _measured(method: Method, lines: Sequence[Line]) -> Measured:
     }
     well: Trust
     again: Trust
-    if method.describes:
+    if method.kind == "describes":
         (well, well_on), (again, again_on) = ("describes", ()), ("describes", ())
     else:
         well, well_on = earned(lines, SAVED_WELL, AS_FOUND)

@@ -19,7 +19,7 @@ from scipy.special import gammaincinv
 from dfd.forensics.face.geometry import FaceGeometry, filled
 from dfd.forensics.finding import Finding, Method, Table
 
-METHOD = Method("clip_blinks", "Soukupova and Cech 2016; Li, Chang and Lyu 2018 (1806.02877)")
+METHOD = Method("clip_blinks", "Soukupova and Cech 2016; Li, Chang and Lyu 2018 (1806.02877)", kind="shows")
 MIN_SECONDS = 3.0
 MIN_RATE = 12.0  # frames a second: a blink lasts a tenth to four tenths of one
 MIN_GAP = 0.1  # seconds between two blinks

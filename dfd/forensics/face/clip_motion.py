@@ -21,8 +21,8 @@ from dfd.forensics.face.geometry import sampled
 from dfd.forensics.face.topology import MIDLINE, MIRRORED
 from dfd.forensics.finding import Finding, Method
 
-JITTER = Method("clip_jitter", "Yang, Li and Lyu 2019 (1811.00661)")
-WARPING = Method("clip_warping", "Amerini et al. 2019; Farneback 2003 (optical flow)")
+JITTER = Method("clip_jitter", "Yang, Li and Lyu 2019 (1811.00661)", kind="shows")
+WARPING = Method("clip_warping", "Amerini et al. 2019; Farneback 2003 (optical flow)", kind="shows")
 MIN_FRAMES = 12
 MIN_SECONDS = 0.5
 MIN_UNIT = 30.0  # about the distance of the eyes, in pixels

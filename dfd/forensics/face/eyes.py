@@ -17,7 +17,7 @@ from dfd.forensics.face.geometry import FaceFinder, FaceGeometry, filled
 from dfd.forensics.face.iris import Iris, disc, find_iris, from_middle, unrolled
 from dfd.forensics.finding import Finding, Method, Region, Table
 
-METHOD = Method("face_eyes", "Hu, Li and Lyu 2021 (2009.11924); Guo et al. 2022 (2109.00162)")
+METHOD = Method("face_eyes", "Hu, Li and Lyu 2021 (2009.11924); Guo et al. 2022 (2109.00162)", kind="shows")
 MIN_WIDTH = 26  # of an eye between its corners, in pixels; half as wide, a highlight is less than a pixel
 MIN_PUPIL_WIDTH = 60  # of an eye, for its pupil's shape
 MIN_CONTRAST = 18.0  # of an iris to the white of the eye, in grey levels

@@ -7,7 +7,7 @@ import numpy as np
 from dfd.forensics.face.geometry import FaceFinder
 from dfd.forensics.finding import Finding, Method, Region, Table
 
-METHOD = Method("faces", "Wu, Peng and Yu 2023 (YuNet); Kartynnik et al. 2019 (face mesh)", describes=True)
+METHOD = Method("faces", "Wu, Peng and Yu 2023 (YuNet); Kartynnik et al. 2019 (face mesh)", kind="describes")
 PARTS = ("left_eye", "right_eye", "mouth")
 
 

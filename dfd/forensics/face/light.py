@@ -16,7 +16,7 @@ import numpy as np
 from dfd.forensics.face.geometry import FaceFinder, FaceGeometry, filled, sampled
 from dfd.forensics.finding import Finding, Method, Region, Table
 
-METHOD = Method("face_light", "Johnson and Farid 2007; Kee and Farid 2010")
+METHOD = Method("face_light", "Johnson and Farid 2007; Kee and Farid 2010", kind="shows")
 MIN_UNIT = 24  # about the distance of the eyes, in pixels
 NUM = 64  # side of the grid on which a face is measured
 MAX_FACES = 8  # the largest ones

@@ -11,7 +11,9 @@ from dfd.forensics.face.geometry import FaceFinder, FaceGeometry, cut, filled
 from dfd.forensics.face.topology import MIDLINE, MIRRORED, PARTS
 from dfd.forensics.finding import Finding, Method
 
-METHOD = Method("face_symmetry", "Matern, Riess and Stamminger 2019; Procrustes fit of the mirrored points")
+METHOD = Method(
+    "face_symmetry", "Matern, Riess and Stamminger 2019; Procrustes fit of the mirrored points", kind="shows"
+)
 MIN_UNIT = 24  # about the distance of the eyes, in pixels
 MAX_YAW = 0.45  # of FaceGeometry.yaw, beyond which one half hides
 NO_MESH = "a face's halves are compared by the mesh of 468 points alone: name its weights by --mesh"

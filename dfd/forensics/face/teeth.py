@@ -14,7 +14,7 @@ import numpy as np
 from dfd.forensics.face.geometry import FaceFinder, FaceGeometry, cut, filled
 from dfd.forensics.finding import Finding, Method, Region
 
-METHOD = Method("face_teeth", "Matern, Riess and Stamminger 2019")
+METHOD = Method("face_teeth", "Matern, Riess and Stamminger 2019", kind="shows")
 LONGEST = 1024  # pixels of the cutting that is measured
 MIN_WIDTH = 24  # of the open mouth, in pixels
 MIN_OPEN = 0.1  # height of the opening, in its widths

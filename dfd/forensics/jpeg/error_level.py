@@ -8,7 +8,9 @@ import numpy as np
 from dfd.forensics.finding import Finding, Map, Method
 from dfd.media.encode import through_jpeg
 
-METHOD = Method("error_level", "Krawetz, A picture's worth, 2007; here relative to local contrast")
+METHOD = Method(
+    "error_level", "Krawetz, A picture's worth, 2007; here relative to local contrast", kind="shows"
+)
 
 QUALITY = 90
 BLOCK = 8

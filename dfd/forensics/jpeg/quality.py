@@ -14,7 +14,7 @@ METHOD = Method(
     "jpeg_quality",
     "ITU-T T.81, annexes B and K; tables of libjpeg, mozjpeg and Photoshop",
     version=2,
-    describes=True,
+    kind="describes",
 )
 
 RESTART = 0xDD

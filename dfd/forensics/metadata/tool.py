@@ -64,7 +64,10 @@ def _answer(file: File, found: list[Fired], total: float) -> tuple[Status, str, 
     for name, answer in (("face_app_named", "face_app"), ("editor_named", "edited")):
         if name in details:
             return "clear", answer, details[name]
-    return "clear", "consistent" if file.has_camera_facts else "little", ""
+    if not file.has_camera_facts:
+        return "clear", "little", ""
+    # of a picture that cannot be decoded nobody can say what its metadata agree with
+    return "clear", "consistent" if file.gray is not None else "consistent_alone", ""
 
 
 def _facts(file: File) -> dict[str, Plain]:

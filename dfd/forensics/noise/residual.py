@@ -13,7 +13,7 @@ import pywt
 
 from dfd.forensics.finding import Finding, Map, Method
 
-METHOD = Method("noise_residual", "Mihcak et al., ICASSP 1999; Lukas et al., IEEE TIFS 2006")
+METHOD = Method("noise_residual", "Mihcak et al., ICASSP 1999; Lukas et al., IEEE TIFS 2006", kind="shows")
 WINDOWS = (3, 5, 7, 9)  # sides of the squares in which a coefficient's variance is estimated
 # Pixels that are filtered at once: memory is then about 10 bytes for each of them, whatever the picture.
 STRIP = 16_000_000

@@ -10,7 +10,9 @@ from scipy.linalg import solve_triangular
 
 from dfd.forensics.finding import Finding, Map, Method
 
-METHOD = Method("splice", "Cozzolino, Poggi & Verdoliva 2015, Splicebuster: a new blind splicing detector")
+METHOD = Method(
+    "splice", "Cozzolino, Poggi & Verdoliva 2015, Splicebuster: a new blind splicing detector", kind="shows"
+)
 
 CELL = 8  # pixels a side of what is counted together
 WINDOW = 9  # cells a side of what is compared

@@ -15,7 +15,9 @@ import numpy as np
 from dfd.forensics.finding import Finding, Map, Method, Table
 from dfd.forensics.spectrum.power import ROUNDING, azimuthal_profile, power_spectrum, whole_plane
 
-METHOD = Method("spectrum", "Durall et al., CVPR 2020; Dzanic et al., NeurIPS 2020; Field, 1987")
+METHOD = Method(
+    "spectrum", "Durall et al., CVPR 2020; Dzanic et al., NeurIPS 2020; Field, 1987", kind="shows"
+)
 SIDE = 128  # of the windows, in pixels
 BANDS = 16  # of equal width up to 1/2 cycles a pixel
 LARGEST = 2048  # pixels: of a larger picture the central part is measured

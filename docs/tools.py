@@ -29,7 +29,7 @@ def main() -> None:
         print(f"Name in JSON: `{method.tool}`, version {method.version}.\n")
         print(f"- **Look at:** {words.look(method.tool)}")
         print(f"- **Ignore:** {words.ignore(method.tool)}")
-        if said := error_rate(measured(method.tool, method.version), words):
+        if said := error_rate(measured(method.tool, method.version), method.kind, words):
             print(f"- **How far to believe it:** {said}")
         print(f"- **Method:** {method.source}.\n")
 

@@ -15,7 +15,7 @@ import numpy as np
 Status = Literal["found", "clear", "absent", "abstained", "failed"]
 STATUSES: tuple[Status, ...] = ("found", "clear", "absent", "abstained", "failed")
 # finds: says "found" or not. shows: a map or a number that a person may look at, and never "found", since it
-# does not tell edited pictures from others. describes: facts that speak neither for nor against a picture.
+# would accuse too many untouched pictures. describes: facts that speak neither for nor against a picture.
 Kind = Literal["finds", "shows", "describes"]
 Plain = str | int | float | bool | None
 

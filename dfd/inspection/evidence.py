@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dfd.forensics import STATUSES, Catalogue, Finding
+from dfd.forensics.finding import Kind
 from dfd.forensics.measured import Measured, measured
 
 # tools of what the file says of itself, not of what its pixels look like
@@ -71,28 +72,28 @@ def _in_words(finding: Finding, seconds: float, words: Catalogue) -> Evidence:
         sentence=words.answer(finding),
         look=words.look(finding.tool),
         ignore=words.ignore(finding.tool),
-        figure=error_rate(figures, words),
+        figure=error_rate(figures, finding.kind, words),
         measured=figures,
         seconds=seconds,
     )
 
 
-def error_rate(figures: Measured | None, words: Catalogue) -> str:
-    """How far a tool may be believed, in sentences; "" of one that only describes."""
+def error_rate(figures: Measured | None, kind: Kind, words: Catalogue) -> str:
+    """How far a tool of this kind may be believed, in sentences; "" of one that only describes."""
+    if kind == "describes":
+        return ""
     if figures is None:
         return words.page("figure_unmeasured")
-    if figures.trust == "describes":
-        return ""
     said = [words.page(f"figure_{figures.trust}", on=_listed(figures.trusted_on, words))]
     if figures.trust != "none" and figures.trust_jpeg75 != figures.trust:
         after = _listed(figures.trusted_on_jpeg75, words)
         said.append(words.page(f"figure_jpeg75_{figures.trust_jpeg75}", on=after))
     rate = figures.false_alarm_rate
-    if rate is not None:
+    if rate is not None and kind == "finds":
         said.append(
             words.page(
                 "figure_false_alarms",
-                rate=f"{rate.value:.0%}",
+                count=round(rate.value * rate.num_images),
                 low=f"{rate.low:.0%}",
                 high=f"{rate.high:.0%}",
                 images=rate.num_images,

@@ -3,6 +3,7 @@ import pytest
 import pywt
 from photos import ellipse, jpeg, noisy, photo
 
+from dfd.forensics import Catalogue
 from dfd.forensics.noise import level, noise_level
 from dfd.forensics.noise.level import block_levels, deviations
 from dfd.media.decode import decode
@@ -78,8 +79,32 @@ def test_untouched_photos_are_silent_and_calm(quality):
 
 def test_what_holds_no_noise_is_not_judged():
     assert noise_level(np.zeros((200, 200, 3), np.uint8)).answer == "flat"
-    assert noise_level(np.full((200, 200, 3), 128, np.uint8)).status == "clear"
+    assert noise_level(np.full((200, 200, 3), 128, np.uint8)).answer == "noiseless"
     assert noise_level(np.zeros((159, 900, 3), np.uint8)).answer == "too_small"
+
+
+def test_one_noisy_place_of_a_drawing_is_no_trace():
+    """As in a drawing saved without loss, whose letters alone have any detail."""
+    drawing = noisy(np.full((512, 512, 3), 128, np.uint8), MASK)
+    finding = noise_level(drawing)
+    assert (finding.status, finding.answer) == ("abstained", "noiseless")
+    assert "(less than 0.01 grey levels in the median)" in Catalogue().answer(finding)
+    # noise of one grey level all over is enough to compare
+    grain = np.random.default_rng(1).normal(0, 1, (512, 512, 1))
+    finding = noise_level(np.clip(drawing + grain + 0.5, 0, 255).astype(np.uint8))
+    assert finding.status != "abstained" and finding.facts["level"] == pytest.approx(1, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "exif-samples/Piexif__tests__images__large.jpg",  # a roof
+        "exif-samples/exif-samples__tiff__Picoawards.tiff",  # a drawing
+        "casia1/real/Au_pla_0043.jpg",  # dark leaves
+    ],
+)
+def test_real_pictures_that_were_taken_for_edited_are_silent(real_data, name):
+    assert noise_level(decode((real_data / name).read_bytes())).status != "found"
 
 
 @pytest.mark.slow

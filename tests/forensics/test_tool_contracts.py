@@ -50,7 +50,7 @@ PLANTED: dict[str, Case] = {
     "copy_move_keypoints": Case(
         lambda: png(copied(untouched(3, 320), angle=20)), lambda: png(untouched(3, 320))
     ),
-    "median_filter": Case(lambda: png(cv2.medianBlur(untouched(4, 320), 5)), lambda: png(untouched(4, 320))),
+    "median_filter": Case(lambda: png(cv2.medianBlur(untouched(4, 320), 7)), lambda: png(untouched(4, 320))),
     "splice": Case(None, lambda: png(untouched(5, 320))),
     "resampling": Case(lambda: png(scaled(untouched(2, 320), 1.5)), lambda: png(untouched(2, 320))),
     "noise_residual": Case(None, lambda: jpeg(photo(1))),

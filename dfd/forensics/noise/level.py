@@ -15,18 +15,23 @@ from scipy import ndimage
 from dfd.forensics.finding import Finding, Map, Method, Region
 from dfd.forensics.noise.residual import luma
 
-METHOD = Method("noise_level", "Mahdian and Saic, Image and Vision Computing 2009; Liu et al., PAMI 2008")
+METHOD = Method(
+    "noise_level", "Mahdian and Saic, Image and Vision Computing 2009; Liu et al., PAMI 2008", version=2
+)
 BLOCK = 16  # pixels
 NEEDED = 160  # pixels, of a side
 LEAST_BLOCKS = 64  # that are neither black nor blown out
 WINDOW = 5  # blocks, over which deviations are averaged
-# doublings by which a place is noisier or smoother than it should be: `found` from here on
-THRESHOLD = 1.5
+# Doublings by which a place is noisier or smoother than it should be: `found` from here on. Of 359 real
+# pictures 2 are: a roof has 1.60, dark leaves 1.63. Raising it from 1.5 lost 2 of 24 planted places.
+THRESHOLD = 1.7
 # of the map, in doublings
 LOW, HIGH = 0.0, 2.0
 DARK, BRIGHT = 8, 247  # grey levels beyond which the sensor's noise is cut off
-# grey levels: what is below the noise of rounding is as good as none
+# grey levels: what is below the noise of rounding is as good as none, and
 FLOOR = 0.5
+# half of the places below this, a picture has none to compare: a drawing, or one that was denoised
+NOISELESS = 0.3
 _STRIP = 1024  # rows that are transformed at once
 _GAUSS = 0.6745  # median of a standard normal deviate's amount
 
@@ -47,11 +52,14 @@ def noise_level(pixels: np.ndarray) -> Finding:
     usable = (light > DARK) & (light < BRIGHT)
     if usable.sum() < LEAST_BLOCKS:
         return METHOD("abstained", "flat")
+    level = float(np.median(noise[usable]))
+    if level < NOISELESS:
+        return METHOD("abstained", "noiseless", facts={"level": level, "needed": NOISELESS})
     doublings = averaged(deviations(light, noise, texture, usable), usable)
     amount = np.abs(doublings)
     at = np.unravel_index(int(amount.argmax()), amount.shape)
     score = float(amount[at])
-    facts = {"level": float(np.median(noise[usable])), "factor": float(2**score)}
+    facts = {"level": level, "factor": float(2**score)}
     said = {
         "score": score,
         "unit": "doublings",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from functools import lru_cache
 from pathlib import Path
@@ -97,9 +98,9 @@ def _keys(words: dict[str, Any], start: str = "") -> set[str]:
 
 
 def _shown(value: object) -> object:
-    """A number as a person reads it: a p value of 1.3e-43 claims digits that it has not."""
-    if isinstance(value, float):
-        if value and abs(value) < 1e-4:
-            return f"{value:.0e}"
-        return f"{value:.2f}" if 0.01 <= abs(value) < 100 or not value else f"{value:.3g}"
+    """A number as a person reads it, of three digits: one of 1.3e-43 claims digits that it has not."""
+    if isinstance(value, float) and math.isfinite(value):
+        if 0 < value < 0.01:
+            return "less than 0.01"
+        return f"{value:z.2f}" if abs(value) < 100 else f"{float(f'{value:.3g}'):,.0f}"
     return "" if value is None else value

@@ -1,5 +1,6 @@
 """The catalogue of words: one file a language, every key of en.toml in each, every sentence fillable."""
 
+import math
 import re
 import string
 import tomllib
@@ -64,6 +65,26 @@ def test_strangers_braces_and_numbers_are_shown_as_they_are():
     assert "{why} {0} {x.__class__}" in Catalogue().answer(finding)
     with pytest.raises(KeyError, match=r"jpeg_quality\.answers.nothing is not in en\.toml"):
         Catalogue().answer(Finding("jpeg_quality", "clear", "nothing"))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (2e-6, "less than 0.01"),
+        (0.0, "0.00"),
+        (-2e-6, "0.00"),
+        (0.012, "0.01"),
+        (3.4216, "3.42"),
+        (195_321.0, "195,000"),
+        (math.nan, "nan"),
+        (60, "60"),
+        (None, ""),
+    ],
+)
+def test_numbers_have_no_powers_of_ten_in_a_sentence(value, words):
+    finding = Finding("jpeg_quality", "failed", "failed", {"why": value})
+    expected = Finding("jpeg_quality", "failed", "failed", {"why": words})
+    assert Catalogue().answer(finding) == Catalogue().answer(expected)
 
 
 def test_every_tool_says_what_to_look_at_and_what_to_ignore():

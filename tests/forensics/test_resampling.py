@@ -7,6 +7,7 @@ from camera_photos import pasted, scaled, untouched
 from photos import ellipse, jpeg
 from pixel_auc import pixel_auc
 
+from dfd.forensics import Catalogue
 from dfd.forensics.pixels import resampling as module
 from dfd.forensics.pixels.resampling import TILE, resampling, resampling_strength
 from dfd.media.decode import read_picture
@@ -22,6 +23,9 @@ def test_scaling_is_found_and_its_factor_is_among_those_named(scale):
 def test_the_factor_of_an_enlargement_is_among_those_named():
     finding = resampling(scaled(untouched(3, 400), 1.5))
     assert any(row[0] == pytest.approx(1.5, rel=0.02) and abs(row[1]) < 2 for row in finding.table.rows)
+    # one of several possible ones: the sentence names none
+    assert len(finding.table.rows) > 1 and "scale" not in finding.facts
+    assert Catalogue().answer(finding) == "The whole picture was probably scaled or turned."
 
 
 def test_turning_is_found():

@@ -18,8 +18,8 @@ from dfd.forensics.finding import Finding, Map, Method, Region
 from dfd.forensics.noise.prnu import SIGMA, Fingerprint, pixel_digest, usable_light, without_shared
 from dfd.forensics.noise.residual import luma, wavelet_residual
 
-METHOD = Method("camera_fingerprint", "Chen et al., IEEE TIFS 2008; Goljan et al., SPIE 2009")
-THRESHOLD = 60.0
+METHOD = Method("camera_fingerprint", "Chen et al., IEEE TIFS 2008; Goljan et al., SPIE 2009", version=2)
+THRESHOLD = 60
 # share of other cameras' photos above it, as Goljan et al. measured. The normal law's p is far smaller, and
 # too good: what the photos of one model share is never wholly removed.
 FALSE_ALARMS = 2.4e-5
@@ -46,7 +46,8 @@ def camera_tool(path: Path) -> Tool:
 
 
 def camera_match(pixels: np.ndarray, camera: Fingerprint) -> Finding:
-    """Whether a photo bears a camera's fingerprint; found says that it does.
+    """Whether a photo bears a camera's fingerprint. A match is good news, and a mismatch no trace of editing:
+    both are "clear". Found says that a region of a photo that bears it lacks it.
 
     Score: the peak-to-correlation energy (PCE), its sign kept. The photo is tried as it is and turned, since
     the fingerprint lies as the sensor does. The map shows where the fingerprint is missing from a photo that
@@ -86,10 +87,10 @@ def camera_match(pixels: np.ndarray, camera: Fingerprint) -> Finding:
         "turned": 90 * best,
     }
     if energy <= THRESHOLD:
-        return METHOD("clear", "not_found", facts=facts, score=energy, unit="pce")
+        return METHOD("clear", "not_from", facts=facts, score=energy, unit="pce")
     missing, regions = _missing(residual, light * np.rot90(camera.pattern, best))
     return METHOD(
-        "found",
+        "found" if regions else "clear",
         "same_camera_but_for_a_region" if regions else "same_camera",
         facts=facts,
         score=energy,

@@ -54,7 +54,9 @@ class Peak(NamedTuple):
 def resampling(pixels: np.ndarray) -> Finding:
     """Whether a picture or a part of it was resampled: (H, W, 3) uint8 RGB, 192 pixels a side or more.
 
-    The map is the strength of the strongest period, a value every half tile.
+    The map is the strength of the strongest period, a value every half tile. The table has the scales and
+    turns that leave such a period: the period of an enlargement may be that of a reduction too, so none of
+    them is said to be the one.
     """
     height, width = pixels.shape[:2]
     needed = TILE * 3 // 2
@@ -81,7 +83,7 @@ def resampling(pixels: np.ndarray) -> Finding:
     return METHOD(
         status,
         answer,
-        facts=facts | {"scale": _transforms(peak)[0][0]},
+        facts=facts,
         score=max(whole.strength / WHOLE, part.strength / PART),
         unit="thresholds",
         map=Map(np.ascontiguousarray(values, np.float32), low=3.0, high=12.0, unit="deviations"),

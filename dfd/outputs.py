@@ -121,7 +121,11 @@ def output_folder(out: Path, whole: str) -> Iterator[Path]:
     part, handle = temporary_name(out), None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        part.mkdir()
+        try:
+            part.mkdir()
+        except FileNotFoundError as error:  # as /proc says it
+            words = f"{out} cannot be made: {out.parent} takes no new folders. Choose another folder."
+            raise OSError(error.errno, words) from error
         handle = os.open(part / WRITER, os.O_RDWR | os.O_CREAT, 0o666)
         with suppress(OSError):  # a file system without locks
             try_flock(handle)

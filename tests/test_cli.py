@@ -122,6 +122,8 @@ def test_nothing_at_all_shows_the_help(capsys):
         (["fti"], ["'fti'", "Did you mean fit?"]),
         (["score"], ["CHECKPOINT"]),
         (["score", "x.ckpt", "x.jpg", "--csv", "--json"], ["--csv requires an argument"]),
+        (["inspect", "x.jpg"], ["dfd inspect: --out is missing. dfd inspect --help"]),
+        (["inspect", "x.jpg", "--out"], ["--out requires an argument"]),
         (["score", "x.ckpt", "x.jpg", "--jsn"], ["--jsn", "--json"]),
         (["prepare", "somewhere"], ["--out"]),
         (["prepare", "somewhere", "--out", "x", "--workers", "many"], ["--workers", "many"]),

@@ -134,7 +134,7 @@ def _lightning(args: list[str], leaving: bool) -> int:
 
 
 def _plain(args: list[str]) -> int:
-    from cyclopts import CycloptsError, UnknownCommandError, UnusedCliTokensError
+    from cyclopts import CycloptsError, MissingArgumentError, UnknownCommandError, UnusedCliTokensError
 
     verbs = (*LIGHTNING_VERBS, *PLAIN_VERBS)
     args = _with_dashes(args)
@@ -163,8 +163,16 @@ def _plain(args: list[str]) -> int:
         ) from error
     except CycloptsError as error:
         text = str(error).removeprefix(f'Command "{args[0]}" ').replace("parameter ", "", 1)
+        if isinstance(error, MissingArgumentError) and _left_out(text, args):
+            text = f"{text.partition(' ')[0]} is missing."
         behind = " Options of dfd fit go behind --." if args[0] == "submit" else ""
         raise UsageError(f"{text}{behind} dfd {args[0]} --help tells more.") from error
+
+
+def _left_out(text: str, args: list[str]) -> bool:
+    """Whether an error's option is not on the command line at all, instead of there without its value."""
+    option = text.partition(" ")[0]
+    return option.startswith("--") and not any(arg.partition("=")[0] == option for arg in args)
 
 
 def _refuse_empty(args: list[str]) -> None:

@@ -8,15 +8,15 @@ from pathlib import Path
 
 
 def custody(log: Path, /, *, expect: str | None = None) -> int:
-    """Checks a custody log: whether a line was changed, removed, moved or put in since dfd inspect wrote it.
+    """Checks a custody log: whether each line follows from the one before, as dfd inspect wrote it.
 
-    Exit code 0 if the log is whole, else 1, with the first line at fault.
+    A line that was changed, removed, moved or put in breaks that; lines taken off the end do not. Exit code 0
+    if each line follows, else 1, with the first line at fault.
 
     Args:
         log: File that dfd inspect --custody wrote.
-        expect: Hash of a line that you noted elsewhere: then lines that were taken off the end are noticed,
-        and
-            a log that was written anew.
+        expect: Hash of a line that you noted elsewhere: only by it are lines noticed that were taken off the
+            end, and a log that was written anew.
     """
     from dfd.forensics.custody import summary, verify
 
@@ -88,20 +88,24 @@ def fingerprint(*photos: Path, out: Path) -> None:
     not be among them.
 
     Args:
-        photos: Files of one camera.
+        photos: Files of one camera, or folders of them, which are walked for pictures.
         out: File for the fingerprint, such as camera.npz.
     """
     from dfd.forensics.noise import fingerprint_files
+    from dfd.inference.score import find_files, not_tried
     from dfd.outputs import check_file
 
     check_file(out, f"--out {out}", heads=(b"PK\x03\x04",))
     if out.suffix != ".npz":
         raise ValueError(f"--out {out}: a fingerprint is an .npz file. Name it {out.with_suffix('.npz')}.")
-    made = fingerprint_files(photos)
+    files, others = find_files(photos, f"fingerprint --out {out}")
+    made = fingerprint_files(files)
     made.save(out)
     height, width = made.pattern.shape
     few = "" if made.photos >= 10 else "; few: with 20 it is found far more surely"
     print(f"{out}: the fingerprint of {made.photos} photos of {width} x {height} pixels{few}")
+    for line in not_tried(others, "a film is no photograph"):
+        print(line)
 
 
 def bench_forensics(

@@ -27,7 +27,9 @@ def file_structure(data: bytes) -> Finding:
     file = structure(data)
     if not file.format:
         return METHOD("absent", "no_picture")
-    strange = [part for part in file.parts if _is_strange(part) and not _is_preview(data, file, part)]
+    unaccounted = [part for part in file.parts if _is_strange(part)]
+    second = [part for part in unaccounted if _shows_the_same(data, file, part)]
+    strange = [part for part in unaccounted if part not in second]
     score = float(len(strange) + len(file.also))
     facts = {
         "format": file.format,
@@ -36,25 +38,30 @@ def file_structure(data: bytes) -> Finding:
         "also": ", ".join(file.also),
         "strange_bytes": sum(part.length for part in strange),
         "what": strange[0].what if strange else "",
+        "second_bytes": sum(part.length for part in second),
         "behind": file.size - file.end,
         "named": ", ".join(dict.fromkeys(part.what or part.kind for part in file.parts if _is_beside(part))),
         "problems": "; ".join(file.problems),
     }
-    answer = _answer(file, strange)
+    answer = _answer(file, strange, second)
     said = {"facts": facts, "score": score, "unit": "things", "table": _table(file)}
     return METHOD("found" if score else "clear", answer, **said)
 
 
-def _answer(file: FileStructure, strange: list[Part]) -> str:
+def _answer(file: FileStructure, strange: list[Part], second: list[Part]) -> str:
     if file.also:
         return "polyglot"
     if any(part.what == "rest of a PNG" for part in strange):
         return "cropped"
     if strange:
         return "appended" if any(part.kind == "appended" for part in strange) else "between"
+    if second:
+        return "second"
     if any(part.kind == "slack" for part in file.parts):
         return "slack"
-    return "beside" if any(_is_beside(part) for part in file.parts) else "whole"
+    if any(_is_beside(part) for part in file.parts):
+        return "beside"
+    return "padded" if file.size > file.end else "whole"
 
 
 def _is_strange(part: Part) -> bool:
@@ -66,8 +73,10 @@ def _is_beside(part: Part) -> bool:
     return part.kind in ("further picture", "video", "trailer")
 
 
-def _is_preview(data: bytes, file: FileStructure, part: Part) -> bool:
-    """Whether an appended JPEG shows the same: cameras of the 2000s put a preview there, listed nowhere."""
+def _shows_the_same(data: bytes, file: FileStructure, part: Part) -> bool:
+    """Whether an appended JPEG shows the same: cameras of the 2000s put a preview there, listed nowhere. One
+    that is as large is strange, but hides nothing.
+    """
     if part.kind != "appended" or part.what != "jpeg":
         return False
     try:

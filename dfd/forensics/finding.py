@@ -128,7 +128,8 @@ class Finding:
             said["table"] = {"columns": list(self.table.columns), "rows": rows}
         if self.regions:
             said["regions"] = [
-                {"box": list(each.box), "name": each.name, "group": each.group} for each in self.regions
+                {"box": [round(side, 2) for side in each.box], "name": each.name, "group": each.group}
+                for each in self.regions
             ]
         return said
 

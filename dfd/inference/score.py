@@ -137,7 +137,7 @@ def find_files(
         elif path.exists():
             files[path] = None
         else:
-            raise ValueError(f"there is no file or folder {path}. {_elsewhere(str(path))}Nothing was done.")
+            raise ValueError(f"there is no file or folder {path}. {elsewhere(str(path))}Nothing was done.")
     if not files:
         what = count(0, 0, list(others), Counter()).partition("; ")[2]
         shards = any(path.suffix == ".tar" for path in others)
@@ -149,7 +149,7 @@ def find_files(
     return list(files), [path for path in others if path not in files]
 
 
-def _elsewhere(path: str) -> str:
+def elsewhere(path: str) -> str:
     """What to do about a path that is written for something else."""
     if re.match(r"\w+:/", path):
         return (

@@ -38,11 +38,12 @@ class Line:
     not_judged: str
 
 
-def index_page(lines: Sequence[Line], others: Sequence[str], words: Catalogue) -> str:
+def index_page(lines: Sequence[Line], others: Sequence[str], words: Catalogue, cut_short: str = "") -> str:
     """The page as text.
 
     Args:
         others: files of the folders that were not tried.
+        cut_short: a sentence where not all files could be inspected; it comes first.
     """
     left = [words.page("index_others", count=len(others), names=", ".join(others[:20]))] if others else []
     with_traces = sum(line.traces > 0 for line in lines)
@@ -52,7 +53,10 @@ def index_page(lines: Sequence[Line], others: Sequence[str], words: Catalogue) -
         language=words.language,
         script=script("inspect.js"),
         columns=[words.page(f"column_{column}") for column in COLUMNS],
-        summary=[words.page("index_summary", files=len(lines), with_traces=with_traces)],
+        summary=[
+            *([cut_short] if cut_short else []),
+            words.page("index_summary", files=len(lines), with_traces=with_traces),
+        ],
         rows=[
             {
                 "number": number,

@@ -20,6 +20,7 @@ from dfd.inference.score import closing, find_files, not_tried, sentences, shown
 from dfd.inspection.index_page import index_page
 from dfd.inspection.one_file import Inspected, Task, inspect_file, unreadable
 from dfd.inspection.page import DetectorSays
+from dfd.media.files import IMAGE_SUFFIXES
 from dfd.outputs import check_new_folder, output_folder
 from dfd.parallel import ProcessPool, num_processes
 from dfd.progress import progress
@@ -54,23 +55,28 @@ def inspect_files(
         device: where the detector runs, as torch names it.
         allow: packages whose nets the checkpoint may name.
 
-    Returns the exit code: 0 if every file was read and decoded and no tool failed, else 1.
+    Returns the exit code: 0 if every file was read and decoded and no tool failed, else 1. A named file that
+    is not there is a line among the others.
 
     Raises:
-        ValueError: no picture, an address, an output that holds something, or an option's file that is none
+        KeyboardInterrupt: it was interrupted. The files that were done until then are in `out`, with an index
+            that says so.
+        ValueError: nothing that was named is there, no picture, an output that holds something, or an option's file that is none
             of its kind; before any work.
     """
     out = Path(out)
     check_new_folder(out)
-    found, others = find_files(paths, "inspect")
+    there, absent, others = _named(paths)
+    found = [*there, *absent]
     words = Catalogue(language)
     files = files or Files()
     tools = tools_with(files)
     log = None if custody is None else _custody_log(Path(custody), tools)
-    said = _detector(checkpoint, found, files, device, allow)
+    said = _detector(checkpoint, there, files, device, allow)
     names = _names(found)
-    whole = INDEX if len(found) > 1 else f"{names[0]}.html"
-    shared = os.path.commonpath([path.absolute().parent for path in found])
+    whole = INDEX if len(found) > 1 else f"{names[0]}.json"
+    shared = os.path.commonpath([path.absolute().parent for path in there])
+    stopped: KeyboardInterrupt | None = None
     with output_folder(out, whole) as part, progress(len(found), "inspecting") as advance:
         tasks = [
             Task(
@@ -79,21 +85,61 @@ def inspect_files(
             for path, name in zip(found, names, strict=True)
         ]
         done: dict[Path, Inspected] = {}
-        for inspected in _each(tasks, min(num_processes(workers), len(tasks))):
-            done[inspected.task.path] = inspected
-            if log is not None:
-                log(inspected)
-            advance(1)
-        results = [done[path] for path in found]
-        if len(results) > 1:
-            page = index_page([each.line for each in results], [str(path) for path in others], words)
+        try:
+            for inspected in _each(tasks, min(num_processes(workers), len(tasks))):
+                done[inspected.task.path] = inspected
+                advance(1)
+        except KeyboardInterrupt as stop:
+            if not done:
+                raise
+            stopped = stop
+            _remove_unlisted([task for task in tasks if task.path not in done])
+        results = [done[path] for path in found if path in done]
+        cut_short = f"Interrupted: {len(done)} of {len(found)} files were inspected." if stopped else ""
+        if len(found) > 1:
+            page = index_page(
+                [each.line for each in results], [str(path) for path in others], words, cut_short
+            )
             (part / INDEX).write_text(page, encoding="utf-8", errors="backslashreplace")
+    # not before the pages are in their place: an entry of a page that nobody has would be a false record
+    if log is not None:
+        for each in results:
+            log(each)
     for each in results:
         lines = [json_format.dumps(each.facts)] if json else each.text
         print(*lines, sep="\n")
-    closing_lines = [*not_tried(others, "name a video itself"), words.page("written", path=out / whole)]
-    print(*closing_lines, sep="\n", file=sys.stderr if json else sys.stdout)
+    closing_lines = not_tried(others, "name a video itself")
+    if page_name := INDEX if len(found) > 1 else results[0].line.page:
+        closing_lines.append(words.page("written", path=out / page_name))
+    if closing_lines:
+        print(*closing_lines, sep="\n", file=sys.stderr if json else sys.stdout)
+    if stopped is not None:
+        print(f"{cut_short} Those are in {out}; name another folder for the rest.", file=sys.stderr)
+        raise stopped
     return 0 if all(each.is_whole for each in results) else 1
+
+
+def _named(paths: Sequence[str | Path]) -> tuple[list[Path], list[Path], list[Path]]:
+    """The files to inspect, those that were named and are not there, and other files of the folders.
+
+    What only has the name of a picture, such as a pipe, is tried, so that the reason is said.
+
+    Raises:
+        ValueError: as of `find_files`; of names that are not there, if no other was given.
+    """
+    absent = [Path(path) for path in paths if not os.path.exists(os.path.expanduser(path))]
+    absent = list(dict.fromkeys(path for path in absent if not path.exists()))
+    present = [path for path in paths if Path(path) not in absent]
+    found, others = find_files(present or paths, "inspect")
+    odd = [path for path in others if path.suffix.lower() in IMAGE_SUFFIXES]
+    return [*found, *odd], absent, [path for path in others if path not in odd]
+
+
+def _remove_unlisted(tasks: Iterable[Task]) -> None:
+    """Removes what was written of files whose result did not arrive before the work was interrupted."""
+    for task in tasks:
+        for suffix in ("html", "json"):
+            (task.folder / f"{task.name}.{suffix}").unlink(missing_ok=True)
 
 
 def _each(tasks: Sequence[Task], workers: int) -> Iterator[Inspected]:
@@ -173,7 +219,12 @@ def _custody_log(path: Path, tools: Sequence[Tool]) -> Callable[[Inspected], Non
     def add(inspected: Inspected) -> None:
         facts = inspected.facts
         traces = [each["tool"] for each in facts.get("findings", ()) if each["status"] == "found"]
-        details = {"status": facts["status"], "bytes": facts.get("bytes"), "traces": traces}
+        details = {
+            "inspected_at": facts["inspected_at"],
+            "status": facts["status"],
+            "bytes": facts.get("bytes"),
+            "traces": traces,
+        }
         log.append(Entry("inspect", str(inspected.task.path), inspected.sha256, known, details))
 
     return add

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ import numpy as np
 from dfd import __version__
 from dfd.forensics import Catalogue, Examination, examine
 from dfd.forensics.tools import Files, tools_with
+from dfd.inference.score import elsewhere
 from dfd.inspection.clip import examine_clip, is_clip
 from dfd.inspection.drawings import small_photo
 from dfd.inspection.evidence import Evidence, in_order
@@ -80,15 +82,14 @@ def inspect_file(task: Task) -> Inspected:
     try:
         data = read_file(task.path)
     except (Undecodable, OSError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        return unreadable(task, words.page("unreadable", why=why))
+        return unreadable(task, words.page("unreadable", why=_why(task.path, error)))
     if is_clip(task.path, data):
         examination = examine_clip(task.path, data, task.files)
     else:
         examination = examine(data, _tools(task.files))
     evidence = in_order(examination.findings, examination.seconds, words)
     sha256 = hashlib.sha256(data).hexdigest()
-    now = datetime.now(UTC).replace(microsecond=0).isoformat()
+    now = _now()
     facts = _facts(task, data, examination, evidence, sha256, now)
     shown = [
         (words.page("fact_path"), task.path.name),
@@ -100,8 +101,7 @@ def inspect_file(task: Task) -> Inspected:
     ]
     page = write_page(task.path.name, examination, evidence, shown, words, task.detector)
     (task.folder / f"{task.name}.html").write_text(page, encoding="utf-8", errors="backslashreplace")
-    text = json.dumps(facts, indent=2, ensure_ascii=True, allow_nan=False)
-    (task.folder / f"{task.name}.json").write_text(text + "\n", encoding="utf-8")
+    _write_json(task, facts)
     failed = [each.title for each in evidence if each.finding.status == "failed"]
     problems = [words.page("summary_refused", why=examination.refused)] if examination.refused else []
     problems += [words.page("tool_failed", title=title) for title in failed]
@@ -120,10 +120,34 @@ def inspect_file(task: Task) -> Inspected:
 
 
 def unreadable(task: Task, why: str) -> Inspected:
-    """What became of a file that has no page."""
+    """What became of a file that has no page: the JSON says why."""
     line = Line(task.shown, "", b"", 0, "", "", "", "", why)
-    facts = {"dfd": __version__, "path": str(task.path), "status": "unreadable", "reason": why}
+    facts = {
+        "dfd": __version__,
+        "inspected_at": _now(),
+        "path": str(task.path),
+        "status": "unreadable",
+        "reason": why,
+    }
+    _write_json(task, facts)
     return Inspected(task, line, [f"{task.path}: {why}"], facts, "", False)
+
+
+def _why(path: Path, error: Exception) -> str:
+    """Why a file cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        what = "No such file (a broken link)" if os.path.islink(path) else "No such file"
+        return f"{what}. {elsewhere(str(path))}".removesuffix(". ")
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _now() -> str:
+    return datetime.now(UTC).replace(microsecond=0).isoformat()
+
+
+def _write_json(task: Task, facts: dict[str, Any]) -> None:
+    text = json.dumps(facts, indent=2, ensure_ascii=True, allow_nan=False)
+    (task.folder / f"{task.name}.json").write_text(text + "\n", encoding="utf-8")
 
 
 @lru_cache(maxsize=1)

@@ -147,7 +147,7 @@ def test_other_dimensions_are_one_clear_error(camera, tmp_path):
 
 
 def test_photos_that_do_not_go_together_are_refused():
-    with pytest.raises(ValueError, match="1 photos were given"):
+    with pytest.raises(ValueError, match="1 photo was given"):
         fingerprint([photo(1, 64)])
     with pytest.raises(ValueError, match="photo 2 is 64 x 72 pixels, and those before it are 72 x 72"):
         fingerprint([photo(1, 72), photo(2, 72)[:, :64]])
@@ -169,6 +169,14 @@ def test_the_command_writes_what_the_tool_reads(tmp_path, capsys):
         camera.pattern, fingerprint(decode(file.read_bytes()) for file in files).pattern
     )
     assert len(camera.digests) == 3
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for file in files:
+        (folder / file.name).write_bytes(file.read_bytes())
+    (folder / "notes.txt").write_text("no picture")
+    assert main(["fingerprint", str(folder), "--out", str(tmp_path / "of-folder.npz")]) == 0
+    assert "3 photos of 320 x 320" in (said := capsys.readouterr().out) and "1 other file not tried" in said
+    np.testing.assert_array_equal(Fingerprint.load(tmp_path / "of-folder.npz").pattern, camera.pattern)
     (tmp_path / "small.png").write_bytes(png(photo(1, 100)))
     assert main(["fingerprint", *map(str, files), str(tmp_path / "small.png"), "--out", str(out)]) == 1
     assert "small.png: photo 4 is 100 x 100" in capsys.readouterr().err

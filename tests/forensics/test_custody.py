@@ -140,6 +140,24 @@ def test_lines_off_the_end_are_noticed_by_a_hash_kept_elsewhere(log, capsys):
     assert main(["custody", str(log), "--expect", last]) == 1
 
 
+def test_a_check_says_no_more_than_it_checked(log, capsys):
+    log.write_bytes(b"".join(lines(log)[:-1]))
+    assert main(["custody", str(log)]) == 0
+    out = capsys.readouterr().out
+    assert "4 entries" in out and "each follows from the one before" in out and verify(log).last in out
+    assert "taken off the end" in out and "--expect HASH alone" in out and "removed" not in out
+    log.write_bytes(b"")
+    assert main(["custody", str(log)]) == 0
+    assert capsys.readouterr().out == f"{log}: it holds no line.\n"
+    assert main(["custody", str(log), "--expect", HASH]) == 1
+
+
+def test_the_help_says_what_each_argument_is(capsys):
+    assert main(["custody", "--help"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Args:" not in out and "Hash of a line that you noted elsewhere" in out
+
+
 def test_what_is_no_log_is_refused(tmp_path, log):
     for name, text in (("notes.txt", b"a note\n"), ("a.json", b'{"a": 1}\n'), ("one", b"no end")):
         path = tmp_path / name

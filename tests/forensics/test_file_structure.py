@@ -25,6 +25,26 @@ def test_a_preview_that_is_listed_nowhere_is_no_find_and_a_stranger_is(picture):
     assert found.status == "found" and found.facts["what"] == "jpeg"
 
 
+@pytest.mark.parametrize("length", [1, 4000])
+def test_padding_behind_the_picture_is_said(picture, length):
+    for data, filling in ((jpeg(picture), b"\0"), (png(picture), b"\0"), (jpeg(picture), b"\xff")):
+        finding = file_structure(data + filling * length)
+        assert (finding.status, finding.answer, finding.facts["behind"]) == ("clear", "padded", length)
+        assert f"lie {length} bytes of padding" in Catalogue().answer(finding)
+        assert file_structure(data).answer == "whole" and file_structure(data).facts["behind"] == 0
+
+
+def test_a_second_copy_of_the_picture_is_said_and_hides_nothing(picture):
+    data = jpeg(picture)
+    finding = file_structure(data + data)
+    assert (finding.status, finding.answer, finding.score) == ("clear", "second", 0)
+    assert f"shows the same at a glance ({len(data)} bytes)" in Catalogue().answer(finding)
+    assert file_structure(data + b"\0" * 4000 + data).answer == "second"
+    # a stranger behind the copy is found all the same
+    finding = file_structure(data + data + b"\x8f\x9e" * 500)
+    assert (finding.status, finding.answer, finding.facts["strange_bytes"]) == ("found", "appended", 1000)
+
+
 def test_the_sentence_says_what_lies_there(picture):
     hidden = b"\x8f\x9e" * 500
     finding = file_structure(png(picture) + hidden)

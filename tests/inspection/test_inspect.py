@@ -3,6 +3,9 @@
 import json
 import os
 import signal
+import subprocess
+import sys
+import time
 from hashlib import sha256
 from pathlib import Path
 
@@ -65,7 +68,7 @@ def test_what_cannot_be_read_is_said_and_the_others_are_done(files, tmp_path, ca
     assert (
         "c.jpg: it cannot be read: empty file" in out and "f.jpg: it cannot be read: no file: a pipe" in out
     )
-    assert "g.jpg: it cannot be read: No such file" in out
+    assert "g.jpg: it cannot be read: No such file (a broken link)\n" in out
     assert out.count("could not be decoded") == 2
     assert {path.name for path in (tmp_path / "out").glob("*.html")} >= {
         "index.html",
@@ -74,6 +77,66 @@ def test_what_cannot_be_read_is_said_and_the_others_are_done(files, tmp_path, ca
     }
     index = (tmp_path / "out" / "index.html").read_text()
     assert "empty file" in index and "c.jpg" in index
+
+
+def test_a_single_file_that_cannot_be_read_has_a_record_and_no_page(tmp_path, capsys):
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    assert main(["inspect", str(tmp_path / "empty.jpg"), "--out", str(tmp_path / "out")]) == 1
+    out = capsys.readouterr().out
+    assert out == f"{tmp_path / 'empty.jpg'}: it cannot be read: empty file\n"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["empty.json"]
+    facts = json.loads((tmp_path / "out" / "empty.json").read_text())
+    assert facts["status"] == "unreadable" and "empty file" in facts["reason"] and facts["inspected_at"]
+
+
+def test_names_that_are_not_there_are_lines_and_the_others_are_done(files, tmp_path, capsys):
+    (files / "link.jpg").symlink_to(files / "nothing")
+    named = ["missing.jpg", str(files / "a.jpg"), str(files / "link.jpg"), "https://example.org/b.jpg"]
+    assert main(["inspect", *named, "--out", str(tmp_path / "out"), "--workers", "1"]) == 1
+    out = capsys.readouterr().out
+    assert f"{files / 'a.jpg'}: " in out
+    assert "missing.jpg: it cannot be read: No such file\n" in out
+    assert "link.jpg: it cannot be read: No such file (a broken link)\n" in out
+    assert "example.org/b.jpg: it cannot be read: No such file. Addresses are not opened: " in out
+    pages = sorted(path.name for path in (tmp_path / "out").glob("*.html"))
+    assert pages == ["001-a.html", "index.html"] and len(list((tmp_path / "out").glob("*.json"))) == 4
+    assert "a broken link" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_a_pipe_with_the_name_of_a_picture_is_called_a_pipe(files, tmp_path, capsys):
+    os.mkfifo(files / "c.jpg")
+    assert main(["inspect", str(files), "--out", str(tmp_path / "out"), "--workers", "1"]) == 1
+    out = capsys.readouterr().out
+    assert "c.jpg: it cannot be read: no file: a pipe" in out
+    assert "1 other file not tried (no picture's suffix: .txt)" in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_keeps_what_is_done_and_says_so(files, tmp_path, number, code):
+    for at in range(60):
+        (files / f"n{at}.jpg").write_bytes(jpeg(photo(at, 400)))
+    out, log = tmp_path / "out", tmp_path / "custody.jsonl"
+    args = ["inspect", files, "--out", out, "--custody", log, "--workers", "1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dfd.cli", *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    end = time.monotonic() + 120
+    while len(list(tmp_path.glob("out.part-*/*.json"))) < 3 and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not log.exists()  # no entry of a page that is not in its place
+    process.send_signal(number)
+    said, err = process.communicate(timeout=120)
+    assert process.returncode == code and not list(tmp_path.glob("out.part-*"))
+    pages, records = ({path.stem for path in out.glob(f"0*.{kind}")} for kind in ("html", "json"))
+    assert pages == records and 2 <= len(pages) < 62
+    sentence = f"Interrupted: {len(pages)} of 62 files were inspected."
+    index = (out / "index.html").read_text()
+    assert sentence in index and sentence in err and f"page: {out / 'index.html'}" in said
+    assert all(f'href="{page}.html"' in index for page in pages)
+    paths = {json.loads((out / f"{page}.json").read_text())["path"] for page in pages}
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {each["file"] for each in entries} == paths and len(entries) == len(pages)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +170,8 @@ def test_an_output_that_holds_something_is_refused(files, tmp_path, capsys):
 def test_an_output_that_cannot_be_written_is_one_error(files, tmp_path, capsys, monkeypatch, out):
     monkeypatch.chdir(tmp_path)
     assert main(["inspect", "files", "--out", out]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and out.removesuffix("/out") in err and ".part-" not in err
 
 
 def test_names_of_pages_are_plain_and_never_twice():
@@ -217,7 +281,8 @@ def test_a_file_that_ends_the_process_costs_itself_alone(files, tmp_path, monkey
     assert inspect_files([files], tmp_path / "out", workers=2) == 1
     out = capsys.readouterr().out
     assert out.count("was killed") == 1 and "b.png: the process that examined it was killed" in out
-    assert len(list((tmp_path / "out").glob("*.json"))) == 7
+    records = [json.loads(path.read_text()) for path in (tmp_path / "out").glob("*.json")]
+    assert sorted(each["status"] for each in records) == ["ok"] * 7 + ["unreadable"]
 
 
 def test_an_examination_without_tools_has_the_pixels(files):

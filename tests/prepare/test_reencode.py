@@ -121,8 +121,8 @@ def test_what_is_out_of_range_says_what_is_needed(jpeg, size):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--size=224"], "--jpeg requires an argument"),
-        (["--jpeg=90"], "--size requires an argument"),
+        (["--size=224"], "--jpeg is missing."),
+        (["--jpeg=90"], "--size is missing."),
         (["--jpeg=ninety", "--size=224"], '"ninety"'),
         (["--jpeg=90", "--size=224", "--overwrite"], "Unknown option"),
     ],

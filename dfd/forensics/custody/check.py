@@ -89,13 +89,15 @@ def summary(path: Path, found: Verified) -> str:
     if found.fault is not None:
         where = f"{path}, line {found.fault.line}: {found.fault.why}"
         return "\n".join([where, *noted, f"Before it: {entries}{span}."])
+    if not found.num:
+        return f"{path}: it holds no line."
     return "\n".join(
         [
-            f"{path}: {entries}{span}. No line was changed, removed, moved or put in.",
+            f"{path}: {entries}{span}; each follows from the one before.",
             *noted,
+            "Lines taken off the end, or a log rewritten whole, are noticed by --expect HASH alone: note the "
+            "last hash elsewhere, on paper or in a mail.",
             f"Last hash: {found.last}",
-            "Note it elsewhere, on paper or in a mail. Whoever can write the file can write all of it "
-            "anew; dfd custody --expect HASH notices that.",
         ]
     )
 

@@ -61,8 +61,8 @@ def inspect_files(
     Raises:
         KeyboardInterrupt: it was interrupted. The files that were done until then are in `out`, with an index
             that says so.
-        ValueError: nothing that was named is there, no picture, an output that holds something, or an option's file that is none
-            of its kind; before any work.
+        ValueError: nothing that was named is there, no picture, an output that holds something, or an
+            option's file that is none of its kind; before any work.
     """
     out = Path(out)
     check_new_folder(out)

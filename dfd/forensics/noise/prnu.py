@@ -203,8 +203,8 @@ def pixel_digest(pixels: np.ndarray) -> str:
 def _check_enough(photos: int) -> None:
     if photos < FEW:
         raise ValueError(
-            f"{photos} photo{' was' if photos == 1 else 's were'} given, and a fingerprint needs {FEW} at least, to tell the sensor from "
-            "the scene. Give 20 or more of one camera for a sure one."
+            f"{photos} photo{' was' if photos == 1 else 's were'} given, and a fingerprint needs {FEW} at "
+            "least, to tell the sensor from the scene. Give 20 or more of one camera for a sure one."
         )
 
 

@@ -83,6 +83,8 @@ def _run(tool: Tool, data: bytes, pixels: np.ndarray | None, refused: str) -> Fi
     try:
         return tool.run(data if tool.takes == "file" else pixels)
     except Undecodable as error:
-        return tool.method("abstained", "not_decoded", facts={"why": str(error)})
+        # a tool that reads what the file stores may meet a kind that only decoders read, as of CMYK
+        answer = "not_decoded" if pixels is None else "not_read"
+        return tool.method("abstained", answer, facts={"why": str(error)})
     except Exception as error:  # whatever a stranger's file does to one tool, the others are run
         return tool.method("failed", "failed", facts={"why": f"{type(error).__name__}: {error}"[:300]})

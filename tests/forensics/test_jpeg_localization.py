@@ -1,10 +1,15 @@
 """jpeg_grid, jpeg_ghosts, double_compression_map and error_level on parts of another JPEG history."""
 
+import io
+
 import numpy as np
 import pytest
 from jpeg_edits import pixel_auc, spliced
-from photos import jpeg, photo, png
+from photos import ellipse, jpeg, photo, png
+from PIL import Image
 
+from dfd.forensics import TOOLS, Catalogue, examine
+from dfd.forensics.jpeg.dct_coefficients import unclipped
 from dfd.forensics.jpeg.double_map import double_compression_map
 from dfd.forensics.jpeg.error_level import block_errors, error_level
 from dfd.forensics.jpeg.ghosts import QUALITIES, ghosts, jpeg_ghosts
@@ -96,8 +101,71 @@ def test_an_enlarged_picture_is_silent(times):
         assert jpeg_grid(pixels).status == jpeg_ghosts(pixels).status == "clear"
 
 
+@pytest.mark.parametrize(("answer", "many", "side"), [("missing", 4, 128), ("foreign", 8, 96)])
+def test_parts_all_over_a_picture_are_none_of_its_parts(answer, many, side):
+    """Two parts of another history are named; many are called a property of the whole."""
+    host, other = decode(jpeg(photo(1, 512), 85)), photo(51, 512)
+    if answer == "foreign":
+        other = np.roll(decode(jpeg(other, 85)), 3, (0, 1))
+    places = [(y, x) for y in (16, 192, 368) for x in (16, 192, 368)]
+    for number, said in ((2, answer), (many, "all_over")):
+        pixels = host.copy()
+        for y, x in places[:number]:
+            pixels[y : y + side, x : x + side] = other[y : y + side, x : x + side]
+        found = jpeg_grid(pixels)
+        assert found.answer == said and found.status == ("found" if number == 2 else "clear")
+        assert found.facts["regions"] >= number and bool(found.regions) == (number == 2)
+
+
+def test_nothing_is_said_of_the_blocks_of_a_white_file():
+    found = jpeg_grid(decode(jpeg(np.full((256, 256, 3), 255, np.uint8), 90)))
+    assert (found.status, found.answer) == ("abstained", "too_flat")
+
+
+def bright(quality: int | None, gain: float) -> np.ndarray:
+    """A JPEG photograph of which an ellipse is overexposed: half of its pixels are clipped."""
+    pixels = decode(jpeg(photo(1, 512), quality)) if quality else photo(1, 512)
+    light = 1 + gain * ellipse(512, (0.45, 0.55))[..., None].astype(float)
+    return np.clip(pixels * light, 0, 255).astype(np.uint8)
+
+
+def test_a_clipped_part_is_no_part_of_another_history():
+    pixels = bright(75, 3.0)
+    assert (pixels[ellipse(512, (0.45, 0.55))].max(axis=1) == 255).mean() > 0.5
+    assert jpeg_ghosts(pixels).status == "clear"
+    assert double_compression_map(jpeg(pixels, 95)).status == "clear"
+
+
+def test_clipped_blocks_and_their_neighbours_are_those_of_any_colour():
+    pixels = np.full((80, 80, 3), 128, np.uint8)
+    pixels[32:40, 40:48, 2] = 255
+    kept = unclipped(pixels)
+    expected = np.ones((10, 10), bool)
+    expected[3:6, 4:7] = False
+    assert (kept == expected).all()
+
+
+def test_a_part_without_the_compression_of_the_rest_has_a_sentence_of_its_own():
+    pixels, _ = spliced(90, 75, shift=3)
+    found = jpeg_ghosts(pixels)
+    assert (found.status, found.answer, found.facts["region_quality"]) == ("found", "without_ghost", None)
+    assert "quality" not in Catalogue().answer(found)
+
+
+def test_coefficients_of_cmyk_are_not_read_but_the_picture_is_decoded():
+    file = io.BytesIO()
+    Image.fromarray(PHOTO).convert("CMYK").save(file, "JPEG")
+    tools = [tool for tool in TOOLS if tool.name in ("double_compression", "double_compression_map")]
+    examined = examine(file.getvalue(), tools)
+    assert examined.pixels is not None
+    for found in examined.findings:
+        assert (found.status, found.answer) == ("abstained", "not_read")
+        assert "CMYK" in Catalogue().answer(found)
+
+
 def test_ghosts_are_least_at_the_quality_of_the_earlier_compression():
-    error, number = ghosts(decode(jpeg(PHOTO[..., 1], 70))[..., 0])
+    pixels = decode(jpeg(PHOTO[..., 1], 70))
+    error, number = ghosts(pixels[..., 0], unclipped(pixels))
     level = error.sum(axis=(1, 2)) / number.sum(axis=(1, 2))
     assert QUALITIES[int(level.argmin())] == 70 and level.min() < 0.2
     assert 0.7 < level[QUALITIES.index(40)] < 1.3

@@ -183,6 +183,24 @@ def block_dct(luma: np.ndarray) -> np.ndarray:
     return (columns.reshape(-1, 8) @ BASIS.T).reshape(height, width)
 
 
+def unclipped(pixels: np.ndarray) -> np.ndarray:
+    """(H // 8, W // 8) bool: blocks that hold, with their neighbours, no pixel at either end of the range.
+
+    Clipping takes the multiples of a step away, of luma too where one colour alone is clipped; and a
+    compression of the clipped picture spreads that over a block, and over two of subsampled chroma.
+
+    Args:
+        pixels: (H, W, 3) uint8 RGB.
+    """
+    rows, columns = pixels.shape[0] // 8, pixels.shape[1] // 8
+    red, green, blue = cv2.split(pixels[: 8 * rows, : 8 * columns])
+    most, least = cv2.max(cv2.max(red, green), blue), cv2.min(cv2.min(red, green), blue)
+    clipped = cv2.max(cv2.inRange(most, 250, 255), cv2.inRange(least, 0, 4))
+    blocks = cv2.resize(clipped, (columns, rows), interpolation=cv2.INTER_AREA)
+    # a pixel or two of 64 are noise
+    return cv2.dilate((blocks > 8).astype(np.uint8), np.ones((3, 3), np.uint8)) == 0
+
+
 def block_pixels(plane: np.ndarray, table: np.ndarray) -> np.ndarray:
     """(8 * rows, 8 * columns) uint8 pixels of quantized coefficients, as a decoder makes them."""
     height, width = plane.shape

@@ -11,7 +11,9 @@ import numpy as np
 from dfd.forensics.finding import Finding, Map, Method, Region, Table
 from dfd.forensics.jpeg.grid_votes import CELL, GRIDS, cell_votes, log_tail, main_grid
 
-METHOD = Method("jpeg_grid", "ZERO: Nikoukhah, Anger, Colom, Morel and Grompone von Gioi, IPOL 2021")
+METHOD = Method(
+    "jpeg_grid", "ZERO: Nikoukhah, Anger, Colom, Morel and Grompone von Gioi, IPOL 2021", version=2
+)
 
 # log10 of the false alarms expected in a picture without any JPEG history
 FOUND = -6.0
@@ -22,6 +24,13 @@ LARGEST = 0.6
 NEEDED = 64  # pixels a side
 MISSING = GRIDS
 LEAST_SHARE = 0.25
+# more parts than these are a property of the whole picture, as of an enlarged one, whose smooth places lose
+# its blocks
+MOST_PARTS = {"foreign": 6, "missing": 3, "partly_compressed": 3}
+# -log10 NFA of the strongest part of another grid: periods of an enlarged picture reach 8
+STRONG_FOREIGN = 10.0
+# share of the pixels that vote: white paper has none, sky and enlarged blur few
+FLAT = 0.05
 
 # (rows, columns) bool of cells, and float32 the largest -log10 NFA of the windows that hold each
 Evidence = tuple[np.ndarray, np.ndarray]
@@ -37,6 +46,8 @@ def jpeg_grid(pixels: np.ndarray) -> Finding:
     if min(height, width) < NEEDED:
         return METHOD("abstained", "too_small", facts={"width": width, "height": height, "needed": NEEDED})
     counts = cell_votes(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY))
+    if counts[..., :GRIDS].sum(dtype=np.int64) < FLAT * counts.sum(dtype=np.int64):
+        return METHOD("abstained", "too_flat")
     main, chance = main_grid(counts)
     has_main = chance < FOUND
     foreign = foreign_grids(counts)
@@ -53,6 +64,27 @@ def jpeg_grid(pixels: np.ndarray) -> Finding:
             values = np.maximum(values, evidence)
             regions += [(strength, box, grid) for box, strength in parts(mask, evidence)]
     regions.sort(reverse=True)
+    has_main = has_main and not partly
+    kind = ""
+    if regions:
+        kind = "partly_compressed" if not has_main else "missing" if regions[0][2] == MISSING else "foreign"
+    if kind == "foreign" and regions[0][0] < STRONG_FOREIGN:
+        kind, regions = "", []
+    said = {
+        "has_grid": has_main,
+        "grid_x": main % 8 if has_main else None,
+        "grid_y": main // 8 if has_main else None,
+        "log10_nfa": chance,
+        "regions": len(regions),
+    }
+    if kind and len(regions) > MOST_PARTS[kind]:
+        answer, regions = "all_over", []
+    elif kind:
+        answer = kind
+    elif not has_main:
+        answer = "no_grid"
+    else:
+        answer = "one_grid" if main == 0 else "moved_grid"
     rows = [
         (
             "none" if grid == MISSING else f"{grid % 8}, {grid // 8}",
@@ -61,20 +93,6 @@ def jpeg_grid(pixels: np.ndarray) -> Finding:
         )
         for strength, box, grid in regions[:12]
     ]
-    has_main = has_main and not partly
-    said = {
-        "has_grid": has_main,
-        "grid_x": main % 8 if has_main else None,
-        "grid_y": main // 8 if has_main else None,
-        "log10_nfa": chance,
-        "regions": len(regions),
-    }
-    if regions:
-        answer = "partly_compressed" if not has_main else "missing" if regions[0][2] == MISSING else "foreign"
-    elif not has_main:
-        answer = "no_grid"
-    else:
-        answer = "one_grid" if main == 0 else "moved_grid"
     return METHOD(
         "found" if regions else "clear",
         answer,

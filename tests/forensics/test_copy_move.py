@@ -42,6 +42,7 @@ def test_a_turned_or_scaled_copy_is_found_by_keypoints(angle, scale):
     assert pixel_auc(finding.map, ellipse(400, (0.3, 0.35), 0.16) | ellipse(400, (0.7, 0.62), 0.16)) > 0.8
 
 
+@pytest.mark.slow
 def test_a_large_photo_is_searched_at_a_smaller_size_and_outlined_at_its_own():
     large = cv2.resize(untouched(7, 400), (1800, 1800), interpolation=cv2.INTER_CUBIC)
     finding = copy_move_blocks(copied(large))
@@ -145,6 +146,7 @@ def test_rows_of_windows_are_a_pattern_and_no_copies(find, noise):
     assert find(np.clip(house, 0, 255).astype(np.uint8)[..., None].repeat(3, axis=2)).status == "clear"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("find", [copy_move_blocks, copy_move_keypoints])
 def test_a_page_of_letters_is_a_pattern(find):
     rng = np.random.default_rng(0)

@@ -64,6 +64,7 @@ def pictures(draw) -> bytes:
 FORMATS = st.sampled_from(["JPEG", "PNG", "WEBP", "TIFF"])
 
 
+@pytest.mark.slow
 @given(pictures())
 @settings(max_examples=60, deadline=None)
 def test_any_picture_has_finite_cues(data):
@@ -152,6 +153,7 @@ def test_a_large_picture_costs_little_more_than_its_decoding():
     assert time.process_time() - start < 2  # 0.2 here; a walk over all pixels takes far longer
 
 
+@pytest.mark.slow
 def test_camera_originals_are_described(real_data):
     paths = sorted((real_data / "exif-samples").iterdir())
     num = 0

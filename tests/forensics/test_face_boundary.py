@@ -32,6 +32,7 @@ def texture(seed: int) -> np.ndarray:
     return 120 + cv2.GaussianBlur(noise, (0, 0), 1.0)
 
 
+@pytest.mark.slow
 def test_the_softer_the_inner_face_the_higher_the_score():
     picture = portrait(1).picture
     scores = [measure(warped(picture, factor), DRAWN(picture)[0]).detail for factor in (1.0, 1.5, 2.0, 3.0)]

@@ -190,6 +190,7 @@ def written(path, frames: list[np.ndarray]):
     return path
 
 
+@pytest.mark.slow
 def test_shut_eyes_of_real_faces_are_shut(real_data, real_weights):
     finder = FaceFinder(
         FaceDetector(real_weights / "yunet_n_640_640.onnx"),

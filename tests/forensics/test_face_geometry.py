@@ -92,6 +92,7 @@ def test_the_mesh_turns_with_the_picture(frontal, finder):
     assert np.median(np.linalg.norm(turned.mesh[:, :2] - expected, axis=1)) < 0.08 * face.unit
 
 
+@pytest.mark.slow
 def test_the_mesh_of_an_enlarged_face_is_the_enlarged_mesh(frontal, finder):
     for pixels, face in frontal[:3]:
         large = finder(cv2.resize(pixels, None, fx=7, fy=7, interpolation=cv2.INTER_CUBIC))[0]

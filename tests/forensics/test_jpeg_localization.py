@@ -91,6 +91,7 @@ def test_a_picture_without_history_has_no_grid():
     assert (found.status, found.answer) == ("clear", "no_grid") and not found.regions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [2, 4])
 def test_an_enlarged_picture_is_silent(times):
     import cv2

@@ -70,6 +70,7 @@ def said(finding) -> tuple[str, str]:
     return finding.status, finding.answer
 
 
+@pytest.mark.slow
 def test_every_sample_is_what_its_name_says(samples):
     pytest.importorskip("c2pa")
     assert {name: said(provenance(data)) for name, data in samples.items()} == SAMPLES

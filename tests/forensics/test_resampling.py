@@ -36,6 +36,7 @@ def test_turning_is_found():
     )
 
 
+@pytest.mark.slow
 def test_a_scaled_part_is_found_where_it_is():
     finding = resampling(pasted(untouched(6, 640), 1.4, center=(0.35, 0.6)))
     assert (finding.status, finding.answer) == ("found", "part")

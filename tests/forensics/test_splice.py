@@ -11,6 +11,7 @@ from dfd.forensics.pixels.splice import CELL, STEP, _codes, _distances, _patches
 from dfd.media.decode import read_picture
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quality", [None, 90])
 def test_a_part_from_another_camera_stands_out(quality):
     mask, aucs = ellipse(400, (0.4, 0.6), 0.2), []

@@ -46,6 +46,7 @@ def test_a_file_becomes_a_page_and_a_json_file_of_every_tool(files, tmp_path, ca
     )
 
 
+@pytest.mark.slow
 def test_a_folder_makes_an_index_and_json_lines(files, tmp_path, capsys):
     assert main(["inspect", str(files), "--out", str(tmp_path / "out"), "--json", "--workers", "1"]) == 0
     out, err = capsys.readouterr()
@@ -310,6 +311,7 @@ def test_a_video_is_told_by_its_bytes_and_looked_at_over_time(tmp_path, capsys):
     assert broken["status"] == "undecodable" and "damaged video" in broken["reason"]
 
 
+@pytest.mark.slow
 def test_each_inspected_file_gets_a_line_of_the_custody_log(files, tmp_path, capsys):
     log = tmp_path / "custody.jsonl"
     (files / "empty.jpg").write_bytes(b"")

@@ -81,6 +81,7 @@ def test_a_face_is_found_in_8000_pixels_and_where_it_is(detector, pictures):
     assert (face.landmarks > (6000, 1500)).all() and (face.landmarks < (6512, 2012)).all()
 
 
+@pytest.mark.slow
 def test_a_large_face_is_one_face(detector, pictures):
     # looked at in three sizes, and its parts look like faces in the largest
     assert [len(detector.find(resized(image, 1300))) for image in pictures[12:24]] == [

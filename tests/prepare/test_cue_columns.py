@@ -88,6 +88,7 @@ def test_shards_get_the_cues_of_their_files(root, made, capsys):
     assert "already" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_prepared_with_cues_and_added_later_is_the_same(source, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     prepare(source, first, cues=True, workers=1)
@@ -102,6 +103,7 @@ def test_prepared_with_cues_and_added_later_is_the_same(source, tmp_path):
     assert prepare(source, second, cues=True).already
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_without_cues_is_not_gone_on_with(source, tmp_path, monkeypatch):
     out = tmp_path / "out"
 
@@ -187,6 +189,7 @@ def test_killed_while_it_measures_it_goes_on(root, made, tmp_path, monkeypatch):
     assert np.array_equal(read_cues(root).values, expected(made))
 
 
+@pytest.mark.slow
 def test_a_piece_of_other_shards_is_measured_again(root, made):
     _measure(root)
     first = next((root / module.STATE).iterdir())
@@ -208,6 +211,7 @@ def test_a_damaged_shard_is_told(root):
     assert "cues" not in read_index(root)
 
 
+@pytest.mark.slow
 def test_a_part_of_a_root_is_read_and_not_written(root):
     names = [shard["name"] for shard in read_index(root)["shards"]]
     with pytest.raises(ValueError, match="which have one table"):
@@ -271,6 +275,7 @@ def test_a_strangers_cues_are_checked(root, column, facts, words):
     assert "\x1b" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_strangers_own_cues_are_read(root):
     _with(root, _lists(np.arange(48.0).reshape(24, 2)), NAMES)
     found = read_cues(root)

@@ -219,6 +219,7 @@ def test_a_damaged_cell_is_made_again(tmp_path):
     assert without_times(out / METRICS_FILE) == expected
 
 
+@pytest.mark.slow
 def test_it_needs_no_torch():
     code = (
         "import sys; import dfd.evaluate.forensic_benchmark, dfd.forensics.tools; "

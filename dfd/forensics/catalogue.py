@@ -81,6 +81,10 @@ class Catalogue:
         """What a kind of edit, or a set of pictures, is called that a tool was measured on."""
         return self._words["kinds"].get(name, name)
 
+    def own(self, tool: str, key: str) -> str:
+        """A word of a tool's own, "" where it has none."""
+        return self._words[tool].get(key, "")
+
     def knows(self, tool: str) -> bool:
         return tool in self._words
 

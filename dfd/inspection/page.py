@@ -105,6 +105,7 @@ def _tool(each: Evidence, examination: Examination, words: Catalogue) -> dict[st
         "name": name,
         "title": each.title,
         "status": _word(finding),
+        "badge": _badge(finding, words),
         "sentence": each.sentence,
         "score": "" if finding.status == "absent" else number(finding.score),
         "unit": words.word(name, finding.unit) if finding.unit else "",
@@ -123,6 +124,13 @@ def _word(finding: Finding) -> str:
     """The word beside a tool: a tool that finds nothing, since it never does, is not said to have looked."""
     silent = finding.status == "clear" and finding.kind != "finds"
     return KIND_WORDS[finding.kind] if silent else finding.status
+
+
+def _badge(finding: Finding, words: Catalogue) -> str:
+    """The word as people read it; a tool may have its own for a status."""
+    word = _word(finding)
+    own = words.own(finding.tool, f"word_{word}")
+    return own or words.page(word)
 
 
 def _table(tool: str, table: Table | None, words: Catalogue) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class Catalogue:
 
     def own(self, tool: str, key: str) -> str:
         """A word of a tool's own, "" where it has none."""
-        return self._words[tool].get(key, "")
+        return self._words.get(tool, {}).get(key, "")
 
     def knows(self, tool: str) -> bool:
         return tool in self._words

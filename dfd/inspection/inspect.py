@@ -95,7 +95,7 @@ def inspect_files(
             stopped = stop
             _remove_unlisted([task for task in tasks if task.path not in done])
         results = [done[path] for path in found if path in done]
-        cut_short = f"Interrupted: {len(done)} of {len(found)} files were inspected." if stopped else ""
+        cut_short = words.page("interrupted", done=len(done), files=len(found)) if stopped else ""
         if len(found) > 1:
             page = index_page(
                 [each.line for each in results], [str(path) for path in others], words, cut_short

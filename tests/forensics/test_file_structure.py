@@ -86,3 +86,11 @@ def test_pictures_of_data_sets_stay_silent(real_data):
         step = max(1, len(files) // 60)
         found = [path.name for path in files[::step] if file_structure(path.read_bytes()).status == "found"]
         assert len(found) <= 0.02 * len(files[::step]), found
+
+
+def test_many_comments_hide_nothing_that_is_appended():
+    data = jpeg(photo(1, 64))
+    comments = b"".join(b"\xff\xfe\x00\x04ab" for _ in range(1500))
+    hidden = data[:2] + comments + data[2:] + b"PK\x03\x04" + bytes(range(256)) * 20
+    found = file_structure(hidden)
+    assert found.status == "found" and "zip" in str(found.facts["what"])

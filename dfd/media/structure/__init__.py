@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from dfd.media import boxes, png_chunks, webp_chunks
 from dfd.media.formats import Undecodable
 from dfd.media.structure import boxed, chunked, jpeg, polyglot, raster, tiff
-from dfd.media.structure.part import Layout, Part
+from dfd.media.structure.part import ORDINARY, Layout, Part
 
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
@@ -38,7 +38,7 @@ class FileStructure:
         size: bytes of the file.
         end: bytes up to the end of its first picture, as its format counts them.
         pictures: whole pictures in it: pages, frames, those of an MPO. A preview is none.
-        parts: in their order, MAX_PARTS at most.
+        parts: in their order, MAX_PARTS at most, of which what is strange comes before what any picture has.
         also: other formats that the file is at the same time: zip, jar, pdf, html, php, rar, 7z.
         suffix: of the file's name, where that belongs to another format; else "".
         problems: what kept the file from being read to its end.
@@ -73,7 +73,8 @@ def structure(data: bytes, name: str = "") -> FileStructure:
         layout = _READERS[format](data)
     except Undecodable as error:
         layout = Layout(len(data), problems=[str(error)])
-    parts = sorted(layout.parts, key=lambda part: (part.start, -part.length))
+    strange_first = sorted(layout.parts, key=lambda part: part.kind in ORDINARY)
+    parts = sorted(strange_first[:MAX_PARTS], key=lambda part: (part.start, -part.length))
     suffix = os.path.splitext(name)[1].lower()
     known = any(suffix in suffixes for suffixes in _SUFFIXES.values())
     return FileStructure(
@@ -81,7 +82,7 @@ def structure(data: bytes, name: str = "") -> FileStructure:
         len(data),
         layout.end,
         layout.pictures,
-        tuple(parts[:MAX_PARTS]),
+        tuple(parts),
         polyglot.others(data),
         suffix if known and suffix not in _SUFFIXES[format] else "",
         tuple(layout.problems),

@@ -50,6 +50,8 @@ _MARKS = (
 _MARKUP = re.compile(rb"<(\?php|script|html|!doctype html|svg)", re.IGNORECASE)
 _FILLING = re.compile(rb"\0+|\xff+|[\r\n]+")
 _MAX_PARTS = 1000  # of one file
+# what any picture has
+ORDINARY = ("metadata", "picture")
 _LOOKED_AT = 4096  # bytes by which a text is known
 # a device that writes whole blocks pads with zeros, and then leaves what was in memory
 _PAD_BEFORE_SLACK, _DISK_BLOCK = 128, 512
@@ -86,7 +88,8 @@ class Layout:
     problems: list[str] = field(default_factory=list)
 
     def add(self, kind: Kind, start: int, end: int, what: str = "") -> None:
-        if len(self.parts) < _MAX_PARTS:
+        # what is strange is never left out: a thousand comments would hide it
+        if kind not in ORDINARY or len(self.parts) < _MAX_PARTS:
             self.parts.append(Part(kind, start, end - start, what))
 
     def add_rest(self, data: bytes, start: int) -> None:

@@ -110,7 +110,7 @@ def test_each_is_asked_once_for_all_detectors_and_kept(grid, checkpoint, monkeyp
     place, roots = grid
     kept = {path: path.read_bytes() for path in (place / "out" / "shortcuts").rglob("*.parquet")}
     assert {str(path.relative_to(place / "out" / "shortcuts")) for path in kept} == {
-        f"{root}/{name}.parquet" for root in ("planted", "even") for name in ("file_facts", "color/clean", "color/jpeg@60")
+        f"{root}/{name}.parquet" for root in ("planted", "even") for name in ("file_facts", "cues", "color/clean", "color/jpeg@60")
     }  # fmt: skip
     before = lines(place / "out")
     monkeypatch.setattr(shortcuts, "TREES", 20)

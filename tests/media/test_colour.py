@@ -115,9 +115,9 @@ HOSTILE = {
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_a_hostile_profile_leaves_the_pixels_as_they_are(kind):
     pixels = PIXELS.copy()
-    start = time.process_time()
+    start = time.thread_time()
     assert (to_srgb(pixels, HOSTILE[kind]) == PIXELS).all()
-    assert time.process_time() - start < 0.3
+    assert time.thread_time() - start < 0.3
     for format in ("JPEG", "PNG") if len(HOSTILE[kind]) < 60_000 else ():
         with_it = saved(format, icc_profile=HOSTILE[kind] or b"\0")
         assert (decode(with_it) == decode(saved(format))).all()
@@ -126,9 +126,9 @@ def test_a_hostile_profile_leaves_the_pixels_as_they_are(kind):
 def test_a_packed_profile_of_a_png_unpacks_in_bounds():
     data = saved("PNG", icc_profile=b"\0" * 60_000_000)
     assert len(data) < 200_000
-    start = time.process_time()
+    start = time.thread_time()
     assert (decode(data) == PIXELS).all()
-    assert time.process_time() - start < 0.2
+    assert time.thread_time() - start < 0.2
 
 
 def test_a_profile_in_several_segments_and_one_that_lacks_a_part():

@@ -68,9 +68,9 @@ def test_a_million_parts_of_metadata_are_not_walked():
     )
     data = jpeg(quality=80)
     hostile = data[:2] + segment[:65_004].ljust(65_004, b"\0") * 180 + data[2:]
-    start = time.process_time()
+    start = time.thread_time()
     assert jpeg_settings(hostile) == jpeg_settings(data) is not None
-    assert time.process_time() - start < 0.1
+    assert time.thread_time() - start < 0.1
 
 
 def test_settings_are_those_that_pillow_reads_of_the_whole_file(real_data):

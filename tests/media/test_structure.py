@@ -247,9 +247,9 @@ LONG = {
 
 @pytest.mark.parametrize("kind", LONG)
 def test_long_files_are_walked_in_bounds(kind):
-    start = time.process_time()
+    start = time.thread_time()
     structure(LONG[kind])
-    assert time.process_time() - start < 0.5
+    assert time.thread_time() - start < 0.5
 
 
 def test_twelve_megapixels_take_less_than_a_tenth_of_a_second():
@@ -258,7 +258,7 @@ def test_twelve_megapixels_take_less_than_a_tenth_of_a_second():
     noise = RNG.integers(0, 255, (3000, 4000), dtype=np.uint8)
     data = saved("JPEG", noise, quality=75, exif=b"Exif\0\0II*\0\10\0\0\0\0\0\0\0\0\0")
     assert len(data) > 6_000_000
-    start = time.process_time()
+    start = time.thread_time()
     structure(data)
     read_exif(data)
-    assert time.process_time() - start < 0.1
+    assert time.thread_time() - start < 0.1

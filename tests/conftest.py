@@ -1,3 +1,4 @@
+import importlib
 import os
 import signal
 import tempfile
@@ -15,6 +16,10 @@ import real_slurm
 
 import dfd  # noqa: F401  before anything that imports torchvision
 from dfd.cli.logs import logs_on_stderr
+
+# before scikit-learn, whose Union[float, int] typing would hand to Lightning in place of its own Union[int, float]: a
+# Trainer's option of 2 batches would then be read as 2.0
+importlib.import_module("lightning.pytorch")
 
 # in the background of a script pytest starts with SIGINT ignored, under nohup with SIGHUP, and so would its children
 signal.signal(signal.SIGINT, signal.default_int_handler)

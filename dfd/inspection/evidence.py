@@ -50,18 +50,19 @@ def in_order(findings: Sequence[Finding], seconds: Sequence[float], words: Catal
     return sorted(listed, key=lambda each: (STATUSES.index(each.finding.status), _doubt(each)))
 
 
-def _doubt(each: Evidence) -> tuple[bool, int, float]:
-    """Of a trace, least first. What the file declares or a place in the picture says more than how the whole
-    picture was saved or scaled, which has many innocent causes; then the best measured trust; then how often
-    at worst the tool finds one in an untouched photograph.
+def _doubt(each: Evidence) -> tuple[int, int, float]:
+    """Of a trace, least first. What the file says of itself comes first, such as a signed record that does not
+    hold; then a place in the picture; then how the whole picture was saved or scaled, which has many innocent
+    causes. Of these the best measured trust; then how often at worst the tool finds one in an untouched
+    photograph.
     """
     if not each.is_found:
-        return False, 0, 0.0
-    whole = not each.finding.regions and each.finding.tool not in DECLARED
+        return 0, 0, 0.0
+    reach = 0 if each.finding.tool in DECLARED else 1 if each.finding.regions else 2
     if each.measured is None:
-        return whole, len(TRUST), 1.0
+        return reach, len(TRUST), 1.0
     rate = each.measured.false_alarm_rate
-    return whole, TRUST.index(each.measured.trust), 1.0 if rate is None else rate.high
+    return reach, TRUST.index(each.measured.trust), 1.0 if rate is None else rate.high
 
 
 def _in_words(finding: Finding, seconds: float, words: Catalogue) -> Evidence:

@@ -15,9 +15,10 @@ import pytest
 from photos import jpeg, photo, png
 
 from dfd.cli import main
-from dfd.forensics import TOOLS, Tool, examine
+from dfd.forensics import TOOLS, Catalogue, Tool, examine
 from dfd.forensics.finding import Map, Method, Region, Table
 from dfd.inspection import one_file
+from dfd.inspection.evidence import in_order
 from dfd.inspection.inspect import _names, inspect_files
 
 METHOD = Method("jpeg_quality", "a test's own")
@@ -328,3 +329,15 @@ def test_each_inspected_file_gets_a_line_of_the_custody_log(files, tmp_path, cap
     with pytest.raises(ValueError, match="line 1"):
         inspect_files([files], tmp_path / "third", custody=log)
     assert not (tmp_path / "third").exists()
+
+
+def test_what_the_file_says_comes_before_a_place_and_a_place_before_the_whole_picture():
+    place = (Region((0, 0, 8, 8), "x"),)
+    found = [
+        Method("double_compression", "x")("found", "failed", facts={"why": "x"}),
+        Method("jpeg_ghosts", "x", version=2)("found", "failed", facts={"why": "x"}, regions=place),
+        Method("hashes", "x", kind="describes")("clear", "failed", facts={"why": "x"}),
+        Method("provenance", "x")("found", "failed", facts={"why": "x"}),
+    ]
+    order = [each.finding.tool for each in in_order(found, [0.0] * 4, Catalogue())]
+    assert order == ["provenance", "jpeg_ghosts", "double_compression", "hashes"]

@@ -51,7 +51,7 @@ def in_order(findings: Sequence[Finding], seconds: Sequence[float], words: Catal
 
 
 def _doubt(each: Evidence) -> tuple[int, int, float]:
-    """Of a trace, least first. What the file says of itself comes first, such as a broken signed record; then a
+    """Of a trace, least first. What the file says of itself comes first, as a broken signed record; then a
     place in the picture; then how the whole picture was saved or scaled, which has many innocent causes. Of
     these the best measured trust; then how often at worst the tool finds one in an untouched photograph.
     """

@@ -49,7 +49,7 @@ model:
     class_weight: balanced
     net: {{init_args: {{backbone: {{init_args: {{pretrained: {weights.resolve()}}}}}}}}}
     optimizer: {{init_args: {{lr: 5.0e-4}}}}
-data: {{init_args: {{num_workers: 0, balance_roots: true}}}}
+data: {{init_args: {{num_workers: 0, balance: root}}}}
 trainer: {{max_epochs: {epochs}, enable_progress_bar: false}}
 """
 

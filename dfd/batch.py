@@ -31,8 +31,10 @@ class Sample(TypedDict, total=False):
     """One image on its way through the transforms, before collate."""
 
     image: np.ndarray  # (H, W, 3) uint8 RGB; (N, H, W, 3) once evaluation has cut its crops
-    # (H, W) uint8, 255 where a transform forged something, cropped with the image; collate drops it
+    # (H, W) uint8, 255 where the picture is forged, cropped with the image; a batch has it with data.masks
     mask: np.ndarray
+    landmarks: np.ndarray  # (468, 2) float32, x and y in pixels of the image: for makers of pairs
+    remade: np.ndarray  # (H, W, 3) uint8, a reconstruction of this very image: for makers of pairs
     cues: np.ndarray  # (C,) float32: what forensics measured in the file
     label: int  # REAL or FAKE; a transform of training may turn a real image into a fake
     row: int  # line of the table; everything else is looked up by it
@@ -47,6 +49,8 @@ class LoadedBatch(TypedDict):
     row: torch.Tensor  # (B,) int64
     valid: torch.Tensor  # (B,) bool
     cues: NotRequired[torch.Tensor]  # (B, C) float32
+    mask: NotRequired[torch.Tensor]  # (B, H, W) uint8
+    masked: NotRequired[torch.Tensor]  # (B,) bool: whether the mask is known
     faults: NotRequired[list[tuple[int, str]]]  # row and reason of each sample that was left out
 
 
@@ -55,10 +59,12 @@ class Batch(TypedDict):
 
     image: torch.Tensor  # (B, 3, H, W), or (B, N, 3, H, W) with several crops of one image; float32 in [0, 1]
     label: torch.Tensor  # (B,) int64; float32 in [REAL, FAKE] where training mixes images
-    row: torch.Tensor  # (B,) int64
+    row: torch.Tensor  # (B,) int64; a real and the fake that was made of it in training share one
     # (B,) bool; False: a black image in place of a batch that could not be decoded, for no loss
     valid: torch.Tensor
     cues: NotRequired[torch.Tensor]  # (B, C) float32, where the data have them and a net takes them
+    # (B, H, W) float32 in [0, 1], 1 where forged, NaN where that is not known; in training, with data.masks
+    mask: NotRequired[torch.Tensor]
 
 
 @dataclass(frozen=True)

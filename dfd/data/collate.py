@@ -23,9 +23,10 @@ _open: "weakref.WeakValueDictionary[int, SharedMemoryCollate]" = weakref.WeakVal
 _numbers = itertools.count()
 
 
-def collate(samples: Sequence[Sample]) -> LoadedBatch:
-    """The samples of a batch, images as uint8: a quarter of float's bytes to the device.
+def collate(samples: Sequence[Sample | list[Sample]], masks: bool = False) -> LoadedBatch:
+    """The samples of a batch, images as uint8: a quarter of float's bytes to the device. Pairs come as lists.
 
+    With `masks` the batch has them: "mask" (B, H, W) uint8 and "masked" (B,) bool, whether it is known.
     Samples with a fault are left out and named in `faults`. Of a batch that has no others one stays, black
     and not valid: every rank has to do its step.
     """
@@ -33,7 +34,7 @@ def collate(samples: Sequence[Sample]) -> LoadedBatch:
         nothing = torch.zeros(0, dtype=torch.int64)
         image = torch.zeros(0, 1, 1, 3, dtype=torch.uint8)
         return {"image": image, "label": nothing, "row": nothing, "valid": nothing.bool()}
-    split = _split(samples)
+    split = _split(samples, masks)
     return _batch(torch.from_numpy(np.stack(split.images)), split.columns, split.faults)
 
 
@@ -43,7 +44,8 @@ class _Split(NamedTuple):
     faults: list[tuple[int, str]]
 
 
-def _split(samples: Sequence[Sample]) -> _Split:
+def _split(entries: Sequence[Sample | list[Sample]], masks: bool) -> _Split:
+    samples = [each for entry in entries for each in (entry if isinstance(entry, list) else [entry])]
     faults = [(sample["row"], sample["fault"]) for sample in samples if "fault" in sample]
     good = [sample for sample in samples if "fault" not in sample] if faults else samples
     kept = good or samples[:1]
@@ -51,6 +53,10 @@ def _split(samples: Sequence[Sample]) -> _Split:
     columns["valid"] = [bool(good)] * len(kept)
     if "cues" in kept[0]:
         columns["cues"] = np.stack([sample["cues"] for sample in kept])
+    if masks:
+        nothing = np.zeros(kept[0]["image"].shape[:2], np.uint8)
+        columns["mask"] = np.stack([sample.get("mask", nothing) for sample in kept])
+        columns["masked"] = ["mask" in sample for sample in kept]
     return _Split([sample["image"] for sample in kept], columns, faults)
 
 
@@ -70,9 +76,11 @@ class SharedMemoryCollate:
     Args:
         num_bytes: of the largest batch of pictures.
         workers: how many there will be.
+        masks: as `collate` takes it.
     """
 
-    def __init__(self, num_bytes: int, workers: int):
+    def __init__(self, num_bytes: int, workers: int, masks: bool = False):
+        self._masks = masks
         self._size = _STAMP + -(-num_bytes // _STAMP) * _STAMP
         # anonymous and shared: forked processes see the same pages, and no /dev/shm of a container runs full
         self._memory = mmap.mmap(-1, self._size * workers * (PREFETCH_FACTOR + 1))
@@ -80,13 +88,13 @@ class SharedMemoryCollate:
         self._number = next(_numbers)
         _open[self._number] = self
 
-    def __call__(self, samples: Sequence[Sample]) -> "LoadedBatch | _Parcel":
+    def __call__(self, samples: Sequence[Sample | list[Sample]]) -> "LoadedBatch | _Parcel":
         worker = get_worker_info()
         if worker is None or not samples:
-            return collate(samples)
+            return collate(samples, self._masks)
         self._made += 1
         at = self._size * (worker.id * (PREFETCH_FACTOR + 1) + self._made % (PREFETCH_FACTOR + 1))
-        images, *rest = _split(samples)
+        images, *rest = _split(samples, self._masks)
         shape = (len(images), *images[0].shape)
         self._stamp(at)[0] = self._made
         np.stack(images, out=self._pixels(at, shape))

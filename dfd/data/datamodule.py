@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from itertools import pairwise
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from dfd.batch import UNREADABLE, Batch, LoadedBatch, Unjudged
+from dfd.batch import FAKE, UNREADABLE, Batch, LoadedBatch, Unjudged
 from dfd.data.checks import (
     check_cache,
     check_classes,
@@ -28,9 +28,12 @@ from dfd.data.ledger import Ledger
 from dfd.data.left_out import leave_out
 from dfd.data.loader import loader_of
 from dfd.data.margin import resolve_margin, with_margin
+from dfd.data.masks import Masks
 from dfd.data.order import Shuffled, Windows
+from dfd.data.pairs import MADE, Maker, Pairing, check_maker, only_reals, pairing_of
 from dfd.data.prefetch import Schedule, ShardFiles
 from dfd.data.resume import check_same, record
+from dfd.data.strata import Strata, parse_balance, strata_of
 from dfd.data.stream import EvalSampler, ShardDataset, TrainSampler, Transform
 from dfd.data.undecodable import UndecodableImages
 from dfd.detector.card import TOY
@@ -56,8 +59,15 @@ class ShardDataModule(LightningDataModule):
         roots: folders that `dfd prepare` made, or their URLs (s3://, gs://, https://): one, several, or a
             mapping from folder to weight. A root of weight 1.5 shows each of its training samples once and
             half of them a second time in an epoch. Weights touch training only.
-        balance_roots: an epoch shows as many training samples of each root as of every other, in all as many
-            as they have; weights are relative to that. Small roots are repeated, large ones shown in part.
+        balance: by what training is balanced, of root, source and label: "source,label" shows as many
+            pictures of each source and label as of every other, in all as many as there are. Few are
+            repeated, many shown in part. The weights of roots are relative to that.
+        pairs: makes of each real training picture a fake that stands beside it in the batch, with the same
+            delivery and the same crop, `maker(sample, rng) -> sample`: `dfd.augment.FaceBlend`, or
+            `dfd.augment.Reconstruction`. They come on top of `batch_size`.
+        fakes: false leaves the tables' fakes out of what trains and chooses the net. With `pairs`, validation
+            then shows of each real the fake that is made of it.
+        masks: training batches have "mask": where pictures are forged, for a net that says where.
         view: crop size, and how evaluation cuts a picture. Its margin, where it states none, is the one that
             the roots record, and then theirs must agree.
         batch_size: images of a global batch, over all ranks.
@@ -98,7 +108,10 @@ class ShardDataModule(LightningDataModule):
         cache: Cache = Cache(),  # noqa: B008  frozen
         max_undecodable: float = 0.01,
         leave_out: list[str] | None = None,
-        balance_roots: bool = False,
+        balance: str | list[str] | None = None,
+        pairs: Maker | None = None,
+        fakes: bool = True,
+        masks: bool = False,
     ):
         super().__init__()
         self.cache = cache
@@ -117,10 +130,14 @@ class ShardDataModule(LightningDataModule):
             _as_list(val_augment),
             _as_list(corruption),
         )
-        self.mix, self.leave_out, self.balance_roots = mix, list(leave_out or []), balance_roots
+        self.mix, self.leave_out, self.balance = mix, list(leave_out or []), parse_balance(balance)
         check_unforged("val_augment", self.val_augment)
         check_unforged("corruption", self.corruption)
+        self.pairs, self.fakes, self.masks = pairs, fakes, masks
+        if pairs is not None:
+            check_maker(pairs, self.augment, fakes)
         self.catalog: Catalog | None = None
+        self._pairing: Pairing | None = None
 
     def setup(self, stage: str) -> None:
         if self.num_workers and (fault := shared_memory_fault(self.num_workers)):
@@ -152,6 +169,10 @@ class ShardDataModule(LightningDataModule):
             check_distinct(self.catalog, list(map(str, self.roots)))
             if self.leave_out:
                 leave_out(self.catalog, self.leave_out)
+            if not self.fakes:
+                only_reals(self.catalog)
+            if self.pairs is not None:
+                self._pairing = pairing_of(self.pairs, self.catalog)
 
     @property
     def title(self) -> str:
@@ -173,20 +194,22 @@ class ShardDataModule(LightningDataModule):
         return self.catalog.leaks
 
     def rows(self, split: str) -> np.ndarray:
-        """(R,) rows of a split, in the order of the tables."""
-        return self.catalog.rows[split]
+        """(R,) rows of a split, in the order of the tables. Where validation shows pairs, the row of what is
+        made of row r is r + the number of all rows.
+        """
+        rows = self.catalog.rows[split]
+        if not (split == "val" and self._val_pairs):
+            return rows
+        return np.stack([rows, rows + len(self.contents)], axis=1).reshape(-1).astype(np.int64)
 
     @property
-    def weights(self) -> dict[str, float]:
-        """How often an epoch shows each training sample of a root."""
-        held = self.catalog.images_of("train").sum(1).tolist()
-        if not self.balance_roots or not any(held):
-            return self.roots
-        share = sum(held) / np.count_nonzero(held)
-        return {
-            root: weight * share / num if num else weight
-            for (root, weight), num in zip(self.roots.items(), held, strict=True)
-        }
+    def _val_pairs(self) -> bool:
+        return self.pairs is not None and not self.fakes
+
+    @cached_property
+    def strata(self) -> Strata:
+        """How often an epoch shows each training sample."""
+        return strata_of(self.catalog, self.roots, self.balance)
 
     def roots_of(self, split: str) -> list[str]:
         """Those with images of the split; all of them before the tables were read."""
@@ -199,8 +222,10 @@ class ShardDataModule(LightningDataModule):
         """Real and fake images of a split; in training as an epoch shows them: roots by weight, a share of
         the real forged.
         """
-        weight = list(self.weights.values()) if split == "train" else np.ones(len(self.roots))
-        real, fake = np.dot(weight, self.catalog.images_of(split))
+        shown = self.strata.shown() if split == "train" else self.catalog.images_of(split).sum(0)
+        real, fake = map(float, shown)
+        if self._pairing is not None and (split == "train" or (split == "val" and self._val_pairs)):
+            fake += real * self._pairing.share
         left = real * np.prod([1 - fake_share(each) for each in self.augment]) if split == "train" else real
         return round(left), round(fake + real - left)
 
@@ -208,11 +233,17 @@ class ShardDataModule(LightningDataModule):
         """What the table knows of `rows`: key, path, split, source, method, family and clip, as
         arrays of str.
         """
-        return self.catalog.describe(rows)
+        rows = np.asarray(rows)
+        made = rows >= len(self.contents)
+        facts = self.catalog.describe(rows % len(self.contents))
+        if made.any():
+            facts["method"] = np.where(made, self.pairs.method, facts["method"])
+            facts["key"] = np.where(made, np.char.add(facts["key"], MADE), facts["key"])
+        return facts
 
     def fingerprints(self, rows: np.ndarray) -> np.ndarray:
         """(R,) int64 of the bytes of each picture's file: the head of its SHA-256."""
-        return self.catalog.fingerprints(rows)
+        return self.catalog.fingerprints(np.asarray(rows) % len(self.contents))
 
     def home(self, split: str, num: int, draws: int) -> Iterator[LoadedBatch]:
         """This rank's share of at most `num` pictures of a split, as many of each source and label as there
@@ -240,14 +271,14 @@ class ShardDataModule(LightningDataModule):
 
     def _record(self) -> dict[str, Any]:
         return record(
-            self.weights,
+            self.roots,
             self.catalog.digests,
             self.contents,
             self.rows("train"),
             **{"data.batch_size": self.batch_size, "data.seed": self.seed, "data.window": self.window},
             **{"trainer.limit_train_batches": self.trainer.limit_train_batches},
             # null where nothing is, as in checkpoints of before there was such an option
-            **{"data.leave_out": self.leave_out or None},
+            **{"data.leave_out": self.leave_out or None, "data.balance": ",".join(self.balance) or None},
         )
 
     def _name(self, row: int) -> str:
@@ -285,22 +316,20 @@ class ShardDataModule(LightningDataModule):
 
     def _order(self) -> Shuffled | Windows:
         """The order of each epoch of training."""
-        rows, weights = self.rows("train"), list(self.weights.values())
+        rows, strata = self.rows("train"), self.strata
         if self.window is None:
-            members = [range(*each) for each in pairwise(self.catalog.bounds("train").tolist())]
-            return Shuffled(rows, members, weights, self.seed, self._share_order)
-        if not self.catalog.by_shards["train"]:  # as tables have it that were put together by hand
-            shard, root = self.contents.shard[rows], self.contents.root[rows]
-            return Windows(rows, shard, root, weights, self.seed, self.window)
-        shards = self.catalog.shards_of("train")
-        sizes = self.catalog.by_shard[shards, SPLITS.index("train")]
-        root = self.catalog.root_of_shard[shards]
-        return Windows.of_shards(rows, shards, sizes, root, weights, self.seed, self.window)
+            return Shuffled(rows, strata.members(self.catalog), strata.weights, self.seed, self._share_order)
+        if strata.of_row is None and self.catalog.by_shards["train"]:
+            shards = self.catalog.shards_of("train")
+            sizes = self.catalog.by_shard[shards, SPLITS.index("train")]
+            root = self.catalog.root_of_shard[shards]
+            return Windows.of_shards(rows, shards, sizes, root, strata.weights, self.seed, self.window)
+        stratum = self.contents.root[rows] if strata.of_row is None else strata.of_row
+        return Windows(rows, self.contents.shard[rows], stratum, strata.weights, self.seed, self.window)
 
     def _share_order(self, epoch: int, length: int, fill: Callable[[np.ndarray], None]) -> np.ndarray:
-        return self.catalog.share_order(
-            [self.seed, *self.weights.values(), epoch, *self.leave_out], length, fill
-        )
+        told = [self.seed, *self.strata.weights, epoch, *self.leave_out, *self.balance]
+        return self.catalog.share_order(told, length, fill)
 
     def _position(self, num_batches: int) -> tuple[int, int]:
         if self.trainer is None or self.trainer.overfit_batches:  # the same batches again and again
@@ -328,7 +357,7 @@ class ShardDataModule(LightningDataModule):
         rank, world = self._ranks()
         rows = self.rows(split)
         if not self.catalog.by_shards[split]:  # as tables have it that were put together by hand
-            rows = rows[np.argsort(self.contents.shard[rows], kind="stable")]
+            rows = rows[np.argsort(self.contents.shard[rows % len(self.contents)], kind="stable")]
         # cut alike for any number of ranks; a rank judges without gradients, so that it holds more than in
         # training
         batch_size = max(1, min(self.batch_size, JUDGED_AT_ONCE) // self.view.num_crops)
@@ -353,7 +382,15 @@ class ShardDataModule(LightningDataModule):
         files = ShardFiles(self.contents.shards, self.cache, schedule)
         # every run is judged on the same pictures, whatever its seed
         dataset = ShardDataset(
-            self.contents, self.view, transforms, self.seed if training else 0, training, self._name, files
+            self.contents,
+            self.view,
+            transforms,
+            self.seed if training else 0,
+            training,
+            self._name,
+            files,
+            self._pairing,
+            Masks(self.catalog) if self.masks and training else None,
         )
         return loader_of(dataset, sampler, batch_size, self.num_workers)
 
@@ -367,7 +404,9 @@ class ShardDataModule(LightningDataModule):
         ledger = Ledger(split, self.rows(split), self._name)
         ceiling = self.undecodable.ceiling if fitting else 1.0
         lost = ledger.check(rows, self.undecodable.of_all_ranks(), ceiling, complete)
-        return Unjudged(lost, self.contents.label[lost].astype(np.int64), np.full(len(lost), UNREADABLE))
+        label = self.contents.label[lost % len(self.contents)].astype(np.int64)
+        label = np.where(lost >= len(self.contents), FAKE, label)
+        return Unjudged(lost, label, np.full(len(lost), UNREADABLE))
 
     def on_before_batch_transfer(self, batch: LoadedBatch, dataloader_idx: int) -> LoadedBatch:
         faults = batch.get("faults", [])
@@ -390,6 +429,9 @@ class ShardDataModule(LightningDataModule):
     def on_after_batch_transfer(self, batch: LoadedBatch, dataloader_idx: int) -> Batch:
         # channels-last uint8 seen as (B, 3, H, W): the permutation is free, and convolutions like the layout
         batch = {**batch, "image": batch["image"].movedim(-1, -3).float().div_(255)}
+        if "mask" in batch:
+            known = batch.pop("masked")[:, None, None]
+            batch["mask"] = batch["mask"].float().div_(255).masked_fill(~known, torch.nan)
         if self.mix is None or not self.trainer.training:
             return batch
         return self.mix(batch, self._mix_rng)

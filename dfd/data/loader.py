@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from functools import partial
 from multiprocessing import resource_tracker
 from typing import Any
 
@@ -19,18 +20,21 @@ def loader_of(
     dataset: ShardDataset, sampler: TrainSampler | EvalSampler, batch_size: int, num_workers: int
 ) -> DataLoader:
     """A loader of `batch_size` samples a rank; without workers it decodes in this process."""
+    masks = dataset.masks is not None and dataset.training
+    into_batch = partial(collate, masks=masks)
     if not num_workers:
         return Loader(
-            dataset, batch_sampler=sampler, collate_fn=collate, pin_memory=torch.cuda.is_available()
+            dataset, batch_sampler=sampler, collate_fn=into_batch, pin_memory=torch.cuda.is_available()
         )
     # the others share no anonymous memory
     forked = multiprocessing.get_context().get_start_method() == "fork"
     view = dataset.view
-    largest = batch_size * (1 if dataset.training else view.num_crops) * view.size**2 * 3
+    each = (2 if dataset.pairing else 1) if dataset.training else view.num_crops
+    largest = batch_size * each * view.size**2 * 3
     return Loader(
         dataset,
         batch_sampler=sampler,
-        collate_fn=SharedMemoryCollate(largest, num_workers) if forked else collate,
+        collate_fn=SharedMemoryCollate(largest, num_workers, masks) if forked else into_batch,
         num_workers=num_workers,
         prefetch_factor=PREFETCH_FACTOR,
         pin_memory=torch.cuda.is_available(),

@@ -12,13 +12,13 @@ class Windows:
     """The rows that an epoch shows, a pure function of (seed, epoch): shards are permuted and cut into
     windows of `window` shards, rows are permuted within a window.
 
-    A root of weight w shows floor(w) times each of its rows, and round((w - floor(w)) * its rows) of them
+    A stratum of weight w shows floor(w) times each of its rows, and round((w - floor(w)) * its rows) of them
     once more, spread over its shards by their size; which, each epoch draws for itself.
 
     Args:
         rows: (R,) rows of the training split.
-        shard, root: (R,) shard and root of each of `rows`; a shard belongs to one root.
-        weights: one weight a root.
+        shard, stratum: (R,) shard and stratum of each of `rows`: root, or what `data.balance` tells apart.
+        weights: one weight a stratum.
         window: shards, at least one.
     """
 
@@ -26,17 +26,16 @@ class Windows:
         self,
         rows: np.ndarray,
         shard: np.ndarray,
-        root: np.ndarray,
+        stratum: np.ndarray,
         weights: Sequence[float],
         seed: int,
         window: int,
     ):
-        if not (shard[1:] >= shard[:-1]).all():  # as tables have it that were put together by hand
-            by_shard = np.argsort(shard, kind="stable")
-            rows, shard, root = rows[by_shard], shard[by_shard], root[by_shard]
+        order = np.lexsort((stratum, shard))  # stable, and the identity where each shard is of one stratum
+        rows, shard, stratum = rows[order], shard[order], stratum[order]
         self.seed, self.window = seed, window
-        first = np.flatnonzero(np.r_[True, shard[1:] != shard[:-1]])
-        self._lay_out(rows, shard[first], np.diff(first, append=len(rows)), root[first], weights)
+        first = np.flatnonzero(np.r_[True, (shard[1:] != shard[:-1]) | (stratum[1:] != stratum[:-1])])
+        self._lay_out(rows, shard[first], np.diff(first, append=len(rows)), stratum[first], weights)
 
     @classmethod
     def of_shards(
@@ -49,7 +48,7 @@ class Windows:
         seed: int,
         window: int,
     ) -> "Windows":
-        """The same of rows that lie in the order of their shards.
+        """The same of rows that lie in the order of their shards, each of which is of one stratum, its root.
 
         Args:
             numbers, sizes, root: of each shard, (S,): its number, how many of `rows` lie in it, and its root.
@@ -64,14 +63,18 @@ class Windows:
         rows: np.ndarray,
         numbers: np.ndarray,
         sizes: np.ndarray,
-        root: np.ndarray,
+        stratum: np.ndarray,
         weights: Sequence[float],
     ) -> None:
-        self._rows, self._number, self._size, self._root = rows, numbers, sizes, root
+        """Of each piece, which is what a shard has of one stratum: number of the shard, size, stratum."""
+        self._rows, self._size, self._stratum = rows, sizes, stratum
         self._end = sizes.cumsum()
         self._begin = self._end - sizes
+        first = np.flatnonzero(np.r_[True, numbers[1:] != numbers[:-1]])
+        self._number = numbers[first]  # of each shard
+        self._pieces = np.split(np.arange(len(numbers)), first[1:])
         self._whole = np.array([int(weight) for weight in weights])
-        held = np.bincount(self._root, self._size, minlength=len(weights)).astype(np.int64)
+        held = np.bincount(self._stratum, self._size, minlength=len(weights)).astype(np.int64)
         self._extra = np.array([round((w - int(w)) * n) for w, n in zip(weights, held.tolist(), strict=True)])
         self._held = held
         self.num_rows = int((self._whole * held + self._extra).sum())
@@ -81,37 +84,33 @@ class Windows:
 
     def shards(self, epoch: int) -> list[np.ndarray]:
         """The numbers of the shards of each window, in the order of the windows."""
-        return [self._number[window] for window in self._cut(self._turns(epoch))]
+        return [self._number[window] for window in self._cut(epoch)]
 
-    def _turns(self, epoch: int) -> np.ndarray:
-        return np.random.default_rng((self.seed, epoch)).permutation(len(self._number))
-
-    def _cut(self, turns: np.ndarray) -> list[np.ndarray]:
+    def _cut(self, epoch: int) -> list[np.ndarray]:
+        turns = np.random.default_rng((self.seed, epoch)).permutation(len(self._number))
         return np.split(turns, np.arange(self.window, len(turns), self.window))
 
     def plan(self, epoch: int) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-        """Positions of the shards of each window; of each shard, how many rows are shown once more; rows a
-        window.
-        """
-        turns = self._turns(epoch)
+        """The pieces of each window; of each piece, how many rows are shown once more; rows a window."""
+        windows = [np.concatenate([self._pieces[shard] for shard in window]) for window in self._cut(epoch)]
+        turns = np.concatenate(windows)
         extra = np.empty(len(turns), np.int64)
-        for root, (more, held) in enumerate(zip(self._extra.tolist(), self._held.tolist(), strict=True)):
-            mine = turns[self._root[turns] == root]
+        for stratum, (more, held) in enumerate(zip(self._extra.tolist(), self._held.tolist(), strict=True)):
+            mine = turns[self._stratum[turns] == stratum]
             extra[mine] = np.diff(self._size[mine].cumsum() * more // max(held, 1), prepend=0)
-        shown = self._whole[self._root] * self._size + extra
-        windows = self._cut(turns)
+        shown = self._whole[self._stratum] * self._size + extra
         return windows, extra, np.array([shown[window].sum() for window in windows])
 
-    def draw(self, epoch: int, at: int, shards: np.ndarray, extra: np.ndarray) -> np.ndarray:
+    def draw(self, epoch: int, at: int, pieces: np.ndarray, extra: np.ndarray) -> np.ndarray:
         """The rows of window `at`, permuted."""
         # (seed, epoch, 0) would be (seed, epoch) again
         rng = np.random.default_rng((self.seed, epoch, 1 + at))
         picks = []
-        for shard in shards:
-            rows = self._rows[self._begin[shard] : self._end[shard]]
-            picks.append(np.tile(rows, self._whole[self._root[shard]]))
-            if extra[shard]:
-                picks.append(rng.permutation(rows)[: extra[shard]])
+        for piece in pieces:
+            rows = self._rows[self._begin[piece] : self._end[piece]]
+            picks.append(np.tile(rows, self._whole[self._stratum[piece]]))
+            if extra[piece]:
+                picks.append(rng.permutation(rows)[: extra[piece]])
         return rng.permutation(np.concatenate(picks))
 
 
@@ -122,7 +121,7 @@ class EpochOrder:
 
     def __init__(self, windows: Windows, epoch: int):
         self._windows, self._epoch = windows, epoch
-        self._shards, self._extra, counts = windows.plan(epoch)
+        self._pieces, self._extra, counts = windows.plan(epoch)
         self._ends = counts.cumsum()
         self._drawn: dict[int, np.ndarray] = {}
 
@@ -141,20 +140,20 @@ class EpochOrder:
     def _window(self, at: int) -> np.ndarray:
         if at not in self._drawn:
             self._drawn = {known: rows for known, rows in self._drawn.items() if known == at - 1}
-            self._drawn[at] = self._windows.draw(self._epoch, at, self._shards[at], self._extra)
+            self._drawn[at] = self._windows.draw(self._epoch, at, self._pieces[at], self._extra)
         return self._drawn[at]
 
 
 class Shuffled:
     """The rows that an epoch shows, all permuted together: a pure function of (seed, epoch).
 
-    A root of weight w gives floor(w) whole permutations of itself and a random fraction w - floor(w) of one
-    more.
+    A stratum (a root, or what `data.balance` makes) of weight w gives floor(w) whole permutations of itself
+    and a random fraction w - floor(w) of one more.
 
     Args:
         rows: (R,) rows of the training split.
-        members: of each root, its positions in `rows`: an array, or where they follow one another a range.
-        weights: one weight a root.
+        members: of each stratum, its positions in `rows`: an array, or where they follow one another a range.
+        weights: one weight a stratum.
         share: makes an order or finds it made: (epoch, length, what fills it) -> (length,).
     """
 

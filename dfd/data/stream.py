@@ -7,13 +7,16 @@ workers hold none, because a persistent worker's memory of it goes stale.
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 from torch.utils.data import Dataset, Sampler
 
-from dfd.batch import Sample
+from dfd.batch import REAL, Sample
+from dfd.data.masks import Masks
 from dfd.data.open_files import OpenFile, OpenFiles
 from dfd.data.order import EpochOrder
+from dfd.data.pairs import Pairing
 from dfd.data.prefetch import ShardFiles
 from dfd.media.crops import View
 from dfd.media.decode import Undecodable, decode
@@ -87,7 +90,7 @@ class EvalSampler(Sampler[list[tuple[int, int]]]):
             yield [(0, int(row)) for row in self.rows[at : at + self.batch_size]]
 
 
-class ShardDataset(Dataset[Sample]):
+class ShardDataset(Dataset):
     """Samples by (epoch, row), read at their offset in a shard.
 
     Args:
@@ -95,6 +98,11 @@ class ShardDataset(Dataset[Sample]):
         training: random crops; otherwise `view.eval_crops`.
         name_of: row -> what to call the sample in an error.
         files: opens the shards that are remote, where there are any.
+        pairing: what makes fakes of reals, which stand beside them.
+        masks: where forgeries lie, for samples that are to carry masks.
+
+    In training a real row gives two samples where there is a `pairing`; in evaluation row + len(contents) is
+    the fake that is made of a real row.
     """
 
     def __init__(
@@ -106,12 +114,14 @@ class ShardDataset(Dataset[Sample]):
         training: bool,
         name_of: Callable[[int], str] = str,
         files: ShardFiles | None = None,
+        pairing: Pairing | None = None,
+        masks: Masks | None = None,
     ):
         self.contents, self.view, self.transforms = contents, view, list(transforms)
         self.seed, self.training, self.name_of = seed, training, name_of
         self._draws = np.random.Philox()
         self._random = np.random.Generator(self._draws)
-        self.files = files
+        self.files, self.pairing, self.masks = files, pairing, masks
         self._files = OpenFiles()  # of local shards; pread shares them safely across forks and threads
         self._whole: dict[int, tuple[int, ...]] = {}  # local shard -> which file's checksum was right
 
@@ -120,9 +130,11 @@ class ShardDataset(Dataset[Sample]):
 
     def read(self, row: int, epoch: int = 0) -> bytes:
         """The file's bytes, as they were prepared."""
+        return self._bytes(row, int(self.contents.offset[row]), int(self.contents.length[row]), epoch)
+
+    def _bytes(self, row: int, offset: int, length: int, epoch: int) -> bytes:
+        """Bytes of the shard that a row lies in."""
         shard = int(self.contents.shard[row])
-        length = int(self.contents.length[row])
-        offset = int(self.contents.offset[row])
         if isinstance(self.contents.shards[shard], Remote):
             data = os.pread(self.files.open(epoch, shard), length, offset)
         else:
@@ -148,14 +160,14 @@ class ShardDataset(Dataset[Sample]):
         self._files.keep(shard, file)
         return file
 
-    def _draw(self, epoch: int, row: int) -> np.random.Generator:
-        """Good until the next sample: the same numbers for (seed, epoch, row) on any rank and worker.
+    def _draw(self, epoch: int, row: int, stream: int = 0) -> np.random.Generator:
+        """Good until the next draw: the same numbers for (seed, epoch, row) on any rank and worker.
 
         Philox (Salmon et al., SC 2011) is keyed and counts, so to seed it is to set it: a fifth of
         `default_rng`'s time.
         """
         state = {
-            "counter": np.array([0, row, 0, 0], np.uint64),
+            "counter": np.array([0, row, stream, 0], np.uint64),
             "key": np.array([self.seed, epoch], np.uint64),
         }
         self._draws.state = {  # ty: ignore[invalid-assignment]
@@ -164,24 +176,66 @@ class ShardDataset(Dataset[Sample]):
         }  # fmt: skip
         return self._random
 
-    def __getitem__(self, at: tuple[int, int]) -> Sample:
+    def __getitem__(self, at: tuple[int, int]) -> Sample | list[Sample]:
         epoch, row = at
-        rng = self._draw(epoch, row)
+        made, row = divmod(row, len(self.contents))
         try:
-            image = decode(self.read(row, epoch))
+            sample = self._loaded(row, epoch)
         except Undecodable as error:
-            return self._missing(row, str(error))
+            return self._missing(at[1], str(error))
+        if self.pairing is None or sample["label"] != REAL or not (made or self.training):
+            return self._finished(sample, epoch)
+        fake = self._fake_of(sample, epoch)
+        if made:
+            if fake is None:
+                return self._missing(at[1], f"{self.pairing.maker} made no fake of it")
+            return {**self._finished(fake, epoch), "row": at[1]}
+        real = self._finished(sample, epoch)
+        return [real] if fake is None else [real, self._finished(fake, epoch)]
+
+    def _loaded(self, row: int, epoch: int) -> Sample:
+        """A row's picture as it is before any transform.
+
+        Raises:
+            Undecodable: it cannot be decoded.
+        """
+        image = decode(self.read(row, epoch))
         sample: Sample = {
             "image": self.view.shrink(image) if self.training else image,
             "label": int(self.contents.label[row]),
             "row": row,
         }
+        if self.masks is not None and self.training:
+            sample |= self.masks.of(row, sample, partial(self._bytes, epoch=epoch))
+        return sample
+
+    def _fake_of(self, sample: Sample, epoch: int) -> Sample | None:
+        """What the pairing makes of a real sample; None where it cannot."""
+        row, rng = sample["row"], self._draw(epoch, sample["row"], stream=1)
+        try:
+            given = self.pairing.given(sample, rng, partial(self._loaded, epoch=epoch))
+        except Undecodable:  # a reconstruction that is damaged: the real stands alone this time
+            return None
+        fake = None if given is None else self.pairing.maker(given, rng)
+        if fake is None or fake["label"] == REAL:
+            return None
+        if fake["image"].shape != sample["image"].shape:
+            raise ValueError(
+                f"{self.pairing.maker} made a picture of shape {fake['image'].shape} of sample "
+                f"{self.name_of(row)}, whose shape is {sample['image'].shape}: the two of a pair are cut "
+                "alike, so they have one size."
+            )
+        return {name: value for name, value in fake.items() if name not in ("landmarks", "remade")}
+
+    def _finished(self, sample: Sample, epoch: int) -> Sample:
+        """A picture as it enters a batch. Both of a pair are sent through the same draws."""
+        label, rng = sample["label"], self._draw(epoch, sample["row"])
         for transform in self.transforms:
             sample = transform(sample, rng)
-        if not self.training and sample["label"] != self.contents.label[row]:
+        if not self.training and sample["label"] != label:
             raise ValueError(
                 f"the stages of evaluation, {self.transforms}, changed the label of sample "
-                f"{self.name_of(row)}. What forges "
+                f"{self.name_of(sample['row'])}. What forges "
                 "pictures belongs in data.augment: evaluation judges what the table holds."
             )
         return self._cropped(sample, rng)
@@ -202,6 +256,6 @@ class ShardDataset(Dataset[Sample]):
         if mask is None:
             return sample
         sample["mask"] = np.ascontiguousarray(cut[..., 3])
-        if not sample["mask"].any():  # a crop beside what a transform forged is as real as it was
+        if self.training and not sample["mask"].any():  # a crop beside what was forged is as real as it was
             sample["label"] = int(self.contents.label[sample["row"]])
         return sample

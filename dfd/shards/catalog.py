@@ -220,6 +220,21 @@ class Catalog:
             found[at : at + _CHUNK] = _heads(digests)
         return found
 
+    def digests_of(self, rows: np.ndarray) -> list[str]:
+        """The SHA-256 of each picture's file, in hex."""
+        return self._lookup(np.asarray(rows), ["sha256"])["sha256"].to_pylist()
+
+    def groups_of(self, rows: np.ndarray) -> list[list[str]]:
+        """What the reader said that each picture hangs together with."""
+        return [
+            groups or [] for groups in self._looked_up(np.asarray(rows), ["groups"])["groups"].to_pylist()
+        ]
+
+    def mask_places(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Offset (R,) and length (R,) int64 of each picture's mask in its shard; -1 where it has none."""
+        lines = self._looked_up(np.asarray(rows), ["mask_offset", "mask_length"])
+        return lines["mask_offset"].to_numpy(), lines["mask_length"].to_numpy()
+
     def _lookup(self, rows: np.ndarray, columns: list[str]) -> pa.Table:
         if self._table is None:
             return self._looked_up(rows, columns)

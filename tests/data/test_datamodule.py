@@ -89,18 +89,18 @@ def test_roots_are_mixed_by_weight_in_training_only(roots):
 @pytest.mark.parametrize("window", [None, 1])
 def test_balanced_roots_are_shown_equally_often_whatever_they_hold(tmp_path, roots, window):
     nothing = shards(tmp_path, "nothing", train=0)
-    data = make([*roots, nothing], window=window, balance_roots=True)
-    assert list(data.weights.values()) == [0.75, 1.5, 1]  # 15 of 20, and of 10
+    data = make([*roots, nothing], window=window, balance="root")
+    assert list(data.strata.weights) == [0.75, 1.5, 1]  # 15 of 20, and of 10
     assert data.label_counts("train") in [(15, 15), (14, 16), (16, 14)]
     rows = torch.cat([batch["row"] for batch in data.train_dataloader()]).numpy()
     source = data.describe(rows)["source"]
     assert len(rows) == 28 and set(source) == {"first", "second"} and 13 <= (source == "first").sum() <= 15
-    twice = make({roots[0]: 2, roots[1]: 1}, balance_roots=True)
-    assert list(twice.weights.values()) == [1.5, 1.5]  # 30 of the first, 15 of the second
+    twice = make({roots[0]: 2, roots[1]: 1}, balance="root")
+    assert list(twice.strata.weights) == [1.5, 1.5]  # 30 of the first, 15 of the second
     plain = make(roots)
     twice.trainer = plain.trainer = SimpleNamespace(limit_train_batches=1.0)
     with pytest.raises(
-        ValueError, match=r"weight of .* is 1, was 1.5"
+        ValueError, match=r"weight of .* is 1, was 2"
     ):  # a run does not go on with another mixture
         check_same(twice.state_dict()["data"], plain.state_dict()["data"])
 

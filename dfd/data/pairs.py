@@ -1,0 +1,141 @@
+"""Pairs: a real picture and a fake that is made of it, which share a batch, a delivery and a crop.
+
+A net that sees both learns what making changed and nothing else: their content, their source, their
+compression and their crop are the same. A maker draws a fake of a real (`dfd.augment`), or finds one among
+the table's rows that was made of it before: its groups hold `of:` and the SHA-256 of the real's file.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from dfd.batch import FAKE, LABELS, REAL, Sample
+from dfd.shards.catalog import Catalog
+
+MADE = "~made"  # end of the key of a fake that validation shows of a real
+OF = "of:"  # beginning of the group that says of which file a picture was made
+
+
+class Maker(Protocol):
+    """Makes of a real picture a fake of the same size; returns the sample as it is where it cannot.
+
+    `needs_landmarks` and `needs_remade` say whether it reads sample["landmarks"] and sample["remade"];
+    `method` names its fakes in tables.
+    """
+
+    method: str
+    needs_landmarks: bool
+    needs_remade: bool
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample: ...
+
+
+class Pairing:
+    """A maker with what it needs of the table.
+
+    Args:
+        remade: which rows were made of which, for a maker that needs it.
+        landmarks: (M, 468, 2) float32, x and y as shares of the picture's width and height, NaN where no face
+            was found; for a maker that needs them.
+    """
+
+    def __init__(self, maker: Maker, remade: Remade | None = None, landmarks: np.ndarray | None = None):
+        self.maker, self.remade, self.landmarks = maker, remade, landmarks
+        self.share = 1.0 if remade is None else remade.share  # of the reals that stand beside a fake
+
+    def given(self, sample: Sample, rng: np.random.Generator, load: Callable[[int], Sample]) -> Sample | None:
+        """The real sample as the maker takes it; None where there is nothing to make a fake of.
+
+        Args:
+            load: row -> its sample, for a picture that was made of this one.
+        """
+        row, (height, width) = sample["row"], sample["image"].shape[:2]
+        if self.remade is not None:
+            other = self.remade.draw(row, rng)
+            return None if other is None else {**sample, "remade": load(other)["image"]}
+        if self.landmarks is not None and np.isfinite(self.landmarks[row, 0, 0]):
+            points = self.landmarks[row].astype(np.float32) * np.array([width, height], np.float32)
+            return {**sample, "landmarks": points}
+        return sample
+
+
+class Remade:
+    """Which rows of the training split were made of which real rows, and a draw among them.
+
+    Raises:
+        ValueError: none was made of any.
+    """
+
+    def __init__(self, catalog: Catalog):
+        rows = catalog.rows["train"]
+        reals = rows[catalog.contents.label[rows] == REAL]
+        fakes = rows[catalog.contents.label[rows] == FAKE]
+        real_of = dict(zip(catalog.digests_of(reals), reals.tolist(), strict=True))
+        made: dict[int, list[int]] = defaultdict(list)
+        for row, groups in zip(fakes.tolist(), catalog.groups_of(fakes), strict=True):
+            for group in groups:
+                if group.startswith(OF) and (real := real_of.get(group.removeprefix(OF))) is not None:
+                    made[real].append(row)
+        if not made:
+            raise ValueError(
+                "data.pairs asks for reconstructions of the training reals, and the roots hold none. "
+                "`dfd generate AUTOENCODER.ckpt --like SHARDS --out REMADE` writes them; name both: "
+                "--data.roots '[SHARDS, REMADE]'."
+            )
+        self.of = {real: np.array(rows) for real, rows in made.items()}
+        self.share = len(self.of) / len(reals)
+
+    def rows(self) -> np.ndarray:
+        """All rows that were made of another."""
+        return np.concatenate(list(self.of.values()))
+
+    def draw(self, real: int, rng: np.random.Generator) -> int | None:
+        """A row that was made of a real one."""
+        made = self.of.get(real)
+        return None if made is None else int(made[rng.integers(len(made))])
+
+
+def pairing_of(maker: Maker, catalog: Catalog) -> Pairing:
+    """A maker with what it needs of the tables. Reconstructions are shown beside their reals alone, and leave
+    the training split's rows.
+
+    Raises:
+        ValueError: the roots do not hold what it needs.
+    """
+    if not maker.needs_remade:
+        return Pairing(maker)
+    remade = Remade(catalog)
+    rows = catalog.rows["train"]
+    catalog.keep("train", rows[~np.isin(rows, remade.rows())])
+    return Pairing(maker, remade=remade)
+
+
+def check_maker(maker: Maker, augment: list, fakes: bool) -> None:
+    """ValueError where a maker cannot work beside the other options of a data module."""
+    if forging := [each for each in augment if getattr(each, "fake_share", 0.0)]:
+        raise ValueError(
+            f"data.pairs makes a fake of every real, and data.augment has {forging[0]}, which makes fakes of "
+            "reals too: the two of a pair would not be alike. Leave one of them out."
+        )
+    if not fakes and getattr(maker, "needs_remade", False):
+        raise ValueError(
+            "data.fakes is false, which leaves out every fake of the tables, and data.pairs asks for "
+            "reconstructions, which are such. Leave data.fakes out."
+        )
+
+
+def only_reals(catalog: Catalog) -> None:
+    """Takes the tables' fakes out of what trains and chooses a net. The test split stays whole.
+
+    Raises:
+        ValueError: no real is left in train.
+    """
+    for split in ("train", "val"):
+        rows = catalog.rows[split]
+        catalog.keep(split, rows[catalog.contents.label[rows] == REAL])
+    if not len(catalog.rows["train"]):
+        raise ValueError(f"data.fakes is false, and the train split holds no {LABELS[REAL]} picture.")

@@ -1,0 +1,211 @@
+"""Pairs in a batch, balanced strata, and masks: what a training batch holds."""
+
+import hashlib
+from collections import Counter
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from pictures import noise
+
+from dfd.augment import Augment
+from dfd.batch import FAKE, REAL
+from dfd.data import ShardDataModule, View
+from dfd.data.resume import check_same
+from dfd.shards.samples import NewSample, write_samples
+
+VIEW = View(size=32, crops=1, longest=None)
+
+
+class Darker:
+    """Halves a picture: the same content, so that a pair shows whether crop and delivery are shared."""
+
+    method, needs_landmarks, needs_remade = "darker", False, False
+
+    def __call__(self, sample, rng):
+        return {**sample, "image": sample["image"] // 2, "label": FAKE}
+
+
+class Other(Darker):
+    needs_remade = True
+
+    def __call__(self, sample, rng):
+        return {**sample, "image": sample["remade"], "label": FAKE}
+
+
+def picture(split, number):
+    return noise(1000 * len(split) + number, width=64, height=64)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pairs")
+    made = [
+        NewSample(f"{split}-{i}", picture(split, i), i % 2, split, f"source{i % 3}")
+        for split, count in {"train": 24, "val": 8, "test": 6}.items()
+        for i in range(count)
+    ]
+    write_samples(made, folder / "root", {"test": "pairs"})
+    return str(folder / "root")
+
+
+@pytest.fixture(scope="module")
+def remade(tmp_path_factory):
+    """Fakes that were made of the training reals 0, 2 and 4 of `root`, two of each."""
+    made = [
+        NewSample(
+            f"{kind}-{i}", noise(100 * kind + i, width=64, height=64), FAKE, "train", "remade", f"kind{kind}",
+            (f"of:{hashlib.sha256(picture('train', i)).hexdigest()}",),
+        )
+        for i in (0, 2, 4)
+        for kind in (1, 2)
+    ]  # fmt: skip
+    folder = tmp_path_factory.mktemp("remade") / "remade"
+    write_samples(made, folder, {"test": "remade"})
+    return str(folder)
+
+
+def make(roots, **kwargs):
+    data = ShardDataModule(roots, VIEW, **{"batch_size": 4, "num_workers": 0, **kwargs})
+    data.setup("fit")
+    return data
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_both_of_a_pair_have_one_delivery_and_one_crop(root, num_workers):
+    data = make(root, pairs=Darker(), augment=Augment("light"), num_workers=num_workers)
+    num_pairs = 0
+    for batch in data.train_dataloader():
+        assert len(batch["row"]) == 4 + int((batch["label"] == REAL).sum())
+        for row in set(batch["row"].tolist()):
+            image, label = batch["image"][batch["row"] == row].float(), batch["label"][batch["row"] == row]
+            if len(image) == 2:
+                num_pairs += 1
+                assert label.tolist() == [REAL, FAKE]
+                both = torch.stack([image[0].flatten(), image[1].flatten()])
+                assert torch.corrcoef(both)[0, 1] > 0.97  # another crop or mirror of noise would have none
+                assert image[0].mean() > 1.5 * image[1].mean()
+    assert num_pairs == 12 and data.label_counts("train") == (12, 24)
+
+
+def test_a_pair_changes_nothing_of_its_real(root):
+    with_pairs, without = (make(root, pairs=pairs, augment=Augment("light")) for pairs in (Darker(), None))
+    for left, right in zip(with_pairs.train_dataloader(), without.train_dataloader(), strict=True):
+        table = left["label"] == torch.from_numpy(with_pairs.contents.label[left["row"].numpy()])
+        assert torch.equal(left["image"][table], right["image"])
+
+
+def test_without_the_tables_fakes_validation_shows_each_real_and_its_fake(root):
+    data = make(root, pairs=Darker(), fakes=False)
+    assert data.label_counts("train") == (12, 12) and data.label_counts("val") == (4, 4)
+    batches = list(data.val_dataloader())
+    row, label = (torch.cat([batch[name] for batch in batches]).numpy() for name in ("row", "label"))
+    facts = data.describe(row)
+    assert Counter(label.tolist()) == {REAL: 4, FAKE: 4} and sorted(row) == sorted(data.rows("val"))
+    assert set(facts["method"][label == FAKE]) == {"darker"} and set(facts["method"][label == REAL]) == {""}
+    assert len(set(facts["key"])) == 8
+    of = {key.removesuffix("~made") for key in facts["key"][label == FAKE]}
+    assert of == set(facts["key"][label == REAL])
+    assert Counter(facts["family"]).most_common()[-1][1] == 2  # a pair is one family
+    images = torch.cat([batch["image"] for batch in batches])
+    place = {key: at for at, key in enumerate(facts["key"].tolist())}
+    for key in of:
+        assert torch.equal(images[place[key]] // 2, images[place[f"{key}~made"]])
+    assert data.label_counts("test") == (3, 3)  # nothing is left out where a net is judged
+
+
+def test_a_reconstruction_stands_beside_the_picture_that_it_was_made_of(root, remade):
+    data = make([root, remade], pairs=Other())
+    assert len(data.rows("train")) == 24 and data.label_counts("train") == (12, 15)
+    drawn = set()
+    for epoch in range(3):
+        dataset = data.train_dataloader().dataset
+        for row in data.rows("train").tolist():
+            entry = dataset[epoch, row]
+            key = str(data.describe(np.array([row]))["key"][0])
+            if key in ("train-0", "train-2", "train-4"):
+                real, fake = entry
+                assert (real["label"], fake["label"], fake["row"]) == (REAL, FAKE, row)
+                drawn.add((key, fake["image"].tobytes()))
+            else:
+                assert isinstance(entry, dict) or len(entry) == 1
+    assert len(drawn) > 3  # of two kinds, one is drawn at a time
+
+
+@pytest.mark.parametrize("window", [None, 1])
+def test_sources_and_labels_are_balanced_in_every_order(tmp_path, window):
+    counts = {("camera", REAL): 13, ("camera", FAKE): 5, ("phone", REAL): 6, ("net", FAKE): 24}
+    made = [
+        NewSample(f"{source}-{label}-{i}", noise(100 * number + i), label, split, source)
+        for split in ("train", "val")
+        for number, ((source, label), count) in enumerate(counts.items())
+        for i in range(*((0, count) if split == "train" else (count, count + 1)))
+    ]
+    write_samples(made, tmp_path / "lopsided", {"test": "balance"})
+    data = make(str(tmp_path / "lopsided"), balance="source,label", window=window)
+    order = data._order()
+    rows = np.asarray(order(0)[:])
+    source, label = data.describe(rows)["source"], data.contents.label[rows].tolist()
+    assert Counter(zip(source, label, strict=True)) == dict.fromkeys(counts, 12)  # a quarter of 48
+    assert data.label_counts("train") == (24, 24) and len(order(5)[:]) == 48
+    times = Counter(rows.tolist())
+    few = [times[row] for row in data.rows("train").tolist() if data.describe([row])["source"][0] == "phone"]
+    assert few == [2] * 6  # each as often as the others of its stratum
+    assert (np.asarray(order(0)[:]) == rows).all() and (np.asarray(order(1)[:]) != rows).any()
+
+
+def test_a_run_does_not_go_on_with_another_balance(root):
+    plain, balanced = make(root), make(root, balance="label")
+    plain.trainer = balanced.trainer = SimpleNamespace(limit_train_batches=1.0)
+    with pytest.raises(ValueError, match=r"data.balance is label, was None"):
+        check_same(plain.state_dict()["data"], balanced.state_dict()["data"])
+
+
+def test_masks_of_pairs_and_of_what_is_not_known(root):
+    class Corner(Darker):
+        def __call__(self, sample, rng):
+            mask = np.zeros(sample["image"].shape[:2], np.uint8)
+            mask[:, ::2] = 255
+            return {**super().__call__(sample, rng), "mask": mask}
+
+    data = make(root, pairs=Corner(), masks=True)
+    for batch in data.train_dataloader():
+        rows = batch["row"].tolist()
+        made = np.array([n for n, row in enumerate(rows) if rows.index(row) < n])
+        real = (batch["label"] == REAL).numpy()
+        assert batch["mask"].shape == (len(real), 32, 32)
+        assert batch["masked"].numpy().sum() == real.sum() + len(made)
+        assert not batch["mask"][real].any() and (batch["mask"][made].float().mean((1, 2)) == 127.5).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"balance": "sorce"}, r"names 'sorce'. Balance by root, source, label"),
+        ({"balance": ["label", "label"]}, "twice"),
+        ({"pairs": Other()}, "the roots hold none. `dfd generate"),
+        ({"pairs": Other(), "fakes": False}, "data.fakes is false"),
+        ({"fakes": False}, "12 real and 0 fake"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_training(root, options, words):
+    with pytest.raises(ValueError, match=words):
+        make(root, **options)
+
+
+def test_a_maker_beside_a_transform_that_forges_is_refused(root):
+    class Forges:
+        fake_share = 0.5
+
+    with pytest.raises(ValueError, match="would not be alike"):
+        make(root, pairs=Darker(), augment=Forges())
+
+
+def test_weights_of_roots_need_a_balance_by_root(root, remade):
+    with pytest.raises(ValueError, match=r"--data\.balance root,label"):
+        make({root: 2, remade: 1}, balance="label")
+    weighed = make({root: 2, remade: 1}, balance="root,label").strata  # 30 rows in three strata
+    assert dict(zip(weighed.names, (weighed.counts.sum(1) * weighed.weights).round(), strict=True)) == {
+        f"{root} real": 20, f"{root} fake": 20, f"{remade} fake": 10,
+    }  # fmt: skip

@@ -8,7 +8,6 @@ import faulthandler
 import json
 import resource
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hostile_pictures import mutated, seeds, small_pictures
+from peak_memory import Peak
 
 from dfd.forensics import TOOLS, Tool, examine
 from dfd.media.decode import image_info, read_picture
@@ -24,14 +24,13 @@ from dfd.media.formats import Undecodable
 from dfd.media.headers import jpeg_settings, picture_header
 from dfd.media.structure import structure
 
-MEASURES = Path("/proc/self/statm").exists()  # Linux
 _MOST_MEMORY = 8_000_000_000  # of the process: what asks for more gets a MemoryError instead of the machine
 SECONDS, MEGABYTES = 0.5, 300  # of processor time and of further memory, for each thing done with a file
 SMALL = 50_000  # pixels up to which that holds for each tool; of larger ones tools look at every pixel
 SECONDS_A_MEGAPIXEL = 3.0
-_LARGE_EVERY = (
-    50  # so rarely tools of pixels run on larger ones, or ten thousand files would take half an hour
-)
+_TIME = "of processor time"
+# so rarely tools of pixels run on larger ones, or ten thousand files would take half an hour
+_LARGE_EVERY = 50
 
 
 def _tried(read: Callable[[bytes], object]) -> Callable[[bytes], object]:
@@ -62,7 +61,7 @@ READERS = {
 }
 
 
-def problems(data: bytes, peak: "Peak", tools_of_pixels: bool = True) -> Iterator[tuple[str, str]]:
+def problems(data: bytes, peak: Peak, tools_of_pixels: bool = True) -> Iterator[tuple[str, str]]:
     """What is done, and which promise it breaks.
 
     Args:
@@ -74,43 +73,12 @@ def problems(data: bytes, peak: "Peak", tools_of_pixels: bool = True) -> Iterato
     pixels = 0 if header is None else header.width * header.height
     tools = [tool for tool in TOOLS if tool.takes == "file" or tools_of_pixels or pixels <= SMALL]
     seconds = SECONDS if pixels <= SMALL else SECONDS + SECONDS_A_MEGAPIXEL * pixels / 1e6
-    if _broken(_examined(tools), data, peak, seconds):  # which of them it is
-        for tool in tools:
-            broken = _broken(_examined([tool]), data, peak, seconds)
-            yield from ((tool.name, problem) for problem in broken)
-
-
-class Peak:
-    """The most memory of this process, sampled, above what it had at the beginning."""
-
-    def __init__(self):
-        self._page = resource.getpagesize()
-        self._ended = threading.Event()
-        self.start = self.most = self._now()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
-
-    def __enter__(self) -> "Peak":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def begin(self) -> None:
-        self.start = self.most = self._now()
-
-    def megabytes(self) -> float:
-        self.most = max(self.most, self._now())
-        return (self.most - self.start) / 1e6
-
-    def _sample(self) -> None:
-        while not self._ended.wait(0.002):
-            self.most = max(self.most, self._now())
-
-    def _now(self) -> int:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * self._page
+    if together := _broken(_examined(tools), data, peak, seconds):
+        alone = [
+            (tool.name, each) for tool in tools for each in _broken(_examined([tool]), data, peak, seconds)
+        ]
+        # times of tools that each keep theirs add up
+        yield from alone or (("all tools together", each) for each in together if _TIME not in each)
 
 
 def main(seed: int, start: int, count: int, folder: Path | None) -> None:
@@ -118,14 +86,14 @@ def main(seed: int, start: int, count: int, folder: Path | None) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
     warnings.simplefilter("ignore")
     files = seeds(folder)
-    with Peak() as peak:
-        for data in small_pictures().values():  # what is imported and warmed up once is no cost of a file
-            list(problems(data, peak))
-        for number in range(start, start + count):
-            print(json.dumps({"at": number}), flush=True)
-            how, data = mutated(seed, number, files)
-            for done, problem in problems(data, peak, number % _LARGE_EVERY == 0):
-                print(json.dumps({"file": number, "how": how, "done": done, "problem": problem}), flush=True)
+    peak = Peak()
+    for data in small_pictures().values():  # what is imported and warmed up once is no cost of a file
+        list(problems(data, peak))
+    for number in range(start, start + count):
+        print(json.dumps({"at": number}), flush=True)
+        how, data = mutated(seed, number, files)
+        for done, problem in problems(data, peak, number % _LARGE_EVERY == 0):
+            print(json.dumps({"file": number, "how": how, "done": done, "problem": problem}), flush=True)
     print(json.dumps({"through": count}), flush=True)
 
 
@@ -137,7 +105,7 @@ def _broken(run: Callable[[bytes], object], data: bytes, peak: Peak, limit: floa
     except Exception as error:
         return [f"{type(error).__name__}: {error}"[:300]]
     seconds, megabytes = time.process_time() - begin, peak.megabytes()
-    found = [f"{seconds:.2f} s of processor time"] if seconds > limit else []
+    found = [f"{seconds:.2f} s {_TIME}"] if seconds > limit else []
     return found + ([f"{megabytes:.0f} MB of memory"] if megabytes > MEGABYTES else [])
 
 

@@ -19,9 +19,10 @@ from scipy.stats import rankdata
 
 from dfd.augment import SelfBlend
 from dfd.batch import REAL
-from dfd.forensics.face import FaceFinder, FaceMesh, boundary, eyes, light, symmetry, teeth
+from dfd.forensics.face import FaceFinder, boundary, eyes, light, symmetry, teeth
 from dfd.forensics.face.geometry import FaceGeometry
 from dfd.media.decode import Undecodable, decode
+from dfd.media.face_mesh import FaceMesh
 from dfd.media.faces import FaceDetector
 
 SETS = {

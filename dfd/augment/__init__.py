@@ -5,6 +5,7 @@ from dfd.augment.art_attacks import APGD, Square
 from dfd.augment.attack import FGSM, PGD, Attack
 from dfd.augment.blend import SelfBlend
 from dfd.augment.corruption import CORRUPTIONS, Corruption, corrupt
+from dfd.augment.face_blend import FaceBlend
 from dfd.augment.fingerprint import Fingerprint
 from dfd.augment.image import Augment
 from dfd.augment.mix import CutMix, MixUp
@@ -19,6 +20,7 @@ __all__ = [
     "Augment",
     "Corruption",
     "CutMix",
+    "FaceBlend",
     "Fingerprint",
     "MixUp",
     "SelfBlend",

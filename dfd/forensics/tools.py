@@ -8,13 +8,14 @@ from pathlib import Path
 
 from dfd.forensics import file_structure, hashes, noise, provenance
 from dfd.forensics.examine import Tool
-from dfd.forensics.face import FaceMesh, face_tools
+from dfd.forensics.face import face_tools
 from dfd.forensics.jpeg import double_compression, double_map, error_level, ghosts, grid, quality
 from dfd.forensics.metadata import METHOD as METADATA
 from dfd.forensics.metadata import metadata
 from dfd.forensics.noise import level, residual
 from dfd.forensics.pixels import cfa, copy_move_blocks, copy_move_keypoints, median_filter, resampling, splice
 from dfd.forensics.spectrum import reference, upsampling
+from dfd.media.face_mesh import FaceMesh
 from dfd.media.faces import FaceDetector, find_weights
 
 # what needs nothing but the picture

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from dfd.forensics import Examination, Finding, examine
-from dfd.forensics.face import FaceMesh
 from dfd.forensics.face.clip import METHODS, clip_findings
 from dfd.forensics.tools import Files, tools_with
+from dfd.media.face_mesh import FaceMesh
 from dfd.media.faces import FaceDetector, find_weights
 from dfd.media.file_kinds import HEAD_BYTES, VIDEO, kind_of
 from dfd.media.files import VIDEO_SUFFIXES

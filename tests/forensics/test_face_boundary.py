@@ -7,7 +7,7 @@ from drawn_faces import DrawnFace, DrawnMesh, portrait, warped
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dfd.forensics.face import FaceFinder, FaceMesh
+from dfd.forensics.face import FaceFinder
 from dfd.forensics.face.boundary import (
     THRESHOLD,
     colour_seam,
@@ -20,6 +20,7 @@ from dfd.forensics.face.boundary import (
     softness,
 )
 from dfd.media.decode import decode
+from dfd.media.face_mesh import FaceMesh
 from dfd.media.faces import FaceDetector
 
 DRAWN = FaceFinder(DrawnFace(), DrawnMesh())

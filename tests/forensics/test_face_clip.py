@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from scipy.stats import poisson
 
 from dfd.forensics import Catalogue
-from dfd.forensics.face import FaceFinder, FaceMesh, clip_cues, clip_findings
+from dfd.forensics.face import FaceFinder, clip_cues, clip_findings
 from dfd.forensics.face.clip_blinks import clip_blinks, find_blinks, openness
 from dfd.forensics.face.clip_motion import NUM, jitter, square, unsteadiness
 from dfd.media.decode import decode
+from dfd.media.face_mesh import FaceMesh
 from dfd.media.faces import FaceDetector
 from dfd.media.formats import Undecodable
 

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dfd.forensics import Catalogue
-from dfd.forensics.face import FaceFinder, FaceGeometry, FaceMesh, face_tools
+from dfd.forensics.face import FaceFinder, FaceGeometry, face_tools
 from dfd.forensics.face.geometry import cut, filled
-from dfd.forensics.face.topology import JAW, MIDLINE, MIRRORED, NUM_POINTS, PARTS
 from dfd.media.decode import decode
+from dfd.media.face_mesh import FaceMesh
+from dfd.media.face_topology import JAW, MIDLINE, MIRRORED, NUM_POINTS, PARTS
 from dfd.media.faces import FaceDetector
 
 MESH = "mediapipe_face_landmark_468.tflite"

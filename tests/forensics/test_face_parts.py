@@ -18,7 +18,7 @@ from dfd.forensics.face.light import Light, difference, face_light, fit, harmoni
 from dfd.forensics.face.symmetry import detail_asymmetry, face_symmetry, shape_asymmetry
 from dfd.forensics.face.teeth import face_teeth
 from dfd.forensics.face.teeth import measure as measure_teeth
-from dfd.forensics.face.topology import MIDLINE, MIRRORED
+from dfd.media.face_topology import MIDLINE, MIRRORED
 
 DRAWN = FaceFinder(DrawnFace(), DrawnMesh())
 PLAIN = FaceFinder(DrawnFace())

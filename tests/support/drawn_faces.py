@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from dfd.forensics.face.geometry import FaceGeometry, filled
-from dfd.forensics.face.topology import NUM_POINTS, PARTS
+from dfd.media.face_topology import NUM_POINTS, PARTS
 from dfd.media.faces import Face
 from dfd.synthetic.person import Sitting
 from dfd.synthetic.portrait import Portrait, draw_person

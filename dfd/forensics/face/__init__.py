@@ -2,7 +2,6 @@
 
 from dfd.forensics.face.clip import clip_cues, clip_findings
 from dfd.forensics.face.geometry import FaceFinder, FaceGeometry
-from dfd.forensics.face.mesh import FaceMesh
 from dfd.forensics.face.tools import face_tools
 
-__all__ = ["FaceFinder", "FaceGeometry", "FaceMesh", "clip_cues", "clip_findings", "face_tools"]
+__all__ = ["FaceFinder", "FaceGeometry", "clip_cues", "clip_findings", "face_tools"]

@@ -28,7 +28,7 @@ def clip_findings(path: str | Path, detector: Detector | None, mesh: Mesh | None
     Args:
         path: mp4, mov, avi, mkv or webm; read with PyAV (the extra dfd[video]).
         detector: of faces, as `dfd.media.FaceDetector`; without one all abstain.
-        mesh: as `dfd.forensics.face.FaceMesh`; without one all abstain.
+        mesh: as `dfd.media.face_mesh.FaceMesh`; without one all abstain.
 
     Raises:
         Undecodable: no video, or a damaged one.

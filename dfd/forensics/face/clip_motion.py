@@ -17,9 +17,9 @@ import math
 import cv2
 import numpy as np
 
-from dfd.forensics.face.geometry import sampled
-from dfd.forensics.face.topology import MIDLINE, MIRRORED
 from dfd.forensics.finding import Finding, Method
+from dfd.media.face_topology import MIDLINE, MIRRORED
+from dfd.media.warp import sampled
 
 JITTER = Method("clip_jitter", "Yang, Li and Lyu 2019 (1811.00661)", kind="shows")
 WARPING = Method("clip_warping", "Amerini et al. 2019; Farneback 2003 (optical flow)", kind="shows")

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dfd.forensics.face.geometry import FaceFinder, FaceGeometry, filled, sampled
+from dfd.forensics.face.geometry import FaceFinder, FaceGeometry, filled
 from dfd.forensics.finding import Finding, Method, Region, Table
+from dfd.media.warp import sampled
 
 METHOD = Method("face_light", "Johnson and Farid 2007; Kee and Farid 2010", kind="shows")
 MIN_UNIT = 24  # about the distance of the eyes, in pixels

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 
 from dfd.forensics.face.geometry import FaceFinder, FaceGeometry, cut, filled
-from dfd.forensics.face.topology import MIDLINE, MIRRORED, PARTS
 from dfd.forensics.finding import Finding, Method
+from dfd.media.face_topology import MIDLINE, MIRRORED, PARTS
 
 METHOD = Method(
     "face_symmetry", "Matern, Riess and Stamminger 2019; Procrustes fit of the mirrored points", kind="shows"

@@ -27,7 +27,7 @@ def face_tools(detector: Detector | None, mesh: Mesh | None = None) -> tuple[Too
 
     Args:
         detector: of faces, as `dfd.media.FaceDetector`. Without one they abstain, and say what to install.
-        mesh: as `dfd.forensics.face.FaceMesh`. Without one parts are ellipses by the detector's five points,
+        mesh: as `dfd.media.face_mesh.FaceMesh`. Without one parts are ellipses by the detector's five points,
             and the tools that need more abstain.
     """
     if detector is None:

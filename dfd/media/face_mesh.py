@@ -13,9 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dfd.forensics.face.geometry import sampled
-from dfd.forensics.face.topology import NUM_POINTS
+from dfd.media.face_topology import NUM_POINTS
 from dfd.media.faces import Face
+from dfd.media.warp import sampled
 
 SIDE = 192  # of the network's input, in pixels
 MARGIN = 1.5  # side of what it sees, in longer sides of the face's box

@@ -48,7 +48,7 @@ class FaceBlend:
             landmarks. None takes that of the data module's view, and without a data module DEFAULT_MARGIN.
     """
 
-    needs_landmarks = True
+    method, needs_landmarks, needs_remade = "blend", True, False
 
     def __init__(self, p: float = 1.0, weak: float = 0.5, margin: float | None = None):
         for name, share in (("p", p), ("weak", weak)):

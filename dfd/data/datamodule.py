@@ -149,6 +149,8 @@ class ShardDataModule(LightningDataModule):
         self.view = resolve_margin(self.view, self.catalog.margins, training=stage == "fit")
         for name in ("augment", "val_augment", "corruption"):
             setattr(self, name, [with_margin(each, self.view.margin) for each in getattr(self, name)])
+        if self._pairing is not None:
+            self._pairing.maker = with_margin(self._pairing.maker, self.view.margin)
         splits = {"fit": ["train", "val"], "validate": ["val"], "test": ["test"], "predict": ["test"]}[stage]
         if stage == "fit" and self.trainer is not None and self.trainer.limit_val_batches == 0:
             splits = ["train"]
@@ -182,7 +184,9 @@ class ShardDataModule(LightningDataModule):
         if self.catalog and all(made_by.get("what") == NOTE for made_by in self.catalog.made_by):
             return TOY
         names = ", ".join(root.rstrip("/").rpartition("/")[2] for root in self.roots)
-        return f"{names} without {', '.join(self.leave_out)}" if self.leave_out else names
+        if self.leave_out:
+            names = f"{names} without {', '.join(self.leave_out)}"
+        return names if self.fakes else f"the reals of {names}, and fakes made of them"
 
     @property
     def contents(self) -> Contents:

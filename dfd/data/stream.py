@@ -25,6 +25,7 @@ from dfd.shards.checksum import verify
 from dfd.shards.fetch import Remote
 
 Transform = Callable[[Sample, np.random.Generator], Sample]
+TRIES = 4  # to make a fake of a real
 _EMPTY = np.zeros(4, np.uint64)
 
 
@@ -216,7 +217,11 @@ class ShardDataset(Dataset):
             given = self.pairing.given(sample, rng, partial(self._loaded, epoch=epoch))
         except Undecodable:  # a reconstruction that is damaged: the real stands alone this time
             return None
-        fake = None if given is None else self.pairing.maker(given, rng)
+        fake = given
+        for _ in range(TRIES):  # a draw that changes next to nothing gives the picture back
+            if fake is None or fake["label"] != REAL:
+                break
+            fake = self.pairing.maker(given, rng)
         if fake is None or fake["label"] == REAL:
             return None
         if fake["image"].shape != sample["image"].shape:

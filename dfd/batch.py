@@ -197,6 +197,18 @@ class HomeData(Protocol):
 
 
 @runtime_checkable
+class CueData(Protocol):
+    """A data module whose batches can have forensic cues."""
+
+    def deliver_cues(self, names: Sequence[str], version: int) -> None:
+        """Batches have "cues" (B, C) float32 from now on, in the order of their names.
+
+        Raises:
+            ValueError: the pictures have none, or of another version.
+        """
+
+
+@runtime_checkable
 class JudgingTask(Protocol):
     """What callbacks and the command line ask of a task, `dfd.tasks.DetectionTask` or one of your own."""
 

@@ -23,6 +23,7 @@ from dfd.data.checks import (
     weighed,
 )
 from dfd.data.collate import PREFETCH_FACTOR
+from dfd.data.cues import cues_of
 from dfd.data.home import HomeDataset, chosen_rows, home_batches
 from dfd.data.ledger import Ledger
 from dfd.data.left_out import leave_out
@@ -138,6 +139,7 @@ class ShardDataModule(LightningDataModule):
             check_maker(pairs, self.augment, fakes)
         self.catalog: Catalog | None = None
         self._pairing: Pairing | None = None
+        self._cues: np.ndarray | None = None
 
     def setup(self, stage: str) -> None:
         if self.num_workers and (fault := shared_memory_fault(self.num_workers)):
@@ -175,6 +177,20 @@ class ShardDataModule(LightningDataModule):
                 only_reals(self.catalog)
             if self.pairs is not None:
                 self._pairing = pairing_of(self.pairs, self.catalog)
+
+    def deliver_cues(self, names: Sequence[str], version: int) -> None:
+        """Batches have "cues" (B, C) float32 from now on, in the order of `names`, as the tables hold them.
+
+        Raises:
+            ValueError: a root has no cues, other ones, or pairs are made, which have no file to measure.
+        """
+        if self.pairs is not None:
+            raise ValueError(
+                "data.pairs makes pictures that never were a file, so they have no forensic cues. Train a "
+                "net that reads cues without pairs."
+            )
+        self.open_catalog()
+        self._cues = cues_of(list(self.roots), names, version)
 
     @property
     def title(self) -> str:
@@ -395,6 +411,7 @@ class ShardDataModule(LightningDataModule):
             files,
             self._pairing,
             Masks(self.catalog) if self.masks and training else None,
+            self._cues,
         )
         return loader_of(dataset, sampler, batch_size, self.num_workers)
 

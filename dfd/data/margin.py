@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from dfd.data.stream import Transform
 from dfd.media.crops import View
 
 
@@ -49,7 +49,7 @@ def _difference(view: View, recorded: Mapping[str, float]) -> str:
     return ""
 
 
-def with_margin(transform: Transform, margin: float) -> Transform:
+def with_margin(transform: Any, margin: float) -> Any:
     """The transform; where its attribute `margin` is None, a copy of it that has this one."""
     if getattr(transform, "margin", margin) is not None:
         return transform

@@ -31,7 +31,7 @@ class Maker(Protocol):
     needs_landmarks: bool
     needs_remade: bool
 
-    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample: ...
+    def __call__(self, sample: Sample, rng: np.random.Generator, /) -> Sample: ...
 
 
 class Pairing:

@@ -101,6 +101,7 @@ class ShardDataset(Dataset):
         files: opens the shards that are remote, where there are any.
         pairing: what makes fakes of reals, which stand beside them.
         masks: where forgeries lie, for samples that are to carry masks.
+        cues: (M, C) float32, the forensic cues of each row, for samples that are to carry them.
 
     In training a real row gives two samples where there is a `pairing`; in evaluation row + len(contents) is
     the fake that is made of a real row.
@@ -117,12 +118,13 @@ class ShardDataset(Dataset):
         files: ShardFiles | None = None,
         pairing: Pairing | None = None,
         masks: Masks | None = None,
+        cues: np.ndarray | None = None,
     ):
         self.contents, self.view, self.transforms = contents, view, list(transforms)
         self.seed, self.training, self.name_of = seed, training, name_of
         self._draws = np.random.Philox()
         self._random = np.random.Generator(self._draws)
-        self.files, self.pairing, self.masks = files, pairing, masks
+        self.files, self.pairing, self.masks, self.cues = files, pairing, masks, cues
         self._files = OpenFiles()  # of local shards; pread shares them safely across forks and threads
         self._whole: dict[int, tuple[int, ...]] = {}  # local shard -> which file's checksum was right
 
@@ -206,6 +208,8 @@ class ShardDataset(Dataset):
             "label": int(self.contents.label[row]),
             "row": row,
         }
+        if self.cues is not None:
+            sample["cues"] = self.cues[row]
         if self.masks is not None and self.training:
             sample |= self.masks.of(row, sample, partial(self._bytes, epoch=epoch))
         return sample
@@ -249,7 +253,8 @@ class ShardDataset(Dataset):
         """Stands for a picture that cannot be decoded, until `collate` leaves it out."""
         crops = () if self.training else (self.view.num_crops,)
         image = np.zeros((*crops, self.view.size, self.view.size, 3), np.uint8)
-        return {"image": image, "label": -1, "row": row, "fault": fault}
+        sample: Sample = {"image": image, "label": -1, "row": row, "fault": fault}
+        return sample if self.cues is None else {**sample, "cues": np.zeros_like(self.cues[0])}
 
     def _cropped(self, sample: Sample, rng: np.random.Generator) -> Sample:
         image, mask = sample["image"], sample.get("mask")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dfd.models.backbones import EarlyLayers, TimmBackbone
     from dfd.models.cnn import SmallCNN
+    from dfd.models.cues import CueFusion
     from dfd.models.detectors import DualStream, SingleStream
     from dfd.models.fusion import Concat, Gate
     from dfd.models.gan import Discriminator, Generator
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "backbones": ("EarlyLayers", "TimmBackbone"),
     "cnn": ("SmallCNN",),
+    "cues": ("CueFusion",),
     "detectors": ("DualStream", "SingleStream"),
     "fusion": ("Concat", "Gate"),
     "gan": ("Discriminator", "Generator"),
@@ -29,6 +31,7 @@ _HOMES = {
 __all__ = [
     "Backbone",
     "Concat",
+    "CueFusion",
     "Discriminator",
     "DualStream",
     "EarlyLayers",

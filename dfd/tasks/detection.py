@@ -10,7 +10,7 @@ import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 
-from dfd.batch import Batch, DetectionData, Predictions
+from dfd.batch import Batch, CueData, DetectionData, Predictions
 from dfd.calibration import (
     CALIBRATIONS,
     UNFITTED,
@@ -104,6 +104,13 @@ class DetectionTask(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Before weights are loaded or sharded, when a pretrained backbone is as it came."""
+        if names := getattr(self.net, "cue_names", ()):
+            if not isinstance(self._data, CueData):
+                raise ValueError(
+                    f"a {type(self.net).__name__} reads forensic cues, and the data module has none to give. "
+                    "Use dfd.data.ShardDataModule."
+                )
+            self._data.deliver_cues(names, self.net.cue_version)
         if stage == "fit" and self.learns_home:
             self._features = frozen_features(self.net)
 

@@ -30,6 +30,21 @@ class StreamContributions:
     distance: Tensor
     reference: str
 
+    @property
+    def decided(self) -> list[str]:
+        """Of each image, the stream that brought the logit farthest the way it went from the references."""
+        names, shares = list(self.shares), torch.stack(list(self.shares.values()))  # (streams, B)
+        towards = shares * shares.sum(0).sign()
+        return [names[which] for which in towards.argmax(0).tolist()]
+
+    def mean(self) -> StreamContributions:
+        """Those of the mean logit, as of several crops of one picture: B = 1."""
+        replaced, shares = (
+            {name: each.mean(0, keepdim=True) for name, each in streams.items()}
+            for streams in (self.replaced, self.shares)
+        )
+        return StreamContributions(replaced, shares, self.distance.mean(0, keepdim=True), self.reference)
+
 
 def has_streams(detector: Any) -> bool:
     """Whether a detector's net has several streams that can be looked at one by one."""

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from dfd.batch import LUMA
 from dfd.eval_mode import eval_mode
-from dfd.models.spectral import LEVELS, dct_basis
+from dfd.models.dct import dct_basis
+from dfd.models.spectral import LEVELS
 
 if TYPE_CHECKING:
     from dfd.models import EarlyLayers
@@ -25,11 +26,13 @@ class Features:
 
     Args:
         early: of the pretrained net; None where there is none.
-        own: a trained net with `cam_layers`, asked where there are no early layers.
+        own: a trained net, asked for its first `cam_layers` where there are no early layers; one that has
+            none is not asked.
     """
 
     def __init__(self, early: EarlyLayers | None = None, own: nn.Module | None = None):
-        self.early, self.own = early, None if early is not None else own
+        asked = early is None and getattr(own, "cam_layers", None)
+        self.early, self.own = early, own if asked else None
 
     @property
     def basis(self) -> str:

@@ -17,7 +17,15 @@ from dfd import __version__, plots
 from dfd.calibration import WORDS
 from dfd.detector import Detector, Score
 from dfd.detector.inputs import read_input
-from dfd.explain import METHODS, Faithfulness, FrequencyShares, band_edges, filters, how_far
+from dfd.explain import (
+    METHODS,
+    Faithfulness,
+    FrequencyShares,
+    StreamContributions,
+    band_edges,
+    filters,
+    how_far,
+)
 from dfd.explain.faithfulness import ADVANTAGE, INCOMPLETE, SURVIVES, UNSTEADY
 from dfd.html import png, render
 from dfd.inference.explain import FACTS, PAGE, Explained
@@ -204,15 +212,12 @@ def _figures(detector: Detector, found: Explained, layer: str | None) -> list[tu
     figure = plots.band_curves(band_edges(len(found.falls)).numpy(), found.falls, bands, spectrum)
     figures.append((f"Which frequencies move the logit{_left_out(shares)}", png(figure)))
     if found.streams is not None:
-        replaced, parts = (
-            {name: float(value.mean()) for name, value in each.items()}
-            for each in (found.streams.replaced, found.streams.shares)
-        )
+        streams = _stream_facts(found.streams)
         caption = (
-            "What each stream adds. A stream is replaced by its mean features of the same crops without "
-            "their detail"
+            f"What each stream adds: {streams['decided']} decided. A stream is replaced by its mean features "
+            "of the same crops without their detail"
         )
-        figures.append((caption, png(plots.stream_bars(replaced, parts))))
+        figures.append((caption, png(plots.stream_bars(streams["replaced"], streams["shares"]))))
     return figures + _layer_figures(detector, found, layer)
 
 
@@ -280,11 +285,17 @@ def _facts(found: Explained) -> dict[str, Any]:
         if found.frequencies is not None:
             facts["bands"]["shares"] = _plain(found.frequencies.bands.numpy())
         if found.streams is not None:
-            facts["streams"] = {
-                "replaced": {name: float(value.mean()) for name, value in found.streams.replaced.items()},
-                "shares": {name: float(value.mean()) for name, value in found.streams.shares.items()},
-            }
+            facts["streams"] = _stream_facts(found.streams)
     return facts
+
+
+def _stream_facts(streams: StreamContributions) -> dict[str, Any]:
+    """What each stream adds to the logit of a face, the mean over its crops, and which one decided."""
+    mean = streams.mean()
+    replaced, shares = (
+        {name: float(value) for name, value in each.items()} for each in (mean.replaced, mean.shares)
+    )
+    return {"replaced": replaced, "shares": shares, "decided": mean.decided[0]}
 
 
 def _plain(value: Any) -> Any:

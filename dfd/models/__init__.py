@@ -11,27 +11,46 @@ if TYPE_CHECKING:
     from dfd.models.cnn import SmallCNN
     from dfd.models.cues import CueFusion
     from dfd.models.detectors import DualStream, SingleStream
-    from dfd.models.fusion import Concat, Gate
+    from dfd.models.f3net import FAD, LFS
+    from dfd.models.fusion import Concat, CrossAttention, Gate
     from dfd.models.gan import Discriminator, Generator
+    from dfd.models.mlp import MLP
     from dfd.models.net import Net, build, recipe
-    from dfd.models.protocols import Backbone, Fusion, Spectrum, Streams
-    from dfd.models.spectral import LocalSpectrum, LogSpectrum
+    from dfd.models.phase import PhaseSpectrum
+    from dfd.models.protocols import Backbone, Fusion, MapBackbone, Spectrum, Streams
+    from dfd.models.residuals import SRM, BayarConv
+    from dfd.models.spectral import AzimuthalSpectrum, DCTSpectrum, LocalSpectrum, LogSpectrum
 
 _HOMES = {
     "backbones": ("EarlyLayers", "TimmBackbone"),
     "cnn": ("SmallCNN",),
     "cues": ("CueFusion",),
     "detectors": ("DualStream", "SingleStream"),
-    "fusion": ("Concat", "Gate"),
+    "f3net": ("FAD", "LFS"),
+    "fusion": ("Concat", "CrossAttention", "Gate"),
     "gan": ("Discriminator", "Generator"),
+    "mlp": ("MLP",),
     "net": ("Net", "build", "recipe"),
-    "protocols": ("Backbone", "Fusion", "Spectrum", "Streams"),
-    "spectral": ("LocalSpectrum", "LogSpectrum"),
+    "phase": ("PhaseSpectrum",),
+    "protocols": ("Backbone", "Fusion", "MapBackbone", "Spectrum", "Streams"),
+    "residuals": ("SRM", "BayarConv"),
+    "spectral": ("AzimuthalSpectrum", "DCTSpectrum", "LocalSpectrum", "LogSpectrum"),
 }
 __all__ = [
+    "FAD",
+    "LFS",
+    "MLP",
+    "SRM",
+    "AzimuthalSpectrum",
     "Backbone",
+    "BayarConv",
     "Concat",
+<<<<<<< HEAD
     "CueFusion",
+=======
+    "CrossAttention",
+    "DCTSpectrum",
+>>>>>>> 7a890aa (Frequency streams: global DCT, phase, azimuthal profile, F3-Net's FAD and LFS, SRM and Bayar residuals; cross-attention)
     "Discriminator",
     "DualStream",
     "EarlyLayers",
@@ -40,7 +59,9 @@ __all__ = [
     "Generator",
     "LocalSpectrum",
     "LogSpectrum",
+    "MapBackbone",
     "Net",
+    "PhaseSpectrum",
     "SingleStream",
     "SmallCNN",
     "Spectrum",

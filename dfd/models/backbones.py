@@ -65,11 +65,27 @@ class TimmBackbone(Net):
         return {"features": self.tap.map}
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        # (B, C, h, w) or (B, tokens, C)
+        return self.model.forward_head(self._unpooled(image))  # (B, F)
+
+    def maps(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, num_features, h, w): the features of each place, through all layers that `forward` has."""
+        features = self._unpooled(image)
+        if features.dim() == 3:  # (B, tokens, C) of a transformer
+            patches = features[:, self.tap.num_prefix :]
+            patches = getattr(self.model, "fc_norm", nn.Identity())(patches)
+            rows = round((patches.shape[1] * image.shape[-2] / image.shape[-1]) ** 0.5)
+            return patches.transpose(1, 2).unflatten(2, (rows, -1))
+        places = features if self.tap.channels_last else features.permute(0, 2, 3, 1)  # (B, h, w, C)
+        # a map of one place is its own mean, so the head's layers read each place by itself
+        each = places.flatten(0, 2)  # (B * h * w, C)
+        each = each[:, None, None] if self.tap.channels_last else each[..., None, None]
+        pooled = self.model.forward_head(each)  # (B * h * w, F)
+        return pooled.unflatten(0, places.shape[:3]).permute(0, 3, 1, 2)
+
+    def _unpooled(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, C, h, w), (B, h, w, C) or (B, tokens, C), as timm gives them."""
         features = self.model.forward_features((image - self.mean) / self.std)
-        if not self._taps_block:
-            features = self.tap(features)
-        return self.model.forward_head(features)  # (B, F)
+        return features if self._taps_block else self.tap(features)
 
 
 class EarlyLayers(Net):

@@ -47,9 +47,12 @@ class SmallCNN(Net):
     def cam_layers(self) -> dict[str, nn.Module]:
         return {"features": self.stages[-1]}
 
+    def maps(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, 4 * width, H / 8, W / 8): the features of each place."""
+        return self.stages(self.stem(self.standardize(image)))
+
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        maps = self.stages(self.stem(self.standardize(image)))  # (B, 4 * width, H / 8, W / 8)
-        return maps.mean(dim=(2, 3))  # (B, 4 * width)
+        return self.maps(image).mean(dim=(2, 3))  # (B, 4 * width)
 
 
 class _Stage(nn.Module):

@@ -10,30 +10,40 @@ from torch import Tensor, nn
 
 from dfd.models.fusion import Concat
 from dfd.models.net import Net
-from dfd.models.protocols import Fusion
+from dfd.models.protocols import Fusion, MapBackbone
 from dfd.models.spectral import LogSpectrum
 
 
 class SingleStream(Net):
-    """A backbone and a linear head. It has no use for forensic cues.
+    """A backbone and a linear head, on pixels or on frequencies. It has no use for forensic cues.
 
     Args:
-        backbone: a `dfd.models.Backbone`: image (B, 3, H, W) -> features (B, F).
+        backbone: a `dfd.models.Backbone`: image (B, 3, H, W), or the maps of `spectrum` -> features (B, F).
         dropout: share of the features that are dropped in training.
+        spectrum: a `dfd.models.Spectrum`: image -> the maps that `backbone` reads; None for the image itself.
+
+    Raises:
+        ValueError: `backbone` does not take the channels of `spectrum`.
     """
 
-    def __init__(self, backbone: Net, dropout: float = 0.2):
+    def __init__(self, backbone: Net, dropout: float = 0.2, spectrum: Net | None = None):
         super().__init__()
-        self.backbone = backbone
+        if spectrum is not None:
+            _check_channels(spectrum, backbone, "backbone")
+        self.backbone, self.spectrum = backbone, spectrum
         self.dropout = nn.Dropout(dropout)
         self.head = _head(backbone.num_features)
 
     @property
     def cam_layers(self) -> dict[str, nn.Module]:
-        return {"rgb": self.backbone.cam_layers["features"]}
+        """Places in the image: none where the spectrum keeps no places."""
+        if self.spectrum is None:
+            return {"rgb": self.backbone.cam_layers["features"]}
+        return {"fft": self.backbone.cam_layers["features"]} if self.spectrum.spatial else {}
 
     def forward(self, image: Tensor, cues: Tensor | None = None) -> Tensor:
-        return self.head(self.dropout(self.backbone(image))).squeeze(1)  # (B, F) -> (B,)
+        maps = image if self.spectrum is None else self.spectrum(image)
+        return self.head(self.dropout(self.backbone(maps))).squeeze(1)  # (B, F) -> (B,)
 
 
 class DualStream(Net):
@@ -47,15 +57,16 @@ class DualStream(Net):
         spectrum: a `dfd.models.Spectrum`: image -> the maps that `fft` reads. By default `LogSpectrum`, of
             the whole image.
         fusion: a `dfd.models.Fusion`: features (B, F) and (B, K), and cues (B, C) where there are any -> one
-            vector (B, D) for the head. By default `Concat`.
+            vector (B, D) for the head. By default `Concat`. One that says `needs_maps` reads the features of
+            each place.
         dropout: share of the fused features that are dropped in training.
         drop_fft: share of the training images whose `fft` features are dropped, in [0, 1) (ModDrop, Neverova
             et al., 1501.00102). Frequencies of undamaged images are learnt sooner than their pixels, and a
             net that leans on them learns less from the pixels, which compression damages less.
 
     Raises:
-        ValueError: `fft` does not take the channels of `spectrum`, `fusion` is none, or `drop_fft` is outside
-            [0, 1).
+        ValueError: `fft` does not take the channels of `spectrum`; `fusion` is none, or needs maps that a
+            stream does not give; `drop_fft` is outside [0, 1).
     """
 
     def __init__(
@@ -73,18 +84,21 @@ class DualStream(Net):
                 f"drop_fft={drop_fft} is outside [0, 1). Use .5 as a start, or 0 to drop nothing."
             )
         spectrum = LogSpectrum() if spectrum is None else spectrum
-        if fft.in_channels != spectrum.out_channels:
-            raise ValueError(
-                f"{type(spectrum).__name__} gives {spectrum.out_channels} channels, but "
-                f"fft={type(fft).__name__} "
-                f"takes {fft.in_channels}. Set in_channels={spectrum.out_channels} in fft's init_args."
-            )
+        _check_channels(spectrum, fft, "fft")
         fusion = Concat() if fusion is None else fusion
         if not isinstance(fusion, Fusion):
             raise ValueError(
                 f"fusion={fusion!r} has no connect(num_rgb, num_fft). Use dfd.models.Concat, dfd.models.Gate "
                 "or a subclass of dfd.models.Net with the methods of dfd.models.Fusion."
             )
+        self.of_maps = getattr(fusion, "needs_maps", False)
+        for name, backbone in (("rgb", rgb), ("fft", fft)):
+            if self.of_maps and not isinstance(backbone, MapBackbone):
+                raise ValueError(
+                    f"{type(fusion).__name__} needs the features of each place, which "
+                    f"{name}={type(backbone).__name__} does not give. Give it a method maps(image) -> "
+                    "(B, num_features, h, w), or take dfd.models.Concat or Gate."
+                )
         self.rgb, self.fft, self.spectrum, self.drop_fft = rgb, fft, spectrum, drop_fft
         self.dropout = nn.Dropout(dropout)
         num_fused = fusion.connect(rgb.num_features, fft.num_features)
@@ -98,8 +112,13 @@ class DualStream(Net):
         return layers | {"fft": self.fft.cam_layers["features"]} if self.spectrum.spatial else layers
 
     def streams(self, image: Tensor) -> dict[str, Tensor]:
-        """Features of the pixels and of the frequencies: rgb (B, F), fft (B, K)."""
-        return {"rgb": self.rgb(image), "fft": self.fft(self.spectrum(image))}
+        """What the fusion reads of the pixels and of the frequencies: rgb (B, F) and fft (B, K), or the maps
+        (B, F, h, w) and (B, K, i, j) where it needs them.
+        """
+        spectrum = self.spectrum(image)
+        if self.of_maps:
+            return {"rgb": self.rgb.maps(image), "fft": self.fft.maps(spectrum)}
+        return {"rgb": self.rgb(image), "fft": self.fft(spectrum)}
 
     def judge(self, rgb: Tensor, fft: Tensor, cues: Tensor | None = None) -> Tensor:
         """The logits (B,) of such features."""
@@ -107,9 +126,9 @@ class DualStream(Net):
         return self.head(self.dropout(fused)).squeeze(1)
 
     def forward(self, image: Tensor, cues: Tensor | None = None) -> Tensor:
-        rgb, fft = self.streams(image).values()  # (B, F), (B, K)
+        rgb, fft = self.streams(image).values()
         if self.training and self.drop_fft:
-            kept = torch.rand(len(fft), 1, device=fft.device) >= self.drop_fft
+            kept = torch.rand(len(fft), *[1] * (fft.dim() - 1), device=fft.device) >= self.drop_fft
             fft = fft * kept / (1 - self.drop_fft)
         return self.judge(rgb, fft, cues)  # (B,)
 
@@ -123,6 +142,16 @@ class _Head(nn.Linear):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         with torch.autocast(features.device.type, enabled=False):
             return super().forward(features.to(self.weight.dtype))
+
+
+def _check_channels(spectrum: Net, backbone: Net, name: str) -> None:
+    """ValueError unless the backbone, an argument called `name`, reads what the spectrum gives."""
+    if backbone.in_channels != spectrum.out_channels:
+        raise ValueError(
+            f"{type(spectrum).__name__} gives {spectrum.out_channels} channels, but "
+            f"{name}={type(backbone).__name__} takes {backbone.in_channels}. Set "
+            f"in_channels={spectrum.out_channels} in {name}'s init_args."
+        )
 
 
 def _head(num_features: int) -> nn.Linear:

@@ -26,6 +26,14 @@ class Backbone(Protocol):
 
 
 @runtime_checkable
+class MapBackbone(Protocol):
+    """A `Backbone` that gives the features of each place as well."""
+
+    def maps(self, image: Tensor) -> Tensor:
+        """Images or maps (B, in_channels, H, W) -> (B, num_features, h, w)."""
+
+
+@runtime_checkable
 class Spectrum(Protocol):
     """Images (B, 3, H, W) in [0, 1] -> maps (B, out_channels, h, w)."""
 
@@ -37,7 +45,11 @@ class Spectrum(Protocol):
 
 @runtime_checkable
 class Fusion(Protocol):
-    """Features (B, F) and (B, K), and where there are any the forensic cues (B, C) -> (B, D)."""
+    """Features (B, F) and (B, K), and where there are any the forensic cues (B, C) -> (B, D).
+
+    One that says `needs_maps = True` is given the features of each place instead, (B, F, h, w) and
+    (B, K, i, j).
+    """
 
     def connect(self, num_rgb: int, num_fft: int) -> int:
         """Makes the layers for features of F and K values, and returns D. `DualStream` calls it once."""
@@ -50,7 +62,7 @@ class Streams(Protocol):
     """A net whose features come in several streams, so that each one's part in the logit can be asked."""
 
     def streams(self, image: Tensor) -> dict[str, Tensor]:
-        """Images (B, 3, H, W) -> features (B, F) of each stream, by its name."""
+        """Images (B, 3, H, W) -> features (B, F) or (B, F, h, w) of each stream, by its name."""
 
     def judge(self, **streams: Tensor) -> Tensor:
         """The logits (B,) of such features."""

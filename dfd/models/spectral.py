@@ -1,25 +1,57 @@
-"""FFT and DCT spectra of images, as maps that a CNN can read.
+"""Log-amplitude spectra of images, as maps that a CNN can read.
 
 Generators leave two kinds of trace in the frequencies. Up-sampling repeats peaks over the whole image (Durall
-et al., 2003.01826; Frank et al., 2003.08685): `LogSpectrum` shows them. Local statistics of fine detail
-differ where something was pasted (LFS of F3-Net, Qian et al., 2007.09355): `LocalSpectrum` shows them, place
-by place.
+et al., 2003.01826; Frank et al., 2003.08685): `LogSpectrum`, `DCTSpectrum` and `AzimuthalSpectrum` show them.
+Statistics of fine detail differ where something was pasted: `LocalSpectrum` shows them, place by place.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from dfd.batch import LUMA
+from dfd.models.dct import dct, dct_basis
+from dfd.models.frequency_statistics import FrequencyStatistics, everywhere, hats
 from dfd.models.net import Net
 
+Color = Literal["rgb", "luma"]
 # log1p of amplitudes in grey levels: the bend of the curve lies where rounding to 8 bits drowns a trace
 LEVELS = 255.0
+
+
+def color_planes(name: str, color: Color) -> int:
+    """How many planes `in_color` gives: 3 or 1.
+
+    Raises:
+        ValueError: `color` is neither "rgb" nor "luma"; `name` is the class that was given it.
+    """
+    if color not in ("rgb", "luma"):
+        raise ValueError(f"color={color!r}: {name} takes 'rgb' or 'luma'.")
+    return 3 if color == "rgb" else 1
+
+
+def in_color(image: Tensor, color: Color) -> Tensor:
+    """Image (B, 3, H, W) -> float32 as it is, or its luma (B, 1, H, W)."""
+    image = image.float()
+    if color == "rgb":
+        return image
+    return (image * image.new_tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True)
+
+
+def windowed_spectrum(image: Tensor) -> Tensor:
+    """Complex spectrum (..., H, W // 2 + 1) of images (..., H, W), frequency 0 in the first row.
+
+    The image's mean is taken off, and a Hann window keeps its edges out; divided by the window's energy,
+    noise reads the same at any size.
+    """
+    height, width = image.shape[-2:]
+    window = _hann(height, image)[:, None] * _hann(width, image)  # (H, W)
+    image = (image - image.mean(dim=(-2, -1), keepdim=True)) * window
+    return torch.fft.rfft2(image) / window.square().sum().sqrt()
 
 
 class LogSpectrum(Net):
@@ -43,32 +75,115 @@ class LogSpectrum(Net):
 
     spatial = False
 
-    def __init__(self, color: Literal["rgb", "luma"] = "rgb", bins: int = 128):
+    def __init__(self, color: Color = "rgb", bins: int = 128):
         super().__init__()
-        if color not in ("rgb", "luma"):
-            raise ValueError(f"color={color!r}: LogSpectrum takes 'rgb' or 'luma'.")
         self.color, self.bins = color, bins
-        self.out_channels = 3 if color == "rgb" else 1
-        self.statistics = _Statistics(self.out_channels, bins, bins // 2 + 1)
+        self.out_channels = color_planes("LogSpectrum", color)
+        self.statistics = FrequencyStatistics(self.out_channels, bins, bins // 2 + 1)
 
     def forward(self, image: Tensor) -> Tensor:
         with torch.autocast(image.device.type, enabled=False):  # there is no FFT of bf16
-            image = image.float()
-            if self.color == "luma":
-                image = _luma(image)
+            spectrum = windowed_spectrum(in_color(image, self.color))
             height, width = image.shape[-2:]
-            window = _hann(height, image)[:, None] * _hann(width, image)  # (H, W)
-            image = (image - image.mean(dim=(2, 3), keepdim=True)) * window
-            # divided by the window's energy, noise reads the same at any crop size
-            spectrum = torch.fft.rfft2(image) / window.square().sum().sqrt()
             amplitude = torch.roll(spectrum.abs(), height // 2, dims=2)  # frequency 0 to the middle row
             frequency = torch.arange(height, device=image.device) / height - (height // 2) / height
             grid = torch.arange(self.bins, device=image.device) - self.bins // 2
-            rows = _hats(self.bins * frequency, grid, self.bins / height)  # (H, bins)
+            rows = hats(self.bins * frequency, grid, self.bins / height)  # (H, bins)
             frequency = torch.arange(width // 2 + 1, device=image.device) / width
             grid = torch.arange(self.bins // 2 + 1, device=image.device)
-            columns = _hats(self.bins * frequency, grid, self.bins / width)  # (W // 2 + 1, bins // 2 + 1)
+            columns = hats(self.bins * frequency, grid, self.bins / width)  # (W // 2 + 1, bins // 2 + 1)
             return self.statistics(torch.log1p(LEVELS * amplitude), rows, columns)
+
+
+class DCTSpectrum(Net):
+    """Log-amplitude DCT of the whole image: image (B, 3, H, W) in [0, 1] -> (B, out_channels, H, W) float32.
+
+    The spectrum of Frank et al. (2003.08685): each frequency is standardized by its mean and deviation in the
+    training images. Frequency 0 is in the first row and column.
+
+    Args:
+        color, bins: as of `LogSpectrum`; the statistics are kept on a grid of bins x bins frequencies.
+
+    Raises:
+        ValueError: `color` is neither "rgb" nor "luma".
+    """
+
+    spatial = False
+
+    def __init__(self, color: Color = "rgb", bins: int = 128):
+        super().__init__()
+        self.color, self.bins = color, bins
+        self.out_channels = color_planes("DCTSpectrum", color)
+        self.statistics = FrequencyStatistics(self.out_channels, bins, bins)
+
+    def forward(self, image: Tensor) -> Tensor:
+        with torch.autocast(image.device.type, enabled=False):
+            amplitude = dct(in_color(image, self.color)).abs()
+            grid = torch.arange(self.bins, device=image.device)
+            rows, columns = (
+                hats(torch.arange(size, device=image.device) * (self.bins / size), grid, self.bins / size)
+                for size in image.shape[-2:]
+            )
+            return self.statistics(torch.log1p(LEVELS * amplitude), rows, columns)
+
+
+class AzimuthalSpectrum(Net):
+    """Log of the mean power at each radius: image (B, 3, H, W) in [0, 1] -> (B, out_channels, 1, 1) float32.
+
+    The profile of Durall et al. (2003.01826), whatever the direction: one channel a radius, from 1/bins to
+    1/2 cycles a pixel, each standardized by its mean and deviation in the training images. `MLP` reads it.
+    `dfd.forensics.spectrum.azimuthal_profile` is the same in numpy, without logarithm and statistics.
+
+    Args:
+        color: one profile a colour channel, or one of the luma.
+        bins: the profile has bins // 2 radii. At H = W = bins they are exact; other sizes give their own
+            profile, read by interpolation.
+
+    Raises:
+        ValueError: `color` is neither "rgb" nor "luma", or `bins` is below 2.
+    """
+
+    spatial = False
+
+    def __init__(self, color: Color = "luma", bins: int = 128):
+        super().__init__()
+        if bins < 2:
+            raise ValueError(f"bins={bins}: AzimuthalSpectrum needs 2 or more, such as the crop's side.")
+        self.color, self.bins = color, bins
+        self.out_channels = color_planes("AzimuthalSpectrum", color) * (bins // 2)
+        self.statistics = FrequencyStatistics(self.out_channels, 1, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        with torch.autocast(image.device.type, enabled=False):
+            spectrum = windowed_spectrum(in_color(image, self.color))
+            power = LEVELS**2 * (spectrum.real.square() + spectrum.imag.square())  # (B, C, H, W // 2 + 1)
+            profile = power.flatten(2) @ self._rings(*image.shape[-2:], image.device)  # (B, C, side // 2)
+            profile = torch.log1p(profile)
+            num, side = profile.shape[-1], 2 * profile.shape[-1]
+            radius = torch.arange(1, self.bins // 2 + 1, device=image.device) * (side / self.bins)
+            own = torch.arange(1, num + 1, device=image.device)
+            # lower than its first radius a small image knows nothing: the first stands for them
+            weights = hats(radius.clamp(1, num), own, side / self.bins)
+            profile = profile @ (weights / weights.sum(1, keepdim=True)).T  # (B, C, bins // 2)
+            maps = profile.flatten(1)[..., None, None]
+            return self.statistics(maps, *everywhere(maps))
+
+    @staticmethod
+    def _rings(height: int, width: int, device: torch.device) -> Tensor:
+        """(H * (W // 2 + 1), side // 2): the weight of each frequency in the mean of each ring of an image
+        whose shorter side is `side`.
+        """
+        side = min(height, width)
+        row = torch.arange(height, device=device)
+        down = torch.minimum(row, height - row)[:, None] / height  # rows beyond the middle are negative
+        across = torch.arange(width // 2 + 1, device=device) / width
+        ring = torch.round(side * (down.square() + across.square()).sqrt())  # (H, W // 2 + 1)
+        # columns between the first and the last stand for their mirror images too
+        once = (across == 0) | (across == 0.5)
+        weight = torch.where(once, 1.0, 2.0).expand_as(ring)
+        radii = torch.arange(1, side // 2 + 1, device=device)
+        rings = (ring.flatten()[:, None] == radii) * weight.flatten()[:, None]
+        return rings / rings.sum(0)
 
 
 class LocalSpectrum(Net):
@@ -91,76 +206,14 @@ class LocalSpectrum(Net):
         self.out_channels = block * block
         # fixed by `block`: rebuilt, not stored
         self.register_buffer("basis", dct_basis(block), persistent=False)  # (block * block, 1, block, block)
-        self.statistics = _Statistics(self.out_channels, 1, 1)
+        self.statistics = FrequencyStatistics(self.out_channels, 1, 1)
 
     def forward(self, image: Tensor) -> Tensor:
         with torch.autocast(image.device.type, enabled=False):
-            amplitude = F.conv2d(_luma(image.float()), self.basis, stride=self.stride).abs()
-            # one value for all places
-            rows, columns = (amplitude.new_ones(size, 1) for size in amplitude.shape[-2:])
-            return self.statistics(torch.log1p(LEVELS * amplitude), rows, columns)
-
-
-class _Statistics(nn.Module):
-    """Standardizes maps (B, C, H, W) by running statistics on a grid (C, G, K), in training and in use alike.
-
-    `rows` (H, G) and `columns` (W, K) are the weights of each place of the grid in each place of the map.
-    """
-
-    def __init__(self, channels: int, rows: int, columns: int):
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(channels, rows, columns))
-        self.register_buffer("square", torch.ones(channels, rows, columns))  # mean of squares
-        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))  # batches
-
-    def forward(self, maps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        if self.training:
-            self._update(maps.detach(), rows, columns)
-        rows, columns = rows / rows.sum(1, keepdim=True), columns / columns.sum(1, keepdim=True)
-        # (C, H, W); of one value where the grid is a point
-        mean = rows @ self.mean.float() @ columns.T
-        variance = rows @ (self.square - self.mean.square()).float() @ columns.T
-        # deviations count as .1 at least: what hardly varied in training would be blown up elsewhere
-        return (maps - mean) / variance.clamp_min(0.01).sqrt()
-
-    @torch.no_grad()
-    def _update(self, maps: Tensor, rows: Tensor, columns: Tensor) -> None:
-        rows, columns = rows / rows.sum(0), columns / columns.sum(0)
-        moments = torch.stack([maps.mean(0), maps.square().mean(0)])  # (2, C, H, W)
-        moments = rows.T @ moments @ columns  # (2, C, G, K)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(moments)
-            moments /= torch.distributed.get_world_size()
-        self.seen += 1
-        # a plain average of the first 100 batches, then a moving one
-        weight = (1 / self.seen).clamp_min(0.01)
-        self.mean.lerp_(moments[0].to(self.mean.dtype), weight)
-        self.square.lerp_(moments[1].to(self.mean.dtype), weight)
-
-
-def _luma(image: Tensor) -> Tensor:
-    """(B, 3, H, W) -> (B, 1, H, W)"""
-    return (image * image.new_tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True)
+            amplitude = F.conv2d(in_color(image, "luma"), self.basis, stride=self.stride).abs()
+            return self.statistics(torch.log1p(LEVELS * amplitude), *everywhere(amplitude))
 
 
 def _hann(size: int, like: Tensor) -> Tensor:
     """Periodic Hann window (size,): its spectrum is three frequencies wide, no more."""
     return torch.hann_window(size, dtype=torch.float32, device=like.device)
-
-
-def _hats(at: Tensor, grid: Tensor, spacing: float) -> Tensor:
-    """Linear interpolation as a matrix (len(at), len(grid)), the identity where both are the same.
-
-    Where `at` is the coarser of the two (`spacing` > 1, in steps of the grid) the hats widen to leave no gap
-    on the grid.
-    """
-    return (1 - (at[:, None] - grid).abs() / max(1.0, spacing)).clamp_min(0)
-
-
-def dct_basis(block: int) -> Tensor:
-    """Orthonormal DCT-II kernels (block * block, 1, block, block)."""
-    k = torch.arange(block)
-    # (frequency, pixel)
-    cosine = torch.cos(math.pi * (2 * k + 1) * k[:, None] / (2 * block)) * math.sqrt(2 / block)
-    cosine[0] /= math.sqrt(2)
-    return torch.einsum("vy,ux->vuyx", cosine, cosine).reshape(block * block, 1, block, block)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from small_nets import Corner
 
-from dfd.explain import has_streams, stream_contributions
-from dfd.models import DualStream, Gate, SmallCNN
+from dfd.explain import StreamContributions, has_streams, stream_contributions
+from dfd.models import CrossAttention, DualStream, Gate, SmallCNN
 
 
 def dual(**options):
@@ -33,9 +33,20 @@ def test_side_by_side_each_stream_has_its_part_of_the_head():
     assert found.reference == "the mean features of 5 reference images" and zero.reference == "zero"
 
 
-def test_through_a_gate_the_shares_still_add_up():
-    found = stream_contributions(dual(fusion=Gate()), torch.rand(2, 3, 32, 32), torch.rand(4, 3, 32, 32))
-    torch.testing.assert_close(sum(found.shares.values()), found.distance, rtol=1e-3, atol=1e-4)
+@pytest.mark.parametrize("fusion", [Gate, CrossAttention])
+def test_through_any_fusion_the_shares_still_add_up(fusion):
+    net, image = dual(fusion=fusion()), torch.rand(2, 3, 32, 32)
+    found = stream_contributions(net, image, torch.rand(4, 3, 32, 32), steps=40)
+    assert all(share.shape == (2,) for share in found.shares.values())
+    torch.testing.assert_close(sum(found.shares.values()), found.distance, rtol=1e-2, atol=1e-3)
+    assert found.mean().distance.shape == (1,) and len(found.mean().decided) == 1
+
+
+def test_the_stream_that_moved_the_logit_most_its_way_decided():
+    shares = {"rgb": torch.tensor([2.0, 2.0, -1.0, 3.0]), "fft": torch.tensor([1.0, -3.0, -2.0, -1.0])}
+    found = StreamContributions(shares, shares, sum(shares.values()), "zero")
+    assert found.decided == ["rgb", "fft", "fft", "rgb"]
+    assert found.mean().shares["rgb"] == 1.5 and found.mean().decided == ["rgb"]
 
 
 def test_a_stream_that_the_head_does_not_read_contributes_nothing():

@@ -14,7 +14,7 @@ from dfd.detector import Detector, Score, load
 from dfd.detector.score import FaceCrops
 from dfd.explain import METHODS
 from dfd.inference.explain import explain, explain_files
-from dfd.inference.explain_page import _one_stream, in_words, word
+from dfd.inference.explain_page import _facts, _one_stream, in_words, word
 from dfd.media.crops import View
 from dfd.models import DualStream, LocalSpectrum, SmallCNN, recipe
 
@@ -89,6 +89,7 @@ def test_gradcam_looks_at_the_stream_that_moves_the_logit_most(detector, noise, 
     assert found.layer == strong and f"of the stream {strong} alone" in _one_stream(found, "gradcam")
     named = explain(two, crops(two, noise), ["gradcam"], layer="rgb.stages.1")
     assert named.layer == "rgb.stages.1" and "of the stream rgb alone" in _one_stream(named, "gradcam")
+    assert _facts(named)["streams"]["decided"] == strong
 
 
 def test_a_detector_without_gradients_gets_occlusion_and_bands(detector, noise, few):

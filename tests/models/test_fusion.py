@@ -8,6 +8,7 @@ from dfd.cli import main
 from dfd.detector import load_net
 from dfd.models import (
     Concat,
+    CrossAttention,
     DualStream,
     Fusion,
     Gate,
@@ -45,7 +46,22 @@ class Sum(Net):
         return rgb + fft
 
 
-FUSIONS = {"concat": Concat, "gate": Gate, "with_cues": lambda: WithCues(3), "sum": Sum}
+class NoMaps(Net):
+    """A backbone that pools at once."""
+
+    in_channels, num_features = 3, 3
+
+    def forward(self, image):
+        return image.mean((2, 3))
+
+
+FUSIONS = {
+    "concat": Concat,
+    "gate": Gate,
+    "cross": lambda: CrossAttention(8, heads=2),
+    "with_cues": lambda: WithCues(3),
+    "sum": Sum,
+}
 HERE = (f"{__name__}.",)
 
 
@@ -59,7 +75,9 @@ def test_a_fusion_says_the_width_of_what_it_gives(fusion):
     assert isinstance(fusion, Fusion)
     num_rgb, num_fft = (6, 6) if isinstance(fusion, Sum) else (10, 6)
     width = fusion.connect(num_rgb, num_fft)
-    assert fusion(torch.rand(4, num_rgb), torch.rand(4, num_fft)).shape == (4, width)
+    places = [(5, 3), (2, 4)] if getattr(fusion, "needs_maps", False) else [(), ()]
+    rgb, fft = (torch.rand(4, num, *at) for num, at in zip((num_rgb, num_fft), places, strict=True))
+    assert fusion(rgb, fft).shape == (4, width)
 
 
 def test_a_detector_with_it_trains_and_is_rebuilt_from_its_recipe(fusion):
@@ -86,6 +104,34 @@ def test_the_gate_is_a_share_of_the_pixels_and_the_rest_of_the_frequencies():
     for bias, wanted in ((50.0, gate.narrow(rgb)), (-50.0, fft), (0.0, (gate.narrow(rgb) + fft) / 2)):
         nn.init.constant_(gate.share.bias, bias)
         torch.testing.assert_close(gate(rgb, fft), wanted)
+
+
+def test_cross_attention_is_torchs():
+    torch.manual_seed(0)
+    fusion = CrossAttention(8, heads=2)
+    fusion.connect(10, 6)
+    rgb, fft = torch.rand(4, 10, 5, 3), torch.rand(4, 6, 2, 4)
+    tokens = [fusion.narrow_rgb(rgb.flatten(2).mT), fusion.narrow_fft(fft.flatten(2).mT)]
+    expected = []
+    for ours, asks, answers in ((fusion.rgb_asks, *tokens), (fusion.fft_asks, *tokens[::-1])):
+        theirs = nn.MultiheadAttention(8, 2, batch_first=True)
+        three = (ours.query, ours.key, ours.value)
+        with torch.no_grad():
+            theirs.in_proj_weight.copy_(torch.cat([each.weight for each in three]))
+            theirs.in_proj_bias.copy_(torch.cat([ours.query.bias, torch.zeros(8), ours.value.bias]))
+        theirs.out_proj = ours.out
+        expected.append((asks + theirs(asks, answers, answers)[0]).mean(1))
+    torch.testing.assert_close(fusion(rgb, fft), torch.cat(expected, dim=1))
+
+
+def test_cross_attention_says_which_widths_its_heads_take():
+    with pytest.raises(ValueError, match=r"width=10 does not divide into heads=4. .* width=8"):
+        CrossAttention(10, heads=4)
+
+
+def test_a_stream_without_maps_is_named():
+    with pytest.raises(ValueError, match=r"CrossAttention needs .* fft=NoMaps .* dfd.models.Concat"):
+        DualStream(SmallCNN(8), NoMaps(), fusion=CrossAttention())
 
 
 def test_cues_reach_a_fusion_that_takes_them():

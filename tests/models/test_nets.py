@@ -7,12 +7,22 @@ import timm
 import torch
 
 from dfd.models import (
+    FAD,
+    LFS,
+    MLP,
+    SRM,
+    AzimuthalSpectrum,
     Backbone,
+    BayarConv,
     Concat,
+    CrossAttention,
+    DCTSpectrum,
     DualStream,
     Gate,
     LocalSpectrum,
     LogSpectrum,
+    MapBackbone,
+    PhaseSpectrum,
     SingleStream,
     SmallCNN,
     Spectrum,
@@ -21,8 +31,22 @@ from dfd.models import (
     recipe,
 )
 
+SPECTRA = {
+    "log": LogSpectrum,
+    "log_luma": lambda: LogSpectrum("luma"),
+    "local": LocalSpectrum,
+    "dct": DCTSpectrum,
+    "azimuthal": AzimuthalSpectrum,
+    "phase": PhaseSpectrum,
+    "fad": FAD,
+    "lfs": LFS,
+    "srm": SRM,
+    "srm_30": lambda: SRM(30, "luma"),
+    "bayar": BayarConv,
+}
 BACKBONES = {
     "small_cnn": lambda: SmallCNN(8),
+    "mlp": lambda: MLP(8),
     "resnet": lambda: TimmBackbone("test_resnet"),
     "efficientnet": lambda: TimmBackbone("test_efficientnet"),
     "convnext": lambda: TimmBackbone("test_convnext"),
@@ -32,7 +56,19 @@ DETECTORS = {name: lambda make=make: SingleStream(make()) for name, make in BACK
     "dual": lambda: DualStream(TimmBackbone("test_efficientnet"), SmallCNN(8)),
     "dual_gate": lambda: DualStream(SmallCNN(8), SmallCNN(8, 1), LogSpectrum("luma"), fusion=Gate()),
     "dual_local": lambda: DualStream(TimmBackbone("test_vit"), SmallCNN(8, 64), LocalSpectrum()),
+    "dual_cross": lambda: DualStream(
+        TimmBackbone("test_convnext"), SmallCNN(8, 64), LocalSpectrum(), CrossAttention()
+    ),
+    "azimuthal": lambda: SingleStream(MLP(8, 64), spectrum=AzimuthalSpectrum()),
+    **{
+        name: lambda make=SPECTRA[name]: _of_frequencies(make())
+        for name in ("dct", "phase", "fad", "lfs", "srm", "bayar")
+    },
 }
+
+
+def _of_frequencies(spectrum):
+    return SingleStream(SmallCNN(8, spectrum.out_channels), spectrum=spectrum)
 
 
 @pytest.fixture(params=DETECTORS.values(), ids=DETECTORS.keys())
@@ -51,11 +87,32 @@ def test_backbones_pool_features_of_any_size(backbone, size):
     assert backbone(torch.rand(2, 3, *size)).shape == (2, backbone.num_features)
 
 
-def test_backbones_and_spectra_say_what_goes_in_and_out(backbone):
+@pytest.mark.parametrize("make", SPECTRA.values(), ids=SPECTRA.keys())
+def test_spectra_say_what_they_give_of_any_size(make):
+    spectrum = make()
+    assert isinstance(spectrum, Spectrum)
+    for size in ((64, 64), (33, 40)):
+        for image in (torch.rand(2, 3, *size), torch.zeros(2, 3, *size)):
+            maps = spectrum(image)
+            assert maps.shape[:2] == (2, spectrum.out_channels) and maps.dtype == torch.float32
+            assert maps.isfinite().all()
+
+
+def test_backbones_say_what_goes_in(backbone):
     assert isinstance(backbone, Backbone) and backbone.in_channels == 3
-    for spectrum in (LogSpectrum(), LogSpectrum("luma"), LocalSpectrum()):
-        assert isinstance(spectrum, Spectrum)
-        assert spectrum(torch.rand(2, 3, 64, 64)).shape[1] == spectrum.out_channels
+
+
+@pytest.mark.parametrize("size", [(64, 64), (96, 64)])
+def test_maps_are_the_features_of_each_place(backbone, size):
+    assert isinstance(backbone, MapBackbone)
+    backbone.eval()
+    image = torch.rand(2, 3, *size)
+    with torch.no_grad():
+        maps, features = backbone.maps(image), backbone(image)
+    assert maps.shape[:2] == features.shape and maps.shape[2] * size[1] == maps.shape[3] * size[0]
+    # a transformer reads its class token, and convnext's head normalizes the mean
+    if type(getattr(backbone, "model", None)).__name__ not in ("VisionTransformer", "ConvNeXt"):
+        torch.testing.assert_close(maps.mean((2, 3)), features, rtol=1e-4, atol=1e-5)
 
 
 def test_backbones_show_a_map_for_grad_cam(backbone):
@@ -154,6 +211,19 @@ def test_dual_stream_says_what_a_fusion_is(fusion):
         DualStream(SmallCNN(8), SmallCNN(8), fusion=fusion)
 
 
+def test_a_single_stream_says_which_channels_do_not_fit_and_where_it_has_places():
+    with pytest.raises(
+        ValueError,
+        match=r"FAD gives 9 channels, but backbone=SmallCNN takes 3\. Set in_channels=9 in backbone",
+    ):
+        SingleStream(SmallCNN(8), spectrum=FAD())
+    names = [
+        list(SingleStream(backbone, spectrum=spectrum).cam_layers)
+        for backbone, spectrum in ((SmallCNN(8), None), (SmallCNN(8, 9), FAD()), (SmallCNN(8), DCTSpectrum()))
+    ]
+    assert names == [["rgb"], ["fft"], []]
+
+
 def test_cues_change_nothing_in_a_detector_that_has_no_use_for_them(detector):
     image, cues = torch.rand(2, 3, 64, 64), torch.rand(2, 5)
     detector.eval()
@@ -172,7 +242,7 @@ def test_small_cnn_keeps_full_resolution_first():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["dual", "dual_local"])
+@pytest.mark.parametrize("name", ["dual", "dual_local", "dual_cross"])
 def test_onnx_gives_the_same_logits(name, tmp_path):
     import onnxruntime
 

@@ -3,14 +3,39 @@
 from pathlib import Path
 
 import pytest
+import timm
+import torch
 import yaml
 from small import SMALL_TOY
 
 from dfd.cli import main
 from dfd.detector import load_net
+from dfd.models import build
 
-CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
-OVERLAYS = sorted((Path(__file__).parent.parent / "configs" / "overlay").glob("*.yaml"))
+HERE = Path(__file__).parent.parent / "configs"
+OVERLAYS = sorted((HERE / "overlay").glob("*.yaml"))
+
+
+def _read(path):
+    return yaml.safe_load(path.read_text())
+
+
+def _without_backbone(path):
+    """A config but for the arguments of its backbone and the learning rate, which a preset may choose."""
+    config = _read(path)
+    config["model"]["init_args"]["net"]["init_args"].get("backbone", {}).pop("init_args", None)
+    config["model"]["init_args"]["optimizer"]["init_args"].pop("lr")
+    return config
+
+
+# two experiments run for all that differ from them in the backbone alone: a fit of VGG-16 writes gigabytes
+BASES = {name: _without_backbone(HERE / f"{name}.yaml") for name in ("single_stream", "small_cnn")}
+PRESETS = sorted(
+    path
+    for path in HERE.glob("*.yaml")
+    if path.stem not in BASES and _without_backbone(path) in BASES.values()
+)
+CONFIGS = sorted(set(HERE.glob("*.yaml")) - set(PRESETS))
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +65,35 @@ def test_it_runs(config, here, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.stem)
+def test_a_preset_is_built_and_gets_gradients(preset):
+    """All else of it is the experiment that it differs from, which runs."""
+    net = build(_read(preset)["model"]["init_args"]["net"])
+    logit = net(torch.rand(2, 3, 64, 64))
+    torch.nn.functional.binary_cross_entropy_with_logits(logit, torch.tensor([0.0, 1.0])).backward()
+    assert all(weight.grad is not None for weight in net.parameters())
+
+
+def test_presets_are_found_and_say_where_weights_come_from():
+    names = {preset.stem for preset in PRESETS}
+    assert names >= {
+        "resnet50",
+        "densenet121",
+        "vgg16",
+        "efficientnet_b0",
+        "convnext_tiny",
+        "xception",
+        "vit",
+    }
+    for preset in PRESETS:
+        made = _read(preset)["model"]["init_args"]["net"]["init_args"]["backbone"]
+        if made["class_path"] == "dfd.models.TimmBackbone":
+            weights = timm.get_pretrained_cfg(made["init_args"]["name"])
+            place = f"https://huggingface.co/{weights.hf_hub_id}" if weights.hf_hub_id else weights.url
+            assert "pretrained=" in preset.read_text() and f"({place} has it" in preset.read_text()
+
+
+@pytest.mark.slow
 def test_the_embedded_default_shows_where_the_net_looked(here):
     assert main(["fit", "--config", "dual_stream", "--config", "overlay/smoke.yaml", *SMALL_TOY]) == 0
     (run,) = (here / "runs" / "dual_stream").iterdir()
@@ -60,26 +114,41 @@ def test_blends_are_laid_over_an_experiment_and_recorded(here):
     assert main(["validate", str(run / "checkpoints" / "last.ckpt")]) == 0  # whose data has those stages too
 
 
-@pytest.mark.parametrize("overlay", OVERLAYS, ids=lambda overlay: overlay.stem)
-def test_each_overlay_says_what_it_is_and_lies_over_others(overlay, here, capsys):
-    assert overlay.read_text().startswith("# A second --config"), "each begins with what it is for"
-    others = ["--config", "overlay/bf16", "--config", "overlay/compile"]
-    assert (
-        main(
-            [
-                "fit",
-                "--config",
-                "dual_stream",
-                *others,
-                "--config",
-                f"overlay/{overlay.stem}",
-                "--print_config",
-            ]
-        )
-        == 0
-    )
+def _leaves(config, at=""):
+    """The keys of an overlay's values, with dots."""
+    if isinstance(config, dict) and config:
+        return {leaf for name, value in config.items() for leaf in _leaves(value, f"{at}.{name}")}
+    return {at}
+
+
+def _packs(overlays):
+    """Overlays that say nothing of the same key, together: a command line takes most of a second."""
+    packs = []
+    for overlay in overlays:
+        keys = _leaves(_read(overlay))
+        fits = (pack for pack in packs if not any(keys & _leaves(_read(each)) for each in pack))
+        pack = next(fits, None)
+        if pack is None:
+            packs.append([overlay])
+        else:
+            pack.append(overlay)
+    return packs
+
+
+# all but one of those that choose a way of fine-tuning are read by tests/tasks/test_finetune.py alone
+TUNING = [path for path in OVERLAYS if "finetune" in path.read_text()]
+
+
+@pytest.mark.parametrize("pack", _packs([path for path in OVERLAYS if path not in TUNING[1:]]), ids=len)
+def test_each_overlay_says_what_it_is_and_lies_over_others(pack, capsys):
+    for overlay in pack:
+        assert overlay.read_text().startswith("# A second --config"), "each begins with what it is for"
+    names = ["overlay/bf16", "overlay/compile", *(f"overlay/{overlay.stem}" for overlay in pack)]
+    options = [option for name in names for option in ("--config", name)]
+    assert main(["fit", "--config", "dual_stream", *options, "--print_config"]) == 0
     config = yaml.safe_load(capsys.readouterr().out)
-    assert not list(_missing(yaml.safe_load(overlay.read_text()), config))
+    for overlay in pack:
+        assert not list(_missing(_read(overlay), config)), overlay.stem
     callbacks = [each["class_path"].rpartition(".")[2] for each in config["trainer"]["callbacks"]]
     assert config["trainer"]["precision"] == "bf16-mixed" and {"Curves", "Compile"} <= set(callbacks)
 
@@ -99,5 +168,5 @@ def _missing(wanted, found, at=""):
 
 
 def test_smoke_touches_data_and_trainer_only():
-    overlay = yaml.safe_load((CONFIGS[0].parent / "overlay" / "smoke.yaml").read_text())
+    overlay = yaml.safe_load((HERE / "overlay" / "smoke.yaml").read_text())
     assert overlay.keys() <= {"data", "trainer"}

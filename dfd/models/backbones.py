@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 from math import isqrt
 from pathlib import Path
@@ -13,10 +14,15 @@ import torch
 from torch import nn
 
 from dfd.media.file_kinds import refuse_lfs_pointer
-from dfd.models.net import Net
+from dfd.models.net import Net, shapes
+from dfd.models.weights_file import cached_weights, differing_keys
 
 # depths of `EarlyLayers`: the first of at most so many weights is taken
 EARLY_MAPS, EARLY_WEIGHTS = ([1, 2], [0, 1], [0]), 1_000_000
+# what timm and torch say of a picture whose size a net cannot take
+UNFIT = re.compile(
+    r"size of tensor|is invalid for input of size|too small|can't be greater than actual input"
+)
 # arguments of timm.create_model by which it would read or fetch another file
 REACHING = {"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"}
 
@@ -64,6 +70,12 @@ class TimmBackbone(Net):
         """A layer whose output is a map (B, C, h, w), for transformers too."""
         return {"features": self.tap.map}
 
+    def depths(self) -> dict[str, int]:
+        """The layer of each weight as timm counts them, 0 next to the image, by its name in here."""
+        match = self.model.group_matcher(coarse=False)
+        found = timm.models.group_parameters(self.model, match, reverse=True)
+        return {f"model.{name}": depth for name, depth in found.items()}
+
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return self.model.forward_head(self._unpooled(image))  # (B, F)
 
@@ -84,8 +96,31 @@ class TimmBackbone(Net):
 
     def _unpooled(self, image: torch.Tensor) -> torch.Tensor:
         """(B, C, h, w), (B, h, w, C) or (B, tokens, C), as timm gives them."""
-        features = self.model.forward_features((image - self.mean) / self.std)
+        normalized = (image - self.mean) / self.std
+        try:
+            features = self.model.forward_features(normalized)
+        except (AssertionError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not UNFIT.search(str(error)):
+                raise
+            raise ValueError(self._other_size(*image.shape[-2:])) from error
         return features if self._taps_block else self.tap(features)
+
+    def _other_size(self, height: int, width: int) -> str:
+        """What to do about pictures of a size that the net cannot take."""
+        name, embed = self._given["name"], getattr(self.model, "patch_embed", None)
+        start = f"{name} does not take pictures of {height} x {width}"
+        if getattr(embed, "strict_img_size", False):
+            return (
+                f"{start}: it was made for {embed.img_size[0]}. Use --data.view.size={embed.img_size[0]}, or "
+                f"options={{img_size: {height}}} of the backbone, if weights of that size are not needed."
+            )
+        if patch := getattr(embed, "patch_size", None):
+            below = max(patch[0], height // patch[0] * patch[0])
+            return (
+                f"{start}: use a multiple of {patch[0]}, as --data.view.size={below} or {below + patch[0]}."
+            )
+        made_for = self.model.pretrained_cfg["input_size"][-1]
+        return f"{start}. Use the size that it was made for, --data.view.size={made_for}."
 
 
 class EarlyLayers(Net):
@@ -214,7 +249,11 @@ def _create(name: str, pretrained: bool | str, options: dict[str, Any]) -> nn.Mo
     """The timm net without its classifier."""
     if pretrained is False:
         return _draw(name, options)
-    file = _hub_file(name) if pretrained is True else Path(pretrained)
+    if pretrained is True:
+        weights = timm.get_pretrained_cfg(name)
+        file = cached_weights(name, weights.hf_hub_id, weights.url)
+    else:
+        file = Path(pretrained)
     if file is None:
         return _draw(name, options, pretrained=True)
     if not file.is_file():
@@ -226,21 +265,24 @@ def _create(name: str, pretrained: bool | str, options: dict[str, Any]) -> nn.Mo
     source = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}
     try:
         model, again = _draw(name, options, **source), _draw(name, options, **source)
-    except Exception as error:
-        # timm, safetensors and torch raise what they like on a file that is not theirs
-        raise ValueError(
-            f"pretrained={str(file)!r} does not hold weights of {name}. Give timm's file for it "
-            "(.safetensors or .pth)."
-        ) from error
+    except (
+        Exception
+    ) as error:  # timm, safetensors and torch raise what they like on a file that is not theirs
+        raise ValueError(_of_another(file, name, _draw(name, options))) from error
     # timm skips in silence what a file lacks; only what the file did hold is the same in two random nets
     other = dict(again.named_parameters())
-    lacking = [key for key, value in model.named_parameters() if not torch.equal(value, other[key])]
-    if lacking:
-        raise ValueError(
-            f"pretrained={str(file)!r} does not hold weights of {name}: "
-            f"{len(lacking)} tensors are not in it, {lacking[0]} among them."
-        )
+    if not all(torch.equal(value, other[key]) for key, value in model.named_parameters()):
+        raise ValueError(_of_another(file, name, model))
     return model
+
+
+def _of_another(file: Path, name: str, model: nn.Module) -> str:
+    """What to say of a file whose weights are not those of a net."""
+    differs = differing_keys(file, shapes(model))
+    return (
+        f"pretrained={str(file)!r} does not hold weights of {name}{f' ({differs})' if differs else ''}. Give "
+        "timm's file for it (.safetensors or .pth), or the name of the net that the file belongs to."
+    )
 
 
 def _draw(name: str, options: dict[str, Any], **source: Any) -> nn.Module:
@@ -252,25 +294,3 @@ def _draw(name: str, options: dict[str, Any], **source: Any) -> nn.Module:
             # this kind cannot; options={"img_size": 128} fixes another size than the one it was trained with
             pass
     return timm.create_model(name, **options)
-
-
-def _hub_file(name: str) -> Path | None:
-    """The weights in the hub's cache; None where they must be downloaded and can be."""
-    from huggingface_hub import constants, try_to_load_from_cache
-    from huggingface_hub.utils import get_session
-
-    repository = timm.get_pretrained_cfg(name).hf_hub_id
-    if repository:
-        cached = try_to_load_from_cache(repository, "model.safetensors")
-        if isinstance(cached, str):
-            return Path(cached)
-    try:
-        # asked once: the hub's own client takes a minute of retries to find out that there is no network
-        get_session().head(constants.ENDPOINT, timeout=5)
-    except Exception as error:  # of whichever HTTP library the installed hub client uses
-        raise ValueError(
-            f"pretrained=True: the weights of {name} are not in the cache, and {constants.ENDPOINT} does not "
-            f"answer ({type(error).__name__}). Give a file instead, pretrained=PATH of a .safetensors or .pth"
-            + (f"; {constants.ENDPOINT}/{repository} has it." if repository else ".")
-        ) from error
-    return None

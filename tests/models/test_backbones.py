@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from dfd.models import SingleStream, TimmBackbone, backbones
+from dfd.models.weights_file import cached_weights
 
 LITE = "mobilenetv2_100"
 
@@ -40,7 +41,8 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path):
     with pytest.raises(ValueError, match="does not hold weights of test_resnet"):
         TimmBackbone("test_resnet", pretrained=str(path))
     torch.save(TimmBackbone("test_vit").model.state_dict(), path)
-    with pytest.raises(ValueError, match="does not hold weights of test_resnet"):
+    lacking = r"does not hold weights of test_resnet \(missing: conv1.0.weight, .* not asked for: cls_token"
+    with pytest.raises(ValueError, match=lacking):
         TimmBackbone("test_resnet", pretrained=str(path))
     half = {
         name: value
@@ -48,7 +50,9 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path):
         if "layer4" not in name
     }
     torch.save(half, path)
-    with pytest.raises(ValueError, match="tensors are not in it, layer4"):
+    with pytest.raises(
+        ValueError, match=r"test_resnet \(missing: layer4\S+, layer4\S+, layer4\S+ and \d+ more\)"
+    ):
         TimmBackbone("test_resnet", pretrained=str(path))
 
 
@@ -66,6 +70,37 @@ def test_without_a_network_the_local_file_is_named(monkeypatch):
         match=r"does not answer .*pretrained=PATH of a .safetensors or .pth; .*timm/mobilenetv2_100",
     ):
         TimmBackbone(LITE, pretrained=True)
+
+
+def test_weights_that_are_nowhere_are_said_to_be(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(ValueError, match="timm has no weights for vit_tiny_patch16_gap"):
+        cached_weights("vit_tiny_patch16_gap", None, None)
+    url = "http://127.0.0.1:9/xception-43020ad28.pth"
+    with pytest.raises(ValueError, match=f"legacy_xception are not in the cache.*{url} has it"):
+        cached_weights("legacy_xception", None, url)
+    kept = tmp_path / "hub" / "checkpoints" / "xception-43020ad28.pth"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    assert cached_weights("legacy_xception", None, url) == kept
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "size", "said"),
+    [
+        ("test_vit", None, 100, r"100 x 100: use a multiple of 16, as --data\.view\.size=96 or 112\."),
+        (
+            "test_vit",
+            {"dynamic_img_size": False},
+            96,
+            r"made for 160\. Use --data\.view\.size=160, or options=",
+        ),
+        ("levit_128s", None, 96, r"Use the size that it was made for, --data\.view\.size=224\."),
+    ],
+)
+def test_a_size_that_a_net_cannot_take_is_answered_with_those_it_can(name, options, size, said):
+    with pytest.raises(ValueError, match=said):
+        TimmBackbone(name, options=options)(torch.rand(1, 3, size, size))
 
 
 def test_the_hubs_cache_is_enough(monkeypatch, tmp_path):

@@ -18,7 +18,7 @@ from dfd import __version__
 from dfd.cli.error_messages import UsageError, closest, shortened
 from dfd.cli.extras import how_to_install
 from dfd.cli.logs import logs_on_stderr
-from dfd.commands import cluster, data, detect, forensics, judge, study
+from dfd.commands import baselines, cluster, data, detect, forensics, judge, study
 from dfd.interpreters import safe_path
 from dfd.launcher import find_launch
 from dfd.signals import Terminated, ending_as_ctrl_c, stop_signals
@@ -35,7 +35,7 @@ LIGHTNING_VERBS = {
 }
 COMMANDS = {
     function.__name__.replace("_", "-"): function
-    for module in (data, forensics, detect, judge, study, cluster)
+    for module in (data, forensics, detect, judge, baselines, study, cluster)
     for function in module.VERBS
 }
 PLAIN_VERBS = tuple(COMMANDS)
@@ -217,6 +217,7 @@ def _app() -> App:
         "tune-batch": Parameter(negative=(), allow_leading_hyphen=True),
         # --on ONE OTHER
         "evaluate": Parameter(negative=(), consume_multiple=True),
+        "baseline": Parameter(negative=(), consume_multiple=True),
         "bench-forensics": Parameter(negative=(), consume_multiple=True),
     }
     for place, (verb, function) in enumerate(COMMANDS.items()):

@@ -12,9 +12,8 @@ have no file, and have no baseline.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,8 +21,8 @@ import pyarrow.parquet as pq
 
 from dfd.audit.shortcuts import whole_families
 from dfd.batch import Predictions
+from dfd.evaluate.classical.models import MOST, Model, Part, fit
 from dfd.forensics.cues import kinds
-from dfd.metrics import detection_metrics
 from dfd.outputs import output_file
 from dfd.shards.cue_table import CueNames, read_cues
 from dfd.shards.fetch import is_remote
@@ -34,10 +33,6 @@ if TYPE_CHECKING:
 
 CUES_AUROC = "cues_auroc"
 FILE = "cues.parquet"
-STRENGTHS = (0.0001, 0.001, 0.01, 0.1, 1.0)  # scikit-learn's C, from strong to weak regularization
-FAR = 5.0  # deviations from the mean: cues have long tails, and one must not outweigh all others
-MOST = 20_000  # pictures of train; more change the third digit
-FEWEST = 10  # pictures of each class of train and of val
 META = b"dfd"
 SCHEMA = pa.schema(
     {
@@ -48,46 +43,15 @@ SCHEMA = pa.schema(
         "logit": pa.float64(),
     }
 )
-Model = Callable[[np.ndarray], np.ndarray]  # cues (N, C) -> log odds of fake (N,)
 
 
-class Part(NamedTuple):
-    """Pictures that a model learns from, or is chosen by."""
-
-    cues: np.ndarray  # (N, C)
-    label: np.ndarray  # (N,)
-    family: np.ndarray  # (N,)
-
-    @property
-    def enough(self) -> bool:
-        return min((self.label == kind).sum() for kind in (0, 1)) >= FEWEST
-
-
-def fit(train: Part, val: Part) -> Model | None:
+def model_of(train: Part, val: Part) -> Model | None:
     """A logistic model of standardised cues, of the strength of regularization that ranks val best; None
     where a class has fewer than ten pictures in one of them."""
     if not (train.enough and val.enough):
         return None
     kept = whole_families(train.family, np.random.default_rng(0), MOST)
-    train = Part(*(column[kept] for column in train))
-    models = [_fitted(train, strength) for strength in STRENGTHS]
-    ranked = [_auroc(model(val.cues), val.label) for model in models]
-    return models[int(np.argmax(ranked))]
-
-
-def _fitted(train: Part, strength: float) -> Model:
-    from sklearn.linear_model import LogisticRegression
-
-    mean, deviation = train.cues.mean(axis=0), train.cues.std(axis=0)
-    # a cue that is the same in all pictures says nothing
-    scale = np.where(deviation > 1e-6 * np.maximum(np.abs(mean), 1.0), deviation, np.inf)
-
-    def standardised(cues: np.ndarray) -> np.ndarray:
-        return np.clip((cues - mean) / scale, -FAR, FAR)
-
-    model = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000)
-    model.fit(standardised(train.cues), train.label)
-    return lambda cues: model.decision_function(standardised(cues))
+    return fit(Part(*(column[kept] for column in train)), val).model
 
 
 def write_cue_baseline(out: Path, root: NamedRoot, limit: int | None) -> None:
@@ -142,7 +106,7 @@ def _asked(root: NamedRoot) -> np.ndarray | None:
         Part(*(column[known & (split == name)] for column in (values, label, family.astype(str))))
         for name in ("train", "val")
     )
-    model = fit(train, val)
+    model = model_of(train, val)
     if model is None:
         return None
     place = {key: at for at, key in enumerate(table["key"].to_pylist())}
@@ -156,11 +120,6 @@ def _version(path: str) -> int | None:
         return None
     names = CueNames.of(read_index(Path(path)))
     return None if names is None else names.version
-
-
-def _auroc(logit: np.ndarray, label: np.ndarray) -> float:
-    table = Predictions.of(np.arange(len(logit)), logit, label.astype(np.int64), {})
-    return detection_metrics(table)["auroc"]
 
 
 def _is_of(path: Path, identity: dict[str, Any]) -> bool:

@@ -272,7 +272,8 @@ def _write(out: Path, cell: Cell, judged: Judged, options: Options, facts: Mappi
     data, rows = cell.root.data, judged.predictions.row
     speaks = cell.detector.detector.speaks or cell.root.drawings
     made_of = cell.identity(options.limit, options.drawings)
-    prob, verdict, strange = verdicts(cell.detector.detector, judged.predictions, speaks)
+    detector = cell.detector.detector
+    prob, verdict, strange = verdicts(detector.card, detector.gate, judged.predictions, speaks)
     write_predictions(
         out / cell.file,
         judged.predictions,
@@ -281,6 +282,18 @@ def _write(out: Path, cell: Cell, judged: Judged, options: Options, facts: Mappi
         verdict=verdict,
         reason=judged.reason,
         facts=plain(
-            {**cell_facts(cell, data.fingerprints(rows), speaks, made_of), "strange": strange, **facts}
+            {
+                **cell_facts(
+                    detector.card,
+                    cell.detector.facts(),
+                    cell.root,
+                    cell.condition,
+                    prints=data.fingerprints(rows),
+                    speaks=speaks,
+                    identity=made_of,
+                ),
+                "strange": strange,
+                **facts,
+            }
         ),
     )

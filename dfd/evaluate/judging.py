@@ -12,6 +12,8 @@ from scipy.special import expit
 from dfd.batch import LoadedBatch, Predictions, Sample
 from dfd.data import ShardDataModule
 from dfd.detector import Detector
+from dfd.detector.card import Card
+from dfd.familiarity import Familiarity
 from dfd.familiarity.alarm import table_verdicts
 from dfd.media.crops import View
 from dfd.weighing import weighed
@@ -125,24 +127,24 @@ def collected(
 
 
 def verdicts(
-    detector: Detector, predictions: Predictions, speaks: bool
+    card: Card, gate: Familiarity | None, predictions: Predictions, speaks: bool
 ) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
     """P(fake) (M,) and the words (M,) for each row: NaN and "" where there is no logit; no P(fake) of what is
     unfamiliar, alone or as one of many. And what is said of sources that are strange as a whole.
 
     Args:
+        card: the detector's.
+        gate: the detector's; None where it has none.
         speaks: whether the detector knows anything of such pictures, see `Detector`; where not, every word is
             "inconclusive".
     """
     ok = predictions.status == "ok"
-    balanced = detector.card.thresholds["balanced"]
-    prob = expit(detector.card.calibration(weighed(predictions.logit, predictions.familiarity, balanced)))
+    balanced = card.thresholds["balanced"]
+    prob = expit(card.calibration(weighed(predictions.logit, predictions.familiarity, balanced)))
     word = np.full(len(ok), "", "U16")
-    if not speaks or not detector.card.calibrated_on:
+    if not speaks or not card.calibrated_on:
         word[ok] = "inconclusive"
         return np.full(len(ok), np.nan), word, {}
     judged = predictions.judged
-    word[ok], strange = table_verdicts(
-        judged.logit, judged.familiarity, judged.source, detector.card.thresholds, detector.gate
-    )
+    word[ok], strange = table_verdicts(judged.logit, judged.familiarity, judged.source, card.thresholds, gate)
     return np.where(word == "unfamiliar", np.nan, prob), word, strange

@@ -39,23 +39,29 @@ class NamedDetector:
         return (view.size, view.num_crops, view.longest, view.resize)
 
     def facts(self) -> dict[str, Any]:
-        card = self.detector.card
         return {
             "name": self.name,
             "path": self.path,
             "sha256": self.sha256,
-            "net": card.net.get("class_path"),
-            "view": card.view,
-            "calibration": card.calibration.to_plain(),
-            "thresholds": card.thresholds,
-            "calibrated_on": card.calibrated_on,
-            "selected_on": card.selected_on,
-            "trained_on": _trained_on(card),
-            "seed": (card.data or {}).get("init_args", {}).get("seed"),
-            "of_drawings": card.of_drawings,
-            "weights": card.weights,
-            "version": card.version,
+            **card_facts(self.detector.card),
         }
+
+
+def card_facts(card: Card) -> dict[str, Any]:
+    """What a grid says of a detector by its card."""
+    return {
+        "net": card.net.get("class_path"),
+        "view": card.view,
+        "calibration": card.calibration.to_plain(),
+        "thresholds": card.thresholds,
+        "calibrated_on": card.calibrated_on,
+        "selected_on": card.selected_on,
+        "trained_on": _trained_on(card),
+        "seed": (card.data or {}).get("init_args", {}).get("seed"),
+        "of_drawings": card.of_drawings,
+        "weights": card.weights,
+        "version": card.version,
+    }
 
 
 def _trained_on(card: Card) -> list[str]:
@@ -122,7 +128,7 @@ class NamedRoot:
         changed = [] if condition.corruption is None else [condition.corruption]
         # with no transform at all, a validation split would get its val_augment: there is none here
         self.data.corruption = [*changed, EnoughPixels(view)]
-        return self.data.val_dataloader() if self.split == "val" else self.data.test_dataloader()
+        return self.data.judging_dataloader(self.split)
 
     def facts(self) -> dict[str, Any]:
         real, fake = self.data.label_counts(self.split)

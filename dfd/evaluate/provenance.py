@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from dfd import __version__
+from dfd.detector.card import Card
 from dfd.evaluate.conditions import Condition
-from dfd.evaluate.folder import GRID
-from dfd.evaluate.plan import Cell, NamedDetector, NamedRoot
+from dfd.evaluate.folder import CELLS, GRID, read_grid
+from dfd.evaluate.plan import NamedDetector, NamedRoot
 from dfd.outputs import output_file
 
 SEED = 0  # of noise, of --limit and of the intervals
@@ -51,28 +52,86 @@ def write_record(
         "git": _git(),
         "seed": SEED,
     }
-    with output_file(out / GRID) as temporary:
-        temporary.write_text(json.dumps(plain(grid), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    _write(out, grid)
 
 
-def cell_facts(cell: Cell, prints: np.ndarray, speaks: bool, identity: dict[str, Any]) -> dict[str, Any]:
+def join_record(
+    out: Path,
+    detector: dict[str, Any],
+    roots: Sequence[NamedRoot],
+    conditions: Sequence[Condition],
+    cells: Sequence[str],
+    split: str,
+) -> None:
+    """Adds a detector with its cells to the grid.json of a folder, or begins one with them.
+
+    Args:
+        detector: what grid.json is to say of it; it takes the place of an earlier one of its name.
+        cells: its prediction files.
+        split: that they judge.
+
+    Raises:
+        ValueError: the folder's grid is of other pictures.
+    """
+    if not (out / GRID).exists():
+        write_record(out, [], roots, conditions, [], split=split, limit=None, drawings=False)
+    grid = read_grid(out)
+    if grid.get("split") != split:
+        raise ValueError(
+            f"{out} is a grid of the {grid.get('split')} split, and these are predictions of {split}. Choose "
+            "another folder."
+        )
+    known = {each.get("name"): each for each in grid["roots"]}
+    for root in roots:
+        if known.setdefault(root.name, root.facts()).get("digest") != root.digest:
+            raise ValueError(
+                f"{out} is a grid of other pictures that are called {root.name}. Give these another name, "
+                f"NAME={root.path}, or choose another folder."
+            )
+    steps = {each["name"]: list(each.get("severities") or []) for each in grid["conditions"]}
+    for condition in conditions:
+        severity = None if np.isnan(condition.severity) else condition.severity
+        if severity not in steps.setdefault(condition.name, []):
+            steps[condition.name].append(severity)
+    own = f"{CELLS}/{detector['name']}/"
+    grid |= {
+        "detectors": [each for each in grid["detectors"] if each.get("name") != detector["name"]]
+        + [detector],
+        "roots": list(known.values()),
+        "conditions": [{"name": name, "severities": each} for name, each in steps.items()],
+        "cells": [cell for cell in grid["cells"] if not cell.startswith(own)] + list(cells),
+    }
+    _write(out, grid)
+
+
+def cell_facts(
+    card: Card,
+    detector: dict[str, Any],
+    root: NamedRoot,
+    condition: Condition,
+    *,
+    prints: np.ndarray,
+    speaks: bool,
+    identity: dict[str, Any],
+) -> dict[str, Any]:
     """What the figures of a cell rest on.
 
     Args:
+        card: the detector's.
+        detector: what grid.json says of it.
         prints: (M,) fingerprints of its pictures.
         speaks: whether the detector has verdicts on them.
         identity: see `Cell.identity`.
     """
-    card = cell.detector.detector.card
     known = {name: int(np.isin(prints, seen.numpy()).sum()) for name, seen in card.seen.items()}
     every = np.concatenate([prints[:0], *(seen.numpy() for seen in card.seen.values())])
     return {
-        "detector": cell.detector.facts(),
-        "root": {"name": cell.root.name, "path": cell.root.path},
-        "condition": cell.condition.name,
-        "severity": cell.condition.severity,
-        "what": cell.condition.what,
-        "split": cell.root.split,
+        "detector": detector,
+        "root": {"name": root.name, "path": root.path},
+        "condition": condition.name,
+        "severity": condition.severity,
+        "what": condition.what,
+        "split": root.split,
         "calibration": card.calibration.to_plain(),
         "thresholds": card.thresholds,
         "calibrated_on": card.calibrated_on,
@@ -81,12 +140,17 @@ def cell_facts(cell: Cell, prints: np.ndarray, speaks: bool, identity: dict[str,
         "num_trained_on": known.get("train"),
         "num_chosen_on": known.get("val"),
         "speaks": speaks,
-        "leaks": cell.root.data.leaks.get(cell.root.path, ""),
+        "leaks": root.data.leaks.get(root.path, ""),
         "limit": identity["limit"],
         "seed": SEED,
         "versions": _versions(),
         "cell": identity,
     }
+
+
+def _write(out: Path, grid: dict[str, Any]) -> None:
+    with output_file(out / GRID) as temporary:
+        temporary.write_text(json.dumps(plain(grid), indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def plain(value: Any) -> Any:

@@ -83,7 +83,8 @@ class PassShortcuts:
         pictures = self._rows, self._label, self._family
         if not _is_of(*self._files):
             self._write(*self._files, file_table(self._data.contents, *pictures))
-        if self._shown is not None:
+        # a model of the table's numbers alone is shown no pixels
+        if self._shown is not None and self._shown.found:
             self._write(*self._color, color_table(self._shown.found, *pictures))
 
     def _write(self, path: Path, identity: dict[str, Any], table: pa.Table | None) -> None:

@@ -11,7 +11,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from dfd.evaluate.cue_baseline import FAR, Part, fit, read_cue_baseline
+from dfd.evaluate.classical.models import FAR, Part
+from dfd.evaluate.cue_baseline import model_of, read_cue_baseline
 from dfd.evaluate.grid import Options, evaluate
 from dfd.evaluate.report import report
 from dfd.evaluate.tidy import read_metrics
@@ -32,40 +33,40 @@ def part(seed: int, num: int, shift: float, width: int = 6) -> Part:
 
 
 def auroc(model, of: Part) -> float:
-    return roc_auc_score(of.label, model(of.cues))
+    return roc_auc_score(of.label, model(of.values))
 
 
 def test_it_finds_the_cue_that_tells_and_is_chance_without_one():
-    assert auroc(fit(part(0, 300, 2.0), part(1, 100, 2.0)), part(2, 200, 2.0)) > 0.88
-    assert abs(auroc(fit(part(0, 300, 0.0), part(1, 100, 0.0)), part(2, 400, 0.0)) - 0.5) < 0.1
+    assert auroc(model_of(part(0, 300, 2.0), part(1, 100, 2.0)), part(2, 200, 2.0)) > 0.88
+    assert abs(auroc(model_of(part(0, 300, 0.0), part(1, 100, 0.0)), part(2, 400, 0.0)) - 0.5) < 0.1
 
 
 def test_it_is_sklearns_model_of_the_strength_that_val_chose():
     train, val, test = part(0, 200, 0.6), part(1, 80, 0.6), part(2, 150, 0.6)
     best = None
-    for strength in (0.0001, 0.001, 0.01, 0.1, 1.0):
+    for strength in (0.0001, 0.001, 0.01, 0.1, 1.0, 10.0):
         clipped = FunctionTransformer(lambda values: np.clip(values, -FAR, FAR))
         logistic = LogisticRegression(C=strength, class_weight="balanced", max_iter=2000)
-        pipeline = make_pipeline(StandardScaler(), clipped, logistic).fit(train.cues, train.label)
-        reached = roc_auc_score(val.label, pipeline.decision_function(val.cues))
+        pipeline = make_pipeline(StandardScaler(), clipped, logistic).fit(train.values, train.label)
+        reached = roc_auc_score(val.label, pipeline.decision_function(val.values))
         if best is None or reached > best[0]:
             best = reached, pipeline
-    expected = best[1].decision_function(test.cues)
-    np.testing.assert_allclose(fit(train, val)(test.cues), expected, atol=1e-4)
+    expected = best[1].decision_function(test.values)
+    np.testing.assert_allclose(model_of(train, val)(test.values), expected, atol=1e-4)
 
 
 def test_a_wild_value_and_a_constant_cue_do_no_harm():
     train, val, test = part(0, 200, 2.0), part(1, 80, 2.0), part(2, 150, 2.0)
     for each in (train, val, test):
-        each.cues[:, 3] = 1e6
-    test.cues[0, 4] = -1e6
-    assert np.isfinite(fit(train, val)(test.cues)).all()
-    assert auroc(fit(train, val), test) > 0.88
+        each.values[:, 3] = 1e6
+    test.values[0, 4] = -1e6
+    assert np.isfinite(model_of(train, val)(test.values)).all()
+    assert auroc(model_of(train, val), test) > 0.88
 
 
 @pytest.mark.parametrize(("train", "val"), [(18, 100), (100, 18), (0, 0)])
 def test_too_few_pictures_are_not_asked(train, val):
-    assert fit(part(0, train, 1.0), part(1, val, 1.0)) is None
+    assert model_of(part(0, train, 1.0), part(1, val, 1.0)) is None
 
 
 def shards(root: Path, blurred: bool) -> Path:

@@ -31,7 +31,7 @@ from dfd.data.loader import loader_of
 from dfd.data.margin import resolve_margin, with_margin
 from dfd.data.masks import Masks
 from dfd.data.order import Shuffled, Windows
-from dfd.data.pairs import MADE, Maker, Pairing, check_maker, only_reals, pairing_of
+from dfd.data.pairs import MADE, Maker, Pairing, check_maker, leave_out_fakes, pairing_of
 from dfd.data.prefetch import Schedule, ShardFiles
 from dfd.data.resume import check_same, record
 from dfd.data.strata import Strata, parse_balance, strata_of
@@ -66,8 +66,9 @@ class ShardDataModule(LightningDataModule):
         pairs: makes of each real training picture a fake that stands beside it in the batch, with the same
             delivery and the same crop, `maker(sample, rng) -> sample`: `dfd.augment.FaceBlend`, or
             `dfd.augment.Reconstruction`. They come on top of `batch_size`.
-        fakes: false leaves the tables' fakes out of what trains and chooses the net. With `pairs`, validation
-            then shows of each real the fake that is made of it.
+        fakes: whose fakes train and choose the net: true for all, false for none, or names of sources. Reals
+            are shown of all. With false and `pairs`, validation shows of each real the fake that is made of
+            it.
         masks: training batches have "mask": where pictures are forged, for a net that says where.
         view: crop size, and how evaluation cuts a picture. Its margin, where it states none, is the one that
             the roots record, and then theirs must agree.
@@ -111,7 +112,7 @@ class ShardDataModule(LightningDataModule):
         leave_out: list[str] | None = None,
         balance: str | list[str] | None = None,
         pairs: Maker | None = None,
-        fakes: bool = True,
+        fakes: bool | list[str] = True,
         masks: bool = False,
     ):
         super().__init__()
@@ -173,8 +174,8 @@ class ShardDataModule(LightningDataModule):
             check_distinct(self.catalog, list(map(str, self.roots)))
             if self.leave_out:
                 leave_out(self.catalog, self.leave_out)
-            if not self.fakes:
-                only_reals(self.catalog)
+            if self.fakes is not True:
+                leave_out_fakes(self.catalog, self.fakes or [])
             if self.pairs is not None:
                 self._pairing = pairing_of(self.pairs, self.catalog)
 
@@ -202,6 +203,8 @@ class ShardDataModule(LightningDataModule):
         names = ", ".join(root.rstrip("/").rpartition("/")[2] for root in self.roots)
         if self.leave_out:
             names = f"{names} without {', '.join(self.leave_out)}"
+        if isinstance(self.fakes, list):
+            return f"{names}, with the fakes of {', '.join(self.fakes)} alone"
         return names if self.fakes else f"the reals of {names}, and fakes made of them"
 
     @property

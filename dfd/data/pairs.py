@@ -8,7 +8,7 @@ the table's rows that was made of it before: its groups hold `of:` and the SHA-2
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -114,28 +114,38 @@ def pairing_of(maker: Maker, catalog: Catalog) -> Pairing:
     return Pairing(maker, remade=remade)
 
 
-def check_maker(maker: Maker, augment: list, fakes: bool) -> None:
+def check_maker(maker: Maker, augment: list, fakes: bool | list[str]) -> None:
     """ValueError where a maker cannot work beside the other options of a data module."""
     if forging := [each for each in augment if getattr(each, "fake_share", 0.0)]:
         raise ValueError(
             f"data.pairs makes a fake of every real, and data.augment has {forging[0]}, which makes fakes of "
             "reals too: the two of a pair would not be alike. Leave one of them out."
         )
-    if not fakes and getattr(maker, "needs_remade", False):
+    if fakes is False and getattr(maker, "needs_remade", False):
         raise ValueError(
             "data.fakes is false, which leaves out every fake of the tables, and data.pairs asks for "
             "reconstructions, which are such. Leave data.fakes out."
         )
 
 
-def only_reals(catalog: Catalog) -> None:
-    """Takes the tables' fakes out of what trains and chooses a net. The test split stays whole.
+def leave_out_fakes(catalog: Catalog, keep: Sequence[str]) -> None:
+    """Takes the tables' fakes out of what trains and chooses a net, but for those of some sources. The test
+    split stays whole.
 
     Raises:
-        ValueError: no real is left in train.
+        ValueError: one of these sources has no fake, or no real is left to train on.
     """
+    rows = np.concatenate([catalog.rows[split] for split in ("train", "val")])
+    fakes = rows[catalog.contents.label[rows] == FAKE]
+    source = catalog.describe(fakes)["source"]
+    if unknown := [name for name in keep if name not in source]:
+        raise ValueError(
+            f"data.fakes names {unknown[0]!r}; sources with fakes are "
+            f"{', '.join(sorted(set(source.tolist())))}."
+        )
+    out = fakes[~np.isin(source, list(keep))]
     for split in ("train", "val"):
-        rows = catalog.rows[split]
-        catalog.keep(split, rows[catalog.contents.label[rows] == REAL])
-    if not len(catalog.rows["train"]):
-        raise ValueError(f"data.fakes is false, and the train split holds no {LABELS[REAL]} picture.")
+        catalog.keep(split, np.setdiff1d(catalog.rows[split], out, assume_unique=True))
+    train = catalog.rows["train"]
+    if not (catalog.contents.label[train] == REAL).any():
+        raise ValueError(f"data.fakes leaves fakes out, and the train split holds no {LABELS[REAL]} picture.")

@@ -45,12 +45,9 @@ __all__ = [
     "Backbone",
     "BayarConv",
     "Concat",
-<<<<<<< HEAD
-    "CueFusion",
-=======
     "CrossAttention",
+    "CueFusion",
     "DCTSpectrum",
->>>>>>> 7a890aa (Frequency streams: global DCT, phase, azimuthal profile, F3-Net's FAD and LFS, SRM and Bayar residuals; cross-attention)
     "Discriminator",
     "DualStream",
     "EarlyLayers",

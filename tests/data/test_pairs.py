@@ -115,6 +115,15 @@ def test_without_the_tables_fakes_validation_shows_each_real_and_its_fake(root):
     assert data.label_counts("test") == (3, 3)  # nothing is left out where a net is judged
 
 
+def test_fakes_of_some_sources_alone(root):
+    data = make(root, fakes=["source1"], pairs=Darker())
+    for split, num in (("train", (12, 16)), ("val", (4, 2)), ("test", (3, 3))):
+        rows = data.rows(split)
+        source, label = data.describe(rows)["source"], data.contents.label[rows]
+        assert split == "test" or set(source[label == FAKE]) == {"source1"}
+        assert data.label_counts(split) == num  # those of training stand beside a fake each
+
+
 def test_a_reconstruction_stands_beside_the_picture_that_it_was_made_of(root, remade):
     data = make([root, remade], pairs=Other())
     assert len(data.rows("train")) == 24 and data.label_counts("train") == (12, 15)
@@ -187,6 +196,7 @@ def test_masks_of_pairs_and_of_what_is_not_known(root):
         ({"pairs": Other()}, "the roots hold none. `dfd generate"),
         ({"pairs": Other(), "fakes": False}, "data.fakes is false"),
         ({"fakes": False}, "12 real and 0 fake"),
+        ({"fakes": ["source7"]}, r"names 'source7'; sources with fakes are source0, source1, source2"),
     ],
 )
 def test_what_cannot_be_is_refused_before_training(root, options, words):

@@ -9,6 +9,7 @@ from dfd.augment.face_blend import FaceBlend
 from dfd.augment.fingerprint import Fingerprint
 from dfd.augment.image import Augment
 from dfd.augment.mix import CutMix, MixUp
+from dfd.augment.reconstruction import Reconstruction
 
 __all__ = [
     "APGD",
@@ -23,6 +24,7 @@ __all__ = [
     "FaceBlend",
     "Fingerprint",
     "MixUp",
+    "Reconstruction",
     "SelfBlend",
     "Square",
     "corrupt",

@@ -1,18 +1,18 @@
-"""Sample grids of a generator: what it makes of the same latents, through the training."""
+"""Sample grids of a generator or an autoencoder: what it makes of the same input, through the training."""
 
 from __future__ import annotations
 
-import torch
 from lightning import Callback, LightningModule, Trainer
 
 from dfd.callbacks.publish import only_a_warning, publish
 
 
 class SampleGrid(Callback):
-    """Draws pictures of a GANTask's average to plots/samples-epoch<NNN>.png and into the logger.
+    """Draws a task's `pictures(num)` to plots/samples-epoch<NNN>.png and into the logger: a GANTask's
+    generated faces, an AutoencoderTask's reals with their reconstructions.
 
-    The latents are the same at every interval and in every run, so that one follows a picture through the
-    training.
+    Their latents or reals are the same at every interval and in every run, so that one follows a picture
+    through the training.
 
     Args:
         num_images: in rows of eight.
@@ -47,8 +47,7 @@ class SampleGrid(Callback):
         with only_a_warning(name):
             from dfd.plots import image_grid  # matplotlib: a second that `dfd fit --help` need not wait for
 
-            latent = torch.randn(self.num_images, task.net.latent, generator=torch.Generator().manual_seed(0))
-            image = task.samples(latent.to(task.device)).permute(0, 2, 3, 1).float().cpu().numpy()
+            image = task.pictures(self.num_images).permute(0, 2, 3, 1).float().cpu().numpy()
             title = f"Generated after epoch {epoch}, {trainer.global_step} steps"
             columns = min(8, len(image))
             publish(trainer, image_grid(list(image), [""] * len(image), columns=columns, title=title), name)

@@ -218,6 +218,7 @@ def _app() -> App:
         # --on ONE OTHER
         "evaluate": Parameter(negative=(), consume_multiple=True),
         "baseline": Parameter(negative=(), consume_multiple=True),
+        "generate": Parameter(negative=(), consume_multiple=True),
         "bench-forensics": Parameter(negative=(), consume_multiple=True),
     }
     for place, (verb, function) in enumerate(COMMANDS.items()):

@@ -143,47 +143,57 @@ def export(
 def generate(
     checkpoint: Path,
     /,
-    *,
-    num: int,
+    *more: Path,
     like: Path,
     out: Path,
+    num: int | None = None,
     seed: int = 0,
-    split: str = "train",
-    source: str = "dfd-gan",
-    method: str = "fastgan",
+    splits: tuple[str, ...] = ("train",),
+    source: str = "",
+    method: str = "",
+    detail: tuple[float, float] = (0.0, 0.5),
     allow: tuple[str, ...] = (),
 ) -> None:
-    """A trained generator's fakes become shards, to be trained on beside others: --data.roots '{SHARDS: 1,
-    OUT: 0.5}'.
+    """A generator's fakes, or autoencoders' reconstructions of reals, become shards to be trained on beside
+    others: --data.roots '{SHARDS: 1, OUT: 0.5}'.
 
     Each is written as a real of other shards was: its size, quantization tables, chroma and metadata, and
     nearly its length; dfd audit of both shows nothing but what the pictures show. The same seed gives the
     same files.
 
+    Of a generator (dfd fit --config gan) they are new faces, as many as --num says. Of autoencoders (dfd fit
+    --config reconstruct) they are the reals themselves, drawn once by each checkpoint's decoder; the table
+    joins each with its real.
+
     Args:
-        checkpoint: File that dfd fit --config gan wrote; nothing else is needed, and no network.
-        num: How many fakes.
-        like: Shards whose reals the files are to resemble: those that the generator was trained on, as a
-            rule.
+        checkpoint: File that dfd fit --config gan or reconstruct wrote; nothing else is needed, and no
+            network.
+        more: Further autoencoders, of other kinds.
+        like: Shards whose reals the files are to resemble, or that are reconstructed: those that the net was
+            trained on, as a rule.
         out: Folder for the shards.
+        num: How many fakes; of a generator alone.
         seed: Of latents and everything else that is drawn.
-        split: Where the fakes belong, and whose reals they resemble. A detector should be judged on others:
-            leave it at train.
-        source: What the table calls them, and
-        method: how it says that they were made.
+        splits: Where the fakes belong, and whose reals they resemble or are. A detector should be judged on
+            others: leave it at train, unless a decoder is held out for val.
+        source: What the table calls them. [default: dfd-gan; of a reconstruction, its real's source]
+        method: How it says that they were made. [default: fastgan; reconstruction-KIND, such as
+            reconstruction-nearest4]
+        detail: Least and largest share of the real's fine detail that a reconstruction is given back.
         allow: Packages beside dfd whose code the checkpoint may name, such as my_package; on PYTHONPATH.
     """
     from dfd.inference.generate import generate
 
     made = generate(
-        checkpoint,
+        [checkpoint, *more],
         out=out,
         like=like,
         num=num,
         seed=seed,
-        split=split,
+        splits=splits,
         source=source,
         method=method,
+        detail=detail,
         allow=allow,
     )
     print(made)

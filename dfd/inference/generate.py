@@ -1,32 +1,31 @@
-"""A trained generator's pictures as shards to train a detector on, told from reals by nothing but what they
-show.
+"""Pictures of a trained generator, or of autoencoders, as shards to train a detector on, told from reals by
+nothing but what they show.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-import pyarrow.compute as pc
 import torch
 
-from dfd.batch import FAKE, REAL
+from dfd.batch import FAKE
 from dfd.detector import load_net
 from dfd.forensics.imitate import JpegStyle
+from dfd.inference.reconstruct import Reconstructions
+from dfd.inference.written_like import Reals
 from dfd.media.decode import decode
-from dfd.models import Generator
+from dfd.models import Autoencoder, Generator
 from dfd.models.seal import sha256_of
 from dfd.outputs import check_new_folder
 from dfd.progress import progress
 from dfd.shards.pattern import parse_root
 from dfd.shards.samples import NewSample, write_samples
 from dfd.shards.splits import SPLITS
-from dfd.shards.table import load_table
 
-FEWEST = 0.95  # of the reals must be JPEGs that can be imitated: the others' format would give the fakes away
-ASKED = 400  # reals that are asked whether they can
 JITTER = 0.03  # of a file's length: with that of its model, each fake would have a twin among the reals
 STEPS = 10  # of the search for that length, which ends within half a percent of it
 # times the detail of the real: where that is hardly larger than the generator's pictures, it has next to none
@@ -55,22 +54,7 @@ class Fakes:
     """
 
     def __init__(self, net: Generator, like: Path, split: str = "train", seed: int = 0):
-        table = load_table(like)
-        reals = table.filter(pc.and_(pc.equal(table["label"], REAL), pc.equal(table["split"], split)))
-        self.net, self.folder, self.seed = net, Path(parse_root(like).folder), seed
-        self.reals = reals.select(["shard", "offset", "length"]).to_pylist()
-        if not self.reals:
-            raise ValueError(
-                f"{like}: no real picture in the {split} split, so there is none to write the fakes like."
-            )
-        asked = self._order(turn=0)[:ASKED]
-        apt = sum(JpegStyle.of(self._read(at)) is not None for at in asked)
-        if apt < FEWEST * len(asked):
-            raise ValueError(
-                f"{like}: {len(asked) - apt} of {len(asked)} reals are no JPEGs that can be imitated, so the "
-                "files' format would tell the fakes. Make all alike first, "
-                f"`dfd reencode {like} --out ALIKE --jpeg 90 --size 224`, and name ALIKE instead."
-            )
+        self.net, self.seed, self.reals = net, seed, Reals(like, [split], seed)
 
     def __getitem__(self, index: int) -> bytes:
         """A JPEG."""
@@ -96,7 +80,7 @@ class Fakes:
         """The file of the real that picture `index` is written like, or of the next that can be imitated."""
         turn, place = divmod(index, len(self.reals))
         for at in np.roll(self._order(turn), -place):
-            data = self._read(at)
+            data = self.reals.read(at)
             if style := JpegStyle.of(data):
                 return data, style
         raise AssertionError("the constructor has seen some")
@@ -104,44 +88,108 @@ class Fakes:
     def _order(self, turn: int) -> np.ndarray:
         return np.random.default_rng((self.seed, turn, 1)).permutation(len(self.reals))
 
-    def _read(self, at: int) -> bytes:
-        with open(self.folder / self.reals[at]["shard"], "rb") as shard:
-            shard.seek(self.reals[at]["offset"])
-            return shard.read(self.reals[at]["length"])
-
 
 def generate(
-    checkpoint: Path,
+    checkpoints: Sequence[Path],
     out: Path,
     like: Path,
-    num: int,
+    num: int | None = None,
     seed: int = 0,
-    split: str = "train",
-    source: str = "dfd-gan",
-    method: str = "fastgan",
+    splits: Sequence[str] = ("train",),
+    source: str = "",
+    method: str = "",
+    detail: tuple[float, float] = (0.0, 0.5),
     allow: Iterable[str] = (),
 ) -> str:
-    """Writes `num` fakes as shards, whole or not at all, and returns what to tell the user.
+    """Writes fakes as shards, whole or not at all, and returns what to tell the user.
+
+    Args:
+        checkpoints: one generator, or autoencoders of different kinds.
+        num: how many fakes; of a generator alone.
+        splits: where they belong, and whose reals they are made of or like; one of a generator.
+        source, method: what the table calls them; "" for `dfd-gan` and `fastgan`, and of reconstructions for
+            the real's source and the kind of decoder.
+        detail: of reconstructions, as in `Reconstructions`.
 
     Raises:
-        ValueError: no generator in the checkpoint, nothing to be like, `out` not empty, or an argument out of
-            range.
+        ValueError: no such nets in the checkpoints, nothing to be like, `out` not empty, or an argument out
+            of range.
         OSError: disk full or unwritable, in words.
     """
-    if num < 1:
-        raise ValueError(f"--num {num}: it takes at least one picture.")
     if seed < 0:
         raise ValueError(f"--seed {seed} is negative. Use 0 or more.")
-    if split not in SPLITS:
-        raise ValueError(f"--split {split}: splits are {', '.join(SPLITS)}.")
+    if unknown := [split for split in splits if split not in SPLITS]:
+        raise ValueError(f"--splits {' '.join(unknown)}: splits are {', '.join(SPLITS)}.")
+    if num is not None and num < 1:
+        raise ValueError(f"--num {num}: it takes at least one picture.")
     check_new_folder(out, Path(parse_root(like).folder))  # said now, not after an hour's work
-    net, _ = load_net(checkpoint, allow=allow, role="generator")
-    fakes = Fakes(net, like, split, seed)
-    made_by = {
-        "command": "generate", "checkpoint": str(checkpoint.resolve()), "seed": seed,
-        "like": str(like.resolve()),
-        "checkpoint_sha256": sha256_of(checkpoint),
-    }  # fmt: skip
+    nets = [load_net(path, allow=allow, role="generator")[0] for path in checkpoints]
+    made_by: dict[str, Any] = {"command": "generate", "seed": seed, "like": str(like.resolve())}
+    if any(isinstance(net, Autoencoder) for net in nets):
+        if num is not None:
+            raise ValueError(f"--num {num}: an autoencoder makes one picture of each real. Leave it out.")
+        kinds = _by_kind(nets, checkpoints)
+        made_by |= {
+            "checkpoints": [str(path.resolve()) for path in checkpoints],
+            "splits": list(splits),
+            "detail": list(detail),
+            "checkpoints_sha256": [sha256_of(path) for path in checkpoints],
+        }
+        reconstructions = Reconstructions(kinds, Reals(like, splits, seed), detail, seed)
+        return _write_reconstructions(reconstructions, out, made_by, source, method)
+    if len(nets) != 1 or len(splits) != 1:
+        raise ValueError(
+            f"{len(nets)} generators, {len(splits)} splits: a generator's fakes take a command for each "
+            "checkpoint and each split."
+        )
+    if num is None:
+        raise ValueError("--num is missing: how many fakes shall the generator make?")
+    made_by |= {
+        "checkpoint": str(checkpoints[0].resolve()),
+        "checkpoint_sha256": sha256_of(checkpoints[0]),
+    }
+    fakes = Fakes(nets[0], like, splits[0], seed)
+    return _write_fakes(fakes, out, made_by, num, splits[0], source or "dfd-gan", method or "fastgan")
+
+
+def _by_kind(nets: Sequence[Any], checkpoints: Sequence[Path]) -> dict[str, Autoencoder]:
+    """Autoencoders by their kinds, which name their pictures."""
+    kinds: dict[str, Autoencoder] = {}
+    for net, path in zip(nets, checkpoints, strict=True):
+        if not isinstance(net, Autoencoder):
+            raise ValueError(
+                f"{path} holds a {type(net).__name__}, and others an Autoencoder: they take a command each."
+            )
+        if net.kind in kinds:
+            raise ValueError(f"{path} is the second {net.kind} decoder: they take a command each.")
+        kinds[net.kind] = net
+    return kinds
+
+
+def _write_reconstructions(
+    made: Reconstructions, out: Path, made_by: dict[str, Any], source: str, method: str
+) -> str:
+    num = 0
+    with progress(len(made.reals), "reconstructing") as advance:
+
+        def samples() -> Iterator[NewSample]:
+            nonlocal num
+            for of_one_real in made.samples(source, method):
+                yield from of_one_real
+                num += len(of_one_real)
+                advance(1)
+
+        write_samples(samples(), out, made_by)
+    passed = f" ({made.passed_over} of no JPEG that can be imitated left out)" if made.passed_over else ""
+    kinds = ", ".join(made.nets)
+    return (
+        f"{num} reconstructions ({kinds}) of the {len(made.reals)} reals of {made.reals.like}{passed}: {out}"
+    )
+
+
+def _write_fakes(
+    fakes: Fakes, out: Path, made_by: dict[str, Any], num: int, split: str, source: str, method: str
+) -> str:
     with progress(num, "generating") as advance:
 
         def samples() -> Iterator[NewSample]:
@@ -151,7 +199,7 @@ def generate(
 
         write_samples(samples(), out, made_by)
     made = f"{num} fakes ({source}, {method}) in the {split} split"
-    return f"{made}, written like the {len(fakes.reals)} reals of {like}: {out}"
+    return f"{made}, written like the {len(fakes.reals)} reals of {fakes.reals.like}: {out}"
 
 
 def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

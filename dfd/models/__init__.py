@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dfd.models.autoencoder import Autoencoder
     from dfd.models.backbones import EarlyLayers, TimmBackbone
     from dfd.models.cnn import SmallCNN
     from dfd.models.cues import CueFusion
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from dfd.models.spectral import AzimuthalSpectrum, DCTSpectrum, LocalSpectrum, LogSpectrum
 
 _HOMES = {
+    "autoencoder": ("Autoencoder",),
     "backbones": ("EarlyLayers", "TimmBackbone"),
     "cnn": ("SmallCNN",),
     "cues": ("CueFusion",),
@@ -41,6 +43,7 @@ __all__ = [
     "LFS",
     "MLP",
     "SRM",
+    "Autoencoder",
     "AzimuthalSpectrum",
     "Backbone",
     "BayarConv",

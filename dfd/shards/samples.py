@@ -41,6 +41,8 @@ class NewSample:
     method: str = ""  # "" for real
     groups: tuple[str, ...] = ()
     mask_bytes: bytes | None = None  # PNG, 255 where forged
+    # of a picture in other shards that it was made of; "" for what groups and bytes say
+    family: str = ""
 
 
 def write_samples(samples: Iterable[NewSample], out: Path, made_by: Mapping[str, Any]) -> None:
@@ -87,6 +89,7 @@ def _write_new(samples: Iterable[NewSample], folder: Path) -> tuple[list[dict[st
                 "source": made.source,
                 "method": made.method,
                 "groups": list(made.groups),
+                "family": made.family,
                 **facts._asdict(),
                 "sha256": hashlib.sha256(made.image_bytes).hexdigest(),
                 "phash": perceptual_hash(luma),
@@ -121,7 +124,8 @@ def _check_new(made: NewSample, keys: set[str]) -> None:
 
 
 def _with_families(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    names = families([row["groups"] for row in rows], [row["sha256"] for row in rows])
+    found = families([row["groups"] for row in rows], [row["sha256"] for row in rows])
+    names = [row["family"] or name for row, name in zip(rows, found, strict=True)]
     if crossing := crossing_families(names, [row["split"] for row in rows]):
         name, splits = next(iter(crossing.items()))
         raise ValueError(

@@ -150,11 +150,11 @@ def remake(root: Path) -> str:
             jpeg, size = said("jpeg", "QUALITY"), said("size", "SIZE")
             return f"dfd reencode {said('source', 'ROOT')} --out ANOTHER --jpeg {jpeg} --size {size}"
         case "generate":
+            nets, num = said("checkpoint", "CHECKPOINT"), " --num NUM"
+            if "checkpoints" in maker:
+                nets, num = "CHECKPOINT...", " --splits SPLIT..."
             like, seed = said("like", "ROOT"), said("seed", "SEED")
-            return (
-                f"dfd generate {said('checkpoint', 'CHECKPOINT')} --like {like} --seed {seed} --num NUM "
-                "--out ANOTHER"
-            )
+            return f"dfd generate {nets} --like {like} --seed {seed}{num} --out ANOTHER"
     return f"dfd index {out}"
 
 

@@ -25,3 +25,15 @@ def moving_average(decay: float) -> Callable[..., None]:
         )
 
     return average
+
+
+def rising_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
+    """For `AveragedModel`: an exponential moving average whose decay rises to `decay`, to forget the first
+    weights soon.
+    """
+
+    def update(average: list[Tensor], current: list[Tensor], num_averaged: Tensor) -> None:
+        num = int(num_averaged)
+        get_ema_multi_avg_fn(min(decay, (1 + num) / (10 + num)))(average, current, num_averaged)
+
+    return update

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from lightning import LightningModule
 from torch import Tensor
 from torch.func import functional_call
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from dfd.augment.differentiable import DiffAugment
 from dfd.batch import REAL, Batch
 from dfd.detector.card import AVERAGE, Card
 from dfd.models import Discriminator, Generator, recipe
 from dfd.tasks.detection import plain_view
+from dfd.tasks.ema import rising_average
 from dfd.tasks.optimizer import OptimizerCallable, renew
 
 
@@ -85,6 +86,11 @@ class GANTask(LightningModule):
             image = self.average.eval().module(latent)
         self.average.train(training)
         return image
+
+    def pictures(self, num: int) -> Tensor:
+        """(num, 3, size, size) in [0, 1] for `SampleGrid`, of the same latents every time."""
+        latent = torch.randn(num, self.net.latent, generator=torch.Generator().manual_seed(0))
+        return self.samples(latent.to(self.device))
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         return [self.optimizer(self.net.parameters()), self.optimizer(self.discriminator.parameters())]
@@ -173,15 +179,3 @@ class GANTask(LightningModule):
             net=recipe(self.net), weights_in=AVERAGE, view=plain_view(self.trainer.datamodule), **self.config
         )
         checkpoint["dfd"] = card.to_plain()
-
-
-def rising_average(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
-    """For `AveragedModel`: an exponential moving average whose decay rises to `decay`, to forget the first
-    weights soon.
-    """
-
-    def update(average: list[Tensor], current: list[Tensor], num_averaged: Tensor) -> None:
-        num = int(num_averaged)
-        get_ema_multi_avg_fn(min(decay, (1 + num) / (10 + num)))(average, current, num_averaged)
-
-    return update

@@ -78,9 +78,9 @@ def files(root):
 
 
 def test_a_picture_depends_on_seed_and_index_alone(gan, like, tmp_path):
-    generate(gan, tmp_path / "five", like, num=5, seed=3)
-    generate(gan, tmp_path / "two", like, num=2, seed=3)
-    generate(gan, tmp_path / "other", like, num=2, seed=4)
+    generate([gan], tmp_path / "five", like, num=5, seed=3)
+    generate([gan], tmp_path / "two", like, num=2, seed=3)
+    generate([gan], tmp_path / "other", like, num=2, seed=4)
     five, two, other = (files(tmp_path / name) for name in ("five", "two", "other"))
     assert len(five) == 5 and len(set(five.values())) == 5
     assert two == {key: five[key] for key in two}
@@ -202,10 +202,10 @@ def test_interrupted_it_leaves_nothing(gan, like, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Fakes, "__getitem__", stopped)
     with pytest.raises(KeyboardInterrupt):
-        generate(gan, tmp_path / "fakes", like, num=4)
+        generate([gan], tmp_path / "fakes", like, num=4)
     assert not list(tmp_path.iterdir())
     monkeypatch.undo()
-    generate(gan, tmp_path / "fakes", like, num=4)
+    generate([gan], tmp_path / "fakes", like, num=4)
     assert json.loads((tmp_path / "fakes" / "index.json").read_text())["images"] == 4
 
 
@@ -214,8 +214,8 @@ def test_interrupted_it_leaves_nothing(gan, like, tmp_path, monkeypatch):
     [
         ({"num": 0}, "--num 0"),
         ({"seed": -1}, "--seed -1 is negative"),
-        ({"split": "dev"}, "splits are train, val, test"),
-        ({"split": "test"}, "no real picture in the test split"),
+        ({"splits": "dev"}, "splits are train, val, test"),
+        ({"splits": "test"}, "no real picture in the test split"),
         ({"like": "nowhere"}, "nowhere: no such folder"),
         ({"checkpoint": "nowhere.ckpt"}, "There is no checkpoint nowhere.ckpt"),
     ],

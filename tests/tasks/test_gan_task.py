@@ -16,7 +16,7 @@ from dfd.data import View
 from dfd.detector import load_net
 from dfd.models import Discriminator, Generator
 from dfd.tasks import GANTask
-from dfd.tasks.gan import rising_average
+from dfd.tasks.ema import rising_average
 
 LATENT = 8
 
@@ -148,6 +148,9 @@ def test_a_checkpoint_gives_the_average_back_and_is_no_detector(fit, tmp_path, c
     net, _ = load_net(tmp_path / "gan.ckpt", role="generator")
     latent = torch.randn(2, LATENT)
     torch.testing.assert_close(net(latent), task.samples(latent))
+    assert torch.equal(task.pictures(3), task.pictures(3)), (
+        "of the same latents, to follow them through a run"
+    )
     assert task.average.training, "left in the mode in which it was"
     with pytest.raises(
         ValueError, match=r"holds a generator \(Generator\), where a detector is needed: `dfd generate`"

@@ -24,6 +24,8 @@ class Reconstruction:
         mix: least and largest share r of the real, drawn evenly for each picture.
     """
 
+    method = "reconstruction"
+    needs_landmarks = False
     needs_remade = True
 
     def __init__(self, mix: tuple[float, float] = (0.0, 0.5)):

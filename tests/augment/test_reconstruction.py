@@ -34,7 +34,7 @@ def test_one_of_another_size_is_brought_to_the_picture_s():
 
 def test_without_a_reconstruction_there_is_no_pair():
     maker, rng = Reconstruction(), np.random.default_rng(0)
-    assert maker.needs_remade
+    assert maker.needs_remade and not maker.needs_landmarks
     real, fake = sample(), sample(label=FAKE, remade=np.zeros((6, 8, 3), np.uint8))
     assert maker(real, rng) is real and maker(fake, rng) is fake
 

@@ -31,6 +31,7 @@ from dfd.calibration.fit import (
 )
 from dfd.calibration.prior import Shifted, check_prior, with_prior, worth, worth_in_words
 from dfd.calibration.thresholds import (
+    EXPERTS,
     UNFAMILIAR,
     UNFITTED,
     WORDS,
@@ -43,6 +44,7 @@ from dfd.calibration.thresholds import (
 __all__ = [
     "CALIBRATIONS",
     "ERROR_RATE",
+    "EXPERTS",
     "FEWEST",
     "UNFAMILIAR",
     "UNFITTED",

@@ -219,6 +219,7 @@ def _app() -> App:
         "evaluate": Parameter(negative=(), consume_multiple=True),
         "baseline": Parameter(negative=(), consume_multiple=True),
         "generate": Parameter(negative=(), consume_multiple=True),
+        "ensemble": Parameter(negative=(), consume_multiple=True),
         "bench-forensics": Parameter(negative=(), consume_multiple=True),
     }
     for place, (verb, function) in enumerate(COMMANDS.items()):

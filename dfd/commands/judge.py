@@ -77,6 +77,52 @@ def evaluate(
         evaluate(checkpoint, on, out, conditions, options)
 
 
+def ensemble(
+    *checkpoint: str,
+    on: tuple[str, ...],
+    out: Path,
+    how: Literal["mean", "max", "weighted", "stacked"] = "mean",
+    expert: tuple[str, ...] = (),
+    workers: int = 2,
+    device: str | None = None,
+    batch_size: int = 32,
+    limit: int | None = None,
+    allow: tuple[str, ...] = (),
+) -> None:
+    """One detector out of several: a checkpoint that holds them all, fitted and calibrated on validation
+    pictures alone, and used as any other.
+
+    Members may cut pictures in different ways. A member is called by its file's name; NAME=PATH gives it
+    another. Two experts, instead of members: each was trained on fakes of one kind, each speaks in its own
+    calibrated log odds, the larger decides, and a verdict says which one spoke.
+
+    Args:
+        checkpoint: Files that dfd fit or dfd export wrote: two or more.
+        on: Finished shards, or their URLs, whose val split fits the ensemble: one or several.
+        out: File to write, NAME.ckpt.
+        how: What becomes of the members' logits: mean; max, the largest; weighted, a weighted mean with the
+            best AUROC on val; stacked, by logistic regression on val. Each logit is first divided by the
+            member's temperature on val.
+        expert: Instead of members: NAME=PATH, repeated. Two names have words of their own: blend, "a pasted
+            border", and trace, "a generator's trace".
+        workers: Decoding processes; 0 decodes in this one.
+        device: Where the nets run, as torch names it; by default a GPU where there is one.
+        batch_size: Pictures that are judged at once.
+        limit: Fit on at most so many pictures of each class and source, for a quick look.
+        allow: Packages beside dfd whose code the checkpoints may name, such as my_package; on PYTHONPATH.
+    """
+    from dfd.evaluate.ensemble import ensemble
+    from dfd.evaluate.grid import Options
+
+    if expert and checkpoint:
+        raise ValueError(
+            f"--expert names all members of a pair of experts: leave {checkpoint[0]} out, or give it as "
+            "--expert NAME=PATH."
+        )
+    options = Options(batch_size=batch_size, workers=workers, device=device, allow=allow, limit=limit)
+    ensemble(expert or checkpoint, on, out, "experts" if expert else how, options)
+
+
 def compare(
     predictions: str, /, *more: str, metric: tuple[str, ...] = ("auroc",), csv: Path | None = None
 ) -> None:
@@ -129,4 +175,4 @@ def report(
     print(report(source, out, allow, wandb))
 
 
-VERBS = (evaluate, compare, report)
+VERBS = (evaluate, ensemble, compare, report)

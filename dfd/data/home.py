@@ -25,9 +25,10 @@ class HomeDataset(ShardDataset):
     draws = 0
 
     def _cropped(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        deliver = Augment("delivery", p=1.0, min_side=self.view.size)
+        smallest = max(part.size for part in self.view.parts)
+        deliver = Augment("delivery", p=1.0, min_side=smallest)
         versions = [sample["image"], *(deliver(sample, rng)["image"] for _ in range(self.draws))]
-        crops = [self.view.eval_crops(each)[-1] for each in versions]
+        crops = [self.view.eval_crops(each)[-1][self.view.middle] for each in versions]
         return {**sample, "image": np.stack(crops)}
 
 

@@ -28,9 +28,9 @@ def loader_of(
         )
     # the others share no anonymous memory
     forked = multiprocessing.get_context().get_start_method() == "fork"
-    view = dataset.view
-    each = (2 if dataset.pairing else 1) if dataset.training else view.num_crops
-    largest = batch_size * each * view.size**2 * 3
+    num, height, width = dataset.view.shape
+    each = (2 if dataset.pairing else 1) if dataset.training else num
+    largest = batch_size * each * height * width * 3
     return Loader(
         dataset,
         batch_sampler=sampler,

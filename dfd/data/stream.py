@@ -251,8 +251,8 @@ class ShardDataset(Dataset):
 
     def _missing(self, row: int, fault: str) -> Sample:
         """Stands for a picture that cannot be decoded, until `collate` leaves it out."""
-        crops = () if self.training else (self.view.num_crops,)
-        image = np.zeros((*crops, self.view.size, self.view.size, 3), np.uint8)
+        shape = self.view.shape[1:] if self.training else self.view.shape
+        image = np.zeros((*shape, 3), np.uint8)
         sample: Sample = {"image": image, "label": -1, "row": row, "fault": fault}
         return sample if self.cues is None else {**sample, "cues": np.zeros_like(self.cues[0])}
 

@@ -23,6 +23,7 @@ DEPTH, VALUES, LETTERS, LARGEST = 32, 100_000, 10_000, 1 << 63
 SIDE = 4096  # of a net's pictures; a view may enlarge small ones to it
 TEMPERATURE = (1e-6, 1e6)
 KNOTS = 10_000  # of an isotonic calibration
+MEMBERS = 64  # of an ensemble, each with a view of its own
 COUNTS = ("images", "errors", "right")  # of a source's class, at the thresholds
 
 
@@ -170,7 +171,12 @@ def strange_view(value: Any) -> str:
     for name, holds in whole.items():
         if name in value and not holds(value[name]):
             return f"with {name}={shown(value[name])}"
-    return ""
+    beside = value.get("beside")
+    if beside is None:
+        return ""
+    if not isinstance(beside, list) or len(beside) > MEMBERS:
+        return f"with beside={shown(beside)}"
+    return next((strange for each in beside if (strange := strange_view(each))), "")
 
 
 def _calibration(value: Any) -> str:

@@ -147,7 +147,8 @@ class Detector:
         """
         if self.gate is None:
             return np.full(len(image), np.nan)
-        return self.gate.rank(self.gate.distance(image[:, -1].movedim(-1, -3).float().div_(255)))
+        middle = image[:, -1][:, *self.view.middle].movedim(-1, -3)
+        return self.gate.rank(self.gate.distance(middle.float().div_(255)))
 
     def _forward(self, image: torch.Tensor) -> torch.Tensor:
         """Logits (B,) of images (B, 3, size, size)."""
@@ -218,12 +219,14 @@ class Detector:
     ) -> FaceCrops:
         """The crops of one face that the net will judge: of the square `where`, or of the whole picture."""
         x, y, w, h = where = where or (0, 0, shown.pixels.shape[1], shown.pixels.shape[0])
-        image = self.view.shrink(shown.pixels[y : y + h, x : x + w])
+        image = shown.pixels[y : y + h, x : x + w]
         score = replace(score, crop=where)
-        if min(image.shape[:2]) < self.view.size:  # enlarged or padded pixels are none that the net knows
-            shrunk = f", {image.shape[1]} x {image.shape[0]} when shrunk" if image.shape[1] < w else ""
-            reason = f"{w} x {h} pixels{shrunk}, and the net needs {self.view.size}"
-            return FaceCrops(replace(score, status="too_small", reason=reason))
+        for part in self.view.parts:
+            height, width = part.shrink(image).shape[:2]
+            if min(height, width) < part.size:  # enlarged or padded pixels are none that the net knows
+                shrunk = f", {width} x {height} when shrunk" if width < w else ""
+                reason = f"{w} x {h} pixels{shrunk}, and the net needs {part.size}"
+                return FaceCrops(replace(score, status="too_small", reason=reason))
         crops, mind = self.view.eval_crops(image), []
         corners = self.view.eval_places(image)[1]
         if shown.opaque is not None:
@@ -249,10 +252,8 @@ class Detector:
             mind.append(_reduced(shown))
         again = {}
         if self.consistency:
-            pixels = shown.pixels[y : y + h, x : x + w]
-            again = {
-                name: self.view.eval_crops(each) for name, each in redelivered(pixels, self.view.size).items()
-            }
+            smallest = max(part.size for part in self.view.parts)
+            again = {name: self.view.eval_crops(each) for name, each in redelivered(image, smallest).items()}
         return FaceCrops(replace(score, reason="; ".join(mind)), crops, tuple(corners), again)
 
     def _opaque_crops(self, opaque: np.ndarray) -> np.ndarray:
@@ -274,8 +275,24 @@ class Detector:
                 scores.append(face.score)
                 continue
             score = self.decide(next(logits), face.score, next(ranks))
-            scores.append(self._consistent(score, {name: next(logits) for name in face.again}))
+            score = self._consistent(score, {name: next(logits) for name in face.again})
+            scores.append(replace(score, expert=self.expert(face.crops) if score.verdict == "fake" else ""))
         return scores
+
+    def expert(self, crops: np.ndarray) -> str:
+        """Which of a pair of experts has the most to say of a stack of crops (N, H, W, 3) uint8 RGB, by its
+        name; "" of any other detector.
+        """
+        import torch
+
+        from dfd.models import Ensemble
+
+        if not isinstance(self.net, Ensemble) or self.net.how != "experts":
+            return ""
+        with torch.inference_mode():
+            image = torch.from_numpy(crops).to(self.device).movedim(-1, -3).float().div_(255)
+            parts = self.net.parts(self.net.member_logits(image)).mean(0)
+        return self.net.names[int(parts.argmax())]
 
     def _consistent(self, score: Score, logits: Mapping[str, float]) -> Score:
         """The score of a face that was judged after re-deliveries too: a word that does not survive them is

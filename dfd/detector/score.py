@@ -26,6 +26,8 @@ class Score:
         status: "ok" is a judged face; with the others there is no verdict and `reason` says why.
         verdict: "no_trace", "fake", "inconclusive" or "unfamiliar", where the status is "ok"; people read
             `dfd.calibration.WORDS`.
+        expert: where the detector is a pair of experts and says "fake": the name of the one that spoke, such
+            as "blend"; people read `dfd.calibration.EXPERTS`.
         prob: P(fake), the sigmoid of the calibrated log odds; None without a verdict or a calibration.
         logit: raw, the mean over the crops that the view takes.
         familiarity: share of the detector's own pictures that are at least as strange, in [0, 1]; None where
@@ -44,6 +46,7 @@ class Score:
     box: tuple[float, float, float, float] | None = None
     crop: tuple[int, int, int, int] | None = None
     verdict: Verdict | None = None
+    expert: str = ""
     prob: float | None = None
     logit: float | None = None
     familiarity: float | None = None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from dfd.batch import LABELS
 from dfd.evaluate.attack_conditions import PictureAttack
@@ -90,12 +91,23 @@ class PictureNet(nn.Module):
     def __init__(self, detector: Detector, height: int, width: int):
         super().__init__()
         self.net, self.threshold = detector.net, detector.card.thresholds["balanced"]
-        self.cut = Cut(*_linear(detector.view, height, width), detector.device)
+        self.cuts = [Cut(*_linear(part, height, width), detector.device) for part in detector.view.parts]
+        self.on_sheet = detector.view.beside is not None
 
     def forward(self, image: Tensor) -> Tensor:
-        crops = self.cut(image)  # (B, N, 3, size, size)
+        views = [cut(image) for cut in self.cuts]  # (B, N, 3, size, size) each
+        crops = sheet(views)[:, None] if self.on_sheet else views[0]
         logit = self.net(crops.flatten(0, 1))
         return logit.view(crops.shape[:2]).mean(1) - self.threshold
+
+
+def sheet(views: Sequence[Tensor]) -> Tensor:
+    """Crops (B, N, 3, size, size) of several views -> (B, 3, H, W): all in a row, as `View.eval_crops` lays
+    them.
+    """
+    height = max(crops.shape[-1] for crops in views)
+    rows = [crops.movedim(1, -2).flatten(-2) for crops in views]  # (B, 3, size, N * size)
+    return torch.cat([pad(row, (0, 0, 0, height - row.shape[-2]), value=1.0) for row in rows], dim=-1)
 
 
 class Cut:

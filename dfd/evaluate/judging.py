@@ -39,16 +39,15 @@ class EnoughPixels:
         self.view = view
 
     def __repr__(self) -> str:
-        return f"EnoughPixels({self.view.size})"
+        return f"EnoughPixels({', '.join(str(part.size) for part in self.view.parts)})"
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
-        height, width = self.view.shrink(sample["image"]).shape[:2]
-        if min(height, width) >= self.view.size:
-            return sample
-        return {
-            **sample,
-            "fault": f"{TOO_SMALL}{width} x {height} pixels, and the net needs {self.view.size}",
-        }
+        for part in self.view.parts:
+            height, width = part.shrink(sample["image"]).shape[:2]
+            if min(height, width) < part.size:
+                fault = f"{TOO_SMALL}{width} x {height} pixels, and the net needs {part.size}"
+                return {**sample, "fault": fault}
+        return sample
 
 
 def judge(

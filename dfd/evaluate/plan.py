@@ -36,7 +36,8 @@ class NamedDetector:
     def view(self) -> tuple[Any, ...]:
         """Equal for detectors that see the same crops of a picture; the margin is for larger pictures."""
         view = self.detector.view
-        return (view.size, view.num_crops, view.longest, view.resize)
+        parts = [(part.size, part.num_crops, part.longest, part.resize) for part in view.parts]
+        return (view.beside is not None, *parts)
 
     def facts(self) -> dict[str, Any]:
         return {
@@ -90,7 +91,7 @@ class NamedRoot:
         self.data.setup("validate" if split == "val" else "test")
         # a data module tells these words by all its rows
         if limit is not None:
-            self.data.catalog.keep(split, self._some(limit))
+            self.data.catalog.keep(split, some(self.data, split, limit))
         told = json.dumps(self.data.catalog.digests, sort_keys=True)
         self.digest = hashlib.sha256(told.encode()).hexdigest()
         self._loader_view: View | None = None
@@ -99,19 +100,6 @@ class NamedRoot:
         """Leaves the pictures of one source alone."""
         self.data.catalog.keep(self.split, self.rows[self.data.describe(self.rows)["source"] == source])
         self.digest = hashlib.sha256(f"{self.digest} {source}".encode()).hexdigest()
-
-    def _some(self, limit: int) -> np.ndarray:
-        rows = self.data.rows(self.split)
-        source, label = self.data.describe(rows)["source"], self.data.contents.label[rows]
-        order = np.random.default_rng(0).permutation(len(rows))
-        taken: dict[tuple[str, int], int] = {}
-        kept = []
-        for at in order.tolist():
-            part = str(source[at]), int(label[at])
-            taken[part] = taken.get(part, 0) + 1
-            if taken[part] <= limit:
-                kept.append(at)
-        return rows[np.sort(np.array(kept, np.int64))]
 
     @property
     def rows(self) -> np.ndarray:
@@ -142,6 +130,16 @@ class NamedRoot:
             "leaks": self.data.leaks.get(self.path, ""),
             "drawings": self.drawings,
         }
+
+
+def some(data: ShardDataModule, split: str, limit: int) -> np.ndarray:
+    """At most so many pictures of each class and source, drawn alike each time."""
+    rows = data.rows(split)
+    source, label = data.describe(rows)["source"], data.contents.label[rows]
+    order = np.random.default_rng(0).permutation(len(rows))
+    kinds = np.unique(np.char.add(label.astype(str), source), return_inverse=True)[1][order]
+    kept = np.concatenate([order[kinds == kind][:limit] for kind in np.unique(kinds)])
+    return rows[np.sort(kept)]
 
 
 def cell_file(detector: str, root: str, condition: Condition) -> str:

@@ -16,13 +16,15 @@ class Decision(nn.Module):
     detector has not looked.
 
     Args:
-        net: crops (N, 3, S, S) -> logits (N,).
+        net: crops (N, 3, h, w) -> logits (N,).
         corners: top and left of each crop in some larger picture, as `View.eval_places` gives them.
-        size: S.
+        size: (h, w).
         batch_size: crops that go through the net at once.
     """
 
-    def __init__(self, net: nn.Module, corners: Sequence[tuple[int, int]], size: int, batch_size: int = 32):
+    def __init__(
+        self, net: nn.Module, corners: Sequence[tuple[int, int]], size: tuple[int, int], batch_size: int = 32
+    ):
         super().__init__()
         first = np.min(corners, axis=0)
         # from the first row and column that any crop shows
@@ -32,25 +34,30 @@ class Decision(nn.Module):
     @property
     def shape(self) -> tuple[int, int]:
         """H, W of its pictures."""
-        return tuple(int(last) + self.size for last in np.max(self.corners, axis=0))
+        last = np.max(self.corners, axis=0)
+        return int(last[0]) + self.size[0], int(last[1]) + self.size[1]
+
+    def _of(self, top: int, left: int) -> tuple[slice, slice]:
+        """Rows and columns of a crop."""
+        return slice(top, top + self.size[0]), slice(left, left + self.size[1])
 
     def picture(self, crops: Tensor) -> Tensor:
-        """The crops (N, C, S, S), each in its place: (C, H, W), NaN where there is none."""
+        """The crops (N, C, h, w), each in its place: (C, H, W), NaN where there is none."""
         canvas = crops.new_full((crops.shape[1], *self.shape), float("nan"))
         for crop, (top, left) in zip(crops, self.corners, strict=True):
-            canvas[:, top : top + self.size, left : left + self.size] = crop
+            canvas[:, *self._of(top, left)] = crop
         return canvas
 
     def place(self, maps: Tensor) -> Tensor:
-        """Maps of the crops (N, S, S) as the map (H, W) of the mean logit; what adds up still adds up."""
+        """Maps of the crops (N, h, w) as the map (H, W) of the mean logit; what adds up still adds up."""
         canvas = maps.new_zeros(self.shape)
         for each, (top, left) in zip(maps, self.corners, strict=True):
-            canvas[top : top + self.size, left : left + self.size] += each / len(self.corners)
+            canvas[self._of(top, left)] += each / len(self.corners)
         return canvas
 
     def crops(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, N, C, S, S)"""
-        cut = [image[..., top : top + self.size, left : left + self.size] for top, left in self.corners]
+        """(B, C, H, W) -> (B, N, C, h, w)"""
+        cut = [image[..., *self._of(top, left)] for top, left in self.corners]
         return torch.stack(cut, dim=1)
 
     def forward(self, image: Tensor) -> Tensor:

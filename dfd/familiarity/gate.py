@@ -189,5 +189,5 @@ class Familiarity:
             )
             spread[name] = arrays[f"{name}.spread"]
         facts = {name: value for name, value in facts.items() if name != "early"}
-        features = Features(early, net)
+        features = Features(early, net if "own" in gaussians else None)
         return cls(features, gaussians, spread, arrays["home"], arrays["world"], facts)

@@ -165,8 +165,8 @@ def explain(
     score = with_shortage(detector, *detector.judge([face]))
     if face.crops is None or not detector.speaks:
         return Explained(score)
-    crops = torch.from_numpy(face.crops).movedim(-1, -3).float().div(255)  # (N, 3, S, S)
-    decision = Decision(detector.net, face.corners, crops.shape[-1], detector.batch_size)
+    crops = torch.from_numpy(face.crops).movedim(-1, -3).float().div(255)  # (N, 3, h, w)
+    decision = Decision(detector.net, face.corners, crops.shape[-2:], detector.batch_size)
     canvas = decision.picture(crops)
     picture = canvas.nan_to_num(UNSEEN)
     orders, removed = random_orders(decision, picture), removals(decision, picture)
@@ -204,7 +204,7 @@ def measure_map(
 
     Args:
         decision: of the detector's net, with the places of the crops.
-        crops: (N, 3, S, S) in [0, 1].
+        crops: (N, 3, h, w) in [0, 1].
         orders, removed: of the same decision and picture.
 
     Raises:

@@ -14,7 +14,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from dfd.calibration import UNFAMILIAR, WORDS, check_prior, in_words, worth_in_words
+from dfd.calibration import EXPERTS, UNFAMILIAR, WORDS, check_prior, in_words, worth_in_words
 from dfd.detector import Detector, Score, load
 from dfd.detector.selection import warning
 from dfd.inference.folders import FolderAlarm
@@ -182,6 +182,8 @@ def line(score: Score, colour: bool = False) -> str:
     verdict = score.verdict or score.status
     start = f"{WORDS.get(verdict, verdict):<14}"
     parts = [f"\033[{COLOURS.get(verdict, '90')}m{start}\033[0m" if colour else start]
+    if score.expert:
+        parts.append(expert_words(score))
     if score.prob is not None:
         basis = printable(score.calibrated_on, keep="")
         parts.append(f"P(fake) {shown_prob(score.prob)}")
@@ -197,6 +199,11 @@ def line(score: Score, colour: bool = False) -> str:
     if score.reason:
         parts.append(f"({printable(score.reason, keep='')})")
     return "  ".join(parts)
+
+
+def expert_words(score: Score) -> str:
+    """What the expert that spoke looks for: "a pasted border"; of one without words its name."""
+    return EXPERTS.get(score.expert, printable(score.expert, keep=""))
 
 
 def count(num_files: int, num_faces: int, others: Sequence[Path], seen: Counter[str]) -> str:
@@ -241,6 +248,8 @@ def sentences(score: Score) -> list[str]:
             band = "No verdict is possible, whatever P(fake) is."
         if score.verdict == "fake":
             said = [f"Fake: {told}. {band} This is evidence, not proof."]
+            if score.expert:
+                said.append(f"Of its experts the one that looks for {expert_words(score)} spoke.")
         elif score.verdict == "inconclusive":
             said = [f"Inconclusive: {told}. {band}"]
         else:

@@ -5,6 +5,7 @@ resolution are the default: pictures larger than `longest` are shrunk, none is e
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ PLACES = {
 # of a view, and of transforms, that state no margin and whose shards record none: 140K's pictures are 1.3 to
 # 1.4 faces wide
 DEFAULT_MARGIN = 1.35
+UNSEEN = 255  # what lies between the crops of several views; white on a page, and as good as opaque
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,9 @@ class View:
         margin: side of the training pictures as a multiple of the longer side of the face box in them;
             scoring cuts faces out of larger pictures at this margin. None takes what the shards record, and
             where they record none, DEFAULT_MARGIN.
+        beside: views of an ensemble's other members, as plain values. Where given, evaluation cuts one sheet:
+            the crops of this view and of each of these in a row, from left to right. `dfd ensemble` sets it;
+            such a view trains nothing.
     """
 
     size: int = 128
@@ -42,6 +47,7 @@ class View:
     longest: int | None = 256
     resize: bool = False
     margin: float | None = None
+    beside: list[dict[str, Any]] | None = None
 
     def __post_init__(self):
         if self.size < 16:
@@ -62,6 +68,14 @@ class View:
                 f"view.margin={self.margin} is not a multiple of the face's box. Use null, which takes what "
                 "the shards record, or a number such as 1.3."
             )
+        try:
+            views = [View(**each) for each in self.beside or ()]
+        except TypeError as error:
+            raise ValueError(f"view.beside={self.beside}: these are no views ({error}).") from error
+        if any(view.beside is not None for view in views):
+            raise ValueError(
+                "view.beside holds views that have some beside them too. Name the members one by one."
+            )
 
     def resolved(self, recorded: float | None = None) -> "View":
         """The view with a number as its margin: its own, else the `recorded` one, else DEFAULT_MARGIN."""
@@ -69,9 +83,37 @@ class View:
         return replace(self, margin=next(margin for margin in stated if margin is not None))
 
     @property
+    def parts(self) -> list["View"]:
+        """This view alone, and each of those beside it."""
+        return [replace(self, beside=None), *(View(**each) for each in self.beside or ())]
+
+    @property
     def num_crops(self) -> int:
-        """Crops of one picture in evaluation."""
-        return 1 if self.resize else self.crops
+        """Crops of one picture in evaluation, or one sheet of them."""
+        return 1 if self.resize or self.beside is not None else self.crops
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(N, H, W) of what evaluation cuts: crops, or one sheet of them, and their pixels."""
+        if self.beside is None:
+            return self.num_crops, self.size, self.size
+        parts = [part.shape for part in self.parts]
+        return 1, max(height for _, height, _ in parts), sum(num * width for num, _, width in parts)
+
+    @property
+    def middle(self) -> tuple[slice, slice]:
+        """Rows and columns of the last of `eval_crops` that show the middle of a picture; of a sheet in
+        native resolution, where one of its views has that.
+        """
+        if self.beside is None:
+            return slice(None), slice(None)
+        chosen = min(self.parts, key=lambda part: part.resize)
+        right = 0
+        for part in self.parts:
+            right += part.num_crops * part.size
+            if part == chosen:
+                break
+        return slice(chosen.size), slice(right - chosen.size, right)
 
     def shrink(self, image: np.ndarray) -> np.ndarray:
         """(H, W, 3) with the longer side at most `longest`."""
@@ -85,6 +127,10 @@ class View:
 
     def train(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """(size, size, 3): a random crop, or the whole picture resized."""
+        if self.beside is not None:
+            raise ValueError(
+                "view.beside puts the views of an ensemble side by side, which trains nothing: leave it out."
+            )
         if self.resize:
             return _resized(image, self.size)
         image = _padded(image, self.size)
@@ -92,18 +138,33 @@ class View:
         return image[top : top + self.size, left : left + self.size]
 
     def eval_crops(self, image: np.ndarray) -> np.ndarray:
-        """(N, size, size, 3): the crops to be averaged, the central one last."""
+        """(N, size, size, 3): the crops to be averaged, the central one last. With views beside this one a
+        sheet (1, H, W, 3) of all their crops.
+        """
+        if self.beside is not None:
+            return self._sheet(image)
         image, corners = self.eval_places(image)
         return np.stack([image[top : top + self.size, left : left + self.size] for top, left in corners])
 
     def eval_places(self, image: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int]]]:
         """The picture (H, W, 3) that crops are cut from, and top and left of each, the central one last."""
+        if self.beside is not None:
+            return self._sheet(image)[0], [(0, 0)]
         image = self.shrink(image)
         if self.resize:
             return _resized(image, self.size), [(0, 0)]
         image = _padded(image, self.size)
         room = [side - self.size for side in image.shape[:2]]
         return image, [(round(room[0] * y), round(room[1] * x)) for y, x in PLACES[self.crops]]
+
+    def _sheet(self, image: np.ndarray) -> np.ndarray:
+        sheet = np.full((*self.shape, *image.shape[2:]), UNSEEN, image.dtype)
+        left = 0
+        for part in self.parts:
+            for crop in part.eval_crops(image):
+                sheet[0, : part.size, left : left + part.size] = crop
+                left += part.size
+        return sheet
 
 
 def _resized(image: np.ndarray, size: int) -> np.ndarray:

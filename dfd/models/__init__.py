@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from dfd.models.cnn import SmallCNN
     from dfd.models.cues import CueFusion
     from dfd.models.detectors import DualStream, SingleStream
+    from dfd.models.ensemble import Ensemble
     from dfd.models.f3net import FAD, LFS
     from dfd.models.fusion import Concat, CrossAttention, Gate
     from dfd.models.gan import Discriminator, Generator
@@ -28,6 +29,7 @@ _HOMES = {
     "cnn": ("SmallCNN",),
     "cues": ("CueFusion",),
     "detectors": ("DualStream", "SingleStream"),
+    "ensemble": ("Ensemble",),
     "f3net": ("FAD", "LFS"),
     "fusion": ("Concat", "CrossAttention", "Gate"),
     "gan": ("Discriminator", "Generator"),
@@ -54,6 +56,7 @@ __all__ = [
     "Discriminator",
     "DualStream",
     "EarlyLayers",
+    "Ensemble",
     "Fusion",
     "Gate",
     "Generator",

@@ -26,6 +26,7 @@ from dfd.calibration import (
 from dfd.detector.card import AVERAGE, NET, Card
 from dfd.distributed import gather, release, shards, share_buffers
 from dfd.familiarity import Familiarity, Features
+from dfd.media.crops import View
 from dfd.metrics import by_method, by_source, detection_metrics, interval, intervals
 from dfd.models import Net, recipe
 from dfd.run_record import NOT_FINITE, RunFailure
@@ -152,7 +153,10 @@ class DetectionTask(LightningModule):
         """How strange pictures are (B,), outside of fits and where that is known."""
         if self.familiarity is None or self.trainer.state.fn == "fit":
             return None
-        middle = image if image.dim() == 4 else image[:, -1]
+        middle = image
+        if image.dim() == 5:
+            view = getattr(self._data, "view", None)
+            middle = image[:, -1][..., *(view.middle if isinstance(view, View) else (...,))]
         return torch.from_numpy(self.familiarity.distance(middle))
 
     def _close(self, stage: str) -> None:

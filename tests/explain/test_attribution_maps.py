@@ -202,7 +202,7 @@ def test_a_layer_without_places_is_refused_with_a_method_that_works():
 def test_maps_of_crops_add_up_to_the_decision():
     torch.manual_seed(0)
     net, corners = Linear(32), [(4, 2), (4, 10), (20, 6)]
-    decision = Decision(net, corners, 32, batch_size=2)
+    decision = Decision(net, corners, (32, 32), batch_size=2)
     assert decision.shape == (48, 40)
     whole = torch.rand(3, 48, 40)
     crops = torch.stack([whole[:, t - 4 : t + 28, left - 2 : left + 30] for t, left in corners])

@@ -18,6 +18,7 @@ from dfd.models import (
     CrossAttention,
     DCTSpectrum,
     DualStream,
+    Ensemble,
     Gate,
     LocalSpectrum,
     LogSpectrum,
@@ -64,6 +65,9 @@ DETECTORS = {name: lambda make=make: SingleStream(make()) for name, make in BACK
         name: lambda make=SPECTRA[name]: _of_frequencies(make())
         for name in ("dct", "phase", "fad", "lfs", "srm", "bayar")
     },
+    "ensemble": lambda: Ensemble(
+        {"one": SingleStream(SmallCNN(8)), "other": SingleStream(SmallCNN(8))}, "mean", [0.5, 0.5], [0.0, 0.0]
+    ),
 }
 
 

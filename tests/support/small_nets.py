@@ -40,3 +40,15 @@ class Corner(Net):
 def num_hooks(net: nn.Module) -> int:
     """Hooks on all modules of a net."""
     return sum(len(getattr(module, kind)) for module in net.modules() for kind in KINDS)
+
+
+class Bright(Net):
+    """Says FAKE by how bright one colour is: gain * (its mean - level)."""
+
+    def __init__(self, channel: int = 0, gain: float = 40.0, level: float = 0.43):
+        super().__init__()
+        self.channel, self.level = channel, level
+        self.gain = nn.Parameter(torch.tensor(gain))
+
+    def forward(self, image):
+        return self.gain * (image[:, self.channel].mean((1, 2)) - self.level)

@@ -193,6 +193,10 @@ class ShardDataModule(LightningDataModule):
         self.open_catalog()
         self._cues = cues_of(list(self.roots), names, version)
 
+    def withhold_cues(self) -> None:
+        """Batches have no cues from now on."""
+        self._cues = None
+
     @property
     def title(self) -> str:
         """What verdicts say they rest on: the roots' last names, and what is left out of them, or that all of

@@ -14,7 +14,7 @@ from scipy.special import expit
 from dfd.calibration import WORDS, band, check_prior, decide, shortage, with_prior
 from dfd.detector.card import Card, load_net
 from dfd.detector.consistency import redelivered
-from dfd.detector.inputs import path_of, read_input
+from dfd.detector.inputs import bytes_of, path_of, read_input
 from dfd.detector.score import FaceCrops, Score, unfamiliar
 from dfd.media.faces import NO_WEIGHTS, Face, FaceDetector, crop_box, find_weights
 from dfd.media.formats import Undecodable
@@ -108,11 +108,21 @@ class Detector:
             logit = float(weighed(logit, familiarity, self.card.thresholds["balanced"]))
         return float(expit(self.calibration(logit)))
 
-    def logits(self, crops: Sequence[np.ndarray]) -> list[float]:
-        """The mean logit of each stack of crops (N, size, size, 3) uint8 RGB."""
+    def logits(
+        self, crops: Sequence[np.ndarray], cues: Sequence[np.ndarray | None] | None = None
+    ) -> list[float]:
+        """The mean logit of each stack of crops (N, size, size, 3) uint8 RGB.
+
+        Args:
+            cues: of each stack the cues (C,) of its file, or None.
+        """
         if not crops:
             return []
         import torch
+
+        if cues is not None and any(each is not None for each in cues):
+            with torch.inference_mode():
+                return [self._with_cues(*each) for each in zip(crops, cues, strict=True)]
 
         images = np.concatenate(crops)
         logits = []
@@ -123,12 +133,24 @@ class Detector:
         parts = torch.cat(logits).split([len(stack) for stack in crops])
         return [float(part.mean()) for part in parts]
 
-    def batch_logits(self, image: torch.Tensor) -> torch.Tensor:
+    def _with_cues(self, crops: np.ndarray, cues: np.ndarray | None) -> float:
+        import torch
+
+        image = torch.from_numpy(crops[None]).to(self.device)
+        beside = None if cues is None else torch.from_numpy(cues[None]).to(self.device)
+        return float(self.batch_logits(image, beside))
+
+    def batch_logits(self, image: torch.Tensor, cues: torch.Tensor | None = None) -> torch.Tensor:
         """The logits (B,) of a loader's pictures (B, N, size, size, 3) uint8 on the net's device, each the
         mean over its N crops.
+
+        Args:
+            cues: (B, C) float32, of the pictures' files, for a net that reads them.
         """
         crops = image.flatten(0, 1).movedim(-1, -3).float().div_(255)
-        return self._forward(crops).view(image.shape[:2]).mean(1)
+        if cues is not None:
+            cues = cues.repeat_interleave(image.shape[1], dim=0)
+        return self._forward(crops, cues).view(image.shape[:2]).mean(1)
 
     def familiarity(self, crops: Sequence[np.ndarray]) -> list[float | None]:
         """For each stack of crops (N, size, size, 3) uint8 RGB the share of the detector's own pictures that
@@ -150,12 +172,12 @@ class Detector:
         middle = image[:, -1][:, *self.view.middle].movedim(-1, -3)
         return self.gate.rank(self.gate.distance(middle.float().div_(255)))
 
-    def _forward(self, image: torch.Tensor) -> torch.Tensor:
+    def _forward(self, image: torch.Tensor, cues: torch.Tensor | None = None) -> torch.Tensor:
         """Logits (B,) of images (B, 3, size, size)."""
         import torch
 
         try:
-            logit = self.net(image)
+            logit = self.net(image) if cues is None else self.net(image, cues)
         except torch.OutOfMemoryError as error:
             raise ValueError(
                 f"out of memory on {self.device}. Use a batch size below {len(image)}."
@@ -184,13 +206,13 @@ class Detector:
         """Everything up to the net, face by face; may run in any thread."""
         path = path_of(picture)
         try:
-            shown = read_input(picture)
+            shown, cues = read_input(picture), self._cues(picture)
         except Undecodable as error:
             return [FaceCrops(Score(path, "unreadable", reason=str(error)))]
         except OSError as error:
             return [FaceCrops(Score(path, "unreadable", reason=error.strerror or str(error)))]
         if whole:
-            return [self._crop(Score(path, "ok"), shown)]
+            return [replace(self._crop(Score(path, "ok"), shown), cues=cues)]
         if self.faces is None:
             reason = f"{NO_WEIGHTS}; or --whole if the files are face crops"
             return [FaceCrops(Score(path, "no_detector", reason=reason))]
@@ -207,8 +229,25 @@ class Detector:
         for number, face in enumerate(faces, 1):
             score = Score(path, "ok", number, len(faces), face.box)
             where = None if filling == [face] else crop_box(image.shape, face.box, self.view.margin)
-            crops.append(self._crop(score, shown, where, [other for other in faces if other is not face]))
+            cut = self._crop(score, shown, where, [other for other in faces if other is not face])
+            # the file's cues say how a whole picture was made, not a part of it
+            crops.append(replace(cut, cues=cues) if where is None else cut)
         return crops
+
+    def _cues(self, picture: Input) -> np.ndarray | None:
+        """The cues (C,) of a file that the net reads; None where it reads none, or there is no file."""
+        names = getattr(self.net, "cue_names", ())
+        data = bytes_of(picture) if names else None
+        if data is None:
+            return None
+        from dfd.forensics.cues import CUES, CUES_VERSION, describe
+
+        if self.net.cue_version != CUES_VERSION:
+            raise ValueError(
+                f"the net reads cues of version {self.net.cue_version}, and this dfd measures version "
+                f"{CUES_VERSION}: numbers of two versions are not compared. Train it again."
+            )
+        return describe(data)[[CUES.index(name) for name in names]]
 
     def _crop(
         self,
@@ -268,7 +307,8 @@ class Detector:
         shown = [face for face in faces if face.crops is not None]
         stacks = [face.crops for face in shown]
         ranks = iter(self.familiarity(stacks))
-        logits = iter(self.logits([stack for face in shown for stack in (face.crops, *face.again.values())]))
+        both = [(stack, face.cues) for face in shown for stack in (face.crops, *face.again.values())]
+        logits = iter(self.logits([stack for stack, _ in both], [cues for _, cues in both]))
         scores = []
         for face in faces:
             if face.crops is None:

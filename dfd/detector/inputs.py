@@ -23,6 +23,17 @@ def path_of(picture: Any) -> str:
     return os.fspath(picture) if isinstance(picture, (str, os.PathLike)) else ""
 
 
+def bytes_of(picture: Any) -> bytes | None:
+    """The file's bytes; None for what is no file.
+
+    Raises:
+        Undecodable, OSError: as `read_input` does.
+    """
+    if isinstance(picture, (str, os.PathLike)):
+        return read_file(picture)
+    return bytes(picture) if isinstance(picture, (bytes, bytearray, memoryview)) else None
+
+
 def read_input(picture: Any) -> Picture:
     """The picture, upright, with what is transparent in it.
 

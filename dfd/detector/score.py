@@ -65,12 +65,15 @@ class FaceCrops:
         crops: (N, size, size, 3) uint8; None where nothing can be judged.
         corners: top and left of each crop in the picture that they were cut from.
         again: crops of the same face after each re-delivery, by its name.
+        cues: (C,) float32, the forensic cues of the file for a net that reads them; None where there is no
+            file, or where a part of its picture is judged.
     """
 
     score: Score
     crops: np.ndarray | None = None
     corners: tuple[tuple[int, int], ...] = ()
     again: Mapping[str, np.ndarray] = field(default_factory=dict)
+    cues: np.ndarray | None = None
 
 
 def unfamiliar(score: Score, reason: str) -> Score:

@@ -239,7 +239,7 @@ def _judge(
     facts: Mapping[str, Any],
 ) -> None:
     root, detectors = each.root, [cell.detector.detector for cell in cells]
-    loader = root.loader(each.condition, detectors[0].view)
+    loader = root.loader(each.condition, detectors[0].view, detectors[0].net)
     shortcuts = PassShortcuts(out, each, options.limit)
     found = judge(detectors, shortcuts.watched(loader), root.rows, root.data, advance)
     # before the cells: a cell that is there is not judged again, and would lack them

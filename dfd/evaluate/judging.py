@@ -77,7 +77,8 @@ def judge(
                 shown.append(batch["row"])
                 for detector, found, familiar in zip(detectors, logits, ranks, strict=True):
                     image = batch["image"].to(detector.device, non_blocking=True)
-                    found.append(detector.batch_logits(image))
+                    cues = batch["cues"].to(detector.device) if "cues" in batch else None
+                    found.append(detector.batch_logits(image, cues))
                     familiar.append(detector.batch_familiarity(image))
             advance(int(valid.sum()) + len(batch.get("faults", [])))
     nothing = torch.zeros(0)

@@ -19,6 +19,7 @@ from dfd.evaluate.folder import CELLS
 from dfd.evaluate.judging import EnoughPixels
 from dfd.evaluate.names import root_name
 from dfd.media.crops import View
+from dfd.models import Net
 
 SHARE = 1 << 20  # bytes read at once to hash a checkpoint
 
@@ -110,9 +111,16 @@ class NamedRoot:
         """Whether all its pictures are the toy set's."""
         return self.data.title == TOY
 
-    def loader(self, condition: Condition, view: View) -> Any:
-        """A loader of the split after one condition, cut for one view."""
+    def loader(self, condition: Condition, view: View, net: Net | None = None) -> Any:
+        """A loader of the split after one condition, cut for one view, with the forensic cues that `net`
+        reads: those of the files as found, since what a condition makes of a picture is no file.
+        """
         self.data.view = view
+        names = getattr(net, "cue_names", ()) if condition.corruption is None else ()
+        if net is not None and names:
+            self.data.deliver_cues(names, net.cue_version)
+        else:
+            self.data.withhold_cues()
         changed = [] if condition.corruption is None else [condition.corruption]
         # with no transform at all, a validation split would get its val_augment: there is none here
         self.data.corruption = [*changed, EnoughPixels(view)]
@@ -196,7 +204,8 @@ def passes(
         for condition in conditions:
             for detector in detectors:
                 alone = detector.name if condition.attack else ""
-                key = root.name, condition.title, detector.view, alone
+                cues = getattr(detector.detector.net, "cue_names", ())
+                key = root.name, condition.title, detector.view, cues, alone
                 found.setdefault(key, Pass(root, condition)).cells.append(Cell(detector, root, condition))
     return list(found.values())
 

@@ -6,7 +6,9 @@ import torch
 from pictures import patches
 
 from dfd.data import ShardDataModule, View
+from dfd.detector import Card, Detector
 from dfd.forensics.cues import CUES, CUES_VERSION, describe
+from dfd.media.decode import decode
 from dfd.models import CueFusion, SmallCNN, build, recipe
 from dfd.models.cues import STRIPPED
 from dfd.prepare.cues import add_cues
@@ -106,3 +108,25 @@ def test_batches_have_the_cues_of_their_rows_in_the_order_that_the_net_asks_for(
 def test_what_it_cannot_read_is_refused(options, words):
     with pytest.raises(ValueError, match=words):
         net_of(**options)
+
+
+def test_a_detector_reads_the_cues_of_a_whole_file_and_does_without_them_elsewhere(tmp_path):
+    net = net_of().eval()
+    torch.nn.init.ones_(net.cue_head.weight)
+    card = Card(
+        net=recipe(net),
+        view={"size": 32, "crops": 1, "longest": None},
+        calibrated_on={"split": "val", "images": 9, "groups": 9},
+    )
+    detector = Detector(net, card)
+    data = patches(7)
+    path = tmp_path / "a.jpg"
+    path.write_bytes(data)
+    pixels = torch.from_numpy(detector.crop_faces(data, whole=True)[0].crops).movedim(-1, -3) / 255
+    with torch.inference_mode():
+        cues = torch.from_numpy(describe(data))[None]
+        wanted, without = float(net(pixels, cues)), float(net(pixels))
+    assert detector.score(path, whole=True)[0].logit == pytest.approx(wanted, abs=1e-4)
+    assert detector.score(data, whole=True)[0].logit == pytest.approx(wanted, abs=1e-4)
+    assert detector.score(decode(data), whole=True)[0].logit == pytest.approx(without, abs=1e-4)
+    assert abs(wanted - without) > 1e-3

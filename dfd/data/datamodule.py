@@ -66,9 +66,9 @@ class ShardDataModule(LightningDataModule):
         pairs: makes of each real training picture a fake that stands beside it in the batch, with the same
             delivery and the same crop, `maker(sample, rng) -> sample`: `dfd.augment.FaceBlend`, or
             `dfd.augment.Reconstruction`. They come on top of `batch_size`.
-        fakes: whose fakes train and choose the net: true for all, false for none, or names of sources. Reals
-            are shown of all. With false and `pairs`, validation shows of each real the fake that is made of
-            it.
+        fakes: which fakes train and choose the net: true for all, false for none, or names of sources or
+            methods, such as [140k, "reconstruction-*"]. Reals are shown of all. With false and `pairs`,
+            validation shows of each real the fake that is made of it.
         masks: training batches have "mask": where pictures are forged, for a net that says where.
         view: crop size, and how evaluation cuts a picture. Its margin, where it states none, is the one that
             the roots record, and then theirs must agree.

@@ -7,6 +7,7 @@ the table's rows that was made of it before: its groups hold `of:` and the SHA-2
 
 from __future__ import annotations
 
+import fnmatch
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -129,21 +130,27 @@ def check_maker(maker: Maker, augment: list, fakes: bool | list[str]) -> None:
 
 
 def leave_out_fakes(catalog: Catalog, keep: Sequence[str]) -> None:
-    """Takes the tables' fakes out of what trains and chooses a net, but for those of some sources. The test
-    split stays whole.
+    """Takes the tables' fakes out of what trains and chooses a net, but for those of some sources or methods.
+    The test split stays whole.
+
+    Args:
+        keep: names of sources or methods; "reconstruction-*" stands for all that begin so.
 
     Raises:
-        ValueError: one of these sources has no fake, or no real is left to train on.
+        ValueError: one of these has no fake, or no real is left to train on.
     """
     rows = np.concatenate([catalog.rows[split] for split in ("train", "val")])
     fakes = rows[catalog.contents.label[rows] == FAKE]
-    source = catalog.describe(fakes)["source"]
-    if unknown := [name for name in keep if name not in source]:
-        raise ValueError(
-            f"data.fakes names {unknown[0]!r}; sources with fakes are "
-            f"{', '.join(sorted(set(source.tolist())))}."
-        )
-    out = fakes[~np.isin(source, list(keep))]
+    facts = catalog.describe(fakes)
+    names = np.stack([facts["source"], facts["method"]], axis=1)  # (F, 2)
+    known = sorted(set(names.reshape(-1).tolist()) - {""})
+    kept = np.zeros(len(fakes), bool)
+    for name in keep:
+        fitting = fnmatch.filter(known, name)
+        if not fitting:
+            raise ValueError(f"data.fakes names {name!r}; the fakes are of {', '.join(known)}.")
+        kept |= np.isin(names, fitting).any(axis=1)
+    out = fakes[~kept]
     for split in ("train", "val"):
         catalog.keep(split, np.setdiff1d(catalog.rows[split], out, assume_unique=True))
     train = catalog.rows["train"]

@@ -196,7 +196,7 @@ def test_masks_of_pairs_and_of_what_is_not_known(root):
         ({"pairs": Other()}, "the roots hold none. `dfd generate"),
         ({"pairs": Other(), "fakes": False}, "data.fakes is false"),
         ({"fakes": False}, "12 real and 0 fake"),
-        ({"fakes": ["source7"]}, r"names 'source7'; sources with fakes are source0, source1, source2"),
+        ({"fakes": ["source7"]}, r"names 'source7'; the fakes are of source0, source1, source2"),
     ],
 )
 def test_what_cannot_be_is_refused_before_training(root, options, words):

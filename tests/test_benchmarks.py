@@ -9,6 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from dfd.models import build
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SMALLEST = {
@@ -18,7 +21,18 @@ SMALLEST = {
     "plan.py": "--rows 2000 4000 --order_rows=10000 --images=100000 --ranks=8",
     "scale.py": "--rounds=0 --samples 1e4",
     "start_up.py": "--runs=1",
+    "stream_cost.py": "--rounds=3 --batch=2 --size=32 --backbone=test_resnet --streams azimuthal --fusions cross",
 }
+
+
+def test_each_stream_of_the_ablation_fits_its_net(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from streams import FUSIONS, STREAMS, part
+
+    image, rgb = torch.rand(2, 3, 32, 32), part("SmallCNN", width=4)
+    for spectrum, backbone in STREAMS.values():
+        net = build(part("DualStream", rgb=rgb, fft=backbone, spectrum=spectrum, fusion=FUSIONS["cross"]))
+        assert net(image).shape == (2,)
 
 
 @pytest.mark.slow

@@ -11,8 +11,7 @@ from dfd.familiarity.alarm import FOLDER, highest_mean, strange_sources, table_v
 from dfd.familiarity.features import block_dct, middle, own_maps
 from dfd.familiarity.gaussians import FEWEST, SOURCES, Gaussians, groups
 from dfd.familiarity.state import MAX_BYTES, strange_state
-from dfd.models import EarlyLayers, SingleStream, SmallCNN, TimmBackbone
-from dfd.models.spectral import LocalSpectrum
+from dfd.models import EarlyLayers, LocalSpectrum, LogSpectrum, SingleStream, SmallCNN, TimmBackbone
 from dfd.synthetic import draw_person
 
 SIZE = 64
@@ -143,6 +142,11 @@ def test_of_a_backbone_with_large_layers_there_is_none():
     finally:
         backbones.EARLY_WEIGHTS = kept
     assert Features(None).basis == "block DCT alone"
+
+
+def test_a_net_that_keeps_no_places_is_not_asked():
+    features = Features(own=SingleStream(SmallCNN(width=4), spectrum=LogSpectrum()))
+    assert features.basis == "block DCT alone" and set(features(torch.rand(1, 3, 64, 64))) == {"dct"}
 
 
 def test_block_dct_is_that_of_the_local_spectrum():

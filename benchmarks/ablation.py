@@ -14,7 +14,6 @@ of 128 px a second through the RGB stream, and about 33 through both.
 """
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -28,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+import yaml
 from streams import FUSIONS, STREAMS, part
 
 from dfd.batch import Predictions
@@ -57,7 +57,7 @@ def nets(weights: Path | None) -> dict[str, dict[str, Any]]:
     return found
 
 
-def config(net: dict[str, Any], root: Path, epochs: int, learnt: bool) -> dict[str, Any]:
+def config(net: dict[str, Any], epochs: int, learnt: bool) -> dict[str, Any]:
     """A config of `dfd fit`: the recipe of 140K, and half the rate where weights were learnt before."""
     optimizer = {"lr": 5e-4 if learnt else 1e-3, "weight_decay": 0.05, "fused": True}
     model = {
@@ -67,9 +67,6 @@ def config(net: dict[str, Any], root: Path, epochs: int, learnt: bool) -> dict[s
     }
     return {
         "model": {"class_path": "dfd.tasks.ClassificationTask", "init_args": model},
-        "data": "data/140k.yaml",
-        "data.roots": str(root.resolve()),
-        "data.num_workers": 0,
         "trainer": "trainer/supervised.yaml",
         "trainer.max_epochs": epochs,
         "trainer.accelerator": "cpu",
@@ -93,15 +90,16 @@ def dfd(threads: int, *words: object) -> None:
         )
 
 
-def fit(out: Path, name: str, seed: int, settings: dict[str, Any], threads: int) -> None:
-    folder = out / "fits" / f"{name}-{seed}"
+def fit(name: str, seed: int, settings: dict[str, Any], args: argparse.Namespace) -> None:
+    folder = args.out / "fits" / f"{name}-{seed}"
     if (folder / "done").is_file():
         return
-    file = out / "configs" / f"{name}.yaml"
+    file = args.out / "configs" / f"{name}.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(settings, indent=1))  # YAML holds JSON
+    file.write_text(yaml.safe_dump(settings, sort_keys=False))
+    data = ("--data", "data/140k.yaml", "--data.roots", args.root, "--data.num_workers", 0)
     seeds = ("--seed_everything", seed, "--data.seed", seed)
-    dfd(threads, "fit", "--config", file, *seeds, "--run_folder", folder)
+    dfd(args.threads, "fit", "--config", file, *data, *seeds, "--run_folder", folder)
     (folder / "done").touch()
     print(f"trained {name}, seed {seed}", flush=True)
 
@@ -205,14 +203,10 @@ def main() -> None:
         return
     # a frequency stream alone begins with nothing learnt
     learnt = {name: bool(args.weights) and name not in STREAMS for name in names}
-    configs = {name: config(every[name], args.root, args.epochs, learnt[name]) for name in names}
+    configs = {name: config(every[name], args.epochs, learnt[name]) for name in names}
     side_by_side(
         args.jobs,
-        *(
-            partial(fit, args.out, name, seed, configs[name], args.threads)
-            for seed in range(args.seeds)
-            for name in names
-        ),
+        *(partial(fit, name, seed, configs[name], args) for seed in range(args.seeds) for name in names),
     )
     side_by_side(args.jobs, *(partial(judge, name, args) for name in names))
     roots = [root.name for root in (args.root, *args.on)]

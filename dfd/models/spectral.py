@@ -55,7 +55,8 @@ def windowed_spectrum(image: Tensor) -> Tensor:
 
 
 class LogSpectrum(Net):
-    """Log-magnitude spectrum: image (B, 3, H, W) in [0, 1] -> (B, out_channels, H, W // 2 + 1) float32.
+    """Log-magnitude FFT: image (B, 3, H, W) in [0, 1] -> (B, out_channels, H, W // 2 + 1) float32, at most
+    (bins, bins // 2 + 1).
 
     Rows run from -1/2 to 1/2 cycles a pixel (frequency 0 in row H // 2), columns from 0 to 1/2; the other
     half would say the same again. The image's mean is taken off, a Hann window keeps its edges out, and each
@@ -65,9 +66,11 @@ class LogSpectrum(Net):
 
     Args:
         color: one spectrum a colour channel, or one of the luma.
-        bins: the statistics are kept on a grid of bins x (bins // 2 + 1) frequencies. At H = W = bins they
-            are exact; other sizes read them by interpolation, so that a net may be given crops of another
-            size than it was trained on. They are the same on all ranks of a distributed training.
+        bins: the statistics are kept on a grid of bins x (bins // 2 + 1) frequencies, the same on all ranks
+            of a distributed training. At H = W = bins they are exact. Smaller images read them by
+            interpolation; the finer spectra of larger ones are averaged around each frequency of the grid,
+            so that a stream costs hardly more for them. So a net may be given crops of another size than it
+            was trained on.
 
     Raises:
         ValueError: `color` is neither "rgb" nor "luma".
@@ -92,17 +95,20 @@ class LogSpectrum(Net):
             frequency = torch.arange(width // 2 + 1, device=image.device) / width
             grid = torch.arange(self.bins // 2 + 1, device=image.device)
             columns = hats(self.bins * frequency, grid, self.bins / width)  # (W // 2 + 1, bins // 2 + 1)
-            return self.statistics(torch.log1p(LEVELS * amplitude), rows, columns)
+            maps = torch.log1p(LEVELS * amplitude)
+            return self.statistics(*_no_finer_than_grid(maps, rows, columns))
 
 
 class DCTSpectrum(Net):
-    """Log-amplitude DCT of the whole image: image (B, 3, H, W) in [0, 1] -> (B, out_channels, H, W) float32.
+    """Log-magnitude DCT of the whole image: (B, 3, H, W) in [0, 1] -> (B, out_channels, H, W) float32.
+
+    At most it is (bins, bins), see `LogSpectrum`.
 
     The spectrum of Frank et al. (2003.08685): each frequency is standardized by its mean and deviation in the
     training images. Frequency 0 is in the first row and column.
 
     Args:
-        color, bins: as of `LogSpectrum`; the statistics are kept on a grid of bins x bins frequencies.
+        color, bins: as of `LogSpectrum`; the grid has bins x bins frequencies.
 
     Raises:
         ValueError: `color` is neither "rgb" nor "luma".
@@ -124,7 +130,8 @@ class DCTSpectrum(Net):
                 hats(torch.arange(size, device=image.device) * (self.bins / size), grid, self.bins / size)
                 for size in image.shape[-2:]
             )
-            return self.statistics(torch.log1p(LEVELS * amplitude), rows, columns)
+            maps = torch.log1p(LEVELS * amplitude)
+            return self.statistics(*_no_finer_than_grid(maps, rows, columns))
 
 
 class AzimuthalSpectrum(Net):
@@ -212,6 +219,21 @@ class LocalSpectrum(Net):
         with torch.autocast(image.device.type, enabled=False):
             amplitude = F.conv2d(in_color(image, "luma"), self.basis, stride=self.stride).abs()
             return self.statistics(torch.log1p(LEVELS * amplitude), *everywhere(amplitude))
+
+
+def _no_finer_than_grid(maps: Tensor, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Maps (B, C, H, W) averaged around each frequency of a grid (G, K), along the axes on which they are
+    finer than it; with the rows and columns that hold then, see `FrequencyStatistics`.
+
+    Of logarithms, since their mean is what the statistics hold at every size; that of the power is higher.
+    """
+    if rows.shape[0] > rows.shape[1]:
+        maps = (rows / rows.sum(0)).T @ maps
+        rows = torch.eye(rows.shape[1], device=rows.device)
+    if columns.shape[0] > columns.shape[1]:
+        maps = maps @ (columns / columns.sum(0))
+        columns = torch.eye(columns.shape[1], device=columns.device)
+    return maps, rows, columns
 
 
 def _hann(size: int, like: Tensor) -> Tensor:

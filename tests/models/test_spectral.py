@@ -18,9 +18,24 @@ def test_log_spectrum_is_numpys(height, width):
     window = np.outer(*hann)
     whole = np.fft.fft2((image - image.mean((2, 3), keepdims=True)) * window) / np.sqrt((window**2).sum())
     expected = np.log1p(255 * np.abs(np.fft.fftshift(whole, axes=2)))[..., : width // 2 + 1]
-    found = fresh(LogSpectrum(bins=32))(torch.from_numpy(image))
+    found = fresh(LogSpectrum())(torch.from_numpy(image))
     assert found.shape == (2, 3, height, width // 2 + 1)
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_spectrum_finer_than_the_grid_is_averaged():
+    image = np.random.default_rng(0).random((1, 3, 48, 40), dtype=np.float32)
+    fine = fresh(LogSpectrum())(torch.from_numpy(image))[0].double().numpy()  # (3, 48, 21)
+
+    def averaged(maps, axis, at, grid, step):
+        weights = np.maximum(0, 1 - np.abs(at[:, None] - grid) / step)
+        return np.moveaxis(np.moveaxis(maps, axis, -1) @ (weights / weights.sum(0)), -1, axis)
+
+    expected = averaged(fine, 1, np.arange(-24, 24) / 48, np.arange(-16, 16) / 32, 1 / 32)
+    expected = averaged(expected, 2, np.arange(21) / 40, np.arange(17) / 32, 1 / 32)
+    found = fresh(LogSpectrum(bins=32))(torch.from_numpy(image))
+    assert found.shape == (1, 3, 32, 17)
+    np.testing.assert_allclose(found[0], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_luma_is_what_jpeg_calls_so():

@@ -2,7 +2,7 @@
 says "found" does so of real ones.
 
 The root holds 140K, manjilkarki, dagnelies and ciplab in their layouts, and may hold camera originals in a folder
-exif-samples. Blends are `dfd.augment.SelfBlend`; a warped face is made at 1 / 1.5 to 1 / 2.5 of its size and put
+exif-samples. Blends are `dfd.augment.FaceBlend` with the mesh; a warped face is made at 1 / 1.5 to 1 / 2.5 of its size and put
 back with a soft border.
 
     python benchmarks/face_cues.py data --faces yunet.onnx --mesh face_landmark.tflite --num 400
@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from scipy.stats import rankdata
 
-from dfd.augment import SelfBlend
+from dfd.augment import FaceBlend
 from dfd.batch import REAL
 from dfd.forensics.face import FaceFinder, boundary, eyes, light, symmetry, teeth
 from dfd.forensics.face.geometry import FaceGeometry
@@ -34,16 +34,6 @@ SETS = {
     ),
 }
 CONDITIONS = ("as found", "JPEG 80", "at .6")
-
-
-class Known:
-    """A finder of the one face that was found already."""
-
-    def __init__(self, face: FaceGeometry):
-        self.face = face
-
-    def find(self, image: np.ndarray) -> list:
-        return [argparse.Namespace(side=self.face.side, landmarks=self.face.points)]
 
 
 def files_of(root: Path, num: int, rng: np.random.Generator) -> dict[tuple[str, str], list[Path]]:
@@ -147,7 +137,8 @@ def main() -> None:
                 cues[name, label][cue].append(value)
             if label != "real" or face.unit < boundary.MIN_UNIT:
                 continue
-            blend = SelfBlend(1.0, Known(face))({"image": pixels, "label": REAL}, rng)["image"]
+            points = {} if face.mesh is None else {"landmarks": face.mesh[:, :2]}
+            blend = FaceBlend()({"image": pixels, "label": REAL, **points}, rng)["image"]
             soft = warped(pixels, face, rng)
             for cue, value in boundary.measure(blend, face)._asdict().items():
                 cues[name, "blend"][cue].append(value)

@@ -140,7 +140,7 @@ def test_blends_are_laid_over_an_experiment_and_recorded(here):
     (run,) = (here / "runs" / "small_cnn").iterdir()
     stages = yaml.safe_load((run / "config.yaml").read_text())["data"]["init_args"]["augment"]
     assert [stage["class_path"].rpartition(".")[2] for stage in stages] == [
-        "SelfBlend",
+        "FaceBlend",
         "Fingerprint",
         "Augment",
     ]

@@ -3,7 +3,6 @@
 from dfd.augment.albumentations import Albumentations
 from dfd.augment.art_attacks import APGD, Square
 from dfd.augment.attack import FGSM, PGD, Attack
-from dfd.augment.blend import SelfBlend
 from dfd.augment.corruption import CORRUPTIONS, Corruption, corrupt
 from dfd.augment.face_blend import FaceBlend
 from dfd.augment.fingerprint import Fingerprint

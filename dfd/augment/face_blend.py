@@ -8,10 +8,11 @@ nothing else, so a net learns from blends what swaps have in common, and no gene
 import cv2
 import numpy as np
 
-from dfd.augment.face_outline import mean_face, soft_mask
+from dfd.augment.face_outline import soft_mask
 from dfd.batch import FAKE, LUMA, REAL, Sample
 from dfd.media.crops import DEFAULT_MARGIN
 from dfd.media.encode import through_jpeg
+from dfd.media.mean_face import mean_face
 
 WEAK, STRONG = (0.05, 0.35), (0.35, 1.0)  # strengths of the changes
 RATIOS = (0.5, 0.75, 1.0, 1.0, 1.0)  # how much of the source shows inside the outline
@@ -34,8 +35,8 @@ class FaceBlend:
     Outside of it no pixel changes, unless the picture was changed in place of the copy. Fakes pass as
     they are.
 
-    Where the sample has `landmarks`, the outline follows them; where these are not finite, because no face
-    was found, the sample passes as it is. Without any, the face is taken to be where face pictures have it.
+    The outline follows the sample's landmarks, which pairs get of the shards (`dfd landmarks`). Without them,
+    or where no face was found and they are not finite, the face is taken to be where face pictures have it.
     As a transform it belongs before those that degrade, `augment: [FaceBlend, Augment]`, and in training
     alone: evaluation refuses it.
 
@@ -44,13 +45,16 @@ class FaceBlend:
             `class_weight: balanced` counts them as they are shown, and a set of real pictures alone can be
             trained on.
         weak: share of weak blends.
+        landmarks: pairs need shards that have landmarks; false blends where face pictures have a face.
         margin: side of the pictures as a multiple of the face box's longer side, for samples without
             landmarks. None takes that of the data module's view, and without a data module DEFAULT_MARGIN.
     """
 
-    method, needs_landmarks, needs_remade = "blend", True, False
+    method, needs_remade = "blend", False
 
-    def __init__(self, p: float = 1.0, weak: float = 0.5, margin: float | None = None):
+    def __init__(
+        self, p: float = 1.0, weak: float = 0.5, landmarks: bool = True, margin: float | None = None
+    ):
         for name, share in (("p", p), ("weak", weak)):
             if not 0 <= share <= 1:
                 raise ValueError(f"{name}={share} is not a share. Use a number from 0 to 1.")
@@ -60,7 +64,7 @@ class FaceBlend:
                 "cut by."
             )
         self.p = self.fake_share = p
-        self.weak, self.margin = weak, margin
+        self.weak, self.needs_landmarks, self.margin = weak, landmarks, margin
 
     def __repr__(self) -> str:
         return f"FaceBlend(p={self.p:g}, weak={self.weak:g})"
@@ -69,10 +73,7 @@ class FaceBlend:
         if sample["label"] != REAL or rng.random() >= self.p:
             return sample
         image = sample["image"]
-        landmarks = self._landmarks(sample)
-        if not np.isfinite(landmarks).all():
-            return sample
-        alpha, unit = soft_mask(landmarks, image.shape[:2], rng)
+        alpha, unit = soft_mask(self._landmarks(sample), image.shape[:2], rng)
         box = cv2.boundingRect(alpha)
         if not box[2]:  # the face lies outside of the picture
             return sample
@@ -84,9 +85,10 @@ class FaceBlend:
 
     def _landmarks(self, sample: Sample) -> np.ndarray:
         """(468, 2) x and y in pixels."""
-        if "landmarks" in sample:
-            return sample["landmarks"]
-        return mean_face(sample["image"].shape[:2], DEFAULT_MARGIN if self.margin is None else self.margin)
+        landmarks = sample.get("landmarks")
+        if landmarks is not None and np.isfinite(landmarks).all():
+            return landmarks
+        return mean_face(sample["image"].shape, DEFAULT_MARGIN if self.margin is None else self.margin)
 
     def _blend(
         self,

@@ -1,11 +1,7 @@
 """Outlines of a face or of its parts, by the 468 points of a mesh, and soft masks of them.
 
-The points are MediaPipe's (Kartynnik et al. 2019, 1907.06724). Where a picture has none, `mean_face` puts the
-mean of four public face sets where face pictures have a face.
+The points are MediaPipe's (Kartynnik et al. 2019, 1907.06724).
 """
-
-from functools import cache
-from importlib import resources
 
 import cv2
 import numpy as np
@@ -26,18 +22,6 @@ _BROWS_TO_CHIN = (*PARTS["left_brow"], *PARTS["right_brow"], *JAW)
 _LOWER_FACE = (197, 117, 346, *JAW[2:-2])
 _POINTS = 48  # of an outline
 _FAR = 4.0  # sides of the picture: points further away are moved there
-
-
-@cache
-def _mean_mesh() -> np.ndarray:
-    with resources.files("dfd.augment").joinpath("mean_face.npy").open("rb") as file:
-        return np.load(file).astype(float)
-
-
-def mean_face(shape: tuple[int, int], margin: float) -> np.ndarray:
-    """(468, 2) x and y in pixels of the mean face of pictures of this (H, W), `margin` faces wide."""
-    height, width = shape
-    return _mean_mesh() * (max(height, width) / margin) + (width / 2, height / 2)
 
 
 def face_axes(landmarks: np.ndarray) -> tuple[np.ndarray, float]:

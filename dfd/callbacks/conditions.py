@@ -35,8 +35,8 @@ def sentence(found: dict[str, str]) -> str:
 
 
 def training(data: DetectionData) -> str:
-    """What a fit saw, as one line: "train split of shards/140k, after SelfBlend(p=0.3) Augment('delivery',
-    p=0.75)".
+    """What a fit saw, as one line: "train split of shards/140k, after FaceBlend(p=0.3, weak=0.5)
+    Augment('delivery', p=0.75)".
     """
     transforms = [*data.augment, *([data.mix] if data.mix else [])]
     return f"train split of {', '.join(data.roots_of('train'))}, " + (

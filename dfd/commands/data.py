@@ -1,4 +1,4 @@
-"""Verbs that make and check data sets: prepare, combine, index, reencode, cues, audit, leaks."""
+"""Verbs that make and check data sets: prepare, combine, index, reencode, cues, landmarks, audit, leaks."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def prepare(
     root: Path | None = None,
     max_rejected: float = 0.05,
     cues: bool = False,
+    landmarks: Path | None = None,
 ) -> None:
     """Pictures become WebDataset shards of the original bytes, with a table of contents; the source is only
     read.
@@ -58,6 +59,8 @@ def prepare(
             too.
         max_rejected: Share of the files that may be rejected, from 0 to below 1; rejected.csv lists each.
         cues: Measure the forensic cues of every picture too, as dfd cues does, and store them in the table.
+        landmarks: Find the points of the face in every picture too, as dfd landmarks does, by this
+            face_landmark.tflite of 468 points.
     """
     from dfd.parallel import start_server
 
@@ -70,6 +73,12 @@ def prepare(
         raise ValueError(
             "--task makes a part: it takes no --merge, which comes after all parts, and no --overwrite."
         )
+    if landmarks is not None:
+        from dfd.prepare.landmarks import add_landmarks, check_weights
+
+        if task:
+            raise ValueError("--task makes a part, without a table: give --landmarks together with --merge.")
+        check_weights(landmarks, faces)
     report = prepare(
         source,
         out,
@@ -88,6 +97,8 @@ def prepare(
         cues=cues,
     )
     _print_answer(report)
+    if landmarks is not None:
+        _print_answer(add_landmarks(out, landmarks, faces, workers))
 
 
 def combine(faces_140k: Path, ciplab: Path, /, *, out: Path) -> None:
@@ -162,6 +173,28 @@ def cues(root: Path, /, *, workers: int | None = None) -> None:
     _print_answer(add_cues(root, workers))
 
 
+def landmarks(root: Path, /, *, mesh: Path, faces: Path | None = None, workers: int | None = None) -> None:
+    """Points of the face in every picture of finished shards, 468 each, beside their table: blends of faces
+    follow them.
+
+    Interrupted and started again, it goes on; shards that have those of the same weights are left alone.
+    Pictures without a face are counted and get none.
+
+    Args:
+        root: Folder that dfd prepare or dfd index made.
+        mesh: MediaPipe's face_landmark.tflite of 468 points.
+        faces: YuNet's .onnx file; by default the one of DFD_YUNET or of the extra dfd[faces]. Without any,
+            the face is looked for where face pictures have it.
+        workers: Processes, at least 1; by default one a core.
+    """
+    from dfd.parallel import start_server
+
+    start_server("dfd.prepare.landmarks")
+    from dfd.prepare.landmarks import add_landmarks
+
+    _print_answer(add_landmarks(root, mesh, faces, workers))
+
+
 def audit(root: Path, /, *, out: Path | None = None, workers: int | None = None) -> None:
     """What prepared shards hold, and whether something other than forgery gives the label away: an HTML page
     with figures.
@@ -196,7 +229,7 @@ def leaks(root: Path, /) -> int:
     return int(found.crossing)
 
 
-VERBS = (prepare, combine, index, reencode, cues, audit, leaks)
+VERBS = (prepare, combine, index, reencode, cues, landmarks, audit, leaks)
 
 
 def _print_answer(answer: object) -> None:

@@ -177,7 +177,7 @@ class ShardDataModule(LightningDataModule):
             if self.fakes is not True:
                 leave_out_fakes(self.catalog, self.fakes or [])
             if self.pairs is not None:
-                self._pairing = pairing_of(self.pairs, self.catalog)
+                self._pairing = pairing_of(self.pairs, self.catalog, list(self.roots))
 
     def deliver_cues(self, names: Sequence[str], version: int) -> None:
         """Batches have "cues" (B, C) float32 from now on, in the order of `names`, as the tables hold them.

@@ -16,6 +16,7 @@ import numpy as np
 
 from dfd.batch import FAKE, LABELS, REAL, Sample
 from dfd.shards.catalog import Catalog
+from dfd.shards.landmark_table import Landmarks, landmarks_of
 
 MADE = "~made"  # end of the key of a fake that validation shows of a real
 OF = "of:"  # beginning of the group that says of which file a picture was made
@@ -40,11 +41,10 @@ class Pairing:
 
     Args:
         remade: which rows were made of which, for a maker that needs it.
-        landmarks: (M, 468, 2) float32, x and y as shares of the picture's width and height, NaN where no face
-            was found; for a maker that needs them.
+        landmarks: of each row, for a maker that needs them.
     """
 
-    def __init__(self, maker: Maker, remade: Remade | None = None, landmarks: np.ndarray | None = None):
+    def __init__(self, maker: Maker, remade: Remade | None = None, landmarks: Landmarks | None = None):
         self.maker, self.remade, self.landmarks = maker, remade, landmarks
         self.share = 1.0 if remade is None else remade.share  # of the reals that stand beside a fake
 
@@ -54,13 +54,12 @@ class Pairing:
         Args:
             load: row -> its sample, for a picture that was made of this one.
         """
-        row, (height, width) = sample["row"], sample["image"].shape[:2]
+        row = sample["row"]
         if self.remade is not None:
             other = self.remade.draw(row, rng)
             return None if other is None else {**sample, "remade": load(other)["image"]}
-        if self.landmarks is not None and np.isfinite(self.landmarks[row, 0, 0]):
-            points = self.landmarks[row].astype(np.float32) * np.array([width, height], np.float32)
-            return {**sample, "landmarks": points}
+        if self.landmarks is not None:
+            return {**sample, "landmarks": self.landmarks.of(row, sample["image"].shape)}
         return sample
 
 
@@ -100,7 +99,7 @@ class Remade:
         return None if made is None else int(made[rng.integers(len(made))])
 
 
-def pairing_of(maker: Maker, catalog: Catalog) -> Pairing:
+def pairing_of(maker: Maker, catalog: Catalog, roots: Sequence[str]) -> Pairing:
     """A maker with what it needs of the tables. Reconstructions are shown beside their reals alone, and leave
     the training split's rows.
 
@@ -108,7 +107,7 @@ def pairing_of(maker: Maker, catalog: Catalog) -> Pairing:
         ValueError: the roots do not hold what it needs.
     """
     if not maker.needs_remade:
-        return Pairing(maker)
+        return Pairing(maker, landmarks=landmarks_of(roots) if maker.needs_landmarks else None)
     remade = Remade(catalog)
     rows = catalog.rows["train"]
     catalog.keep("train", rows[~np.isin(rows, remade.rows())])

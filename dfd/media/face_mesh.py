@@ -13,13 +13,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dfd.media.face_topology import NUM_POINTS
+from dfd.media.face_topology import NUM_POINTS, PARTS
 from dfd.media.faces import Face
 from dfd.media.warp import sampled
 
 SIDE = 192  # of the network's input, in pixels
 MARGIN = 1.5  # side of what it sees, in longer sides of the face's box
 POINTS, PRESENCE = "conv2d_20", "conv2d_30"
+_NOSE_TIP, _MOUTH_CORNERS = 4, (61, 291)
+_BOX = 1.1  # sides of a detector's box in those of the points' own
 NO_MESH = "no weights of the face mesh: name MediaPipe's face_landmark.tflite (468 points) by --mesh"
 
 
@@ -92,6 +94,17 @@ class FaceMesh:
         if points.size != 3 * NUM_POINTS:
             raise ValueError(f"its points are {points.size // 3}, not {NUM_POINTS}")
         return points.reshape(NUM_POINTS, 3).astype(float), float(presence.ravel()[0])
+
+
+def face_of(points: np.ndarray) -> Face:
+    """The face that points (468, 2 or 3) of a mesh are of, as a detector would give it."""
+    points = points[:, :2]
+    low, high = points.min(0), points.max(0)
+    # a detector's box begins above the brows' arch and ends below the chin
+    size = _BOX * (high - low)
+    eyes = [points[list(PARTS[eye])].mean(0) for eye in ("left_eye", "right_eye")]
+    five = np.vstack([eyes, points[[_NOSE_TIP, *_MOUTH_CORNERS]]])
+    return Face((*map(float, (low + high - size) / 2), *map(float, size)), 1.0, five)
 
 
 def _to_crop(face: Face) -> np.ndarray:

@@ -25,6 +25,7 @@ from dfd.shards.format import INDEX, SAMPLES_FILE
 from dfd.shards.rejects import REJECTED, is_own_list
 from dfd.shards.splits import SPLITS
 from dfd.shards.table import made_by
+from dfd.shards.validate import LANDMARK_FILE
 
 SHARDS = "shards.json"  # in the state: names of the tars that are the interrupted run's own
 # six digits, as `shard_name` has them: a tar of another name is somebody else's
@@ -169,9 +170,11 @@ def clear(out: Path) -> None:
     note_shards(out, shards)
     shutil.rmtree(out / STATE / FACES, ignore_errors=True)
     state = sorted((out / STATE).iterdir(), key=lambda path: path.name == SHARDS)
+    landmarks = [path for path in out.iterdir() if LANDMARK_FILE.fullmatch(path.name)]
     for path in [
         out / INDEX,
         out / SAMPLES_FILE,
+        *landmarks,
         out / SOURCES,
         out / STAMPS,
         *(out / name for name in sorted(shards)),

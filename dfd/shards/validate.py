@@ -34,6 +34,9 @@ _GROUPS = 1000  # row groups: pyarrow puts a million lines into one
 _LOOKED_AT_FIRST = 20_000
 COLUMN = "cues"  # of samples.parquet, and what index.json calls their names; both may be missing
 _MAX_CUES = 1000
+LANDMARKS = "landmarks"  # what index.json says of them; it may be missing
+LANDMARK_FILE = re.compile(r"landmarks-[0-9a-f]{16}\.npy")
+NUM_LANDMARKS = 468  # of a face, as the mesh has them
 _TEXTS = [field.name for field in SCHEMA if field.type == pa.string()]
 
 
@@ -107,6 +110,19 @@ def _are_cues(value: Any) -> bool:
     )
 
 
+def _are_landmarks(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("file"), str)
+        and LANDMARK_FILE.fullmatch(value["file"]) is not None
+        and all(_is_count(value.get(name)) for name in ("bytes", "missing"))
+        and all(
+            isinstance(value.get(name), str) and re.fullmatch(r"[0-9a-f]{64}", value[name])
+            for name in ("sha256", "mesh")
+        )
+    )
+
+
 # what is read of index.json, and of what it says made the shards, by its name: whether a value may be one
 _FACTS: dict[str, Callable[[Any], bool]] = {
     "dfd": _is_text,
@@ -120,6 +136,7 @@ _FACTS: dict[str, Callable[[Any], bool]] = {
         isinstance(value, dict) and value.keys() == set(SPLITS) and all(map(_is_of_classes, value.values()))
     ),
     COLUMN: _are_cues,
+    LANDMARKS: _are_landmarks,
     "leaks": lambda value: isinstance(value, dict) and _is_counts(value.get("counts", {})),
 }
 _NEEDED = ("images", "classes", "splits", "families", "made_by")

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from dfd.augment import FaceBlend
 from dfd.augment.face_blend import FLOOR
-from dfd.augment.face_outline import HULLS, mean_face, soft_mask
+from dfd.augment.face_outline import HULLS, soft_mask
 from dfd.batch import FAKE, REAL
 from dfd.media.face_topology import PARTS
+from dfd.media.mean_face import mean_face
 
 
 def photo(height=160, width=160, seed=0):
@@ -27,7 +28,7 @@ def photo(height=160, width=160, seed=0):
 def blend(seed=0, image=None, landmarks=None, **options):
     image = photo() if image is None else image
     if landmarks is None:
-        landmarks = mean_face(image.shape[:2], 1.35).astype(np.float32)
+        landmarks = mean_face(image.shape, 1.35).astype(np.float32)
     sample = {"image": image, "label": REAL, "row": 7, "landmarks": landmarks}
     return FaceBlend(**options)(sample, np.random.default_rng(seed))
 
@@ -114,10 +115,14 @@ def test_any_size_and_any_landmarks_give_a_sample(height, width, seed, place, si
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_picture_without_a_face_stays_real(value):
-    landmarks = mean_face((160, 160), 1.35).astype(np.float32)
+def test_where_no_face_was_found_the_blend_lies_where_face_pictures_have_one(value):
+    landmarks = mean_face((160, 160), 1.35).astype(np.float32) / 4
     landmarks[17, 1] = value
-    assert blend(0, None, landmarks)["label"] == REAL
+    sample = {"image": photo(), "label": REAL}
+    for seed in range(4):
+        made = FaceBlend(margin=1.2)(sample, np.random.default_rng(seed))
+        np.testing.assert_array_equal(made["image"], blend(seed, None, landmarks, margin=1.2)["image"])
+        assert made["label"] == FAKE
 
 
 def test_one_draw_gives_one_blend():

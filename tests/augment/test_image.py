@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dfd.augment import CORRUPTIONS, Albumentations, Augment, Corruption, Fingerprint, SelfBlend, corrupt
+from dfd.augment import CORRUPTIONS, Albumentations, Augment, Corruption, FaceBlend, Fingerprint, corrupt
 from dfd.batch import FAKE, REAL
 
 PRESETS = ["none", "light", "strong", "delivery"]
 DAMAGE = [Corruption(name, kind.severities[-1]) for name, kind in CORRUPTIONS.items()]
 PIPELINE = [{"name": "Affine", "rotate": [-20, 20]}, {"name": "GaussNoise"}, {"name": "Transpose"}]
-MORE = [SelfBlend(), Fingerprint(), Albumentations(PIPELINE)]
+MORE = [FaceBlend(p=0.5), Fingerprint(), Albumentations(PIPELINE)]
 STAGES = [Augment(preset) for preset in PRESETS] + DAMAGE + MORE
 
 

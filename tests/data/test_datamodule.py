@@ -9,7 +9,7 @@ import pytest
 import torch
 from pictures import noise
 
-from dfd.augment import CutMix, MixUp, SelfBlend
+from dfd.augment import CutMix, FaceBlend, MixUp
 from dfd.batch import FAKE, REAL
 from dfd.data import ShardDataModule, View
 from dfd.data.resume import check_same
@@ -232,7 +232,7 @@ def test_validation_pictures_go_through_val_augment_alike_in_every_run(roots):
 
 
 def test_forged_pictures_count_as_the_fakes_that_they_are_shown_as(roots):
-    data = make(roots, augment=[SelfBlend(p=0.4), SelfBlend(p=0.5)])
+    data = make(roots, augment=[FaceBlend(p=0.4), FaceBlend(p=0.5)])
     assert data.label_counts("train") == (round(15 * 0.6 * 0.5), 30 - round(15 * 0.6 * 0.5))
     assert data.label_counts("val") == make(roots).label_counts("val") == (6, 6)
     shown = np.concatenate([batch["label"].numpy() for batch in data.train_dataloader()])
@@ -242,15 +242,17 @@ def test_forged_pictures_count_as_the_fakes_that_they_are_shown_as(roots):
 def test_real_pictures_alone_can_be_trained_on_where_some_are_forged(tmp_path, roots):
     real = shards(tmp_path, "real", val=0, test=0, labels=(REAL,))
     judged = shards(tmp_path, "judged", train=0)
-    assert make([real, judged], augment=SelfBlend(p=0.5)).label_counts("train") == (10, 10)
-    with pytest.raises(ValueError, match=r"0 real and 20 fake images after \[SelfBlend\(p=1\)\]"):
-        make([real, judged], augment=SelfBlend(p=1))
+    assert make([real, judged], augment=FaceBlend(p=0.5)).label_counts("train") == (10, 10)
+    with pytest.raises(ValueError, match=r"0 real and 20 fake images after \[FaceBlend\(p=1, weak=0.5\)\]"):
+        make([real, judged], augment=FaceBlend(p=1))
 
 
 @pytest.mark.parametrize("name", ["val_augment", "corruption"])
 def test_evaluation_refuses_what_forges(roots, name):
-    with pytest.raises(ValueError, match=rf"data.{name} has SelfBlend\(p=0.5\).*Move it to data.augment"):
-        make(roots, **{name: [SelfBlend()]})
+    with pytest.raises(
+        ValueError, match=rf"data.{name} has FaceBlend\(p=1, weak=0.5\).*Move it to data.augment"
+    ):
+        make(roots, **{name: [FaceBlend()]})
 
 
 def as_lightning_does(data, batch, training):

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from dfd.augment import Augment, SelfBlend
+from dfd.augment import Augment, FaceBlend
 from dfd.batch import REAL
 from dfd.cli import main
 from dfd.data import ShardDataModule, View
@@ -104,7 +104,7 @@ def test_a_margin_that_is_none_is_refused_in_a_view(margin):
 
 
 def test_transforms_that_state_no_margin_are_given_the_shards(tmp_path):
-    given, stated = SelfBlend(p=0.3), SelfBlend(p=0.3, margin=1.8)
+    given, stated = FaceBlend(p=0.3), FaceBlend(p=0.3, margin=1.8)
     data = set_up(cut(tmp_path / "set", 1.5), augment=[given, stated, Augment("light")])
     assert [each.margin for each in data.augment[:2]] == [1.5, 1.8]
     assert given.margin is None and data.augment[1] is stated, "an object of the caller's stays as it was"
@@ -115,7 +115,7 @@ def test_a_blend_that_is_given_no_margin_takes_the_default():
     masks = []
     for margin in (None, 1.35, 1.8):
         sample = {"image": image, "label": REAL, "key": "a", "row": 0}
-        masks.append(SelfBlend(p=1, margin=margin)(sample, np.random.default_rng(5))["mask"])
+        masks.append(FaceBlend(p=1, margin=margin)(sample, np.random.default_rng(5))["mask"])
     assert (masks[0] == masks[1]).all() and (masks[0] != masks[2]).any()
 
 

@@ -1,6 +1,7 @@
 """Pairs in a batch, balanced strata, and masks: what a training batch holds."""
 
 import hashlib
+import shutil
 from collections import Counter
 from types import SimpleNamespace
 
@@ -9,11 +10,15 @@ import pytest
 import torch
 from pictures import noise
 
-from dfd.augment import Augment
+from dfd.augment import Augment, FaceBlend
 from dfd.batch import FAKE, REAL
 from dfd.data import ShardDataModule, View
 from dfd.data.resume import check_same
+from dfd.media.mean_face import mean_face
+from dfd.prepare.landmarks import store
+from dfd.shards.landmark_table import encode_landmarks
 from dfd.shards.samples import NewSample, write_samples
+from dfd.shards.table import load_table, read_index
 
 VIEW = View(size=32, crops=1, longest=None)
 
@@ -219,3 +224,29 @@ def test_weights_of_roots_need_a_balance_by_root(root, remade):
     assert dict(zip(weighed.names, (weighed.counts.sum(1) * weighed.weights).round(), strict=True)) == {
         f"{root} real": 20, f"{root} fake": 20, f"{remade} fake": 10,
     }  # fmt: skip
+
+
+def test_blends_follow_the_landmarks_of_the_shards(root, tmp_path):
+    with pytest.raises(ValueError, match=r"has no landmarks of faces.*`dfd landmarks .*landmarks=false"):
+        make(root, pairs=FaceBlend())
+    assert len(next(iter(make(root, pairs=FaceBlend(landmarks=False)).train_dataloader()))["row"]) > 4
+    marked = shutil.copytree(root, tmp_path / "marked")
+    # a small face in the upper left corner; one picture has none
+    face = mean_face((64, 64), 1.2) / 2
+    labels = load_table(marked)["label"].to_pylist()
+    none = labels.index(REAL)
+    numbers = [encode_landmarks(None if at == none else face, (64, 64)) for at in range(len(labels))]
+    store(marked, read_index(marked), np.array(numbers), {"mesh": "0" * 64, "faces": ""})
+    data = ShardDataModule(
+        str(marked), View(size=64, crops=1), batch_size=4, num_workers=0, pairs=FaceBlend(), masks=True
+    )
+    data.setup("fit")
+    num = 0
+    for batch in data.train_dataloader():
+        made = (batch["label"] == FAKE).numpy() & (data.contents.label[batch["row"].numpy()] == REAL)
+        for row, mask in zip(batch["row"][made].tolist(), batch["mask"][made].numpy(), strict=True):
+            num += 1
+            y, x = np.indices(mask.shape)
+            corner = np.average(x, weights=mask) < 25 and np.average(y, weights=mask) < 30
+            assert corner == (row != none)
+    assert num > 8

@@ -20,8 +20,8 @@ from PIL import Image
 
 from dfd.cli import main
 from dfd.forensics.cues import CUES, CUES_VERSION, describe
-from dfd.prepare import cues as module
-from dfd.prepare.cues import add_cues
+from dfd.prepare import measure as module
+from dfd.prepare.cues import STATE, WHAT, add_cues
 from dfd.prepare.job_array import ArrayTask
 from dfd.prepare.pipeline import prepare
 from dfd.shards.cue_table import CueNames, pick, read_cues
@@ -155,16 +155,16 @@ def test_killed_at_any_moment_of_the_writing_the_shards_stay_whole(root, made, t
 
 def _measure(root: Path) -> None:
     """All pieces, as a run that was killed before it wrote the table leaves them."""
-    (root / module.STATE).mkdir()
-    for chunk in module._chunks(root, load_table(root)):
+    (root / STATE).mkdir()
+    for chunk in module.chunks(root, load_table(root), WHAT):
         module.measure_chunk(chunk)
 
 
 RUN = """
 import sys
 from pathlib import Path
-from dfd.prepare import cues
-cues._CHUNK = 2
+from dfd.prepare import cues, measure
+measure._CHUNK = 2
 if __name__ == "__main__":
     cues.add_cues(Path(sys.argv[1]), workers=2)
 """
@@ -175,15 +175,15 @@ def test_killed_while_it_measures_it_goes_on(root, made, tmp_path, monkeypatch):
     (tmp_path / "run.py").write_text(RUN)
     environment = {**os.environ, "PYTHONPATH": str(Path(module.__file__).parents[2])}
     run = subprocess.Popen([sys.executable, tmp_path / "run.py", root], env=environment)
-    while run.poll() is None and len(list((root / module.STATE).glob("*.parquet"))) < 3:
+    while run.poll() is None and len(list((root / STATE).glob("*.parquet"))) < 3:
         time.sleep(0.001)
     run.send_signal(signal.SIGKILL)
     run.wait()
     assert "cues" not in read_index(root), "killed too late to show anything"
-    pieces = {path: path.stat().st_mtime_ns for path in (root / module.STATE).glob("*.parquet")}
+    pieces = {path: path.stat().st_mtime_ns for path in (root / STATE).glob("*.parquet")}
     assert pieces
     monkeypatch.setattr(module, "_CHUNK", 2)
-    todo = [chunk for chunk in module._chunks(root, load_table(root)) if not module._is_done(chunk)]
+    todo = [chunk for chunk in module.chunks(root, load_table(root), WHAT) if not module.is_done(chunk)]
     assert len(todo) <= 12 - len(pieces)
     add_cues(root, workers=1)
     assert np.array_equal(read_cues(root).values, expected(made))
@@ -192,10 +192,10 @@ def test_killed_while_it_measures_it_goes_on(root, made, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_piece_of_other_shards_is_measured_again(root, made):
     _measure(root)
-    first = next((root / module.STATE).iterdir())
+    first = next((root / STATE).iterdir())
     table = pq.read_table(first)
-    zeros = pa.array([np.zeros(len(CUES), np.float32)] * len(table), table.schema.field("cues").type)
-    pq.write_table(pa.table({"cues": zeros}).replace_schema_metadata({"of": "others"}), first)
+    zeros = pa.array([np.zeros(len(CUES), np.float32)] * len(table), WHAT.kind)
+    pq.write_table(pa.table({"found": zeros}).replace_schema_metadata({"of": "others"}), first)
     add_cues(root, workers=1)
     assert np.array_equal(read_cues(root).values, expected(made))
 

@@ -2,7 +2,8 @@
 
 from dfd.augment.albumentations import Albumentations
 from dfd.augment.art_attacks import APGD, Square
-from dfd.augment.attack import FGSM, PGD, Attack
+from dfd.augment.attack import FGSM, PGD, Attack, FastFGSM
+from dfd.augment.blend import SelfBlend
 from dfd.augment.corruption import CORRUPTIONS, Corruption, corrupt
 from dfd.augment.face_blend import FaceBlend
 from dfd.augment.fingerprint import Fingerprint
@@ -21,6 +22,7 @@ __all__ = [
     "Corruption",
     "CutMix",
     "FaceBlend",
+    "FastFGSM",
     "Fingerprint",
     "MixUp",
     "Reconstruction",

@@ -1,16 +1,18 @@
-"""Adversarial attacks on a detector, white-box and in pixel units: FGSM and PGD.
+"""Adversarial attacks on a detector, white-box and in pixel units: FGSM, FastFGSM and PGD.
 
 FGSM: Goodfellow, Shlens and Szegedy, "Explaining and harnessing adversarial examples", ICLR 2015. PGD: Madry
-et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018.
+et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018. FastFGSM: Wong, Rice and
+Kolter, "Fast is better than free: revisiting adversarial training", ICLR 2020.
 
 The net is any module from images (B, 3, H, W) in [0, 1] to logits (B,), above zero meaning FAKE. It is
 attacked in eval mode, as it would be in use, and left as it was: modes, gradients and running statistics.
 Under DDP, hand over the bare net.
 """
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +27,13 @@ class Attack(Protocol):
     # -> Any: were it Tensor, jsonargparse would take the attribute for a factory and ask the YAML for a
     # subclass of Tensor
     def __call__(self, net: nn.Module, image: Tensor, label: Tensor, seed: int | None = None) -> Any: ...
+
+
+@runtime_checkable
+class ScalableAttack(Attack, Protocol):
+    """An attack whose budget a training can raise little by little."""
+
+    def scaled(self, share: float) -> Attack: ...
 
 
 class PGD:
@@ -82,6 +91,12 @@ class PGD:
                 most = torch.maximum(error, most)
             return worst
 
+    def scaled(self, share: float) -> Self:
+        """The same with a share in (0, 1) of its budget and step; not rounded, which could undo it."""
+        weaker = copy.copy(self)
+        weaker.eps, weaker.step_size, weaker.quantize = share * self.eps, share * self.step_size, False
+        return weaker
+
     def _climb(self, net: nn.Module, image: Tensor, wrong: Tensor, dice: torch.Generator | None) -> Tensor:
         level = image * 255
         low, high = (level - self.eps).clamp(min=0), (level + self.eps).clamp(max=255)
@@ -90,6 +105,23 @@ class PGD:
         for _ in range(self.steps):
             attacked = (attacked + self.step_size * _uphill(net, attacked / 255, wrong)).clamp(low, high)
         return landed(attacked, level, self.eps, self.quantize)
+
+
+class FastFGSM(PGD):
+    """One step of 1.25 `eps` from a random start in the cube, and back into it: for training, at the price of
+    FGSM.
+
+    FGSM itself starts at the picture, and a net that trains on it soon learns to withstand that one corner of
+    the cube alone (catastrophic overfitting). The random start delays this and does not rule it out:
+    `dfd.callbacks.MaskingStats` watches for it.
+
+    Args:
+        eps: budget for each channel of each pixel, in 255ths.
+        quantize: round to the 256 levels that a file can hold.
+    """
+
+    def __init__(self, eps: float, quantize: bool = True):
+        super().__init__(eps, steps=1, step_size=1.25 * eps, quantize=quantize)
 
 
 class FGSM:
@@ -112,6 +144,23 @@ class FGSM:
             level = image * 255
             attacked = (level + self.eps * _uphill(net, image, _wrong_way(label))).clamp(0, 255)
             return landed(attacked, level, self.eps, self.quantize)
+
+    def scaled(self, share: float) -> Self:
+        """See `PGD.scaled`."""
+        weaker = copy.copy(self)
+        weaker.eps, weaker.quantize = share * self.eps, False
+        return weaker
+
+
+class WithCues(nn.Module):
+    """A net and the cues (B, C) of the pictures that are attacked: an attack changes pixels, not the file."""
+
+    def __init__(self, net: nn.Module, cues: Tensor):
+        super().__init__()
+        self.net, self.cues = net, cues
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.net(image, self.cues)
 
 
 def check_budget(eps: float, quantize: bool) -> None:
@@ -141,6 +190,16 @@ def _uphill(net: nn.Module, image: Tensor, wrong: Tensor) -> Tensor:
     """
     image = image.detach().requires_grad_()
     return torch.autograd.grad((wrong * net(image)).sum(), image)[0].sign()
+
+
+def pixel_gradient(net: nn.Module, image: Tensor) -> Tensor:
+    """(B, 3, H, W) the gradient of each logit in its picture's pixels; zero where the net gives none."""
+    with attackable(net):
+        image = image.detach().clone().requires_grad_()
+        logit = net(image)
+        if not logit.requires_grad:
+            return torch.zeros_like(image).detach()
+        return torch.autograd.grad(logit.sum(), image, materialize_grads=True)[0]
 
 
 def landed(attacked: Tensor, level: Tensor, eps: float, quantize: bool) -> Tensor:

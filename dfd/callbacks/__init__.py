@@ -6,6 +6,7 @@ from dfd.callbacks.compile import Compile
 from dfd.callbacks.curves import Curves
 from dfd.callbacks.frechet import FrechetDistance
 from dfd.callbacks.freezing import FreezeThenUnfreeze
+from dfd.callbacks.masking_stats import MaskingStats
 from dfd.callbacks.non_finite import FiniteGuard
 from dfd.callbacks.predictions import PredictionWriter
 from dfd.callbacks.preemption import Preemption
@@ -24,6 +25,7 @@ __all__ = [
     "FiniteGuard",
     "FrechetDistance",
     "FreezeThenUnfreeze",
+    "MaskingStats",
     "PredictionWriter",
     "Preemption",
     "ProgressLines",

@@ -121,13 +121,17 @@ class ClassificationTask(DetectionTask):
         self.log("train/lr", self._peaks[0] * factor)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        return self.learn(batch)[0]
+
+    def learn(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Loss (scalar) and logits (B,) of a training batch, both logged."""
         logit = self.logits(self.net, batch["image"], batch.get("cues"))
         # a batch of which nothing could be decoded has no mean loss: NaN, and FiniteGuard skips such a step
         label = batch["label"].to(logit.dtype).masked_fill(~batch["valid"], math.nan)
         loss = self.loss(logit, label)
         self.log("train/loss", loss, prog_bar=True)
         self._measure(logit, batch)
-        return loss
+        return loss, logit
 
     @torch.no_grad()
     def _measure(self, logit: Tensor, batch: Batch) -> None:

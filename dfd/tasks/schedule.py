@@ -17,8 +17,13 @@ def cosine_with_warmup(step: int, total: float, warmup: float) -> float:
         return 1.0
     rise = warmup * total
     if step < rise:
-        return (step + 1) / (rise + 1)
+        return linear_warmup(step, total, warmup)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1.0, total - rise))))
+
+
+def linear_warmup(step: int, total: float, warmup: float) -> float:
+    """Factor in (0, 1] at `step` of `total`, which rises over a share `warmup` of them and then stays."""
+    return min(1.0, (step + 1) / (warmup * total + 1))
 
 
 def total_steps(trainer: Trainer) -> float:

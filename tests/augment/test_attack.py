@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from dfd.augment import FGSM, PGD
+from dfd.augment import FGSM, PGD, FastFGSM
 
 EPS = 4
 ATTACKS = [
@@ -14,6 +14,7 @@ ATTACKS = [
     PGD(EPS, steps=3, restarts=2),
     PGD(2.5, steps=3),
     PGD(0.5, steps=3, quantize=False),
+    FastFGSM(EPS),
 ]
 
 
@@ -76,6 +77,26 @@ def test_fgsm_is_the_sign_of_the_losses_gradient(net, batch):
     binary_cross_entropy_with_logits(frozen(pixels), label.float()).backward()
     expected = (image + EPS / 255 * pixels.grad.sign()).clamp(0, 1)
     torch.testing.assert_close(FGSM(EPS, quantize=False)(net, image, label), expected)
+
+
+def test_the_fast_step_is_the_papers(net, batch):
+    """A start in the cube, 1.25 eps along the sign, and back into the cube and the range of pixels."""
+    image, label = batch
+    frozen = copy.deepcopy(net).eval()
+    start = torch.rand(image.shape, generator=torch.Generator().manual_seed(3))
+    delta = (EPS / 255 * (2 * start - 1)).clamp(-image, 1 - image).requires_grad_()
+    binary_cross_entropy_with_logits(frozen(image + delta), label.float()).backward()
+    moved = (delta + 1.25 * EPS / 255 * delta.grad.sign()).clamp(-EPS / 255, EPS / 255)
+    expected = (image + moved.clamp(-image, 1 - image)).detach()
+    torch.testing.assert_close(FastFGSM(EPS, quantize=False)(net, image, label, seed=3), expected)
+
+
+def test_a_share_of_a_budget_is_kept_and_not_rounded_away(net, batch):
+    image, label = batch
+    for attack in (FGSM(2), FastFGSM(2), PGD(2, steps=3)):
+        weaker = attack.scaled(0.25)
+        change = (weaker(net, image, label, seed=0) - image).abs() * 255
+        assert 0.4 < change.max() <= 0.5 + 1e-4 and attack.eps == 2 and attack.quantize
 
 
 def test_a_mixed_label_counts_as_the_nearer_one(net, batch):

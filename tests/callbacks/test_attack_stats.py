@@ -69,12 +69,15 @@ def by_hand(task, image, label):
     with torch.no_grad():
         before, after = ((task.net(pixels) > 0) == (label == 1) for pixels in (image, attacked))
     change = (attacked - image).double()
+    (gradient,) = torch.autograd.grad(task.net(pixels := image.clone().requires_grad_()).sum(), pixels)
     return {
         "val/clean_acc": before.float().mean(),
         "val/robust_acc": after.float().mean(),
+        "val/clean_gap": before.float().mean() - after.float().mean(),
         "val/attack_success_rate": (before & ~after).sum() / before.sum(),
         "val/attack_linf": change.abs().amax((1, 2, 3)).mean() * 255,
         "val/attack_l2": change.square().sum((1, 2, 3)).sqrt().mean(),
+        "val/gradient_l2": gradient.square().sum((1, 2, 3)).sqrt().mean(),
     }
 
 

@@ -57,7 +57,7 @@ def write_record(
 
 def join_record(
     out: Path,
-    detector: dict[str, Any],
+    detector: dict[str, Any] | None,
     roots: Sequence[NamedRoot],
     conditions: Sequence[Condition],
     cells: Sequence[str],
@@ -66,7 +66,8 @@ def join_record(
     """Adds a detector with its cells to the grid.json of a folder, or begins one with them.
 
     Args:
-        detector: what grid.json is to say of it; it takes the place of an earlier one of its name.
+        detector: what grid.json is to say of it; it takes the place of an earlier one of its name. None for
+            none.
         cells: its prediction files.
         split: that they judge.
 
@@ -93,14 +94,13 @@ def join_record(
         severity = None if np.isnan(condition.severity) else condition.severity
         if severity not in steps.setdefault(condition.name, []):
             steps[condition.name].append(severity)
-    own = f"{CELLS}/{detector['name']}/"
-    grid |= {
-        "detectors": [each for each in grid["detectors"] if each.get("name") != detector["name"]]
-        + [detector],
-        "roots": list(known.values()),
-        "conditions": [{"name": name, "severities": each} for name, each in steps.items()],
-        "cells": [cell for cell in grid["cells"] if not cell.startswith(own)] + list(cells),
-    }
+    grid["roots"] = list(known.values())
+    grid["conditions"] = [{"name": name, "severities": each} for name, each in steps.items()]
+    if detector is not None:
+        own = f"{CELLS}/{detector['name']}/"
+        others = [each for each in grid["detectors"] if each.get("name") != detector["name"]]
+        grid["detectors"] = [*others, detector]
+        grid["cells"] = [cell for cell in grid["cells"] if not cell.startswith(own)] + list(cells)
     _write(out, grid)
 
 

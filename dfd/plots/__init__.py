@@ -1,5 +1,6 @@
 """Plots: arrays in, matplotlib Figure out. Never pyplot, so nothing is global and no display is needed."""
 
+from dfd.plots.clusters import cluster_color, cluster_map
 from dfd.plots.comparison import (
     Band,
     beside_shortcuts,
@@ -37,6 +38,8 @@ __all__ = [
     "beside_shortcuts",
     "boxes",
     "class_bars",
+    "cluster_color",
+    "cluster_map",
     "confusion",
     "curves",
     "det",

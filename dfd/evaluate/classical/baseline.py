@@ -10,13 +10,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from dfd.durable import explain_os_error
-from dfd.evaluate.classical.cells import ShallowDetector, calibrated, write_cell
+from dfd.evaluate.classical.cells import ShallowDetector, calibrated, described_in_grid, write_cell
 from dfd.evaluate.classical.features import Features
 from dfd.evaluate.classical.file_audit import audit_cues, audit_metadata
 from dfd.evaluate.classical.models import WORDS, Fitted, ModelKind, Part, fit
@@ -24,10 +23,9 @@ from dfd.evaluate.classical.splits import Splits, open_splits
 from dfd.evaluate.conditions import CLEAN, Condition, load_conditions
 from dfd.evaluate.folder import check_out
 from dfd.evaluate.names import NAME, named, root_name
-from dfd.evaluate.plan import NamedRoot, Pass, cell_file
+from dfd.evaluate.plan import cell_file
 from dfd.evaluate.provenance import join_record, plain
 from dfd.evaluate.screen import show
-from dfd.evaluate.shortcut_files import PassShortcuts
 from dfd.evaluate.tidy import write_metrics
 from dfd.outputs import output_file
 from dfd.progress import progress
@@ -93,8 +91,8 @@ def baseline(
     total = splits.num_to_learn + len(asked) * sum(len(root.rows) for root in splits.test)
     try:
         with progress(total, "pictures") as advance:
-            train, _ = splits.learn(features, "train", advance)
-            val, val_table = splits.learn(features, "val", advance)
+            train, _ = splits.together("train", splits.describe(features, "train", advance))
+            val, val_table = splits.together("val", splits.describe(features, "val", advance))
             for split, part in (("train", train), ("val", val)):
                 _check_part(split, part)
             fitted = fit(train, val, kind, features.components)
@@ -114,7 +112,8 @@ def baseline(
             join_record(out, detector.facts(), splits.test, asked, files, "test")
             for root in splits.test:
                 for condition in asked:
-                    _judge(out, detector, root, condition, advance)
+                    described = described_in_grid(out, features, root, condition, advance)
+                    write_cell(out, detector, root, condition, detector.judge(root, described))
         audit = _audit(features, kind, train, val, fitted, detector, splits)
         _write_choice(out, detector, fitted, splits, audit)
         table = write_metrics(out, workers)
@@ -161,13 +160,6 @@ def _check_part(split: str, part: Part) -> None:
             "few for a model. `dfd audit` lists what is wrong with the others; a smaller --size takes "
             "smaller pictures."
         )
-
-
-def _judge(out: Path, detector: ShallowDetector, root: NamedRoot, condition: Condition, advance: Any) -> None:
-    shortcuts = PassShortcuts(out, Pass(root, condition), None)
-    described = detector.features.describe(root, advance, condition, shortcuts.watched)
-    shortcuts.write()
-    write_cell(out, detector, root, condition, detector.judge(root, described))
 
 
 def _audit(

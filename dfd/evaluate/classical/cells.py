@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,10 @@ from dfd.evaluate.classical.models import Model
 from dfd.evaluate.classical.splits import Splits
 from dfd.evaluate.conditions import Condition
 from dfd.evaluate.judging import Judged, collected, verdicts
-from dfd.evaluate.plan import NamedRoot, card_facts, cell_file
+from dfd.evaluate.plan import NamedRoot, Pass, card_facts, cell_file
 from dfd.evaluate.prediction_file import write_predictions
 from dfd.evaluate.provenance import cell_facts, plain
+from dfd.evaluate.shortcut_files import PassShortcuts
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,22 @@ def calibrated(
     }
     digest = hashlib.sha256(json.dumps(plain(told), sort_keys=True).encode()).hexdigest()
     return ShallowDetector(name, features, model, card, digest)
+
+
+def described_in_grid(
+    out: Path,
+    features: Features,
+    root: NamedRoot,
+    condition: Condition,
+    advance: Callable[[int], None],
+) -> Described:
+    """The judged pictures of a root by their features; what file facts and colour alone tell of them is asked
+    on the way, and kept in the grid's folder.
+    """
+    shortcuts = PassShortcuts(out, Pass(root, condition), None)
+    described = features.describe(root, advance, condition, shortcuts.watched)
+    shortcuts.write()
+    return described
 
 
 def write_cell(

@@ -63,6 +63,7 @@ class Features:
         components: principal components that a model sees instead; None for the features themselves.
         made_of: what else they depend on, such as a net's file; plain values.
         seen: fingerprints (R,) int64 of pictures that a net behind them was trained with.
+        knows_labels: whether that net was trained to tell real from fake.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Features:
     components: int | None = None
     made_of: dict[str, Any] | None = None
     seen: np.ndarray | None = None
+    knows_labels: bool = False
 
     @property
     def of_table(self) -> bool:
@@ -178,7 +180,16 @@ def features_named(
     net = load_embedder(checkpoint, backbone, weights, size or SQUARE, device, allow)
     title = f"embeddings of {net.title}"
     made_of = {"net": net.digest, "title": net.title}
-    return Features(name, title, net.view, net, components=components, made_of=made_of, seen=net.seen)
+    return Features(
+        name,
+        title,
+        net.view,
+        net,
+        components=components,
+        made_of=made_of,
+        seen=net.seen,
+        knows_labels=net.learnt_labels,
+    )
 
 
 def cues_of(root: NamedRoot, keep: Iterable[str]) -> np.ndarray:

@@ -44,21 +44,25 @@ class Splits:
         titles = list(dict.fromkeys(root.data.title for root in self.train))
         return TOY if titles == [TOY] else ", ".join(titles)
 
-    def learn(
+    def describe(
         self, features: Features, split: str, advance: Callable[[int], None]
-    ) -> tuple[Part, Predictions]:
-        """Features of train or val of all roots, and the table (without logits) of the same pictures."""
-        roots: Sequence[NamedRoot] = getattr(self, split)
-        found = [features.describe(root, advance) for root in roots]
-        facts = [_facts(root, described) for root, described in zip(roots, found, strict=True)]
-        self.seen[split] = [
-            root.data.fingerprints(described.row) for root, described in zip(roots, found, strict=True)
-        ]
-        values = [described.values for described in found if len(described.row)]
+    ) -> list[tuple[NamedRoot, Described]]:
+        """The pictures of train or val of each root by their features."""
+        return [(root, features.describe(root, advance)) for root in getattr(self, split)]
+
+    def together(self, split: str, found: Sequence[tuple[NamedRoot, Described]]) -> tuple[Part, Predictions]:
+        """Those pictures of all roots as one part, and as a table that has no logits yet.
+
+        Raises:
+            ValueError: none of them could be described.
+        """
+        self.seen[split] = [root.data.fingerprints(described.row) for root, described in found]
+        values = [described.values for _, described in found if len(described.row)]
         if not values:
             raise ValueError(
                 f"no picture of the {split} split can be decoded. `dfd audit` lists what is wrong."
             )
+        facts = [_facts(root, described) for root, described in found]
         table = {name: np.concatenate([each[name] for each in facts]) for name in facts[0]}
         label = table.pop("label").astype(np.int64)
         part = Part(np.concatenate(values), label, table["family"])
@@ -145,7 +149,7 @@ def _check_cues(roots: Mapping[str, str]) -> None:
 def _keep_most(roots: Sequence[NamedRoot]) -> None:
     """Whole families of all roots together, at most MOST pictures."""
     families = [root.data.describe(root.rows)["family"] for root in roots]
-    every = np.concatenate([_prefixed(root, each) for root, each in zip(roots, families, strict=True)])
+    every = np.concatenate([family_of(root, each) for root, each in zip(roots, families, strict=True)])
     kept = whole_families(every, np.random.default_rng(0), MOST)
     if len(kept) == len(every):
         return
@@ -158,11 +162,11 @@ def _keep_most(roots: Sequence[NamedRoot]) -> None:
 def _facts(root: NamedRoot, described: Described) -> dict[str, np.ndarray]:
     facts = root.data.describe(described.row)
     kept: dict[str, np.ndarray] = {name: facts[name] for name in ("source", "method", "clip")}
-    kept["family"] = _prefixed(root, facts["family"])
+    kept["family"] = family_of(root, facts["family"])
     kept["label"] = root.data.contents.label[described.row]
     return kept
 
 
-def _prefixed(root: NamedRoot, family: np.ndarray) -> np.ndarray:
+def family_of(root: NamedRoot, family: np.ndarray) -> np.ndarray:
     """Families of two roots are not the same, whatever they are called."""
     return np.char.add(f"{root.name}/", family.astype(str))

@@ -50,6 +50,7 @@ def purity(tables: np.ndarray) -> np.ndarray:
 
 
 METRICS = {"nmi": nmi, "ari": ari, "purity": purity}
+LOWEST = {"nmi": 0.0, "ari": -1.0, "purity": 0.0}
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def agreement(truth: str, cluster: np.ndarray, value: np.ndarray, family: np.nda
     """How far clusters agree with one thing that is known of the pictures; None where it is the same for all.
 
     Resampling with repetition raises all three metrics: a picture that is drawn twice agrees with itself. The
-    draws are moved so that their mean is the value, and cut off at 1.
+    draws are moved so that their mean is the value, and cut off where the metric ends.
 
     Args:
         truth: its name.
@@ -92,7 +93,7 @@ def agreement(truth: str, cluster: np.ndarray, value: np.ndarray, family: np.nda
     whole = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(1, *shape).astype(np.float64)
     metrics = {name: float(metric(whole)[0]) for name, metric in METRICS.items()}
     drawn = _resampled(cell, shape, family)
-    ends = {name: _ends(metric(drawn), metrics[name]) for name, metric in METRICS.items()}
+    ends = {name: _ends(metric(drawn), metrics[name], LOWEST[name]) for name, metric in METRICS.items()}
     rng = np.random.default_rng(0)
     shuffled = np.stack(
         [
@@ -120,12 +121,12 @@ def _resampled(cell: np.ndarray, shape: tuple[int, int], family: np.ndarray) -> 
     return np.concatenate(parts).reshape(-1, *shape)
 
 
-def _ends(drawn: np.ndarray, value: float) -> tuple[float, float]:
+def _ends(drawn: np.ndarray, value: float, lowest: float) -> tuple[float, float]:
     drawn = drawn[~np.isnan(drawn)]
     if len(drawn) < 0.95 * NUM:
         return np.nan, np.nan
     low, high = np.quantile(drawn - drawn.mean() + value, [0.025, 0.975])
-    return float(low), float(min(high, 1.0))
+    return float(max(low, lowest)), float(min(high, 1.0))
 
 
 def _entropy(shares: np.ndarray) -> np.ndarray:

@@ -14,15 +14,33 @@ from pathlib import Path
 import numpy as np
 from scipy.special import logit as log_odds
 
-from dfd.batch import FAKE, LABELS, REAL
+from dfd.batch import FAKE
 from dfd.durable import explain_os_error
-from dfd.evaluate.classical.agreement import Agreement, agreement
+from dfd.evaluate.classical.agreement import Agreement
 from dfd.evaluate.classical.cells import ShallowDetector, calibrated, described_in_grid, write_cell
-from dfd.evaluate.classical.cluster_page import Map, draw, places_of, thumbnails, write_page
+from dfd.evaluate.classical.cluster_page import (
+    Map,
+    draw,
+    places_of,
+    thumbnails,
+    write_page,
+)
+from dfd.evaluate.classical.cluster_table import (
+    COLUMNS,
+    Clustered,
+    clustered,
+    compared,
+    counts_of,
+    csv_lines,
+    figures,
+    found_in_words,
+    in_words,
+    score_name,
+)
 from dfd.evaluate.classical.clustering import COMPONENTS, WORDS, Clusters, Method, find_clusters
 from dfd.evaluate.classical.features import AS_FOUND, Described, Features
 from dfd.evaluate.classical.models import FEWEST
-from dfd.evaluate.classical.splits import Splits, family_of, open_splits
+from dfd.evaluate.classical.splits import Splits, open_splits
 from dfd.evaluate.folder import check_out
 from dfd.evaluate.names import NAME, named, root_name
 from dfd.evaluate.plan import NamedRoot, cell_file
@@ -35,29 +53,6 @@ from dfd.progress import progress
 from dfd.terminal import printable
 
 FOLDER = "clusters"  # of a grid
-TRUTHS = ("label", "source", "method")
-COLUMNS = ("key", "path", "root", "split", "source", "method", "label", "family", "cluster", "x", "y")
-
-
-@dataclass(frozen=True)
-class Clustered:
-    """Pictures with their clusters: (M,) each, of all roots and splits, train first.
-
-    Args:
-        facts: the columns of the CSV file but for the last three, by name.
-        values: (M, F) features.
-        cluster: from 0, the largest of train first.
-        row: of the root's table.
-    """
-
-    facts: dict[str, np.ndarray]
-    values: np.ndarray
-    cluster: np.ndarray
-    row: np.ndarray
-
-    def of(self, split: str) -> np.ndarray:
-        """Places of the pictures of a split."""
-        return np.flatnonzero(self.facts["split"] == split)
 
 
 @dataclass(frozen=True)
@@ -91,8 +86,7 @@ def cluster(
     workers: int = 2,
 ) -> Clustering:
     """Finds clusters in the train split, assigns val and test to them, and writes what they have to do with
-    label,
-    source and method: OUT/clusters/NAME.html, .png and .csv.
+    label, source and method: OUT/clusters/NAME.html, .png and .csv.
 
     Args:
         shards: folders of finished shards, or "NAME=FOLDER".
@@ -109,6 +103,8 @@ def cluster(
     name = name or f"{features.name}-{method}"
     if not NAME.fullmatch(name):
         raise ValueError(f"--name {name!r}: a name has letters, digits, _, . and - alone, such as kmeans5.")
+    if components is not None and components < 1:
+        raise ValueError(f"--components {components}: at least one, such as 32.")
     folders = named(shards, "root", root_name)
     check_out(out, folders.values())
     splits = open_splits(shards, [], features, batch_size=batch_size, workers=workers, both_classes=False)
@@ -127,7 +123,9 @@ def cluster(
         if detector is not None:
             for root, described in found["test"]:
                 write_cell(out, detector, root, AS_FOUND, detector.judge(root, described))
-        pictures = _clustered(found, clusters)
+        pictures = clustered(found, clusters)
+        if not len(pictures.of("test")):
+            raise ValueError("no picture of the test split can be decoded: `dfd audit` lists what is wrong.")
         agreements = compared(pictures)
         drawn = _map(pictures, clusters, splits, flat)
         page = _write(out, name, features, method, clusters, pictures, agreements, drawn, detector, splits)
@@ -135,58 +133,11 @@ def cluster(
             show(out, write_metrics(out, workers), None)
     except OSError as error:
         raise explain_os_error(error, out) from error
-    for sentence in sentences(name, clusters, method, pictures, agreements):
-        print(printable(sentence, keep=""))
+    print(f"{name}: {found_in_words(clusters, method, pictures)}")
+    for each in agreements:
+        print(printable(f"{in_words(each)}: {figures(each)}", keep=""))
     print(f"map: {page}, beside it a picture and the cluster of each picture as CSV")
     return Clustering(name, clusters, pictures, agreements, detector, page)
-
-
-def compared(pictures: Clustered) -> list[Agreement]:
-    """How far the clusters of the test pictures agree with label, source and method."""
-    test = pictures.of("test")
-    facts = {name: pictures.facts[name][test] for name in (*TRUTHS, "family")}
-    facts["method"] = np.where(facts["label"] == LABELS[REAL], LABELS[REAL], facts["method"])
-    return [
-        found
-        for truth in TRUTHS
-        if (found := agreement(truth, pictures.cluster[test], facts[truth], facts["family"]))
-    ]
-
-
-def sentences(
-    name: str, clusters: Clusters, method: Method, pictures: Clustered, agreements: Sequence[Agreement]
-) -> list[str]:
-    """What was found, in words: the clusters first, then each agreement."""
-    how = "as asked" if not clusters.tried else f"the number with the best {_score_name(method)}"
-    test = pictures.of("test")
-    lines = [
-        f"{name}: {clusters.num} clusters by {WORDS[method]} ({how}), found without labels in "
-        f"{len(pictures.of('train'))} pictures of train; what follows is of {len(test)} pictures of test"
-    ]
-    for each in agreements:
-        figures = ", ".join(
-            f"{metric.upper() if metric != 'purity' else metric} {value:.3f} "
-            f"({each.ends[metric][0]:.3f} .. {each.ends[metric][1]:.3f}; by chance {each.chance[metric]:.3f})"
-            for metric, value in each.metrics.items()
-        )
-        lines.append(f"{in_words(each)}: {figures}, {each.num_families} families")
-    known = {each.truth for each in agreements}
-    lines += [f"{truth}: the same for all test pictures" for truth in TRUTHS if truth not in known]
-    return lines
-
-
-def in_words(found: Agreement) -> str:
-    """Whether clusters follow what is known of the pictures, by the interval of the ARI."""
-    low, value = found.ends["ari"][0], found.metrics["ari"]
-    what = {"label": "real and fake", "source": "the sources", "method": "the methods"}[found.truth]
-    if not low > 0:
-        return f"the clusters are not shown to follow {what}"
-    strength = "closely" if low > 0.6 else "in part" if low > 0.2 else "faintly"
-    return f"the clusters follow {what} {strength} (ARI {value:.2f})"
-
-
-def _score_name(method: Method) -> str:
-    return "silhouette" if method == "kmeans" else "BIC"
 
 
 def _detector(
@@ -220,35 +171,8 @@ def _detector(
     )
 
 
-def _clustered(found: dict[str, list[tuple[NamedRoot, Described]]], clusters: Clusters) -> Clustered:
-    """All pictures whose features are finite."""
-    facts, values, rows = [], [], []
-    for pairs in found.values():
-        for root, described in pairs:
-            finite = np.isfinite(described.values).all(axis=1) if len(described.row) else np.zeros(0, bool)
-            row = described.row[finite]
-            told = root.data.describe(row)
-            label = np.array(LABELS)[root.data.contents.label[row].astype(np.int64)]
-            kept = {each: told[each] for each in ("key", "path", "split", "source", "method")}
-            facts.append(
-                {
-                    **kept,
-                    "root": np.full(len(row), root.name),
-                    "label": label,
-                    "family": family_of(root, told["family"]),
-                }
-            )
-            rows.append(row)
-            if len(row):
-                values.append(described.values[finite])
-    joined = np.concatenate(values)
-    columns = {each: np.concatenate([part[each] for part in facts]) for each in facts[0]}
-    return Clustered(columns, joined, clusters.assign(clusters.space(joined)), np.concatenate(rows))
-
-
 def _map(pictures: Clustered, clusters: Clusters, splits: Splits, flat: str) -> Map:
-    """The map of the test pictures, with the faces that have room on it and the most typical of each "
-    "cluster."""
+    """The map of the test pictures, with the faces that have room and the most typical of each cluster."""
     test = pictures.of("test")
     family = pictures.facts["family"][test]
     places = clusters.space(pictures.values[test])
@@ -288,7 +212,7 @@ def _write(
     """The CSV file, the picture and the page; returns the page."""
     folder = out / FOLDER
     test = pictures.of("test")
-    lines = _lines(pictures, drawn)
+    lines = csv_lines(pictures, drawn)
     with (
         output_file(folder / f"{name}.csv") as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
@@ -310,41 +234,18 @@ def _write(
     page = folder / f"{name}.html"
     text = write_page(
         title=f"{name}: {title}",
-        sentences=sentences(name, clusters, method, pictures, agreements),
+        sentences=[found_in_words(clusters, method, pictures), *map(in_words, agreements)],
         agreements=agreements,
         drawn=drawn,
         facts=facts,
         cluster=pictures.cluster[test],
         num=clusters.num,
-        counts=_counts(pictures, clusters.num),
+        counts=counts_of(pictures, clusters.num),
         notes=_notes(features, method, clusters, detector, drawn),
     )
     with output_file(page) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return page
-
-
-def _lines(pictures: Clustered, drawn: Map) -> list[list[object]]:
-    test = pictures.of("test")
-    at = {int(test[line]): place for line, place in zip(drawn.line, drawn.places, strict=True)}
-    columns = [pictures.facts[each].tolist() for each in COLUMNS[:-3]]
-    found = []
-    for line, known in enumerate(zip(*columns, strict=True)):
-        place = [f"{each:.4f}" for each in at[line]] if line in at else ["", ""]
-        found.append([*known, int(pictures.cluster[line]), *place])
-    return found
-
-
-def _counts(pictures: Clustered, num: int) -> list[dict[str, int]]:
-    """Pictures of each cluster by split, and real and fake ones of test."""
-    split, label = pictures.facts["split"], pictures.facts["label"]
-    return [
-        {
-            **{each: int((mine & (split == each)).sum()) for each in ("train", "val", "test")},
-            **{each: int((mine & (split == "test") & (label == each)).sum()) for each in LABELS},
-        }
-        for mine in (pictures.cluster == number for number in range(num))
-    ]
 
 
 def _notes(
@@ -361,7 +262,7 @@ def _notes(
             f"{num}: {score:.3f}" if method == "kmeans" else f"{num}: {score:.0f}"
             for num, score in clusters.tried.items()
         )
-        notes.append(f"{_score_name(method).capitalize()} by number of clusters: {scores}.")
+        notes.append(f"{score_name(method).capitalize()} by number of clusters: {scores}.")
     if detector is None:
         notes.append(
             f"As a detector the clusters were not judged: val has fewer than {FEWEST} pictures of one class."

@@ -21,7 +21,7 @@ from dfd.plots import Figure, cluster_color, cluster_map
 
 MOST = 1500  # pictures of the map: t-SNE takes seconds for these
 FACE = 72  # side of a face on the page, in pixels as they are stored
-ROOM = 0.047  # side of a face on the map, as a share of it
+ROOM = 0.042  # side of a face on the map, as a share of it
 QUALITY = 80
 
 
@@ -164,7 +164,7 @@ def write_page(
         "clusters.html.j2",
         title=title,
         sentences=sentences,
-        rows=[_row(each) for each in agreements],
+        rows=list(map(_row, agreements)),
         points=points,
         clusters=clusters,
         sources=[(number, source, cluster_color(number)) for number, source in enumerate(sources[:20])],
@@ -174,16 +174,23 @@ def write_page(
     )
 
 
-def _row(found: Agreement) -> list[str]:
+def _row(found: Agreement) -> list[tuple[str, str]]:
+    """Cells of the table: what is said, and below it smaller."""
     figures = [
-        f"{value:.3f} ({found.ends[name][0]:.3f} .. {found.ends[name][1]:.3f}); chance "
-        f"{found.chance[name]:.3f}"
+        (
+            in_thousandths(value),
+            f"{' .. '.join(map(in_thousandths, found.ends[name]))}; chance "
+            f"{in_thousandths(found.chance[name])}",
+        )
         for name, value in found.metrics.items()
     ]
-    values = ", ".join(found.values[:6]) + (
-        f" and {len(found.values) - 6} more" if len(found.values) > 6 else ""
-    )
-    return [f"{found.truth}: {values}", *figures, f"{found.num_images} / {found.num_families}"]
+    more = f" and {len(found.values) - 6} more" if len(found.values) > 6 else ""
+    values = ", ".join(found.values[:6]) + more
+    return [(found.truth, values), *figures, (f"{found.num_images} / {found.num_families}", "")]
+
+
+def in_thousandths(value: float) -> str:
+    return f"{round(value, 3) + 0:.3f}"  # no "-0.000"
 
 
 def _legend(number: int, label: np.ndarray, cluster: np.ndarray) -> str:

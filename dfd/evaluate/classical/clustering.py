@@ -54,7 +54,7 @@ def find_clusters(
     most = len(np.unique(values, axis=0)) // SMALLEST
     if num is not None and not 2 <= num <= most:
         raise ValueError(
-            f"-k {num}: of {len(values)} pictures to learn from, {most * SMALLEST} of them different, 2 to "
+            f"--k {num}: of {len(values)} pictures to learn from, {most * SMALLEST} of them different, 2 to "
             f"{most} clusters can be asked."
         )
     if most < 2:

@@ -9,8 +9,9 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from dfd.evaluate.classical.agreement import METRICS, agreement
-from dfd.evaluate.classical.cluster import cluster, in_words
+from dfd.evaluate.classical.cluster import cluster
 from dfd.evaluate.classical.cluster_page import with_room
+from dfd.evaluate.classical.cluster_table import in_words
 from dfd.evaluate.classical.clustering import find_clusters
 from dfd.evaluate.classical.features import features_named
 from dfd.evaluate.tidy import read_metrics
@@ -75,7 +76,7 @@ def test_k_means_is_sklearns_and_more_clusters_than_pictures_are_refused():
     again = KMeans(4, n_init=10, random_state=0).fit_predict(places)
     assert adjusted_rand_score(again, found.assign(places)) == 1
     for num in (1, 31):
-        with pytest.raises(ValueError, match=rf"-k {num}: of 60 pictures.* 2 to 30"):
+        with pytest.raises(ValueError, match=rf"--k {num}: of 60 pictures.* 2 to 30"):
             find_clusters(values, "kmeans", num)
 
 

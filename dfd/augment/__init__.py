@@ -3,7 +3,6 @@
 from dfd.augment.albumentations import Albumentations
 from dfd.augment.art_attacks import APGD, Square
 from dfd.augment.attack import FGSM, PGD, Attack, FastFGSM
-from dfd.augment.blend import SelfBlend
 from dfd.augment.corruption import CORRUPTIONS, Corruption, corrupt
 from dfd.augment.face_blend import FaceBlend
 from dfd.augment.fingerprint import Fingerprint
@@ -26,7 +25,6 @@ __all__ = [
     "Fingerprint",
     "MixUp",
     "Reconstruction",
-    "SelfBlend",
     "Square",
     "corrupt",
 ]

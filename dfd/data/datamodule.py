@@ -227,7 +227,9 @@ class ShardDataModule(LightningDataModule):
         rows = self.catalog.rows[split]
         if not (split == "val" and self._val_pairs):
             return rows
-        return np.stack([rows, rows + len(self.contents)], axis=1).reshape(-1).astype(np.int64)
+        paired = rows.astype(np.int64).repeat(1 + self._pairing.makes(rows))
+        paired[1:][np.diff(paired) == 0] += len(self.contents)
+        return paired
 
     @property
     def _val_pairs(self) -> bool:
@@ -251,8 +253,10 @@ class ShardDataModule(LightningDataModule):
         """
         shown = self.strata.shown() if split == "train" else self.catalog.images_of(split).sum(0)
         real, fake = map(float, shown)
-        if self._pairing is not None and (split == "train" or (split == "val" and self._val_pairs)):
+        if self._pairing is not None and split == "train":
             fake += real * self._pairing.share
+        elif split == "val" and self._val_pairs:
+            fake += len(self.rows("val")) - real
         left = real * np.prod([1 - fake_share(each) for each in self.augment]) if split == "train" else real
         return round(left), round(fake + real - left)
 

@@ -46,7 +46,15 @@ class Pairing:
 
     def __init__(self, maker: Maker, remade: Remade | None = None, landmarks: Landmarks | None = None):
         self.maker, self.remade, self.landmarks = maker, remade, landmarks
-        self.share = 1.0 if remade is None else remade.share  # of the reals that stand beside a fake
+        self.share = 1.0 if remade is None else remade.share  # of the training reals that stand beside a fake
+
+    def makes(self, rows: np.ndarray) -> np.ndarray:
+        """(R,) bool: of which real rows it makes fakes of its own; of none whose face was not found."""
+        if self.remade is not None:
+            return np.zeros(len(rows), bool)
+        if self.landmarks is None:
+            return np.ones(len(rows), bool)
+        return np.array([self.landmarks.has_face(row) for row in rows.tolist()], bool)
 
     def given(self, sample: Sample, rng: np.random.Generator, load: Callable[[int], Sample]) -> Sample | None:
         """The real sample as the maker takes it; None where there is nothing to make a fake of.
@@ -107,7 +115,13 @@ def pairing_of(maker: Maker, catalog: Catalog, roots: Sequence[str]) -> Pairing:
         ValueError: the roots do not hold what it needs.
     """
     if not maker.needs_remade:
-        return Pairing(maker, landmarks=landmarks_of(roots) if maker.needs_landmarks else None)
+        pairing = Pairing(maker, landmarks=landmarks_of(roots) if maker.needs_landmarks else None)
+        rows = catalog.rows["train"]
+        made = pairing.makes(rows[catalog.contents.label[rows] == REAL])
+        if not made.any():
+            raise ValueError(f"data.pairs has {maker}, and no face was found in any real training picture.")
+        pairing.share = float(made.mean())
+        return pairing
     remade = Remade(catalog)
     rows = catalog.rows["train"]
     catalog.keep("train", rows[~np.isin(rows, remade.rows())])

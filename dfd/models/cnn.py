@@ -47,6 +47,11 @@ class SmallCNN(Net):
     def cam_layers(self) -> dict[str, nn.Module]:
         return {"features": self.stages[-1]}
 
+    def depths(self) -> dict[str, int]:
+        """The layer of each weight, 0 next to the image, by its name: the stem, then the stages."""
+        names = [name for name, _ in self.named_parameters()]
+        return {name: 0 if name.startswith("stem.") else 1 + int(name.split(".")[1]) for name in names}
+
     def maps(self, image: torch.Tensor) -> torch.Tensor:
         """(B, 4 * width, H / 8, W / 8): the features of each place."""
         return self.stages(self.stem(self.standardize(image)))

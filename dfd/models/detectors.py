@@ -21,16 +21,19 @@ class SingleStream(Net):
         backbone: a `dfd.models.Backbone`: image (B, 3, H, W), or the maps of `spectrum` -> features (B, F).
         dropout: share of the features that are dropped in training.
         spectrum: a `dfd.models.Spectrum`: image -> the maps that `backbone` reads; None for the image itself.
+        rectify: take features below zero as zero, as `dfd.tasks.StayPositive` needs them.
 
     Raises:
         ValueError: `backbone` does not take the channels of `spectrum`.
     """
 
-    def __init__(self, backbone: Net, dropout: float = 0.2, spectrum: Net | None = None):
+    def __init__(
+        self, backbone: Net, dropout: float = 0.2, spectrum: Net | None = None, rectify: bool = False
+    ):
         super().__init__()
         if spectrum is not None:
             _check_channels(spectrum, backbone, "backbone")
-        self.backbone, self.spectrum = backbone, spectrum
+        self.backbone, self.spectrum, self.rectify = backbone, spectrum, rectify
         self.dropout = nn.Dropout(dropout)
         self.head = _head(backbone.num_features)
 
@@ -42,8 +45,10 @@ class SingleStream(Net):
         return {"fft": self.backbone.cam_layers["features"]} if self.spectrum.spatial else {}
 
     def forward(self, image: Tensor, cues: Tensor | None = None) -> Tensor:
-        maps = image if self.spectrum is None else self.spectrum(image)
-        return self.head(self.dropout(self.backbone(maps))).squeeze(1)  # (B, F) -> (B,)
+        features = self.backbone(image if self.spectrum is None else self.spectrum(image))  # (B, F)
+        if self.rectify:
+            features = features.relu()
+        return self.head(self.dropout(features)).squeeze(1)  # (B,)
 
 
 class DualStream(Net):

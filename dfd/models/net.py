@@ -70,6 +70,10 @@ class Net(nn.Module):
         # nn.Module's takes *args and **kwargs, which are no arguments of a net that has none
         super().__init__()
 
+    def merged(self) -> Net:
+        """The net as it judges: itself, or a plain one where training alone needs this, as with `LoRANet`."""
+        return self
+
 
 def recipe(net: nn.Module) -> dict[str, Any]:
     """{"class_path", "init_args"}: all that `build` needs to make this net again, in plain values.

@@ -16,8 +16,11 @@ from dfd.batch import FAKE, Batch
 from dfd.calibration import CalibrationKind
 from dfd.distributed import shard, sum_over_ranks
 from dfd.models import Net
+from dfd.models.depth import head_of
 from dfd.tasks.detection import DetectionTask
 from dfd.tasks.ema import moving_average
+from dfd.tasks.finetune import FineTuning
+from dfd.tasks.initial import begin_with
 from dfd.tasks.losses import BinaryCrossEntropy
 from dfd.tasks.optimizer import OptimizerCallable, renew
 from dfd.tasks.schedule import cosine_with_warmup, total_steps
@@ -34,9 +37,10 @@ class ClassificationTask(DetectionTask):
     Args:
         net: (B, 3, H, W) in [0, 1] -> (B,) logits.
         optimizer: parameters -> optimizer; its `lr` is the peak of the schedule.
-        loss: (logit (B,), label (B,) in [REAL, FAKE]) -> scalar; null is binary cross-entropy.
+        loss: (logit (B,), label (B,) in [REAL, FAKE]) -> scalar, or as `dfd.tasks.losses` says of one that
+            compares features; null is binary cross-entropy.
         class_weight: "balanced" weighs both classes alike in the loss, whatever their numbers.
-        label_smoothing: s in [0, 1): targets become s/2 and 1 - s/2.
+        label_smoothing: s in [0, 1): targets become s/2 and 1 - s/2; of binary cross-entropy.
         warmup: share of all steps in which the learning rate rises.
         ema_decay: judge an exponential moving average of the weights instead of the last ones; .998 is usual.
         channels_last: lay weights and activations out as (B, H, W, C) in memory, which convolutions like.
@@ -45,6 +49,9 @@ class ClassificationTask(DetectionTask):
             "isotonic" (any rising curve, for thousands of pictures).
         familiarity: learn what the pictures are like, so that the detector says of others that they are
             unfamiliar.
+        finetune: which weights learn, and how fast, such as `dfd.tasks.LinearProbe()`; by default all alike.
+        init_from: a checkpoint of such a net, whose weights this training begins with. Calibration and
+            thresholds are fitted anew; which images trained it is remembered.
     """
 
     def __init__(
@@ -59,6 +66,8 @@ class ClassificationTask(DetectionTask):
         channels_last: bool = True,
         calibration: CalibrationKind = "temperature",
         familiarity: bool = True,
+        finetune: FineTuning | None = None,
+        init_from: str | None = None,
     ):
         if not 0 <= warmup <= 1:
             raise ValueError(f"model.warmup={warmup} is a share of all steps, in [0, 1]. Use .05 as a start.")
@@ -66,14 +75,23 @@ class ClassificationTask(DetectionTask):
             raise ValueError(
                 f"model.ema_decay={ema_decay} is outside (0, 1). Use .998 as a start, or null for none."
             )
-        if loss is not None and (class_weight or label_smoothing):
+        if loss is not None and label_smoothing:
             raise ValueError(
-                "model.loss is given, so model.class_weight and model.label_smoothing, which belong to "
-                "binary cross-entropy, have no use. Leave them out, or leave out the loss."
+                "model.loss is given, so model.label_smoothing, which belongs to binary cross-entropy, has "
+                "no use. Leave it out, or leave out the loss."
             )
+        if loss is not None and class_weight and not hasattr(loss, "balance"):
+            raise ValueError(
+                f"model.loss={type(loss).__name__} weighs no classes: it has no method balance(num_real, "
+                "num_fake, device). Leave out model.class_weight, or the loss."
+            )
+        seen = {} if init_from is None else begin_with(net, init_from)
+        net = net if finetune is None else finetune.prepare(net)
         super().__init__(net, channels_last, calibration, familiarity)
         self.optimizer, self.class_weight, self.warmup = optimizer, class_weight, warmup
+        self.finetune, self.seen = finetune, seen
         self.loss = BinaryCrossEntropy(label_smoothing) if loss is None else loss
+        self._at_head = _HeadInput() if getattr(self.loss, "needs_features", False) else None
         if ema_decay is not None:
             self.ema_decay = ema_decay
             self.average = AveragedModel(net, multi_avg_fn=moving_average(ema_decay), use_buffers=True)
@@ -96,9 +114,13 @@ class ClassificationTask(DetectionTask):
                 shard(net, self.device_mesh["data_parallel"])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.optimizer(self.net.parameters())
+        if self.finetune is None:
+            return self.optimizer(self.net.parameters())
+        return self.optimizer([{"params": weights} for weights in self.finetune.groups(self.net).values()])
 
     def on_fit_start(self) -> None:
+        if self._at_head is not None:
+            head_of(self.net).register_forward_pre_hook(self._at_head)
         if not self.trainer.is_global_zero:  # rank 0 saves; 8 bytes a sample are not held by all
             self.seen = {}
         elif data := self._data:
@@ -111,7 +133,9 @@ class ClassificationTask(DetectionTask):
     def on_train_start(self) -> None:
         (optimizer,) = self.trainer.optimizers
         renew(optimizer, self.optimizer)
-        self._peaks = [group["lr"] for group in optimizer.param_groups]
+        shares = [1.0] if self.finetune is None else list(self.finetune.groups(self.net))
+        groups = zip(optimizer.param_groups, shares, strict=True)
+        self._peaks = [group["lr"] * share for group, share in groups]
         self._restore_train_metrics()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -119,6 +143,12 @@ class ClassificationTask(DetectionTask):
         for group, peak in zip(self.trainer.optimizers[0].param_groups, self._peaks, strict=True):
             group["lr"] = peak * factor
         self.log("train/lr", self._peaks[0] * factor)
+        if self.finetune is not None:
+            self.finetune.begin_batch(self.net, self.current_epoch)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.finetune is not None:
+            self.finetune.before_step(self.net)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         return self.learn(batch)[0]
@@ -128,7 +158,10 @@ class ClassificationTask(DetectionTask):
         logit = self.logits(self.net, batch["image"], batch.get("cues"))
         # a batch of which nothing could be decoded has no mean loss: NaN, and FiniteGuard skips such a step
         label = batch["label"].to(logit.dtype).masked_fill(~batch["valid"], math.nan)
-        loss = self.loss(logit, label)
+        if self._at_head is None:
+            loss = self.loss(logit, label)
+        else:
+            loss = self.loss(logit, label, self._at_head.features, batch["row"])
         self.log("train/loss", loss, prog_bar=True)
         self._measure(logit, batch)
         return loss, logit
@@ -173,6 +206,8 @@ class ClassificationTask(DetectionTask):
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
+        if self.finetune is not None:
+            self.finetune.after_step(self.net)
         # within the step: validation, and a checkpoint that a callback saves behind it, see the same average
         if self.average is not None:
             self.average.update_parameters(self.net)
@@ -199,6 +234,18 @@ class ClassificationTask(DetectionTask):
         ):
             raise ValueError("this checkpoint has train_metrics that dfd did not write.")
         self._unfinished = states
+
+
+class _HeadInput:
+    """Keeps the features (B, F) that the head was given last in training; a hook, since FSDP2 gathers weights
+    for `forward` alone.
+    """
+
+    features: Tensor
+
+    def __call__(self, head: nn.Module, given: tuple[Tensor, ...]) -> None:
+        if head.training:
+            self.features = given[0]
 
 
 def _distinct(before: np.ndarray, prints: np.ndarray) -> np.ndarray:

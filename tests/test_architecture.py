@@ -1,6 +1,7 @@
 """Who may import whom: downward only, never sideways. The order is the README's map."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -76,19 +77,27 @@ def imports(path: Path, everywhere: bool = True) -> set[str]:
     """Full names that a module imports; with `everywhere` inside functions too. Imports for type checkers do
     not count.
     """
-    found: set[str] = set()
-    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    top, inside = _imports(path)
+    return top | inside if everywhere else top
+
+
+@cache
+def _imports(path: Path) -> tuple[set[str], set[str]]:
+    """At the top, and inside functions."""
+    found: tuple[set[str], set[str]] = set(), set()
+    waiting: list[tuple[ast.AST, bool]] = [(ast.parse(path.read_text(encoding="utf-8")), False)]
     while waiting:
-        node = waiting.pop()
+        node, inside = waiting.pop()
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            waiting += node.orelse
+            waiting += ((each, inside) for each in node.orelse)
         elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            found[inside].update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}: write imports from dfd in full"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-        elif everywhere or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
-            waiting += ast.iter_child_nodes(node)
+            found[inside].update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif not isinstance(node, ast.expr):  # no expression imports
+            inside |= isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+            waiting += ((each, inside) for each in ast.iter_child_nodes(node))
     return found
 
 
@@ -98,48 +107,53 @@ def place(module: str) -> str | None:
     return parts[1] if parts[0] == "dfd" and len(parts) > 1 and not parts[1].startswith("__") else None
 
 
-@pytest.mark.parametrize("module", MODULES, ids=str)
-def test_imports_go_downward(module):
-    own = module.parts[0].removesuffix(".py")
-    assert own in ROW, f"{module} has no row: add it to ROWS here and to the map in the README"
-    for name in imports(PACKAGE / module):
-        other = place(name)
-        if other and other != own:
-            assert other in ROW, f"{module} imports {name}"
-            assert ROW[other] < ROW[own], f"{module} (row {ROW[own]}) imports {name} (row {ROW[other]})"
+def test_imports_go_downward():
+    wrong = []
+    for module in MODULES:
+        own = module.parts[0].removesuffix(".py")
+        assert own in ROW, f"{module} has no row: add it to ROWS here and to the map in the README"
+        others = [(name, other) for name in imports(PACKAGE / module) if (other := place(name))]
+        wrong += [
+            f"{module} (row {ROW[own]}) imports {name} (row {ROW.get(other)})"
+            for name, other in others
+            if other != own and ROW.get(other, len(ROWS)) >= ROW[own]
+        ]
+    assert not wrong, wrong
 
 
-@pytest.mark.parametrize("module", [each for each in MODULES if each.match("evaluate/*.py")], ids=str)
-def test_an_evaluation_knows_no_report(module):
-    assert not any(name.startswith("dfd.evaluate.report") for name in imports(PACKAGE / module))
+def test_an_evaluation_knows_no_report():
+    modules = [module for module in MODULES if module.match("evaluate/*.py")]
+    assert modules and not [
+        (str(module), name)
+        for module in modules
+        for name in imports(PACKAGE / module)
+        if name.startswith("dfd.evaluate.report")
+    ]
 
 
-@pytest.mark.parametrize("module", MODULES, ids=str)
-def test_heavy_imports_stay_where_they_belong(module):
-    everywhere = {name.partition(".")[0] for name in imports(PACKAGE / module)}
-    assert "timm" not in everywhere or module == Path("models/backbones.py")
-    top = {name.partition(".")[0] for name in imports(PACKAGE / module, everywhere=False)}
-    assert not top & LAZY, f"{module}: import {top & LAZY} inside the function that needs it"
-    if ROW.get(module.parts[0].removesuffix(".py"), 0) < 5:
-        assert "lightning" not in everywhere
+def test_heavy_imports_stay_where_they_belong():
+    wrong = []
+    for module in MODULES:
+        everywhere = {name.partition(".")[0] for name in imports(PACKAGE / module)}
+        if "timm" in everywhere and module != Path("models/backbones.py"):
+            wrong.append(f"{module} imports timm, which is models/backbones.py's")
+        if late := {name.partition(".")[0] for name in imports(PACKAGE / module, everywhere=False)} & LAZY:
+            wrong.append(f"{module}: import {late} inside the function that needs it")
+        if ROW.get(module.parts[0].removesuffix(".py"), 0) < 5 and "lightning" in everywhere:
+            wrong.append(f"{module} imports lightning")
+    assert not wrong, wrong
 
 
-@pytest.mark.parametrize("module", NO_TORCH)
-def test_what_answers_at_once_imports_no_torch(module):
-    reached, waiting = set(), [PACKAGE / module]
-    while waiting:  # what the module's imports import, and so on
+def test_what_answers_at_once_imports_no_torch():
+    wrong, reached, waiting = [], set(), [PACKAGE / module for module in NO_TORCH]
+    while waiting:  # what the modules' imports import, and so on
         path = waiting.pop()
         if path in reached or not path.exists():
             continue
         reached.add(path)
         for name in imports(path, everywhere=False):
-            assert name.partition(".")[0] not in (
-                "torch",
-                "torchvision",
-                "lightning",
-                "timm",
-                "albumentations",
-            ), f"{path} imports {name}"
+            if name.partition(".")[0] in ("torch", "torchvision", "lightning", "timm", "albumentations"):
+                wrong.append(f"{path} imports {name}")
             if place(name):
                 parts = name.split(".")[1:]
                 waiting += [
@@ -148,12 +162,15 @@ def test_what_answers_at_once_imports_no_torch(module):
                     if end
                 ]
                 waiting += [PACKAGE.joinpath(*parts[:end], "__init__.py") for end in range(1, len(parts) + 1)]
+    assert len(reached) >= len(NO_TORCH) and not wrong, wrong
 
 
-def _text_calls(tree: ast.AST) -> list[ast.Call]:
+def _text_calls(code: str) -> list[ast.Call]:
     """Calls that open, read or write text by the encoding of the user's locale."""
     found = []
-    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+    if not any(word in code for word in ("open", "read_text", "write_text", "TextIOWrapper")):
+        return found  # parsed for nothing
+    for call in (node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)):
         names = {keyword.arg for keyword in call.keywords}
         if "encoding" in names or None in names:
             continue
@@ -172,24 +189,27 @@ def _text_calls(tree: ast.AST) -> list[ast.Call]:
     return found
 
 
-@pytest.mark.parametrize("module", MODULES, ids=str)
-def test_text_is_utf8_whatever_the_locale(module):
-    calls = _text_calls(ast.parse((PACKAGE / module).read_text(encoding="utf-8")))
-    assert not calls, f"{module}: say encoding= in {', '.join(map(ast.unparse, calls))}"
+def test_text_is_utf8_whatever_the_locale():
+    wrong = [
+        f"{module}: say encoding= in {ast.unparse(call)}"
+        for module in MODULES
+        for call in _text_calls((PACKAGE / module).read_text(encoding="utf-8"))
+    ]
+    assert not wrong, wrong
 
 
 @pytest.mark.parametrize(
     "code", ["open(p)", "open(p, 'w')", "open(p, mode)", "p.read_text()", "p.write_text(t)", "os.fdopen(h)"]
 )
 def test_text_without_an_encoding_is_found(code):
-    assert _text_calls(ast.parse(code))
+    assert _text_calls(code)
 
 
-@pytest.mark.parametrize("module", MODULES, ids=str)
-def test_figures_are_the_one_that_reads_no_mathematics(module):
-    if module != Path("plots/figure.py"):
-        names = imports(PACKAGE / module)
-        assert not {"matplotlib.figure", "matplotlib.figure.Figure"} & names, (
-            f"{module}: from dfd.plots.figure"
-        )
-        assert not any(name.startswith("matplotlib.pyplot") for name in names)
+def test_figures_are_the_one_that_reads_no_mathematics():
+    others = [module for module in MODULES if module != Path("plots/figure.py")]
+    assert not [
+        f"{module}: from dfd.plots.figure"
+        for module in others
+        for name in imports(PACKAGE / module)
+        if name in ("matplotlib.figure", "matplotlib.figure.Figure") or name.startswith("matplotlib.pyplot")
+    ]

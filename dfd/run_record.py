@@ -124,6 +124,8 @@ class Record:
     metric: str = "val/auroc"
     best: float | None = None
     images_per_second: float | None = None
+    seconds: float = 0.0  # of training and validation, over all its starts
+    joules: float | None = None  # likewise, where the machine tells
 
     @property
     def alive(self) -> bool:
@@ -152,6 +154,7 @@ def begin(folder: Path, command: Sequence[str]) -> None:
             record, started=before.started, epoch=before.epoch, epochs=before.epochs, step=before.step
         )
         record = replace(record, metric=before.metric, best=before.best)
+        record = replace(record, seconds=before.seconds, joules=before.joules)
     _write(folder, record)
 
 

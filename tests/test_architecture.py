@@ -10,7 +10,7 @@ import dfd
 
 PACKAGE = Path(dfd.__file__).parent
 ROWS = (
-    {"batch", "eval_mode", "durable", "signals", "terminal", "text_files", "resources", "malloc", "interpreters",
+    {"batch", "energy", "eval_mode", "durable", "signals", "terminal", "text_files", "resources", "malloc", "interpreters",
      "distributed", "launcher", "locks", "wandb_mode", "weighing", "_torchvision"},
     {"media", "outputs", "parallel", "run_record", "progress"},
     {"forensics", "shards"},
@@ -47,6 +47,7 @@ LAZY = {
 NO_TORCH = (
     "batch.py",
     "durable.py",
+    "energy.py",
     "eval_mode.py",
     "interpreters.py",
     "locks.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from dfd import run_record
 from dfd.callbacks.throughput import Throughput
+from dfd.energy import EnergyMeter
 
 
 class RunStatus(Callback):
-    """Writes epoch, step, best metric and images/s to run.json of the run folder, once a minute and after
-    each epoch.
+    """Writes epoch, step, best metric, images/s, and the time and energy spent to run.json of the run folder,
+    once a minute and after each epoch.
 
     Only where `dfd fit` has begun such a record; it also writes there how the run ended.
 
@@ -29,11 +31,13 @@ class RunStatus(Callback):
         self.metric, self.seconds = metric, seconds
         self._throughput, self._updated = Throughput(), 0.0
         self._best: float | None = None
+        self._spent: Spending | None = None
 
     def on_train_start(self, trainer: Trainer, task: LightningModule) -> None:
         endless = trainer.max_epochs is None or trainer.max_epochs < 0
         before = run_record.read(Path(trainer.default_root_dir))
         self._best = before.best if before is not None and before.metric == self.metric else None
+        self._spent = Spending(before, EnergyMeter(_gpus(trainer)))
         self._update(
             trainer,
             ranks=trainer.world_size,
@@ -83,6 +87,34 @@ class RunStatus(Callback):
             return
         if (speed := self._throughput.images_per_second) is not None:
             more["images_per_second"] = round(speed, 1)
+        if self._spent is not None:
+            more |= self._spent.facts()
         if self._throughput.seconds > 10:
             self._throughput.restart()
         run_record.note(Path(trainer.default_root_dir), step=trainer.global_step, best=self._best, **more)
+
+
+class Spending:
+    """Time and energy of a run, with those of its earlier starts."""
+
+    def __init__(self, before: run_record.Record | None, meter: EnergyMeter):
+        self._seconds = 0.0 if before is None else before.seconds
+        self._joules = None if before is None else before.joules
+        self._began, self._meter = time.monotonic(), meter
+
+    def facts(self) -> dict[str, float]:
+        """Of the fields `seconds` and `joules` of the record those that are known."""
+        known = {"seconds": round(self._seconds + time.monotonic() - self._began, 1)}
+        spent = self._meter.joules()
+        return known if spent is None else known | {"joules": round((self._joules or 0.0) + spent, 1)}
+
+
+def _gpus(trainer: Trainer) -> tuple[int, ...]:
+    """NVML's numbers of the GPUs of this machine that the run computes on."""
+    if trainer.strategy.root_device.type != "cuda":
+        return ()
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    numbers = trainer.device_ids
+    if all(each.strip().isdecimal() for each in chosen):
+        numbers = [int(chosen[number]) for number in numbers if number < len(chosen)]
+    return tuple(numbers)

@@ -124,10 +124,25 @@ def ensemble(
 
 
 def compare(
-    predictions: str, /, *more: str, metric: tuple[str, ...] = ("auroc",), csv: Path | None = None
+    predictions: str,
+    /,
+    *more: str,
+    metric: tuple[str, ...] = ("auroc",),
+    csv: Path | None = None,
+    on: tuple[str, ...] = (),
+    out: Path | None = None,
+    conditions: str | None = None,
+    workers: int = 2,
+    device: str | None = None,
+    allow: tuple[str, ...] = (),
 ) -> None:
     """Is one detector better than another, on the same pictures? Paired tests of their tables, every pair of
-    detectors.
+    detectors; or, with --on, one table of models with what each costs.
+
+    With --on the arguments are run folders of dfd fit, or checkpoints. They are judged on the test split as
+    dfd evaluate does, and OUT gets models.md, models.csv and models.html: metrics with intervals, which of
+    them are not shown to be worse than the best, parameters, operations, pictures a second, training time and
+    energy.
 
     The interval of the difference and its p value come from a bootstrap that draws families; beside the AUROC
     stands DeLong's test. With several pairs or metrics all p values are Holm's. Pictures on which a table has
@@ -142,7 +157,16 @@ def compare(
             ece, coverage; of files of dfd evaluate also acc, balanced_acc, acc_real, acc_fake, precision,
             recall, f1, aurc, risk@cov80, risk@cov50, cov@risk5.
         csv: Also write the tests to this file, in place of an earlier one of the same columns.
+        on: Finished shards on which run folders are judged: one or several.
+        out: Folder of the table of models, with --on.
+        conditions: As in dfd evaluate, with --on; by default pictures as found.
+        workers: Decoding processes, with --on.
+        device: Where the nets run, with --on; by default a GPU where there is one.
+        allow: Packages beside dfd whose code the checkpoints may name, with --on.
     """
+    if on or out is not None:
+        _compare_models((predictions, *more), on, out, conditions, workers, device, allow)
+        return
     from dfd.evaluate.compare import compare
     from dfd.evaluate.compare_screen import check_csv, show, write_csv
 
@@ -152,6 +176,33 @@ def compare(
     show(found)
     if csv is not None:
         write_csv(found, csv)
+
+
+def _compare_models(
+    runs: tuple[str, ...],
+    on: tuple[str, ...],
+    out: Path | None,
+    conditions: str | None,
+    workers: int,
+    device: str | None,
+    allow: tuple[str, ...],
+) -> None:
+    from dfd.evaluate.grid import Options
+    from dfd.evaluate.model_table import METRICS, model_table
+    from dfd.evaluate.model_table_files import head_and_rows, notes, write_model_table
+
+    if not on or out is None:
+        raise ValueError(
+            "a table of models needs both: --on SHARDS, which they are judged on, and --out FOLDER."
+        )
+    options = Options(workers=workers, device=device, allow=allow)
+    table = model_table(runs, on, out, conditions, options)
+    head, rows = head_and_rows(table, METRICS[0])
+    for row in rows:
+        print(" | ".join(f"{name} {cell}" for name, cell in zip(head, row, strict=True)))
+    for note in notes(table):
+        print(note)
+    print("written:", *write_model_table(table, out))
 
 
 def report(

@@ -178,8 +178,8 @@ def _check_tables(tables: Sequence[Judged]) -> None:
 
 def _tested(a: Side, b: Side, metric: str, kept: np.ndarray) -> Test:
     """The metric of both, the bootstrap's test, and DeLong's where there is one; nothing is corrected yet."""
-    sides = [[_of_metric(table, metric).where(kept) for table in side.tables] for side in (a, b)]
-    # a picture that is judged is one that is called right, see `_of_metric`
+    sides = [[of_metric(table, metric).where(kept) for table in side.tables] for side in (a, b)]
+    # a picture that is judged is one that is called right, see `of_metric`
     computed = "acc" if metric == COVERAGE else metric
     means = [float(np.mean([detection_metrics(table)[computed] for table in tables])) for tables in sides]
     first = sides[0][0]
@@ -203,7 +203,7 @@ def _tested(a: Side, b: Side, metric: str, kept: np.ndarray) -> Test:
     )
 
 
-def _of_metric(table: Judged, metric: str) -> Predictions:
+def of_metric(table: Judged, metric: str) -> Predictions:
     """The table with the logits that a metric is computed from, with its threshold at zero."""
     predictions = table.predictions
     if metric in RANKED:

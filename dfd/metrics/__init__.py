@@ -1,6 +1,6 @@
 """Detection metrics, bootstrap intervals and paired tests: functions of one prediction table."""
 
-from dfd.metrics.bootstrap import Metric, interval, intervals
+from dfd.metrics.bootstrap import Metric, interval, intervals, mean_interval
 from dfd.metrics.clips import by_clip
 from dfd.metrics.paired import Difference, delong, holm, paired
 from dfd.metrics.parts import across_sources, by_method, by_source, spoken
@@ -32,6 +32,7 @@ __all__ = [
     "holm",
     "interval",
     "intervals",
+    "mean_interval",
     "paired",
     "risk_coverage",
     "spoken",

@@ -40,6 +40,17 @@ def interval(
     return percentiles(resampled([known(predictions)], ranked, [metric], num, seed)[0, 0], level)
 
 
+def mean_interval(
+    tables: Sequence[Predictions], metric: str = "auroc", num: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """The 95% bootstrap interval of the mean of a metric over several training seeds, judged on the same
+    images: it speaks of other images, not of other seeds.
+    """
+    measured = [known(table) for table in tables]
+    drawn = resampled(measured, [Ranked(table, uncalibrated, 0.0) for table in measured], [metric], num, seed)
+    return percentiles(drawn[0].mean(axis=0), 0.95)
+
+
 def intervals(
     predictions: Predictions,
     calibrated: Calibrated = uncalibrated,

@@ -20,6 +20,7 @@ STRIDES = (4, 8)
 CODE = 4  # values of a vector that the codebook replaces
 # after van den Oord et al.: how slowly a code follows its vectors, and the weight of what pulls those to it
 DECAY, COMMITMENT = 0.99, 0.25
+AT_ONCE = 1 << 16  # vectors that are compared with all codes: a large photograph has millions
 DEAD = 0.01  # of the uses that a code has on average: with fewer it begins anew at a vector of the batch
 
 
@@ -124,14 +125,18 @@ class _Codebook(nn.Module):
     def forward(self, code: Tensor) -> tuple[Tensor, Tensor]:
         given = code.float().unflatten(1, (-1, CODE)).movedim(2, -1)  # (B, C / 4, H, W, 4)
         flat = given.reshape(-1, CODE)
-        # squared distances but for the length of `flat`, which is the same for all vectors
-        index = (self.vectors.square().sum(1) - 2 * flat @ self.vectors.T).argmin(1)
+        index = torch.cat([self._nearest(part) for part in flat.split(AT_ONCE)])
         taken = self.vectors[index].view_as(given)
         far = COMMITMENT * (given - taken).square().mean()
         if self.training:
             self._follow(flat.detach(), index)
         taken = given + (taken - given).detach()
         return taken.movedim(-1, 2).flatten(1, 2).to(code.dtype), far
+
+    def _nearest(self, flat: Tensor) -> Tensor:
+        """(P, 4) -> which vector is the nearest to each (P,)."""
+        # squared distances but for the length of `flat`, which is the same for all vectors
+        return (self.vectors.square().sum(1) - 2 * flat @ self.vectors.T).argmin(1)
 
     @torch.no_grad()
     def _follow(self, flat: Tensor, index: Tensor) -> None:

@@ -86,8 +86,8 @@ def explain(
         checkpoint: File that dfd fit wrote; nothing else is needed, and no network.
         paths: Pictures, and folders that are walked for pictures.
         out: New folder for the page.
-        methods: Some of gradcam, guided_gradcam, integrated_gradients, smoothgrad, occlusion; by default all
-            that the net has a map for.
+        methods: Some of gradcam, guided_gradcam, integrated_gradients, smoothgrad, occlusion, mask_head; by
+            default all that the net has a map for.
         layer: A layer of the net, such as rgb or backbone.stages.1: for Grad-CAM, and to have its filters and
             activations drawn.
         whole: Take each file as a face crop like those in training instead of looking for faces.

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dfd.explain.layers import find_layer
 from dfd.explain.unchanged import check_gradients, coarse, ready, unchanged
 
-Method = Literal["gradcam", "guided_gradcam", "integrated_gradients", "smoothgrad", "occlusion"]
+Method = Literal["gradcam", "guided_gradcam", "integrated_gradients", "smoothgrad", "occlusion", "mask_head"]
 # a twentieth of the range drowns the traces that a detector looks for, and its gradients with them
 NOISE = 0.02
 SAMPLES = 25  # noisy copies of an image, SmoothGrad
@@ -74,6 +74,12 @@ METHODS: dict[str, Kind] = {
         "occlusion",
         "How far the logit falls when that place loses its detail (1311.2901).",
         True,
+        gradients=False,
+    ),
+    "mask_head": Kind(
+        "mask head",
+        "How sure the net's mask head, which was trained on masks, is that the place is forged.",
+        False,
         gradients=False,
     ),
 }
@@ -227,10 +233,22 @@ def _occlusion(net: nn.Module, image: Tensor, batch_size: int, **_: Any) -> Attr
     return Attribution(fall[:, 0].float())
 
 
+def _mask_head(net: nn.Module, image: Tensor, **_: Any) -> Attribution:
+    """What the net itself says of each place, where it was trained to; no attribution of its logit."""
+    localize = getattr(net, "localize", None)
+    if localize is None:
+        raise ValueError(
+            f"a {type(net).__name__} has no mask head. dfd.models.MaskStream has one, and learns from masks."
+        )
+    with torch.no_grad():
+        return Attribution(localize(image))
+
+
 _EXPLAIN: dict[str, Callable[..., Attribution]] = {
     "gradcam": _gradcam,
     "guided_gradcam": _guided_gradcam,
     "integrated_gradients": _integrated_gradients,
     "smoothgrad": _smoothgrad,
     "occlusion": _occlusion,
+    "mask_head": _mask_head,
 }

@@ -176,7 +176,9 @@ def explain(
     if gradients and has_streams(detector):
         found.streams = stream_contributions(detector, crops, coarse(crops))
     found.layer = layer = layer or _strongest_stream(detector, found.streams)
-    for method in methods or METHODS:
+    # of nets without a mask head nobody asks for its map
+    known = [name for name in METHODS if name != "mask_head" or hasattr(detector.net, "localize")]
+    for method in methods or known:
         try:
             found.maps.append(measure_map(detector, decision, crops, orders, removed, method, layer))
         except ValueError as error:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dfd.models.fusion import Concat, CrossAttention, Gate
     from dfd.models.gan import Discriminator, Generator
     from dfd.models.lora import LoRANet
+    from dfd.models.mask_stream import MaskStream
     from dfd.models.mlp import MLP
     from dfd.models.net import Net, build, recipe
     from dfd.models.phase import PhaseSpectrum
@@ -35,6 +36,7 @@ _HOMES = {
     "fusion": ("Concat", "CrossAttention", "Gate"),
     "gan": ("Discriminator", "Generator"),
     "lora": ("LoRANet",),
+    "mask_stream": ("MaskStream",),
     "mlp": ("MLP",),
     "net": ("Net", "build", "recipe"),
     "phase": ("PhaseSpectrum",),
@@ -66,6 +68,7 @@ __all__ = [
     "LocalSpectrum",
     "LogSpectrum",
     "MapBackbone",
+    "MaskStream",
     "Net",
     "PhaseSpectrum",
     "SingleStream",

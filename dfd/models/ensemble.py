@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from dfd.models.net import Net
 
@@ -113,6 +114,27 @@ class Ensemble(Net):
     def judge(self, **streams: Tensor) -> Tensor:
         """The logits (B,) of such members' logits."""
         return self.fuse(torch.cat([streams[name] for name in self.names], dim=1))
+
+    def localize(self, image: Tensor) -> Tensor:
+        """(B, H, W) in [0, 1]: how sure the members with a mask head are, in the mean, that each place is
+        forged; 0 on a sheet where none of them looks.
+
+        Raises:
+            ValueError: no member has a mask head.
+        """
+        able = [(number, net) for number, net in enumerate(self.members) if hasattr(net, "localize")]
+        if not able:
+            raise ValueError("no member of this ensemble has a mask head.")
+        if self.sheet is None:
+            return torch.stack([net.localize(image) for _, net in able]).mean(0)
+        rows = []
+        for view, crops in enumerate(self._crops(image)):
+            readers = [net for number, net in able if self.looks[number] == view]
+            maps = [net.localize(crops.flatten(0, 1)).unflatten(0, crops.shape[:2]) for net in readers]
+            row = torch.stack(maps).mean(0) if maps else torch.zeros_like(crops[:, :, 0])  # (B, N, S, S)
+            row = row.movedim(1, -2).flatten(-2)  # (B, S, N * S)
+            rows.append(pad(row, (0, 0, 0, image.shape[-2] - row.shape[-2])))
+        return torch.cat(rows, dim=-1)
 
     def forward(self, image: Tensor, cues: Tensor | None = None) -> Tensor:
         return self.fuse(self.member_logits(image, cues))

@@ -22,6 +22,7 @@ from dfd.tasks.ema import moving_average
 from dfd.tasks.finetune import FineTuning
 from dfd.tasks.initial import begin_with
 from dfd.tasks.losses import BinaryCrossEntropy
+from dfd.tasks.mask_loss import KeptMap, MaskLoss, check_mask_loss
 from dfd.tasks.optimizer import OptimizerCallable, renew
 from dfd.tasks.schedule import cosine_with_warmup, total_steps
 
@@ -52,6 +53,9 @@ class ClassificationTask(DetectionTask):
         finetune: which weights learn, and how fast, such as `dfd.tasks.LinearProbe()`; by default all alike.
         init_from: a checkpoint of such a net, whose weights this training begins with. Calibration and
             thresholds are fitted anew; which images trained it is remembered.
+
+        mask_loss: weight of the loss by which a net with a mask head (`dfd.models.MaskStream`) learns where
+            pictures are forged; it needs data.masks.
     """
 
     def __init__(
@@ -68,7 +72,9 @@ class ClassificationTask(DetectionTask):
         familiarity: bool = True,
         finetune: FineTuning | None = None,
         init_from: str | None = None,
+        mask_loss: float = 0.0,
     ):
+        check_mask_loss(mask_loss, net)
         if not 0 <= warmup <= 1:
             raise ValueError(f"model.warmup={warmup} is a share of all steps, in [0, 1]. Use .05 as a start.")
         if ema_decay is not None and not 0 < ema_decay < 1:
@@ -92,6 +98,8 @@ class ClassificationTask(DetectionTask):
         self.finetune, self.seen = finetune, seen
         self.loss = BinaryCrossEntropy(label_smoothing) if loss is None else loss
         self._at_head = _HeadInput() if getattr(self.loss, "needs_features", False) else None
+
+        self.mask_loss, self._of_masks, self._kept = mask_loss, MaskLoss(), KeptMap()
         if ema_decay is not None:
             self.ema_decay = ema_decay
             self.average = AveragedModel(net, multi_avg_fn=moving_average(ema_decay), use_buffers=True)
@@ -121,6 +129,9 @@ class ClassificationTask(DetectionTask):
     def on_fit_start(self) -> None:
         if self._at_head is not None:
             head_of(self.net).register_forward_pre_hook(self._at_head)
+
+        if self.mask_loss:
+            self.net.mask_head.register_forward_hook(self._kept)
         if not self.trainer.is_global_zero:  # rank 0 saves; 8 bytes a sample are not held by all
             self.seen = {}
         elif data := self._data:
@@ -162,9 +173,24 @@ class ClassificationTask(DetectionTask):
             loss = self.loss(logit, label)
         else:
             loss = self.loss(logit, label, self._at_head.features, batch["row"])
+
+        loss = self._with_masks(self.loss(logit, label), batch)
         self.log("train/loss", loss, prog_bar=True)
         self._measure(logit, batch)
         return loss, logit
+
+    def _with_masks(self, loss: Tensor, batch: Batch) -> Tensor:
+        """The loss, and that of the map which the mask head has just given, where there is one."""
+        if not self.mask_loss:
+            return loss
+        if "mask" not in batch:
+            raise ValueError(
+                f"model.mask_loss={self.mask_loss:g} learns where pictures are forged, and the batches have "
+                "no masks. Use --data.masks true, with shards or makers of pairs that have some."
+            )
+        where = self._of_masks(self._kept.map, batch["mask"])
+        self.log("train/mask_loss", where)
+        return loss + self.mask_loss * where
 
     @torch.no_grad()
     def _measure(self, logit: Tensor, batch: Batch) -> None:

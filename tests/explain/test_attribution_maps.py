@@ -8,7 +8,7 @@ from torch import nn
 from dfd.explain import METHODS, Decision, attribute, attribution
 from dfd.explain.attribution import WINDOWS
 from dfd.explain.unchanged import coarse
-from dfd.models import DualStream, LocalSpectrum, SingleStream, SmallCNN, TimmBackbone
+from dfd.models import DualStream, LocalSpectrum, MaskStream, SingleStream, SmallCNN, TimmBackbone
 
 NETS = {
     "small_cnn": lambda: SingleStream(SmallCNN(8)),
@@ -22,7 +22,20 @@ NETS = {
 WITHOUT_RELU = ("efficientnet", "convnext", "vit")
 
 
-@pytest.mark.parametrize("method", METHODS)
+def test_a_mask_head_is_asked_for_its_own_map():
+    torch.manual_seed(0)
+    net, image = MaskStream(SmallCNN(8)).eval(), torch.rand(2, 3, 64, 48)
+    found = attribute(net, image, "mask_head")
+    assert (
+        found.map.shape == (2, 64, 48) and torch.equal(found.map, net.localize(image)) and found.error is None
+    )
+    with pytest.raises(
+        ValueError, match=r"a SingleStream has no mask head\. dfd\.models\.MaskStream has one"
+    ):
+        attribute(SingleStream(SmallCNN(8)), image, "mask_head")
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "mask_head"])
 @pytest.mark.parametrize("name", NETS)
 def test_a_map_in_the_images_size_inside_validation(name, method, monkeypatch):
     monkeypatch.setattr(attribution, "WINDOWS", 2)  # few windows and copies: it is about what is left behind

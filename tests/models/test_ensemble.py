@@ -6,7 +6,7 @@ import torch
 from small_nets import Bright
 
 from dfd.media.crops import View
-from dfd.models import Ensemble, SingleStream, SmallCNN, Streams, build, recipe
+from dfd.models import Ensemble, MaskStream, SingleStream, SmallCNN, Streams, build, recipe
 
 
 def members() -> dict[str, SingleStream]:
@@ -102,6 +102,22 @@ def test_an_ensemble_says_what_it_lacks(words, given):
     two = {"a": Bright(), "b": Bright(1)}
     with pytest.raises(ValueError, match=words):
         Ensemble(**({"members": two, "how": "mean", "slopes": [1.0, 1.0], "offsets": [0.0, 0.0]} | given))
+
+
+def test_members_with_a_mask_head_say_where_on_their_part_of_the_sheet():
+    torch.manual_seed(0)
+    masked, plain = MaskStream(SmallCNN(8)).eval(), SingleStream(SmallCNN(8)).eval()
+    picture = np.random.default_rng(0).integers(0, 256, (50, 44, 3), dtype=np.uint8)
+    sheet = tensor(SHEET.eval_crops(picture))
+    net = Ensemble({"a": plain, "b": masked}, "max", [1.0] * 2, [0.0] * 2, [[1, 32], [5, 24]], [0, 1]).eval()
+    with torch.no_grad():
+        where, alone = net.localize(sheet), masked.localize(tensor(TRACES.eval_crops(picture)))
+    assert where.shape == (1, *sheet.shape[-2:]) and not where[0, :, :32].any() and not where[0, 24:].any()
+    torch.testing.assert_close(where[0, :24, 32:], torch.cat(list(alone), dim=1))
+    same = Ensemble({"a": plain, "b": masked}, "mean", [1.0] * 2, [0.0] * 2).eval()
+    torch.testing.assert_close(same.localize(sheet), masked.localize(sheet))
+    with pytest.raises(ValueError, match="no member of this ensemble has a mask head"):
+        Ensemble({"a": plain, "b": plain}, "mean", [1.0] * 2, [0.0] * 2).localize(sheet)
 
 
 def test_a_sheet_of_another_view_is_refused():

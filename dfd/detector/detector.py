@@ -316,12 +316,12 @@ class Detector:
                 continue
             score = self.decide(next(logits), face.score, next(ranks))
             score = self._consistent(score, {name: next(logits) for name in face.again})
-            scores.append(replace(score, expert=self.expert(face.crops) if score.verdict == "fake" else ""))
+            scores.append(replace(score, expert=self.expert(face) if score.verdict == "fake" else ""))
         return scores
 
-    def expert(self, crops: np.ndarray) -> str:
-        """Which of a pair of experts has the most to say of a stack of crops (N, H, W, 3) uint8 RGB, by its
-        name; "" of any other detector.
+    def expert(self, face: FaceCrops) -> str:
+        """Which of a pair of experts has the most to say of a face that was cropped, by its name; "" of any
+        other detector.
         """
         import torch
 
@@ -330,8 +330,11 @@ class Detector:
         if not isinstance(self.net, Ensemble) or self.net.how != "experts":
             return ""
         with torch.inference_mode():
-            image = torch.from_numpy(crops).to(self.device).movedim(-1, -3).float().div_(255)
-            parts = self.net.parts(self.net.member_logits(image)).mean(0)
+            image = torch.from_numpy(face.crops).to(self.device).movedim(-1, -3).float().div_(255)
+            cues = None
+            if face.cues is not None:
+                cues = torch.from_numpy(face.cues).to(self.device).repeat(len(image), 1)
+            parts = self.net.parts(self.net.member_logits(image, cues)).mean(0)
         return self.net.names[int(parts.argmax())]
 
     def _consistent(self, score: Score, logits: Mapping[str, float]) -> Score:

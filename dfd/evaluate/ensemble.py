@@ -234,16 +234,21 @@ def val_table(
     rows = data.rows("val")
     groups: dict[tuple[Any, ...], list[int]] = {}
     for number, member in enumerate(members):
-        groups.setdefault(member.view, []).append(number)
+        cues = getattr(member.detector.net, "cue_names", ())
+        groups.setdefault((*member.view, cues), []).append(number)
         # what a member finds strange is not asked: the ensemble learns its own home
         member.detector.gate = None
     tables: dict[int, Predictions] = {}
     with progress(len(rows) * len(groups), "judging val") as advance:
         for numbers in groups.values():
             detectors = [members[number].detector for number in numbers]
-            data.view = detectors[0].view
+            data.view, net = detectors[0].view, detectors[0].net
+            if names := getattr(net, "cue_names", ()):
+                data.deliver_cues(names, net.cue_version)
+            else:
+                data.withhold_cues()
             data.corruption = [*delivered, EnoughPixels(data.view)]
-            judged = judge(detectors, data.val_dataloader(), rows, data, advance)
+            judged = judge(detectors, data.judging_dataloader("val"), rows, data, advance)
             tables |= {number: each.predictions for number, each in zip(numbers, judged, strict=True)}
     ok = np.all([table.status == "ok" for table in tables.values()], axis=0)
     logits = np.stack([tables[number].logit[ok] for number in range(len(members))], axis=1)

@@ -24,7 +24,7 @@ class Ensemble(Net):
 
     Members that see the same crops share them. Members of different views read one sheet, on which the crops
     of all views lie in a row from left to right (`dfd.media.crops.View.beside`); of each member the mean
-    logit of its crops counts.
+    logit of its crops counts. Forensic cues go to the members that read them.
 
     Args:
         members: detectors by name; of experts the name says what each looks for.
@@ -68,6 +68,14 @@ class Ensemble(Net):
                     f"sheet={sheet} and looks={looks}: give the number of crops and their size of each view, "
                     "and for each member which of the views it reads."
                 )
+        readers = {name: net for name, net in members.items() if getattr(net, "cue_names", ())}
+        read = {(net.cue_names, net.cue_version): name for name, net in readers.items()}
+        if len(read) > 1:
+            raise ValueError(
+                f"the members {' and '.join(read.values())} read different forensic cues, or of two "
+                "versions. Train them on the same ones."
+            )
+        self.cue_names, self.cue_version = next(iter(read), ((), 0))
         self.names, self.how, self.sheet, self.looks = list(members), how, sheet, looks
         self.members = nn.ModuleList(members.values())
         for name, values in (("slope", slopes), ("offset", offsets)):
@@ -157,4 +165,5 @@ class Ensemble(Net):
 
 
 def _logit(net: nn.Module, image: Tensor, cues: Tensor | None) -> Tensor:
-    return net(image) if cues is None else net(image, cues)
+    reads = cues is not None and getattr(net, "cue_names", ())
+    return net(image, cues) if reads else net(image)

@@ -6,7 +6,7 @@ import torch
 from small_nets import Bright
 
 from dfd.media.crops import View
-from dfd.models import Ensemble, MaskStream, SingleStream, SmallCNN, Streams, build, recipe
+from dfd.models import CueFusion, Ensemble, MaskStream, SingleStream, SmallCNN, Streams, build, recipe
 
 
 def members() -> dict[str, SingleStream]:
@@ -118,6 +118,25 @@ def test_members_with_a_mask_head_say_where_on_their_part_of_the_sheet():
     torch.testing.assert_close(same.localize(sheet), masked.localize(sheet))
     with pytest.raises(ValueError, match="no member of this ensemble has a mask head"):
         Ensemble({"a": plain, "b": plain}, "mean", [1.0] * 2, [0.0] * 2).localize(sheet)
+
+
+def test_cues_reach_the_members_that_read_them():
+    torch.manual_seed(0)
+    names = ["file.exif", "file.xmp"]
+    reader = CueFusion(SmallCNN(8), names).eval()
+    torch.nn.init.normal_(reader.cue_head.weight)
+    net = Ensemble(
+        {"a": Bright(), "b": reader}, "mean", [0.5] * 2, [0.0] * 2, [[1, 32], [5, 24]], [0, 1]
+    ).eval()
+    assert net.cue_names == tuple(names) and net.cue_version == reader.cue_version
+    image, cues = torch.rand(2, 3, 32, 152), torch.rand(2, 2)
+    without, read = net.member_logits(image), net.member_logits(image, cues)
+    assert torch.equal(without[:, 0], read[:, 0]) and not torch.allclose(without[:, 1], read[:, 1])
+    crops = image[:, :, :24, 32:56]
+    one = Ensemble({"a": Bright(), "b": reader}, "mean", [0.5] * 2, [0.0] * 2).eval()
+    torch.testing.assert_close(one.member_logits(crops, cues)[:, 1], reader(crops, cues))
+    with pytest.raises(ValueError, match="the members a and b read different forensic cues"):
+        Ensemble({"a": CueFusion(SmallCNN(8), names[:1]), "b": reader}, "mean", [0.5] * 2, [0.0] * 2)
 
 
 def test_a_sheet_of_another_view_is_refused():

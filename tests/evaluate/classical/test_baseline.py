@@ -23,7 +23,7 @@ from dfd.evaluate.grid import Options, evaluate
 from dfd.evaluate.report import report
 from dfd.evaluate.tidy import read_metrics
 from dfd.media.crops import View
-from dfd.models import SingleStream, SmallCNN
+from dfd.models import Autoencoder, SingleStream, SmallCNN
 from dfd.prepare.cues import add_cues
 
 
@@ -67,9 +67,8 @@ def test_embeddings_of_a_detector_are_what_its_head_reads():
     # a backbone gives its features itself, an autoencoder has an encoder whose maps are pooled
     own = Embedder(net.backbone, View(32), title="backbone", digest="")(crops)
     np.testing.assert_allclose(own, found, atol=1e-6)
-    coder = torch.nn.Sequential()
-    coder.encoder = torch.nn.Conv2d(3, 2, 3, stride=2)
-    assert Embedder(coder, View(32), title="coder", digest="")(crops).shape == (3, 2 * 16)
+    coder = Autoencoder(width=8, latent=5)
+    assert Embedder(coder, View(32), title="coder", digest="")(crops).shape == (3, 5 * 16)
     with pytest.raises(ValueError, match="no features to take"):
         Embedder(torch.nn.Conv2d(3, 8, 3), View(32), title="conv", digest="")
 
@@ -117,12 +116,12 @@ def test_a_model_that_reads_the_encoder_is_named_a_shortcut():
 def test_a_cue_model_that_leans_on_the_file_is_told_from_one_that_does_not():
     names = ("file.quality", "noise.level", "noise.skew")
     for told_by, shortcut in ((0, True), (1, False)):
-        parts = [drawn(seed, 200, 0.0, 3) for seed in range(3)]
+        parts = [drawn(seed, 80, 0.0, 3) for seed in range(3)]
         for part in parts:
             part.values[:, told_by] += 3 * part.label
         train, val, test = parts
         whole = Predictions.of(
-            np.arange(200), fit(train, val).model(test.values), test.label, {"family": test.family}
+            np.arange(80), fit(train, val).model(test.values), test.label, {"family": test.family}
         )
         (told,) = audit_cues(names, "logistic", train, val, [("lab", test.values, whole)])
         assert told.startswith("SHORTCUT") == shortcut, told

@@ -57,11 +57,11 @@ def test_an_interval_widens_with_families_and_chance_is_named_chance():
     assert agreement("source", cluster, np.full(200, "lab"), value.astype(str)) is None
 
 
-@pytest.mark.parametrize("method", ["kmeans", "gmm"])
-def test_groups_are_found_and_counted_without_being_told(method):
+@pytest.mark.parametrize(("method", "num"), [("kmeans", None), ("gmm", 3)])
+def test_groups_are_found_and_counted_without_being_told(method, num):
     values, _ = groups(100)
-    found = find_clusters(values, method)
-    assert found.num == 3 and set(found.tried) == set(range(2, 11))
+    found = find_clusters(values, method, num)
+    assert found.num == 3 and set(found.tried) == (set() if num else set(range(2, 11)))
     others, truth = groups(90, seed=1)
     cluster = found.assign(found.space(others))
     assert adjusted_rand_score(truth, cluster) == 1

@@ -34,10 +34,10 @@ def audit_metadata(names: Sequence[str], weights: np.ndarray | None, judged: Seq
         order = np.argsort(-np.abs(weights), kind="stable")[:STRONGEST]
         named = [names[at].removeprefix("file.") for at in order.tolist() if weights[at]]
         strongest = f" It rests on {', '.join(named)} most." if named else ""
-    return [_metadata_words(root, reached("metadata", table)) + strongest for root, _, table in judged]
+    return [_metadata_words(root, reached("metadata", table), strongest) for root, _, table in judged]
 
 
-def _metadata_words(root: str, found: Shortcut) -> str:
+def _metadata_words(root: str, found: Shortcut, strongest: str) -> str:
     figures = f"metadata alone on {root}: {_figures(found)}"
     if np.isnan(found.auroc):
         return f"{figures}."
@@ -46,18 +46,21 @@ def _metadata_words(root: str, found: Shortcut) -> str:
             f"SHORTCUT: {figures}. This measures how the files were written (program, quality, size, what is "
             "stored beside the pixels), not forgery: no figure to quote for a detector. Whatever is given "
             "these files, or pixels in which their compression shows, can reach as much without looking at a "
-            "face; `dfd reencode` makes shards that are written alike."
+            f"face; `dfd reencode` makes shards that are written alike.{strongest}"
         )
     if found.low > 0.5:
-        return f"{figures}: a little better than chance; it measures how the files were written, not forgery."
+        return (
+            f"{figures}: a little better than chance; it measures how the files were written, not forgery."
+            f"{strongest}"
+        )
     if found.high < 0.5:
         return (
             f"{figures}: worse than chance. What it learnt of the programs that wrote the training files is "
             "the other way round here, which is what becomes of shortcuts abroad."
         )
     return (
-        f"{figures}: no better than chance is shown. How these files were written does not tell real from "
-        "fake."
+        f"{figures}: not shown to be better than chance. Nothing says that the way these files were written "
+        "tells real from fake."
     )
 
 

@@ -108,7 +108,7 @@ def test_a_model_that_reads_the_encoder_is_named_a_shortcut():
     assert told.startswith("SHORTCUT: metadata alone on lab: AUROC 0.9") and "not forgery" in told
     assert told.endswith("It rests on square, quality most.")
     (told,) = audit_metadata(names, None, [("lab", nothing, table(0.0))])
-    assert "no better than chance" in told
+    assert "not shown to be better than chance" in told
     (told,) = audit_metadata(names, None, [("lab", nothing, table(-2.0))])
     assert "worse than chance" in told
 

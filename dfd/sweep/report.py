@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from dfd.outputs import output_file
 from dfd.run_record import RunFolder
 from dfd.sweep.figures import history, importance_bars, parallel_coordinates, short_names
 from dfd.sweep.storage import PAGE
-from dfd.sweep.study import Study, state
+from dfd.sweep.study import Study, cost, minutes, state
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -44,6 +45,8 @@ def _best(study: Study, total: int) -> Section:
         f"{len(trials)} of {max(total, len(trials))} trials of a {told.method} search begun: "
         f"{study.states()}."
     ]
+    if spent := cost(trials):
+        lines.append(f"{spent[0].upper()}{spent[1:]}.")
     if best is None:
         return Section("No trial is complete", lines, mood="bad")
     compared = sum(trial.value is not None for trial in trials)
@@ -134,11 +137,12 @@ def _table(study: Study) -> Section:
         value = "" if trial.value is None else f"{trial.value:.6g}"
         params = (trial.params.get(name) for name in short)
         rounded = (float(f"{each:.4g}") if isinstance(each, float) else each for each in params)
-        rows.append((trial.number, state(trial), value, len(trial.intermediate_values), *rounded))
+        spent = minutes(trial)
+        took = f"{spent:.1f}" if math.isfinite(spent) else ""
+        rows.append((trial.number, state(trial), value, took, len(trial.intermediate_values), *rounded))
     more = [f"The first {ROWS} of {len(rows)}."] if len(rows) > ROWS else []
-    return Section(
-        "All trials", more, [(("trial", "state", study.sweep.metric, "values", *short.values()), rows[:ROWS])]
-    )
+    head = ("trial", "state", study.sweep.metric, "minutes", "values", *short.values())
+    return Section("All trials", more, [(head, rows[:ROWS])])
 
 
 def _shown_value(trial: FrozenTrial, maximize: bool) -> float:

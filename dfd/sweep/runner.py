@@ -13,7 +13,7 @@ from tempfile import TemporaryFile
 
 from dfd.sweep.lease import Lock
 from dfd.sweep.storage import PAGE, WORKERS
-from dfd.sweep.study import Claim, Study, TakenOver
+from dfd.sweep.study import Claim, Study, TakenOver, cost
 from dfd.sweep.trial import Trial
 from dfd.sweep.wandb_page import log_page
 
@@ -111,6 +111,8 @@ class TrialRunner:
                 f"{self.study.folder_of(best)}"
             )
             lines.append(f"its command: {told.shown_command(best.params)}")
+        if spent := cost(trials):
+            lines.append(spent)
         if self.last:
             from dfd.sweep.report import write_page  # with matplotlib
 

@@ -7,6 +7,7 @@ worker's name; the next worker finds that name dead and goes on with the same pa
 
 from __future__ import annotations
 
+import math
 import os
 import time
 import warnings
@@ -48,6 +49,20 @@ class Claim:
 def state(trial: FrozenTrial) -> str:
     """complete, failed, pruned or running."""
     return "failed" if trial.state.name == "FAIL" else trial.state.name.lower()
+
+
+def minutes(trial: FrozenTrial) -> float:
+    """From a trial's begin to its end, its waiting for a next worker included; NaN of one that still runs."""
+    return math.nan if trial.duration is None else trial.duration.total_seconds() / 60
+
+
+def cost(trials: list[FrozenTrial]) -> str:
+    """What a study cost, in words; "" before a trial has ended."""
+    ended = [each for trial in trials if math.isfinite(each := minutes(trial))]
+    if not ended:
+        return ""
+    whole, each = sum(ended) / 60, sum(ended) / len(ended)
+    return f"cost: {whole:.2f} hours, all trials together; {each:.1f} minutes a trial"
 
 
 class Study:

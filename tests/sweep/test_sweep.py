@@ -111,6 +111,7 @@ def test_it_finds_a_planted_optimum(method, capsys):
         "the best epoch's, not the last one's"
     )
     assert f"its command: sh program.sh --x={best.params['x']} --width=16" in said
+    assert "cost: " in said and "minutes a trial" in said
     assert f"{len(trials())} complete" in said and Path("runs/plan/sweep.html").is_file()
     assert len(trials()) == (12 if method == "grid" else 25)
 

@@ -2,6 +2,7 @@
 
 import base64
 import re
+from datetime import datetime, timedelta
 from html.parser import HTMLParser
 
 import browser
@@ -15,7 +16,7 @@ from dfd.sweep.lease import Lease  # noqa: E402
 from dfd.sweep.report import FEW, write_page  # noqa: E402
 from dfd.sweep.schema import parse_sweep  # noqa: E402
 from dfd.sweep.space import Choice, Range  # noqa: E402
-from dfd.sweep.study import Study  # noqa: E402
+from dfd.sweep.study import Study, cost, minutes  # noqa: E402
 
 SWEEP = {
     "program": "dfd",
@@ -89,6 +90,8 @@ def test_the_page_says_what_to_run_again_and_how_far_to_trust_it(study):
     assert (
         "38 of 40 trials of a random search begun: 35 complete, 1 failed, 1 pruned, 1 running." in read.cells
     )
+    assert any(cell.startswith("Cost: 0.00 hours, all trials") for cell in read.cells)
+    assert "minutes" in read.cells
     assert any("optimistic: it is the best of 36" in cell for cell in read.cells)
     assert any("Judge on the test split" in cell for cell in read.cells)
     assert "out of <memory>" in read.cells and "36" in read.cells and "script" not in read.tags
@@ -110,6 +113,30 @@ def test_it_fits_a_desk_and_a_phone(study, tmp_path):
         assert seen.overflow <= 0 and not seen.complaints and len(seen.requests) == 1
         assert len(seen.images) == 3 and all(across > 0 for _, across in seen.images)
         assert study.sweep.shown_command(study.best().params) in seen.text
+
+
+def test_a_study_says_what_it_cost():
+    begin = datetime(2026, 1, 1)
+    states = {"COMPLETE": 90, "PRUNED": 30, "RUNNING": None}
+    trials = [
+        optuna.trial.FrozenTrial(
+            number,
+            optuna.trial.TrialState[name],
+            0.5,
+            begin,
+            took and begin + timedelta(minutes=took),
+            {},
+            {},
+            {},
+            {},
+            {},
+            number,
+        )
+        for number, (name, took) in enumerate(states.items())
+    ]
+    assert [minutes(trial) for trial in trials[:2]] == [90, 30]
+    assert cost(trials) == "cost: 2.00 hours, all trials together; 60.0 minutes a trial"
+    assert cost(trials[2:]) == cost([]) == ""
 
 
 def test_names_are_as_short_as_tells_them_apart():

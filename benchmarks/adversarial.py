@@ -1,12 +1,14 @@
 """Adversarial training of photographs at an equal budget: plain, PGD mixed, single steps and TRADES.
 
-Each method trains by `dfd fit` with the same number of forward and backward passes a training picture, so
-that attacks are paid for with epochs; the last weights are judged, chosen by nothing. `dfd evaluate` then
-attacks test pictures of home (PGD-20, APGD-CE and Square of the Adversarial Robustness Toolbox), and judges
-the other sources as found. Prints the tables of docs/results/adversarial.md. What is done is not done again:
-killed, the same command goes on.
+A single-stream mobilenetv2 begins with ImageNet weights, or with a detector that `dfd fit` trained. Each method
+trains by `dfd fit` with the same number of forward and backward passes a training picture, so that attacks
+are paid for with epochs; the last weights are judged, chosen by nothing. `dfd evaluate` then attacks test
+pictures of home (PGD-20, APGD-CE and Square of the Adversarial Robustness Toolbox), and judges the other
+sources as found. Prints the tables of docs/results/adversarial.md. What is done is not done again: killed,
+the same command goes on.
 
-    python benchmarks/adversarial.py shards --home 140k --other dagnelies manjilkarki --out adversarial
+    python benchmarks/adversarial.py shards --start 140k-{seed}.ckpt --out from-detectors
+    python benchmarks/adversarial.py shards --weights mobilenetv2_100.safetensors --passes 20 --out from-imagenet
 """
 
 import argparse
@@ -54,38 +56,35 @@ def methods(eps: float, trades: float) -> dict[str, Method]:
     }
 
 
-def recipe(method: str, args: argparse.Namespace) -> str:
+def recipe(method: str, epochs: int, args: argparse.Namespace) -> str:
     """What all methods share, as an overlay."""
     task = "ClassificationTask" if method == "plain" else "AdversarialTask"
-    backbone = f"{{class_path: dfd.models.SmallCNN, init_args: {{width: {args.width}}}}}"
+    backbone = ""
     if args.weights:
-        weights = args.weights.resolve()
-        backbone = (
-            "{class_path: dfd.models.TimmBackbone, "
-            f"init_args: {{name: mobilenetv2_100, pretrained: {weights}}}}}"
-        )
+        backbone = f"backbone: {{init_args: {{pretrained: {args.weights.resolve()}}}}}"
     return f"""# last weights: nothing is chosen on val
 model:
   class_path: dfd.tasks.{task}
   init_args:
-    net: {{class_path: dfd.models.SingleStream, init_args: {{backbone: {backbone}}}}}
+    net: {{init_args: {{{backbone}}}}}
     optimizer: {{init_args: {{lr: {args.lr}}}}}
 data:
   init_args:
     num_workers: 0
-    augment: null
-    val_augment: null
-    view: {{size: {args.size}, crops: 1, longest: {args.longest}}}
+    view: {{size: {args.size}, crops: 1, longest: 256}}
 trainer:
   enable_progress_bar: false
-  check_val_every_n_epoch: {args.every}
+  max_epochs: {epochs}
+  check_val_every_n_epoch: {epochs}
   callbacks:
     - class_path: lightning.pytorch.callbacks.ModelCheckpoint
       init_args: {{filename: last, enable_version_counter: false}}
     - class_path: dfd.callbacks.AttackStats
-      init_args: {{attack: {{class_path: dfd.augment.PGD, init_args: {{eps: {args.eps}, steps: 10}}}}}}
+      init_args:
+        num_images: 64
+        attack: {{class_path: dfd.augment.PGD, init_args: {{eps: {args.eps}, steps: 10}}}}
     - class_path: dfd.callbacks.MaskingStats
-      init_args: {{eps: {args.eps}}}
+      init_args: {{eps: {args.eps}, num_images: 32}}
 """
 
 
@@ -96,19 +95,22 @@ def run(*words: object) -> None:
 
 def fit(name: str, method: Method, seed: int, args: argparse.Namespace) -> Path:
     """The checkpoint of a method and seed, trained unless it is there."""
-    folder = args.out / "fits" / f"{name}-{seed}"
-    overlay = args.out / f"{name}.yaml"
-    overlay.write_text(recipe(name, args))
+    folder, overlay = args.out / "fits" / f"{name}-{seed}", args.out / f"{name}.yaml"
+    overlay.write_text(recipe(name, epochs(method, args), args))
     if not (folder / "done").is_file():
-        epochs = max(1, round(args.passes / method.passes))
+        start = [f"--model.init_from={str(args.start).format(seed=seed)}"] if args.start else []
+        few = ["--trainer.limit_train_batches", args.batches] if args.batches else []
         run(
-            *("fit", "--config", "small_cnn", "--data", "data/140k.yaml", "--config", "overlay/cpu"),
-            *("--config", overlay, f"--data.roots={args.shards / args.home}", *method.options),
-            *("--trainer.max_epochs", epochs, "--seed_everything", seed, "--data.seed", seed),
-            *("--run_folder", folder),
+            *("fit", "--config", "single_stream", "--data", "data/140k.yaml", "--config", "overlay/cpu"),
+            *("--config", overlay, f"--data.roots={args.shards / args.home}", *method.options, *start, *few),
+            *("--seed_everything", seed, "--data.seed", seed, "--run_folder", folder),
         )
         (folder / "done").touch()
     return folder / "checkpoints/last.ckpt"
+
+
+def epochs(method: Method, args: argparse.Namespace) -> int:
+    return max(1, round(args.passes / method.passes))
 
 
 def conditions(images: int) -> str:
@@ -204,7 +206,7 @@ def tables(known: dict[str, Method], seeds: Sequence[int], args: argparse.Namesp
         (
             (
                 name,
-                str(max(1, round(args.passes / method.passes))),
+                str(epochs(method, args)),
                 *(with_interval(survived[name, eps]) for eps in (0, *EPS)),
             )
             for name, method in known.items()
@@ -257,21 +259,19 @@ def main() -> None:
     parser.add_argument("shards", type=Path, help="folder of finished shards, one folder a source")
     parser.add_argument("--home", default="140k", help="source that all methods train on")
     parser.add_argument("--other", nargs="*", default=["dagnelies", "manjilkarki"])
-    parser.add_argument(
-        "--weights", type=Path, help="ImageNet weights of mobilenetv2_100, in place of SmallCNN"
+    begin = parser.add_mutually_exclusive_group(required=True)
+    begin.add_argument(
+        "--start", type=Path, help="checkpoint that all methods begin with; {seed} is the seed"
     )
-    parser.add_argument("--width", type=int, default=16, help="of SmallCNN")
-    parser.add_argument("--lr", type=float, default=2e-3)
+    begin.add_argument("--weights", type=Path, help="ImageNet weights of mobilenetv2_100 to begin with")
+    parser.add_argument("--lr", type=float, default=5e-4)
     parser.add_argument("--size", type=int, default=96, help="pixels of a crop, the only one of a picture")
-    parser.add_argument(
-        "--longest", type=int, default=128, help="longer pictures are shrunk to so many pixels"
-    )
-    parser.add_argument("--passes", type=float, default=30, help="forward and backward, a training picture")
+    parser.add_argument("--passes", type=float, default=6, help="forward and backward, a training picture")
+    parser.add_argument("--batches", type=int, help="of an epoch at most, for a quick look")
     parser.add_argument("--eps", type=float, default=1, help="of the training, in 255ths")
     parser.add_argument("--trades", type=float, default=6)
-    parser.add_argument("--images", type=int, default=100, help="test pictures that are attacked")
+    parser.add_argument("--images", type=int, default=60, help="test pictures that are attacked")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--every", type=int, default=2, help="epochs between two validations")
     parser.add_argument("--only", nargs="+", choices=("plain", "fast", "pgd", "trades"), help="these methods")
     parser.add_argument("--out", type=Path, default=Path("adversarial"))
     args = parser.parse_args()

@@ -129,7 +129,6 @@ class ClassificationTask(DetectionTask):
     def on_fit_start(self) -> None:
         if self._at_head is not None:
             head_of(self.net).register_forward_pre_hook(self._at_head)
-
         if self.mask_loss:
             self.net.mask_head.register_forward_hook(self._kept)
         if not self.trainer.is_global_zero:  # rank 0 saves; 8 bytes a sample are not held by all
@@ -173,8 +172,7 @@ class ClassificationTask(DetectionTask):
             loss = self.loss(logit, label)
         else:
             loss = self.loss(logit, label, self._at_head.features, batch["row"])
-
-        loss = self._with_masks(self.loss(logit, label), batch)
+        loss = self._with_masks(loss, batch)
         self.log("train/loss", loss, prog_bar=True)
         self._measure(logit, batch)
         return loss, logit

@@ -177,7 +177,14 @@ def test_a_checkpoint_answers_for_itself(toy, tmp_path):
     )
     trainer = fit(task, toy(), tmp_path, callbacks=[best, ModelCheckpoint(tmp_path, filename="last")])
     net, card = load_net(tmp_path / "last.ckpt")
-    assert card.view == {"size": 48, "crops": 1, "longest": 96, "resize": False, "margin": 1.35}
+    assert card.view == {
+        "size": 48,
+        "crops": 1,
+        "longest": 96,
+        "resize": False,
+        "margin": 1.35,
+        "beside": None,
+    }
     known = {"split": "val", "images": len(task.predictions), "groups": len(set(task.predictions.family))}
     known["step"] = trainer.global_step
     known["sources"] = certificate(task.predictions, task.thresholds)

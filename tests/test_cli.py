@@ -234,7 +234,7 @@ def test_overlays_and_flags_lie_on_top_of_a_config_that_names_another(capsys):
         (["--modle.net.rgb.width=3"], ["modle.net.rgb.width", "Did you mean model?"]),
         (
             ["--model=dfd.tasks.AdversarialTask", "--model.warmpu=1"],
-            ["Did you mean warmup?", "attack"],
+            ["Did you mean warmup", "attack"],
         ),  # behind **kwargs
         (["--model.net.fft=dfd.models.TimmBackbone"], ["model.net.fft: it needs a value for name"]),
         (["--data.augment.preset=stron"], ["data.augment.preset: 'stron'", "Did you mean strong?"]),

@@ -252,7 +252,7 @@ def test_what_cannot_be_judged_has_a_status_and_no_score(checkpoint, tmp_path, m
 
 def test_a_net_that_answers_nan_has_no_score(root, checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        dfd.Detector, "batch_logits", lambda self, image: torch.full(image.shape[:1], torch.nan)
+        dfd.Detector, "batch_logits", lambda self, image, cues: torch.full(image.shape[:1], torch.nan)
     )
     table = evaluate([checkpoint()], [root], tmp_path / "out", CLEAN, HERE)
     rows = read_predictions(cell(tmp_path / "out"))[0]

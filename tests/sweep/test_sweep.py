@@ -212,7 +212,10 @@ def test_a_failed_trial_does_not_end_the_others(capsys):
         (["plan.yaml", "--trials", "0"], "it takes at least 1"),
         (["plan.yaml", "--trials", "1", "--workers", "0"], "--workers 0: it takes at least 1"),
         (["plan.yaml", "--trials", "1", "--seed", "-1"], "--seed -1: it takes 0 or more"),
-        (["plna.yaml"], "there is no sweep 'plna.yaml', here or among dfd's own: sweep/bayes, sweep/grid"),
+        (
+            ["plna.yaml"],
+            "there is no sweep 'plna.yaml', here or among dfd's own: sweep/bayes, sweep/finetune, sweep/grid",
+        ),
         (["program.sh"], "program.sh"),
     ],
     ids=str,

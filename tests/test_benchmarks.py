@@ -15,6 +15,7 @@ from dfd.models import build
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SMALLEST = {
+    "blends.py": "--rounds=1 --num=20 --sheet=sheet.png",
     "checkpoint.py": "--rounds=1",
     "cues.py": "--rounds=1 --num=1 --sides 64",
     "evaluate.py": "--rounds=1 --images=120 --workers=1 --backbone=test_resnet",

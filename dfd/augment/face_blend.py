@@ -35,8 +35,9 @@ class FaceBlend:
     Outside of it no pixel changes, unless the picture was changed in place of the copy. Fakes pass as
     they are.
 
-    The outline follows the sample's landmarks, which pairs get of the shards (`dfd landmarks`). Without them,
-    or where no face was found and they are not finite, the face is taken to be where face pictures have it.
+    The outline follows the sample's landmarks, which pairs get of the shards (`dfd landmarks`); where they
+    are not finite, because no face was found, the sample passes as it is. A sample without landmarks is
+    blended where face pictures have a face.
     As a transform it belongs before those that degrade, `augment: [FaceBlend, Augment]`, and in training
     alone: evaluation refuses it.
 
@@ -73,7 +74,10 @@ class FaceBlend:
         if sample["label"] != REAL or rng.random() >= self.p:
             return sample
         image = sample["image"]
-        alpha, unit = soft_mask(self._landmarks(sample), image.shape[:2], rng)
+        landmarks = self._landmarks(sample)
+        if not np.isfinite(landmarks).all():
+            return sample
+        alpha, unit = soft_mask(landmarks, image.shape[:2], rng)
         box = cv2.boundingRect(alpha)
         if not box[2]:  # the face lies outside of the picture
             return sample
@@ -85,9 +89,8 @@ class FaceBlend:
 
     def _landmarks(self, sample: Sample) -> np.ndarray:
         """(468, 2) x and y in pixels."""
-        landmarks = sample.get("landmarks")
-        if landmarks is not None and np.isfinite(landmarks).all():
-            return landmarks
+        if "landmarks" in sample:
+            return sample["landmarks"]
         return mean_face(sample["image"].shape, DEFAULT_MARGIN if self.margin is None else self.margin)
 
     def _blend(

@@ -67,6 +67,8 @@ class Pairing:
             other = self.remade.draw(row, rng)
             return None if other is None else {**sample, "remade": load(other)["image"]}
         if self.landmarks is not None:
+            if not self.landmarks.has_face(row):
+                return None
             return {**sample, "landmarks": self.landmarks.of(row, sample["image"].shape)}
         return sample
 

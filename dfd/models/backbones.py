@@ -15,7 +15,7 @@ from torch import nn
 
 from dfd.media.file_kinds import refuse_lfs_pointer
 from dfd.models.net import Net, shapes
-from dfd.models.weights_file import cached_weights, differing_keys
+from dfd.models.weights_file import cached_weights, differing_keys, quiet_timm
 
 # depths of `EarlyLayers`: the first of at most so many weights is taken
 EARLY_MAPS, EARLY_WEIGHTS = ([1, 2], [0, 1], [0]), 1_000_000
@@ -265,10 +265,9 @@ def _create(name: str, pretrained: bool | str, options: dict[str, Any]) -> nn.Mo
     refuse_lfs_pointer(file, f"pretrained={str(file)!r}")
     source = {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}
     try:
-        model, again = _draw(name, options, **source), _draw(name, options, **source)
-    except (
-        Exception
-    ) as error:  # timm, safetensors and torch raise what they like on a file that is not theirs
+        with quiet_timm():
+            model, again = _draw(name, options, **source), _draw(name, options, **source)
+    except Exception as error:  # timm, safetensors and torch raise what they like on a strange file
         raise ValueError(_of_another(file, name, _draw(name, options))) from error
     # timm skips in silence what a file lacks; only what the file did hold is the same in two random nets
     other = dict(again.named_parameters())

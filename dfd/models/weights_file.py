@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +52,18 @@ def cached_weights(name: str, hub_id: str | None, url: str | None) -> Path | Non
             f"{place} has it."
         ) from error
     return None
+
+
+@contextmanager
+def quiet_timm() -> Iterator[None]:
+    """Without timm's warning of each name in a file that is not in a net: of another net these are pages."""
+    log = logging.getLogger("timm.models._builder")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def differing_keys(file: Path, wanted: dict[str, tuple[int, ...]]) -> str:

@@ -33,7 +33,7 @@ def test_a_local_file_is_loaded(tmp_path):
         assert torch.equal(value, weights.state_dict()[name]), name
 
 
-def test_a_file_that_does_not_fit_is_refused(tmp_path):
+def test_a_file_that_does_not_fit_is_refused(tmp_path, caplog):
     path = tmp_path / "weights.pth"
     with pytest.raises(ValueError, match="there is no such file"):
         TimmBackbone("test_resnet", pretrained=str(path))
@@ -54,6 +54,8 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path):
         ValueError, match=r"test_resnet \(missing: layer4\S+, layer4\S+, layer4\S+ and \d+ more\)"
     ):
         TimmBackbone("test_resnet", pretrained=str(path))
+
+    assert not caplog.records, "timm would list all names of the file"
 
 
 def test_without_a_network_the_local_file_is_named(monkeypatch):

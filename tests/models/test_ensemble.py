@@ -143,3 +143,17 @@ def test_a_sheet_of_another_view_is_refused():
     net = Ensemble({"a": Bright(), "b": Bright(1)}, "mean", [1.0] * 2, [0.0] * 2, [[1, 32], [5, 24]], [0, 1])
     with pytest.raises(ValueError, match="64 x 32 px, where this ensemble reads sheets of 152 x 32"):
         net(torch.rand(1, 3, 32, 64))
+
+
+@pytest.mark.slow
+def test_onnx_reads_the_same_sheet(tmp_path):
+    import onnxruntime
+
+    net = Ensemble(
+        members(), "experts", [0.5, 2.0, 1.0], [0.1, -0.2, 0.0], [[1, 32], [5, 24]], [0, 1, 1]
+    ).eval()
+    sheet = torch.rand(2, 3, 32, 152)
+    torch.onnx.export(net, (sheet,), tmp_path / "net.onnx", dynamo=True, input_names=["image"])
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx")
+    (logit,) = session.run(None, {"image": sheet.numpy()})
+    torch.testing.assert_close(torch.from_numpy(logit), net(sheet).detach(), rtol=1e-4, atol=1e-4)

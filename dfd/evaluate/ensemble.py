@@ -130,7 +130,7 @@ def _print(net: Net) -> str:
 
 def fit(members: Sequence[NamedDetector], roots: Sequence[str], how: str, options: Options) -> Fitted:
     """The ensemble of these members, fitted and calibrated on the validation pictures of the roots."""
-    predictions, logits, data = val_table(members, roots, options)
+    predictions, logits, data = member_table(members, roots, "val", options)
     names = [member.name for member in members]
     label = predictions.label
     worth = {name: auroc(column, label) for name, column in zip(names, logits.T, strict=True)}
@@ -216,22 +216,23 @@ def assemble(members: Sequence[NamedDetector], how: str, numbers: Numbers) -> tu
     return net.eval(), view
 
 
-def val_table(
-    members: Sequence[NamedDetector], roots: Sequence[str], options: Options
+def member_table(
+    members: Sequence[NamedDetector], roots: Sequence[str], split: str, options: Options
 ) -> tuple[Predictions, np.ndarray, ShardDataModule]:
-    """The validation pictures that every member can judge, their raw logits (N, M), and what describes them.
+    """The pictures of a split that every member can judge, their raw logits (N, M), and what describes them.
 
-    The pictures are those of a fit: delivered as the first member's validation was, the same for all.
+    Those of val are delivered as the first member's own validation was, the same for all members; those of
+    test are as they were found.
     """
     first = members[0].detector
     data = ShardDataModule(
         list(roots), view=first.view, batch_size=options.batch_size, num_workers=options.workers
     )
-    data.setup("validate")
+    data.setup("validate" if split == "val" else "test")
     if options.limit is not None:
-        data.catalog.keep("val", some(data, "val", options.limit))
-    delivered = _made(_stated(first.card))
-    rows = data.rows("val")
+        data.catalog.keep(split, some(data, split, options.limit))
+    delivered = _made(_stated(first.card)) if split == "val" else []
+    rows = data.rows(split)
     groups: dict[tuple[Any, ...], list[int]] = {}
     for number, member in enumerate(members):
         cues = getattr(member.detector.net, "cue_names", ())
@@ -239,7 +240,7 @@ def val_table(
         # what a member finds strange is not asked: the ensemble learns its own home
         member.detector.gate = None
     tables: dict[int, Predictions] = {}
-    with progress(len(rows) * len(groups), "judging val") as advance:
+    with progress(len(rows) * len(groups), f"judging {split}") as advance:
         for numbers in groups.values():
             detectors = [members[number].detector for number in numbers]
             data.view, net = detectors[0].view, detectors[0].net
@@ -248,7 +249,7 @@ def val_table(
             else:
                 data.withhold_cues()
             data.corruption = [*delivered, EnoughPixels(data.view)]
-            judged = judge(detectors, data.judging_dataloader("val"), rows, data, advance)
+            judged = judge(detectors, data.judging_dataloader(split), rows, data, advance)
             tables |= {number: each.predictions for number, each in zip(numbers, judged, strict=True)}
     ok = np.all([table.status == "ok" for table in tables.values()], axis=0)
     logits = np.stack([tables[number].logit[ok] for number in range(len(members))], axis=1)
@@ -256,7 +257,7 @@ def val_table(
     counts = [int((table.label == kind).sum()) for kind in range(len(LABELS))]
     if not all(counts):
         raise ValueError(
-            f"the val split of {', '.join(map(str, roots))} has {counts[0]} real and {counts[1]} fake "
+            f"the {split} split of {', '.join(map(str, roots))} has {counts[0]} real and {counts[1]} fake "
             "pictures that every member can judge, and an ensemble is fitted on both."
         )
     return table, logits, data

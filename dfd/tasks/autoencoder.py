@@ -104,9 +104,13 @@ class AutoencoderTask(LightningModule):
         image = batch["image"][batch["valid"] & (batch["label"] == REAL)]
         if not len(image):
             return
-        made = self._reconstructed(image.flatten(0, 1))
-        self.psnr.update(made, image.flatten(0, 1))
-        self.ssim.update(made, image.flatten(0, 1))
+        real = image.flatten(0, 1)
+        with torch.autocast(
+            real.device.type, enabled=False
+        ):  # in bf16, the filters of SSIM see other pictures
+            made = self._reconstructed(real)
+            self.psnr.update(made, real)
+            self.ssim.update(made, real)
         if len(self._shown) < SHOWN:
             self._shown += image[:, -1]  # the crop in the middle
 
@@ -126,8 +130,7 @@ class AutoencoderTask(LightningModule):
     def _reconstructed(self, image: Tensor) -> Tensor:
         """By the average, as the checkpoint's net would make them."""
         training = self.average.training
-        with torch.autocast(image.device.type, enabled=False):
-            made = self.average.eval().module(image)
+        made = self.average.eval().module(image)
         self.average.train(training)
         return made
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from test_blend import forge, photo
+from test_forging import forge, photo
 
 from dfd.augment import Fingerprint
 from dfd.augment.fingerprint import LINEAR, NEAREST, _decoded

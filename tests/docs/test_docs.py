@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from forked_python import forking
 from pages import DOCS, PAGES, ROOT, anchors, blocks, links, prose, source, typed
 
 import dfd
@@ -211,22 +213,25 @@ def test_the_architecture_page_names_every_room_and_module():
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory) -> dict[str, str]:
+def environment(tmp_path_factory) -> Iterator[dict[str, str]]:
     """Variables in which `dfd` is the small one; what needs a network or changes the machine is refused."""
     tools = tmp_path_factory.mktemp("tools")
-    scripts = {"dfd": f'exec "{sys.executable}" "{Path(__file__).with_name("small_dfd.py")}" "$@"'}
-    scripts |= {
-        name: f'echo "{name}: not in a bash block: write it as console" >&2; exit 1' for name in REFUSED
-    }
-    for name, script in scripts.items():
-        (tools / name).write_text(f"#!/bin/sh\n{script}\n")
-        (tools / name).chmod(0o755)
     path = os.pathsep.join([str(tools), str(Path(sys.executable).parent), os.environ["PATH"]])
     kept = {name: value for name, value in os.environ.items() if name != "DFD_YUNET"}
-    return {
+    variables = {
         **kept, "PATH": path, "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1",
         "MPLBACKEND": "Agg", "PYTHONFAULTHANDLER": "1", "COLUMNS": "120",
     }  # fmt: skip
+    with forking(variables) as python:
+        scripts = {"python": f'exec {shlex.join(python)} "$@"'}
+        scripts["dfd"] = f'exec {shlex.join([*python, str(Path(__file__).with_name("small_dfd.py"))])} "$@"'
+        scripts |= {
+            name: f'echo "{name}: not in a bash block: write it as console" >&2; exit 1' for name in REFUSED
+        }
+        for name, script in scripts.items():
+            (tools / name).write_text(f"#!/bin/sh\n{script}\n")
+            (tools / name).chmod(0o755)
+        yield variables
 
 
 @pytest.fixture(scope="session")
@@ -266,7 +271,7 @@ def test_the_blocks_of_a_page_run(page, given, environment, tmp_path):
     script = "\n".join(block.text for block in blocks(page) if block.language == "bash")
     _run(["bash", "-e", "-o", "pipefail", "-c", script], tmp_path, environment)
     if code:
-        _run([sys.executable, "-c", "\n".join(code)], tmp_path, environment)
+        _run(["python", "-c", "\n".join(code)], tmp_path, environment)
 
 
 def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:

@@ -10,7 +10,7 @@ by Holm over all nets of a table. What is done is not done again: killed, the sa
     python benchmarks/ablation.py shards/140k --on shards/dagnelies --dry_run                  # what it costs
 
 The whole is 37 nets: nine streams alone, with each of three fusions, and RGB. A core trains about 40 pictures
-of 128 px a second through the RGB stream, and about 33 through both.
+of 128 px a second through the RGB stream; --dry_run says how many core hours all would take.
 """
 
 import argparse
@@ -38,8 +38,19 @@ from dfd.metrics import Difference, detection_metrics, holm, interval, paired
 
 RGB = "rgb"
 BACKBONE = "mobilenetv2_100"
-# pictures of 128 px that a core trains a second: through the RGB stream, and through another beside it
-SPEED = {"alone": 40, "both": 33}
+# pictures of 128 px that a core trains a second through the RGB stream, and what a stream costs beside that
+SPEED = 40
+COST = {
+    "log": 0.45,
+    "dct": 0.85,
+    "azimuthal": 0.05,
+    "local": 0.15,
+    "phase": 0.8,
+    "fad": 1.2,
+    "lfs": 0.3,
+    "srm": 0.85,
+    "bayar": 0.85,
+}
 JUDGED = 1.5  # times all that training takes: validations after each epoch, and the grids
 
 
@@ -141,7 +152,7 @@ def page(out: Path, names: Sequence[str], seeds: int, root: str, condition: str)
     p = dict(zip(gaps, holm([gap.p for gap in gaps.values()]), strict=True))
     first = tables[names[0]][0]
     yield f"\n## {root}, {condition}\n"
-    yield f"{len(first)} pictures in {first.num_families} families, {seeds} seeds.\n"
+    yield f"{len(first)} pictures in {first.num_families} families; seeds: {seeds}.\n"
     yield "| net | AUROC | of the seeds | minus RGB alone | p |"
     yield "|---|---|---|---|---|"
     for name in sorted(names, key=lambda name: -statistics.mean(values[name])):
@@ -151,6 +162,18 @@ def page(out: Path, names: Sequence[str], seeds: int, root: str, condition: str)
         yield f"| {name} | {' | '.join(row)} |"
     if gaps:
         yield f"\n{in_words(gaps, p)}"
+
+
+def overview(out: Path, names: Sequence[str], seeds: int, cells: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Lines of a table of all mean AUROCs: a net a row, a root under a condition a column."""
+    yield f"| net | {' | '.join(f'{root}, {condition}' for root, condition in cells)} |"
+    yield "|---" * (1 + len(cells)) + "|"
+    for name in names:
+        means = [
+            statistics.mean(detection_metrics(table)["auroc"] for table in tables_of(out, name, seeds, *cell))
+            for cell in cells
+        ]
+        yield f"| {name} | {' | '.join(f'{mean:.3f}' for mean in means)} |"
 
 
 def difference(gaps: dict[str, Difference], p: dict[str, float], name: str) -> tuple[str, str]:
@@ -167,13 +190,13 @@ def in_words(gaps: dict[str, Difference], p: dict[str, float]) -> str:
     rest = len(gaps) - len(shown)
     return (
         f"Shown to be better than RGB alone: {', '.join(better) or 'none'}. Worse: "
-        f"{', '.join(worse) or 'none'}. Of {rest} no difference is shown."
+        f"{', '.join(worse) or 'none'}. No difference is shown of {rest or 'none'}."
     )
 
 
 def core_hours(names: Sequence[str], seeds: int, epochs: int, num_train: int) -> float:
-    seconds = sum(num_train * epochs / SPEED["both" if "+" in name else "alone"] for name in names)
-    return JUDGED * seconds * seeds / 3600
+    cost = sum(COST.get(name.partition("+")[0], 0) + (name == RGB or "+" in name) for name in names)
+    return JUDGED * cost * seeds * epochs * num_train / SPEED / 3600
 
 
 def main() -> None:
@@ -211,10 +234,15 @@ def main() -> None:
     side_by_side(args.jobs, *(partial(judge, name, args) for name in names))
     roots = [root.name for root in (args.root, *args.on)]
     conditions = [condition.title for condition in load_conditions(args.conditions)]
-    lines = ["# Ablation of streams and fusions", "", f"{args.epochs} epochs on {args.root.name}."]
-    for root in roots:
-        for condition in conditions:
-            lines += page(args.out, names, args.seeds, root, condition)
+    cells = [(root, condition) for root in roots for condition in conditions]
+    lines = [
+        "# Ablation of streams and fusions\n",
+        f"{args.epochs} epochs on {args.root.name}, the same for every net. AUROC, the mean over seeds; 95% "
+        "intervals of the bootstrap over families, which speak of other pictures, not of other seeds.\n",
+        *overview(args.out, names, args.seeds, cells),
+    ]
+    for root, condition in cells:
+        lines += page(args.out, names, args.seeds, root, condition)
     text = "\n".join(lines) + "\n"
     (args.out / "ablation.md").write_text(text)
     print(text)

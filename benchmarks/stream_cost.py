@@ -2,7 +2,8 @@
 
 All nets train on the same random pictures in a bare loop, step by step in turn, so that other programs on the
 machine slow all of them alike; the ratio is the median over rounds of a net's step to that of the RGB stream
-in the same round. CPU time stands beside wall time: where other programs crowd the cores it says more.
+in the same round. On a CPU the target is held against CPU time, which other programs on the machine move
+less than wall time.
 
     python benchmarks/stream_cost.py
     python benchmarks/stream_cost.py --size 128 --streams log local srm --fusions concat gate cross
@@ -14,7 +15,7 @@ import time
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from streams import FUSIONS, STREAMS
+from streams import FUSIONS, STREAMS, streams
 
 from dfd.malloc import keep_pages
 from dfd.models import DualStream, SingleStream, TimmBackbone, build
@@ -41,6 +42,8 @@ class Trained:
         self.optimizer.zero_grad()
         binary_cross_entropy_with_logits(self.net(self.image), self.label).backward()
         self.optimizer.step()
+        if self.image.is_cuda:
+            torch.cuda.synchronize()
         return time.perf_counter() - start[0], time.process_time() - start[1]
 
 
@@ -51,6 +54,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="mobilenetv2_100", help="timm's name of the RGB stream")
     parser.add_argument("--streams", nargs="+", choices=STREAMS, default=list(STREAMS))
     parser.add_argument("--fusions", nargs="+", choices=FUSIONS, default=["concat"])
+    parser.add_argument("--width", type=int, default=32, help="of the small CNNs that read the maps")
     parser.add_argument("--size", type=int, default=224, help="pixels")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=12, help=f"the first {SKIP} without the clock")
@@ -66,7 +70,7 @@ def main() -> None:
     nets = {ALONE: SingleStream(TimmBackbone(args.backbone))}
     for name in args.streams:
         for fusion in args.fusions:
-            spectrum, backbone = (build(each) for each in STREAMS[name])
+            spectrum, backbone = (build(each) for each in streams(args.width)[name])
             nets[f"{name}, {fusion}"] = DualStream(
                 TimmBackbone(args.backbone), backbone, spectrum, build(FUSIONS[fusion])
             )
@@ -81,7 +85,8 @@ def main() -> None:
         ours = np.array(times)[SKIP:]
         ratios = ours / alone
         ratio, cpu = np.median(ratios, axis=0)
-        met = f"{TARGET} {'met' if ratio <= TARGET else 'MISSED'}" if name != ALONE else ""
+        held = cpu if device.type == "cpu" else ratio
+        met = f"{TARGET} {'met' if held <= TARGET else 'MISSED'}" if name != ALONE else ""
         page.add_row(
             name,
             f"{1000 * np.median(ours[:, 0]) / args.batch:.1f}",
@@ -90,7 +95,7 @@ def main() -> None:
             f"{cpu:.3f}",
             met,
         )
-    what = f"{args.backbone} at {args.size} px, batches of {args.batch}, {args.threads} threads on {device}"
+    what = f"{args.backbone} at {args.size} px, CNNs of width {args.width}, batches of {args.batch}, {args.threads} threads on {device}"
     Console(width=120).print(what, page)
 
 

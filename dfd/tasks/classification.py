@@ -22,7 +22,7 @@ from dfd.tasks.ema import moving_average
 from dfd.tasks.finetune import FineTuning
 from dfd.tasks.initial import begin_with
 from dfd.tasks.losses import BinaryCrossEntropy
-from dfd.tasks.mask_loss import KeptMap, MaskLoss, check_mask_loss
+from dfd.tasks.mask_loss import KeptMap, MaskLoss, check_mask_head_learns, check_mask_loss, mask_head_of
 from dfd.tasks.optimizer import OptimizerCallable, renew
 from dfd.tasks.schedule import cosine_with_warmup, total_steps
 
@@ -129,8 +129,9 @@ class ClassificationTask(DetectionTask):
     def on_fit_start(self) -> None:
         if self._at_head is not None:
             head_of(self.net).register_forward_pre_hook(self._at_head)
+        check_mask_head_learns(self.mask_loss, self.net)
         if self.mask_loss:
-            self.net.mask_head.register_forward_hook(self._kept)
+            mask_head_of(self.net).register_forward_hook(self._kept)
         if not self.trainer.is_global_zero:  # rank 0 saves; 8 bytes a sample are not held by all
             self.seen = {}
         elif data := self._data:

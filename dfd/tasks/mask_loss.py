@@ -38,17 +38,25 @@ class KeptMap:
             self.map = found
 
 
+def mask_head_of(net: nn.Module) -> nn.Module | None:
+    """The mask head of a net, or of the net that it wraps."""
+    return next((each.mask_head for each in net.modules() if hasattr(each, "mask_head")), None)
+
+
 def check_mask_loss(weight: float, net: Net) -> None:
     """ValueError unless the weight of the mask loss and the net fit one another."""
     if weight < 0:
         raise ValueError(f"model.mask_loss={weight} is below 0. Use 1 as a start.")
-    head = hasattr(net, "mask_head")
-    if weight and not head:
+    if weight and mask_head_of(net) is None:
         raise ValueError(
             f"model.mask_loss={weight:g}: a {type(net).__name__} has no mask head to train. Use "
             "--model.net dfd.models.MaskStream, or leave it out."
         )
-    if head and not weight:
+
+
+def check_mask_head_learns(weight: float, net: nn.Module) -> None:
+    """ValueError where a fit would leave a mask head as it was drawn."""
+    if mask_head_of(net) is not None and not weight:
         raise ValueError(
             f"a {type(net).__name__} has a mask head that nothing would train. Use --model.mask_loss 1 with "
             "--data.masks true, or take dfd.models.SingleStream."

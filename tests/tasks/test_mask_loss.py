@@ -120,13 +120,18 @@ def test_a_mask_stream_judges_as_a_single_stream_of_the_same_weights(backbone):
     ("words", "net", "weight"),
     [
         ("a SingleStream has no mask head to train", lambda: SingleStream(SmallCNN(8)), 1.0),
-        ("a mask head that nothing would train", lambda: MaskStream(SmallCNN(8)), 0.0),
         ("mask_loss=-1", lambda: MaskStream(SmallCNN(8)), -1.0),
     ],
 )
 def test_a_net_and_the_weight_of_the_mask_loss_fit_one_another(words, net, weight):
     with pytest.raises(ValueError, match=words):
         ClassificationTask(net(), mask_loss=weight)
+
+
+def test_a_fit_trains_the_mask_head_and_judging_asks_for_no_masks(tmp_path):
+    task = ClassificationTask(MaskStream(SmallCNN(8)), adamw, familiarity=False)  # as `dfd test` makes it
+    with pytest.raises(ValueError, match="a mask head that nothing would train"):
+        fit(task, tmp_path)
 
 
 def test_a_backbone_without_places_is_refused():

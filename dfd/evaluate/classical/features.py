@@ -29,7 +29,6 @@ from dfd.forensics.cues import KINDS, kinds
 from dfd.forensics.spectrum.power import ROUNDING, azimuthal_profile, power_spectrum
 from dfd.media.crops import View
 from dfd.shards.cue_table import read_cues
-from dfd.shards.fetch import is_remote
 from dfd.shards.table import load_table
 
 NAMES = ("pixels", "spectrum", "cues", "metadata", "embeddings")
@@ -198,10 +197,6 @@ def cues_of(root: NamedRoot, keep: Iterable[str]) -> np.ndarray:
     Raises:
         ValueError: it has no cues.
     """
-    if is_remote(root.path):
-        raise ValueError(
-            f"{root.path}: cues are read on this disk only. Copy the shards, then `dfd cues COPY`."
-        )
     cues = read_cues(Path(root.path))
     keys = load_table(Path(root.path), ["key", "shard", "offset", "length", "label", "split"])["key"]
     place = {key: at for at, key in enumerate(keys.to_pylist())}

@@ -17,6 +17,7 @@ from dfd.evaluate.classical.models import FEWEST, MOST, Part
 from dfd.evaluate.names import named, root_name
 from dfd.evaluate.plan import NamedRoot
 from dfd.shards.cue_table import CueNames
+from dfd.shards.fetch import is_remote
 from dfd.shards.table import read_index
 
 
@@ -134,6 +135,10 @@ def _check_cues(roots: Mapping[str, str]) -> None:
     """ValueError where a root has no cues, or those of another version of dfd."""
     known: dict[CueNames, str] = {}
     for path in roots.values():
+        if is_remote(path):
+            raise ValueError(
+                f"{path}: cues are read on this disk alone. Copy the shards, then `dfd cues COPY`."
+            )
         names = CueNames.of(read_index(Path(path)))
         if names is None:
             raise ValueError(f"{path} has no cues. `dfd cues {path}` adds them.")

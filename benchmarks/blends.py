@@ -54,7 +54,7 @@ def main() -> None:
             VIEW,
             batch_size=8,
             num_workers=0,
-            fakes=False,
+            fakes=pairs is None,
             pairs=pairs,
             augment=Augment("delivery", p=0.75),
         )

@@ -82,7 +82,9 @@ class FaceBlend:
         if not box[2]:  # the face lies outside of the picture
             return sample
         blend = self._blend(image, alpha, box, unit, rng)
-        change = cv2.mean(cv2.absdiff(blend, image), mask=alpha)
+        x, y, width, height = box
+        inside = np.s_[y : y + height, x : x + width]
+        change = cv2.mean(cv2.absdiff(blend[inside], image[inside]), mask=alpha[inside])
         if sum(change[:3]) / 3 < FLOOR:
             return sample
         return {**sample, "image": blend, "label": FAKE, "mask": alpha}

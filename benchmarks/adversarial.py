@@ -266,7 +266,7 @@ def main() -> None:
     begin.add_argument("--weights", type=Path, help="ImageNet weights of mobilenetv2_100 to begin with")
     parser.add_argument("--lr", type=float, default=5e-4)
     parser.add_argument("--size", type=int, default=96, help="pixels of a crop, the only one of a picture")
-    parser.add_argument("--passes", type=float, default=6, help="forward and backward, a training picture")
+    parser.add_argument("--passes", type=float, default=8, help="forward and backward, a training picture")
     parser.add_argument("--batches", type=int, help="of an epoch at most, for a quick look")
     parser.add_argument("--eps", type=float, default=1, help="of the training, in 255ths")
     parser.add_argument("--trades", type=float, default=6)

@@ -151,7 +151,7 @@ def generate(
     splits: tuple[str, ...] = ("train",),
     source: str = "",
     method: str = "",
-    detail: tuple[float, float] = (0.0, 0.5),
+    detail: tuple[float, float] = (0.2, 0.8),
     allow: tuple[str, ...] = (),
 ) -> None:
     """A generator's fakes, or autoencoders' reconstructions of reals, become shards to be trained on beside

@@ -98,7 +98,7 @@ def generate(
     splits: Sequence[str] = ("train",),
     source: str = "",
     method: str = "",
-    detail: tuple[float, float] = (0.0, 0.5),
+    detail: tuple[float, float] = (0.2, 0.8),
     allow: Iterable[str] = (),
 ) -> str:
     """Writes fakes as shards, whole or not at all, and returns what to tell the user.

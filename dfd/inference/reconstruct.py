@@ -26,8 +26,9 @@ FINE = 1.0  # pixels: sigma of the blur whose remainder counts as detail
 class Reconstructions:
     """What several autoencoders make of each real, one `NewSample` each.
 
-    A small autoencoder loses fine detail, and a detector would learn blur instead of up-sampling. So part of
-    what it lost above a fifth of the sampling rate is given back.
+    A small autoencoder loses fine detail (13 to 25 dB of it above .35 cycles a pixel, at 29 to 31 dB PSNR),
+    and a detector would learn blur instead of up-sampling. So part of what it lost is given back, at the
+    price that the decoder's own fine detail is weaker by that part.
 
     Args:
         nets: by their names, on the CPU, in evaluation mode.
@@ -40,13 +41,13 @@ class Reconstructions:
         self,
         nets: Mapping[str, Autoencoder],
         reals: Reals,
-        detail: tuple[float, float] = (0.0, 0.5),
+        detail: tuple[float, float] = (0.2, 0.8),
         seed: int = 0,
     ):
         if len(detail) != 2 or not 0 <= detail[0] <= detail[1] <= 1:
             raise ValueError(
                 f"--detail {' '.join(f'{each:g}' for each in detail)} is not a range of shares. Use least "
-                "and largest, such as --detail 0 0.5."
+                "and largest, such as --detail 0.2 0.8."
             )
         self.nets, self.reals, self.detail, self.seed = nets, reals, detail, seed
         self.passed_over = 0  # reals that are no JPEGs which can be imitated

@@ -157,6 +157,9 @@ def drawn(values: np.ndarray) -> tuple[float, float, float]:
     mean = values.mean(0, dtype=np.float64)
     picks = np.random.default_rng(0).integers(len(mean), size=(RESAMPLES, len(mean)))
     low, high = np.quantile(mean[picks].mean(1), [0.025, 0.975])
+    if np.ptp(mean) == 0:  # no resample differs: the exact bound of M equal ones (Clopper and Pearson 1934)
+        rest = 1 - 0.025 ** (1 / len(mean))
+        low, high = max(values.min() - rest, -1 if values.dtype == float else 0), min(1, values.max() + rest)
     return float(mean.mean()), float(low), float(high)
 
 

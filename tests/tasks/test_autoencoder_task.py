@@ -51,8 +51,8 @@ def fit(task: AutoencoderTask, folder, steps: int) -> Trainer:
 
 def test_it_learns_to_reconstruct_and_its_checkpoint_is_the_average(tmp_path):
     task = autoencoder(optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=5e-3), ema_decay=0.9)
-    trainer = fit(task, tmp_path, steps=60)
-    assert trainer.callback_metrics["val/psnr"] > 20 and 0 < trainer.callback_metrics["val/ssim"] <= 1
+    trainer = fit(task, tmp_path, steps=25)
+    assert trainer.callback_metrics["val/psnr"] > 15 and 0 < trainer.callback_metrics["val/ssim"] <= 1
     trainer.save_checkpoint(tmp_path / "last.ckpt")
     net, card = load_net(tmp_path / "last.ckpt", role="generator")
     assert isinstance(net, Autoencoder) and net.kind == "nearest4" and card.weights_in == "average.module."

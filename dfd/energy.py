@@ -23,7 +23,9 @@ class EnergyMeter:
 
     def __init__(self, gpus: tuple[int, ...] = (), powercap: Path = POWERCAP):
         self._gpus, self._nvml = gpus, _nvml() if gpus else None
-        self._packages = [path for path in sorted(powercap.glob("intel-rapl:*")) if path.name.count(":") == 1]
+        self._packages = [
+            path for path in sorted(powercap.glob("intel-rapl:*")) if _name(path).startswith("package")
+        ]
         self._last = {path: _micro(path / "energy_uj") for path in self._packages}
         self._joules = 0.0
         self._gpu_start = self._gpu_joules()
@@ -58,6 +60,14 @@ class EnergyMeter:
                 return None
             total += counted.value / 1e3  # of millijoules
         return total
+
+
+def _name(zone: Path) -> str:
+    """What a zone counts: "package-0"; its parts and "psys", which holds it, would count twice."""
+    try:
+        return (zone / "name").read_text(encoding="ascii")
+    except OSError:
+        return ""
 
 
 def _micro(path: Path) -> int | None:

@@ -8,6 +8,7 @@ from dfd.energy import EnergyMeter
 
 def package(folder, name, micro):
     (folder / name).mkdir(exist_ok=True)
+    (folder / name / "name").write_text("package-0\n" if name.count(":") == 1 else "core\n")
     (folder / name / "energy_uj").write_text(str(micro))
     (folder / name / "max_energy_range_uj").write_text("1000000000")
 

@@ -160,6 +160,7 @@ class WithCues(nn.Module):
         self.net, self.cues = net, cues
 
     def forward(self, image: Tensor) -> Tensor:
+        assert len(image) == len(self.cues), "an attack asks for all pictures of the batch at once"
         return self.net(image, self.cues)
 
 

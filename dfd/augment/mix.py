@@ -71,11 +71,15 @@ def _mixed(batch: Batch, weight: Tensor, share: Tensor, rng: np.random.Generator
     """Each image with its weight (B, 1, H, W) or (B, 1, 1, 1), another's with the rest; labels by share."""
     partner = torch.from_numpy(rng.permutation(len(share))).to(share.device)
     image, label = batch["image"], batch["label"].float()
-    return {
+    mixed: Batch = {
         **batch,
         "image": torch.lerp(image[partner], image, weight),
         "label": torch.lerp(label[partner], label, share),
     }
+    if "mask" in batch:  # NaN stays NaN: then it is not known where the whole of them is forged
+        mask = batch["mask"]
+        mixed["mask"] = torch.lerp(mask[partner], mask, weight[:, 0].expand_as(mask))
+    return mixed
 
 
 def _on_device(numbers: np.ndarray, image: Tensor) -> Tensor:

@@ -99,22 +99,27 @@ class Spending:
 
     def __init__(self, before: run_record.Record | None, meter: EnergyMeter):
         self._seconds = 0.0 if before is None else before.seconds
-        self._joules = None if before is None else before.joules
+        # of earlier starts whose energy nobody counted the whole is not known
+        self._joules = before.joules if before is not None and before.seconds else 0.0
         self._began, self._meter = time.monotonic(), meter
 
     def facts(self) -> dict[str, float]:
         """Of the fields `seconds` and `joules` of the record those that are known."""
         known = {"seconds": round(self._seconds + time.monotonic() - self._began, 1)}
         spent = self._meter.joules()
-        return known if spent is None else known | {"joules": round((self._joules or 0.0) + spent, 1)}
+        if spent is None or self._joules is None:
+            return known
+        return known | {"joules": round(self._joules + spent, 1)}
 
 
 def _gpus(trainer: Trainer) -> tuple[int, ...]:
     """NVML's numbers of the GPUs of this machine that the run computes on."""
     if trainer.strategy.root_device.type != "cuda":
         return ()
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-    numbers = trainer.device_ids
-    if all(each.strip().isdecimal() for each in chosen):
-        numbers = [int(chosen[number]) for number in numbers if number < len(chosen)]
-    return tuple(numbers)
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if not chosen:
+        return tuple(trainer.device_ids)
+    names = [name.strip() for name in chosen.split(",")]
+    if not all(name.isdecimal() for name in names):  # of a part of a GPU, or by UUID: which one is not known
+        return ()
+    return tuple(int(names[number]) for number in trainer.device_ids)

@@ -102,7 +102,7 @@ def ensemble(
         out: File to write, NAME.ckpt.
         how: What becomes of the members' logits: mean; max, the largest; weighted, a weighted mean with the
             best AUROC on val; stacked, by logistic regression on val. Each logit is first divided by the
-            member's temperature on val.
+            member's calibration on val.
         expert: Instead of members: NAME=PATH, repeated. Two names have words of their own: blend, "a pasted
             border", and trace, "a generator's trace".
         workers: Decoding processes; 0 decodes in this one.
@@ -165,6 +165,11 @@ def compare(
         allow: Packages beside dfd whose code the checkpoints may name, with --on.
     """
     if on or out is not None:
+        if csv is not None or metric != ("auroc",):
+            raise ValueError(
+                "--csv and --metric are of tables of predictions. With --on the table has auroc, "
+                "balanced_acc and ece, and OUT/models.csv holds all of it."
+            )
         _compare_models((predictions, *more), on, out, conditions, workers, device, allow)
         return
     from dfd.evaluate.compare import compare

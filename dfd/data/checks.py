@@ -87,6 +87,7 @@ def check_classes(
     roots: Sequence[str],
     rows: Mapping[str, np.ndarray],
     augment: Sequence[Callable],
+    fakes: bool | list[str] = True,
 ) -> None:
     """ValueError where a split has nothing for a stage: no image, or for a fit none of one class.
 
@@ -94,6 +95,7 @@ def check_classes(
         counts: real and fake images of the split, as they are shown.
         rows: (R,) each, of every split.
         augment: what training does to the pictures, which may forge them.
+        fakes: whose fakes are shown, as data.fakes has it.
     """
     names = ", ".join(roots)
     if not sum(counts):
@@ -101,6 +103,11 @@ def check_classes(
         raise ValueError(
             f"{names}: no image in the {split} split ({held}). `dfd {getattr(stage, 'value', stage)}` needs "
             "one; prepare the source again or name another root."
+        )
+    if stage == "fit" and counts[1] == 0 and fakes is not True:
+        raise ValueError(
+            f"{names}: data.fakes={fakes} leaves the {split} split without a fake image; training needs both "
+            "classes. Make fakes of the reals (--data.pairs dfd.augment.FaceBlend), or name more of them."
         )
     if stage == "fit" and min(counts) == 0:
         after = f" after {augment}" if split == "train" and augment else ""

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import get_worker_info
 
-from dfd.batch import LoadedBatch, Sample
+from dfd.batch import REAL, LoadedBatch, Sample
 
 PREFETCH_FACTOR = 2  # batches that a worker may be asked for before one is taken: torch's prefetch_factor
 _STAMP = 64  # bytes before each batch; 64 keep its pixels aligned
@@ -56,7 +56,8 @@ def _split(entries: Sequence[Sample | list[Sample]], masks: bool) -> _Split:
     if masks:
         nothing = np.zeros(kept[0]["image"].shape[:2], np.uint8)
         columns["mask"] = np.stack([sample.get("mask", nothing) for sample in kept])
-        columns["masked"] = ["mask" in sample for sample in kept]
+        # nothing of a real is forged
+        columns["masked"] = ["mask" in sample or sample["label"] == REAL for sample in kept]
     return _Split([sample["image"] for sample in kept], columns, faults)
 
 

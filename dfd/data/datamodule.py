@@ -35,7 +35,7 @@ from dfd.data.pairs import MADE, Maker, Pairing, check_maker, leave_out_fakes, p
 from dfd.data.prefetch import Schedule, ShardFiles
 from dfd.data.resume import check_same, record
 from dfd.data.strata import Strata, parse_balance, strata_of
-from dfd.data.stream import EvalSampler, ShardDataset, TrainSampler, Transform
+from dfd.data.stream import UNMADE, EvalSampler, ShardDataset, TrainSampler, Transform
 from dfd.data.undecodable import UndecodableImages
 from dfd.detector.card import TOY
 from dfd.media.crops import View
@@ -135,10 +135,11 @@ class ShardDataModule(LightningDataModule):
         self.mix, self.leave_out, self.balance = mix, list(leave_out or []), parse_balance(balance)
         check_unforged("val_augment", self.val_augment)
         check_unforged("corruption", self.corruption)
-        self.pairs, self.fakes, self.masks = pairs, fakes, masks
+        self.pairs, self.fakes, self.masks = pairs, fakes or False, masks
         if pairs is not None:
-            check_maker(pairs, self.augment, fakes)
+            check_maker(pairs, self.augment, self.fakes)
         self.catalog: Catalog | None = None
+        self._learns = False  # whether the catalog has been made ready for training
         self._pairing: Pairing | None = None
         self._cues: np.ndarray | None = None
 
@@ -148,7 +149,7 @@ class ShardDataModule(LightningDataModule):
                 f"{fault}. Use --data.num_workers=0, which decodes in the training process. "
                 f"{MORE_SHARED_MEMORY}."
             )
-        self.open_catalog()
+        self.open_catalog(learning=stage in ("fit", "validate"))
         self.view = resolve_margin(self.view, self.catalog.margins, training=stage == "fit")
         for name in ("augment", "val_augment", "corruption"):
             setattr(self, name, [with_margin(each, self.view.margin) for each in getattr(self, name)])
@@ -159,7 +160,13 @@ class ShardDataModule(LightningDataModule):
             splits = ["train"]
         for split in splits:
             check_classes(
-                stage, split, self.label_counts(split), list(self.roots), self.catalog.rows, self.augment
+                stage,
+                split,
+                self.label_counts(split),
+                list(self.roots),
+                self.catalog.rows,
+                self.augment,
+                self.fakes,
             )
         # a process holds the shards of its last batch until its next; the others may be PREFETCH_FACTOR
         # batches ahead of it meanwhile
@@ -167,15 +174,23 @@ class ShardDataModule(LightningDataModule):
         on_node = self._ranks()[1] // getattr(self.trainer, "num_nodes", 1)
         check_cache(self.catalog, self.cache, splits, self.window, in_flight, on_node)
 
-    def open_catalog(self) -> None:
-        """Reads the tables of the roots, which is all that `rows`, `describe` and `label_counts` need."""
+    def open_catalog(self, learning: bool = True) -> None:
+        """Reads the tables of the roots, which is all that `rows`, `describe` and `label_counts` need.
+
+        Args:
+            learning: with what training and validation need beside them; a test needs no fakes of a name, no
+                landmarks and no reconstructions.
+        """
         if self.catalog is None:
             self.catalog = Catalog(self.roots, self.cache)
             check_distinct(self.catalog, list(map(str, self.roots)))
-            if self.leave_out:
-                leave_out(self.catalog, self.leave_out)
+        if learning and not self._learns:
+            self._learns = True
+            # before sources are left out, whose fakes may be named as well
             if self.fakes is not True:
                 leave_out_fakes(self.catalog, self.fakes or [])
+            if self.leave_out:
+                leave_out(self.catalog, self.leave_out)
             if self.pairs is not None:
                 self._pairing = pairing_of(self.pairs, self.catalog, list(self.roots))
 
@@ -189,6 +204,11 @@ class ShardDataModule(LightningDataModule):
             raise ValueError(
                 "data.pairs makes pictures that never were a file, so they have no forensic cues. Train a "
                 "net that reads cues without pairs."
+            )
+        if self.mix is not None:
+            raise ValueError(
+                "data.mix makes one picture of two, and no file has the forensic cues of both. Train a net "
+                "that reads cues without it."
             )
         self.open_catalog()
         self._cues = cues_of(list(self.roots), names, version)
@@ -233,7 +253,13 @@ class ShardDataModule(LightningDataModule):
 
     @property
     def _val_pairs(self) -> bool:
-        return self.pairs is not None and not self.fakes
+        return self._pairing is not None and not self.fakes
+
+    def shown_rows(self, split: str) -> np.ndarray:
+        """(R,) rows whose files a fit sees of a split: also reconstructions that stand beside their reals."""
+        rows = self.rows(split)
+        remade = None if self._pairing is None else self._pairing.remade
+        return rows if remade is None or split != "train" else np.concatenate([rows, remade.rows()])
 
     @cached_property
     def strata(self) -> Strata:
@@ -310,6 +336,8 @@ class ShardDataModule(LightningDataModule):
             **{"trainer.limit_train_batches": self.trainer.limit_train_batches},
             # null where nothing is, as in checkpoints of before there was such an option
             **{"data.leave_out": self.leave_out or None, "data.balance": ",".join(self.balance) or None},
+            **{"data.fakes": None if self.fakes is True else self.fakes},
+            **{"data.pairs": "reconstructions" if getattr(self.pairs, "needs_remade", False) else None},
         )
 
     def _name(self, row: int) -> str:
@@ -359,7 +387,8 @@ class ShardDataModule(LightningDataModule):
         return Windows(rows, self.contents.shard[rows], stratum, strata.weights, self.seed, self.window)
 
     def _share_order(self, epoch: int, length: int, fill: Callable[[np.ndarray], None]) -> np.ndarray:
-        told = [self.seed, *self.strata.weights, epoch, *self.leave_out, *self.balance]
+        told = [self.seed, *self.strata.weights, epoch, self.leave_out, self.balance]
+        told += [self.fakes, self._pairing is not None and self._pairing.remade is not None]
         return self.catalog.share_order(told, length, fill)
 
     def _position(self, num_batches: int) -> tuple[int, int]:
@@ -439,9 +468,11 @@ class ShardDataModule(LightningDataModule):
         Called on all ranks. Within a fit data.max_undecodable bounds them; elsewhere one image must be left.
         """
         fitting = self.trainer is not None and self.trainer.state.fn == "fit"
-        ledger = Ledger(split, self.rows(split), self._name)
+        bad, num = self.undecodable.of_all_ranks(), len(self.contents)
+        unmade = bad[(bad >= num) & ~np.isin(bad % num, bad)]  # of these reals no fake was made
+        ledger = Ledger(split, np.setdiff1d(self.rows(split), unmade), self._name)
         ceiling = self.undecodable.ceiling if fitting else 1.0
-        lost = ledger.check(rows, self.undecodable.of_all_ranks(), ceiling, complete)
+        lost = ledger.check(rows, bad, ceiling, complete)
         label = self.contents.label[lost % len(self.contents)].astype(np.int64)
         label = np.where(lost >= len(self.contents), FAKE, label)
         return Unjudged(lost, label, np.full(len(lost), UNREADABLE))
@@ -450,7 +481,9 @@ class ShardDataModule(LightningDataModule):
         faults = batch.get("faults", [])
         training = self.trainer is not None and self.trainer.training
         if training:
-            self.undecodable.shown += int(batch["valid"].sum()) + len(faults)
+            # both of a pair are one sample of the table
+            good = len(batch["row"].unique()) if batch["valid"].all() else 0
+            self.undecodable.shown += good + len(faults)
         if faults:
             self._take(faults)
         if self.mix is not None and training:
@@ -459,6 +492,8 @@ class ShardDataModule(LightningDataModule):
         return {name: value for name, value in batch.items() if name != "faults"}
 
     def _take(self, faults: list[tuple[int, str]]) -> None:
+        self.undecodable.rows |= {row for row, why in faults if why == UNMADE}
+        faults = [fault for fault in faults if fault[1] != UNMADE]
         self.undecodable.note(faults, Path(self.trainer.default_root_dir))
         if self.trainer.training:
             epoch = self.trainer.num_training_batches * self.batch_size // self.trainer.world_size

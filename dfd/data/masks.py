@@ -20,15 +20,13 @@ class Masks:
         self._offset, self._length = catalog.mask_places(np.arange(len(catalog.contents)))
 
     def of(self, row: int, sample: Sample, read: Callable[[int, int, int], bytes]) -> dict[str, Any]:
-        """ "mask" (H, W) uint8 at the size of the sample's picture, where it is known.
+        """ "mask" (H, W) uint8 at the size of the sample's picture, where a fake has one.
 
         Args:
             read: (row, offset, length) -> bytes of the row's shard.
         """
         height, width = sample["image"].shape[:2]
-        if sample["label"] == REAL:
-            return {"mask": np.zeros((height, width), np.uint8)}
-        if self._offset[row] < 0:
+        if sample["label"] == REAL or self._offset[row] < 0:
             return {}
         try:
             mask = decode(read(row, int(self._offset[row]), int(self._length[row])))[..., 0]

@@ -14,8 +14,10 @@ from typing import Protocol
 
 import numpy as np
 
-from dfd.batch import FAKE, LABELS, REAL, Sample
+from dfd.batch import FAKE, REAL, Sample
+from dfd.data.checks import fake_share
 from dfd.shards.catalog import Catalog
+from dfd.shards.fetch import Remote
 from dfd.shards.landmark_table import Landmarks, landmarks_of
 
 MADE = "~made"  # end of the key of a fake that validation shows of a real
@@ -125,6 +127,12 @@ def pairing_of(maker: Maker, catalog: Catalog, roots: Sequence[str]) -> Pairing:
         pairing.share = float(made.mean())
         return pairing
     remade = Remade(catalog)
+    shards = np.unique(catalog.contents.shard[remade.rows()]).tolist()
+    if remote := [each for number in shards if isinstance(each := catalog.contents.shards[number], Remote)]:
+        raise ValueError(
+            f"{remote[0]}: reconstructions for data.pairs are read from shards on disk alone. Copy them here "
+            "first."
+        )
     rows = catalog.rows["train"]
     catalog.keep("train", rows[~np.isin(rows, remade.rows())])
     return Pairing(maker, remade=remade)
@@ -132,7 +140,11 @@ def pairing_of(maker: Maker, catalog: Catalog, roots: Sequence[str]) -> Pairing:
 
 def check_maker(maker: Maker, augment: list, fakes: bool | list[str]) -> None:
     """ValueError where a maker cannot work beside the other options of a data module."""
-    if forging := [each for each in augment if getattr(each, "fake_share", 0.0)]:
+    if fake_share(maker) not in (0.0, 1.0):
+        raise ValueError(
+            f"data.pairs makes a fake of every real, and {maker} of a share of them. Leave its p out."
+        )
+    if forging := [each for each in augment if fake_share(each)]:
         raise ValueError(
             f"data.pairs makes a fake of every real, and data.augment has {forging[0]}, which makes fakes of "
             "reals too: the two of a pair would not be alike. Leave one of them out."
@@ -152,7 +164,7 @@ def leave_out_fakes(catalog: Catalog, keep: Sequence[str]) -> None:
         keep: names of sources or methods; "reconstruction-*" stands for all that begin so.
 
     Raises:
-        ValueError: one of these has no fake, or no real is left to train on.
+        ValueError: one of these has no fake.
     """
     rows = np.concatenate([catalog.rows[split] for split in ("train", "val")])
     fakes = rows[catalog.contents.label[rows] == FAKE]
@@ -168,6 +180,3 @@ def leave_out_fakes(catalog: Catalog, keep: Sequence[str]) -> None:
     out = fakes[~kept]
     for split in ("train", "val"):
         catalog.keep(split, np.setdiff1d(catalog.rows[split], out, assume_unique=True))
-    train = catalog.rows["train"]
-    if not (catalog.contents.label[train] == REAL).any():
-        raise ValueError(f"data.fakes leaves fakes out, and the train split holds no {LABELS[REAL]} picture.")

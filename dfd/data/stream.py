@@ -26,6 +26,7 @@ from dfd.shards.fetch import Remote
 
 Transform = Callable[[Sample, np.random.Generator], Sample]
 TRIES = 4  # to make a fake of a real
+UNMADE = "no fake was made of it"
 _EMPTY = np.zeros(4, np.uint64)
 
 
@@ -191,7 +192,7 @@ class ShardDataset(Dataset):
         fake = self._fake_of(sample, epoch)
         if made:
             if fake is None:
-                return self._missing(at[1], f"{self.pairing.maker} made no fake of it")
+                return self._missing(at[1], UNMADE)
             return {**self._finished(fake, epoch), "row": at[1]}
         real = self._finished(sample, epoch)
         return [real] if fake is None else [real, self._finished(fake, epoch)]

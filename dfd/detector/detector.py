@@ -212,7 +212,7 @@ class Detector:
         except OSError as error:
             return [FaceCrops(Score(path, "unreadable", reason=error.strerror or str(error)))]
         if whole:
-            return [replace(self._crop(Score(path, "ok"), shown), cues=cues)]
+            return [self._without_cues(replace(self._crop(Score(path, "ok"), shown), cues=cues))]
         if self.faces is None:
             reason = f"{NO_WEIGHTS}; or --whole if the files are face crops"
             return [FaceCrops(Score(path, "no_detector", reason=reason))]
@@ -232,7 +232,15 @@ class Detector:
             cut = self._crop(score, shown, where, [other for other in faces if other is not face])
             # the file's cues say how a whole picture was made, not a part of it
             crops.append(replace(cut, cues=cues) if where is None else cut)
-        return crops
+        return [self._without_cues(cut) for cut in crops]
+
+    def _without_cues(self, cut: FaceCrops) -> FaceCrops:
+        """Says of a net that reads cues where it was given none."""
+        if cut.crops is None or cut.cues is not None or not getattr(self.net, "cue_names", ()):
+            return cut
+        mind = "judged without the cues of a file: the error rates are those of whole files"
+        reason = f"{cut.score.reason}; {mind}" if cut.score.reason else mind
+        return replace(cut, score=replace(cut.score, reason=reason))
 
     def _cues(self, picture: Input) -> np.ndarray | None:
         """The cues (C,) of a file that the net reads; None where it reads none, or there is no file."""
@@ -307,7 +315,12 @@ class Detector:
         shown = [face for face in faces if face.crops is not None]
         stacks = [face.crops for face in shown]
         ranks = iter(self.familiarity(stacks))
-        both = [(stack, face.cues) for face in shown for stack in (face.crops, *face.again.values())]
+        # a re-delivery is another file, whose cues nobody has measured
+        both = [
+            pair
+            for face in shown
+            for pair in ((face.crops, face.cues), *((stack, None) for stack in face.again.values()))
+        ]
         logits = iter(self.logits([stack for stack, _ in both], [cues for _, cues in both]))
         scores = []
         for face in faces:

@@ -169,7 +169,7 @@ def fit(members: Sequence[NamedDetector], roots: Sequence[str], how: str, option
         },
         familiarity=_familiarity(members, net, view, data, options),
         selected_on=_selected_on(members, how),
-        seen=_seen(members),
+        seen=_seen(members, data.fingerprints(predictions.row)),
         task={"class_path": "dfd.tasks.ClassificationTask", "init_args": {"net": recipe(net)}},
         data={
             "class_path": "dfd.data.ShardDataModule",
@@ -302,13 +302,14 @@ def _made(stated: Sequence[Any]) -> list[Any]:
     for each in stated:
         path = each.get("class_path") if isinstance(each, dict) else None
         # a file may choose transforms of dfd alone
-        if not isinstance(path, str) or path.rpartition(".")[0] != "dfd.augment":
+        package, _, name = path.rpartition(".") if isinstance(path, str) else ("", "", "")
+        kind = getattr(importlib.import_module("dfd.augment"), name, None)
+        if package != "dfd.augment" or not isinstance(kind, type):
             raise ValueError(
                 f"the first member was validated on pictures changed by {path}, which is none of "
                 "dfd.augment. Put another member first."
             )
-        kind = getattr(importlib.import_module("dfd.augment"), path.rpartition(".")[2])
-        made.append(kind(**each["init_args"]))
+        made.append(kind(**(each.get("init_args") or {})))
     return made
 
 
@@ -343,10 +344,11 @@ def _selected_on(members: Sequence[NamedDetector], how: str) -> str:
     return text
 
 
-def _seen(members: Sequence[NamedDetector]) -> dict[str, torch.Tensor]:
-    """Fingerprints of the pictures that trained and chose any member."""
+def _seen(members: Sequence[NamedDetector], fitted_on: np.ndarray) -> dict[str, torch.Tensor]:
+    """Fingerprints of the pictures that trained and chose any member, and that the ensemble is fitted on."""
     cards = [member.detector.card for member in members]
-    return {
-        split: torch.unique(torch.cat([card.seen[split] for card in cards if split in card.seen]))
-        for split in sorted({split for card in cards for split in card.seen})
-    }
+    seen = {"val": [torch.from_numpy(fitted_on)]}
+    for card in cards:
+        for split, prints in card.seen.items():
+            seen.setdefault(split, []).append(prints)
+    return {split: torch.unique(torch.cat(prints)) for split, prints in sorted(seen.items())}

@@ -67,7 +67,7 @@ class ModelTable:
             )
             for name in self.costs
         }
-        return sorted(self.costs, key=lambda name: -worst[name])
+        return sorted(self.costs, key=lambda name: (math.isnan(worst[name]), -worst[name]))
 
 
 def models_of(given: Sequence[str]) -> list[Model]:
@@ -131,6 +131,11 @@ def model_table(
         for model in models
         for number, path in enumerate(model.checkpoints)
     }
+    if len(checkpoints) < sum(len(model.checkpoints) for model in models):
+        raise ValueError(
+            f"the seeds of a model are judged as NAME-0, NAME-1, ..., and one of {', '.join(checkpoints)} is "
+            "the name of another model too. Choose other names."
+        )
     evaluate([f"{name}={path}" for name, path in checkpoints.items()], on, out / "grid", asked, options)
     name_of = {path: name for name, path in checkpoints.items()}
     figures: list[Figure] = []
@@ -170,6 +175,9 @@ def _figures(tables: dict[str, list[Judged]], root: str, condition: str, metric:
         name: float(np.mean([detection_metrics(table)[metric] for table in seeds]))
         for name, seeds in of.items()
     }
+    of = {name: seeds for name, seeds in of.items() if not math.isnan(values[name])}  # of one class
+    if not of:
+        return []
     order = sorted(of, key=lambda name: values[name], reverse=metric not in LOWER_IS_BETTER)
     best = order[0]
     return [

@@ -56,10 +56,12 @@ def notes(table: ModelTable) -> list[str]:
         f"Test pictures. {'; '.join(on)}. Training seeds of a model: {', '.join(map(str, seeds))}.",
         "Intervals: 95%, bootstrap over families; they speak of other pictures, not of other seeds. "
         f"{_MARK}: best, or not shown to be worse than the best in its column "
-        f"(paired bootstrap, Holm over all, p < {ALPHA:g}). Models are ordered by their worst {METRICS[0]}.",
+        f"(paired bootstrap, Holm over all, p < {ALPHA:g}; the best is the one that these pictures "
+        f"make it). Models are ordered by their worst {METRICS[0]}.",
         "ece: expected calibration error, of which resampling gives no interval. GFLOP: of all crops of one "
-        f"picture. images/s: through the net on {device}, without decoding. Training: hours:minutes, with "
-        "validation, over all starts, mean of the seeds. Energy: where the machine tells.",
+        f"picture, without FFTs. images/s: through the net on {device}, without decoding. Training: "
+        "hours:minutes, with validation, over all starts, mean of the seeds. Energy: where the machine "
+        "tells.",
     ]
 
 

@@ -82,6 +82,11 @@ def join_record(
             f"{out} is a grid of the {grid.get('split')} split, and these are predictions of {split}. Choose "
             "another folder."
         )
+    if grid.get("limit") is not None:
+        raise ValueError(
+            f"{out} is a quick look at {grid['limit']} pictures of each class and source, and these are "
+            "predictions of all. Run dfd evaluate without --limit, or choose another folder."
+        )
     known = {each.get("name"): each for each in grid["roots"]}
     for root in roots:
         if known.setdefault(root.name, root.facts()).get("digest") != root.digest:

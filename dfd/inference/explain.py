@@ -162,6 +162,10 @@ def explain(
     from dfd.explain.streams import has_streams
     from dfd.explain.unchanged import coarse, has_gradients
 
+    if face.cues is not None:  # maps are of pixels: the cues of the file have no place in the picture
+        mind = "explained without the cues of the file, with which the verdict may be another"
+        reason = f"{face.score.reason}; {mind}" if face.score.reason else mind
+        face = replace(face, cues=None, score=replace(face.score, reason=reason))
     score = with_shortage(detector, *detector.judge([face]))
     if face.crops is None or not detector.speaks:
         return Explained(score)
@@ -173,7 +177,7 @@ def explain(
     shown = (canvas.nan_to_num(1.0) * 255).round().byte().movedim(0, -1).numpy()
     found = Explained(score, float(orders.curves[0, 0]), shown, random=orders.curves)
     gradients = has_gradients(detector.net, crops.to(detector.device))
-    if gradients and has_streams(detector):
+    if gradients and has_streams(detector) and not getattr(detector.net, "cue_names", ()):
         found.streams = stream_contributions(detector, crops, coarse(crops))
     found.layer = layer = layer or _strongest_stream(detector, found.streams)
     # of nets without a mask head nobody asks for its map

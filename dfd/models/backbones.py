@@ -45,11 +45,7 @@ class TimmBackbone(Net):
     def __init__(self, name: str, pretrained: bool | str = False, options: dict[str, Any] | None = None):
         super().__init__()
         _check_name(name)
-        if reaching := sorted(REACHING & set(options or ())):
-            raise ValueError(
-                f"options={{{reaching[0]!r}: ...}}: weights are named by pretrained=PATH alone, and a "
-                "checkpoint keeps them itself. Leave it out."
-            )
+        _check_options(options)
         self.model = _create(name, pretrained, options or {})
         self.num_features: int = self.model.head_hidden_size  # ty: ignore[invalid-assignment]
         # in the checkpoint, not left to timm: which mean belongs to a name has changed between its releases
@@ -143,6 +139,7 @@ class EarlyLayers(Net):
     def __init__(self, name: str, maps: list[int], options: dict[str, Any] | None = None):
         super().__init__()
         _check_name(name)
+        _check_options(options)
         model = _draw(name, options or {})
         if not hasattr(model, "prune_intermediate_layers"):
             raise ValueError(f"timm {timm.__version__} does not give the first maps of {name}.")
@@ -179,6 +176,15 @@ class EarlyLayers(Net):
         maps = self.model.forward_intermediates(image, indices=self.maps, intermediates_only=True)
         statistics = [part for each in maps for part in (each.mean((2, 3)), each.std((2, 3), correction=0))]
         return torch.cat(statistics, dim=1)
+
+
+def _check_options(options: dict[str, Any] | None) -> None:
+    """ValueError for an argument by which timm would read or fetch a file, as a stranger's recipe might."""
+    if reaching := sorted(REACHING & set(options or ())):
+        raise ValueError(
+            f"options={{{reaching[0]!r}: ...}}: weights are named by pretrained=PATH alone, and a checkpoint "
+            "keeps them itself. Leave it out."
+        )
 
 
 def early_of(backbone: TimmBackbone, early: EarlyLayers) -> Iterator[tuple[str, torch.Tensor]]:

@@ -64,7 +64,9 @@ class CueFusion(Net):
             raise ValueError(f"drop_cues={drop_cues} and strip={strip} are shares of the training pictures.")
         self.cue_version = CUES_VERSION if version is None else version
         # a checkpoint outlives today's list
-        self.__dict__["_given"] |= {"cues": names, "version": self.cue_version}
+        given = self.__dict__["_given"]
+        today = {"cues": names, "version": self.cue_version}
+        given |= {name: value for name, value in today.items() if name in given}
         self.backbone, self.cue_names = backbone, tuple(names)
         self.dropout, self.drop_cues, self.strip = nn.Dropout(dropout), drop_cues, strip
         self.head = linear_head(backbone.num_features)

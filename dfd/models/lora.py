@@ -8,7 +8,7 @@ from importlib import import_module
 import torch
 from torch import Tensor, nn
 
-from dfd.models.depth import head_of
+from dfd.models.depth import backbones, head_of, on_top
 from dfd.models.net import Net, build, recipe
 
 
@@ -48,10 +48,12 @@ class LoRANet(Net):
             peft = import_module("peft")  # which brings transformers: seconds, for those who use it
         except ModuleNotFoundError as error:
             raise ValueError("LoRA needs peft, which is not installed: pip install 'dfd[lora]'") from error
-        layers = _layers(net, targets)
+        layers, self._new = _layers(net, targets), {f"net.{name}" for name in on_top(net)}
         config = peft.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=layers)
         peft.inject_adapter_in_model(config, net)
         self.net = net
+        if names := getattr(net, "cue_names", ()):
+            self.cue_names, self.cue_version = names, net.cue_version
 
     @property
     def cam_layers(self) -> dict[str, nn.Module]:
@@ -65,10 +67,8 @@ class LoRANet(Net):
         return self.net(image) if cues is None else self.net(image, cues)
 
     def new_weights(self) -> set[str]:
-        """Names of the corrections' weights, and of the head's."""
-        return {
-            name for name, _ in self.named_parameters() if ".lora_" in name or name.startswith("net.head.")
-        }
+        """Names of the corrections' weights, and of what is new on top of the backbones."""
+        return {name for name, _ in self.named_parameters() if ".lora_" in name or name in self._new}
 
     @torch.no_grad()
     def merged(self) -> Net:
@@ -93,9 +93,14 @@ def _layers(net: Net, targets: list[str] | None) -> list[str]:
     linear = [name for name, part in parts.items() if isinstance(part, nn.Linear)]
     convolutions = [name for name, part in parts.items() if isinstance(part, nn.Conv2d) and part.groups == 1]
     if targets is None:
-        chosen = linear or convolutions
+        chosen = []
+        for prefix, _ in backbones(net):
+            inside = [name for name in linear if name.startswith(f"{prefix}.")]
+            chosen += inside or [name for name in convolutions if name.startswith(f"{prefix}.")]
         if not chosen:
-            raise ValueError(f"LoRA: {type(net).__name__} has no linear layer and no convolution to correct.")
+            raise ValueError(
+                f"LoRA: the backbones of a {type(net).__name__} have no linear layer and no convolution."
+            )
         return chosen
     possible = [*linear, *convolutions]
     for target in targets:

@@ -126,9 +126,9 @@ def srm_kernels() -> Tensor:
     return torch.stack([*bank, _framed(SQUARE_3) / 4, _framed(SQUARE_5) / 12])
 
 
-def _framed(kernel: list[list[int]] | tuple[tuple[int, ...], ...]) -> Tensor:
-    """In the middle of 5 x 5 zeros."""
-    inner = torch.tensor(kernel, dtype=torch.float32)
+def _framed(kernel: list[list[int]] | tuple[tuple[int, ...], ...] | Tensor) -> Tensor:
+    """In the middle of 5 x 5 zeros. No value is looked at: a net is measured on "meta", which has none."""
+    inner = torch.as_tensor(kernel, dtype=torch.float32)
     framed = torch.zeros(SIDE, SIDE)
     top, left = ((SIDE - size) // 2 for size in inner.shape)
     framed[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
@@ -137,4 +137,4 @@ def _framed(kernel: list[list[int]] | tuple[tuple[int, ...], ...]) -> Tensor:
 
 def _diagonal(weights: tuple[int, ...]) -> Tensor:
     """From the lower left to the upper right, in the middle of 5 x 5 zeros."""
-    return _framed(torch.diag(torch.tensor(weights)).flip(1).tolist())
+    return _framed(torch.diag(torch.tensor(weights)).flip(1))

@@ -200,7 +200,7 @@ class Catalog:
 
         if self._name is None:
             return make_arrays(layout, fill_in).arrays["order"]
-        name = hashlib.blake2b(json.dumps([self._name, *told]).encode(), digest_size=16).hexdigest()
+        name = hashlib.blake2b(json.dumps([self._name, length, *told]).encode(), digest_size=16).hexdigest()
         self._order = share_arrays(f"{name}.order", layout, fill_in)  # held until the next one
         return self._order.arrays["order"]
 

@@ -53,7 +53,6 @@ class ClassificationTask(DetectionTask):
         finetune: which weights learn, and how fast, such as `dfd.tasks.LinearProbe()`; by default all alike.
         init_from: a checkpoint of such a net, whose weights this training begins with. Calibration and
             thresholds are fitted anew; which images trained it is remembered.
-
         mask_loss: weight of the loss by which a net with a mask head (`dfd.models.MaskStream`) learns where
             pictures are forged; it needs data.masks.
     """
@@ -137,7 +136,8 @@ class ClassificationTask(DetectionTask):
         elif data := self._data:
             for split in ("train", "val"):  # beside those of the fit that this one resumes
                 before = self.seen.get(split, torch.empty(0, dtype=torch.int64)).numpy()
-                self.seen[split] = torch.from_numpy(_distinct(before, data.fingerprints(data.rows(split))))
+                rows = getattr(data, "shown_rows", data.rows)(split)
+                self.seen[split] = torch.from_numpy(_distinct(before, data.fingerprints(rows)))
         if self.class_weight == "balanced":
             self.loss.balance(*self._data.label_counts("train"), self.device)
 
@@ -173,10 +173,19 @@ class ClassificationTask(DetectionTask):
             loss = self.loss(logit, label)
         else:
             loss = self.loss(logit, label, self._at_head.features, batch["row"])
-        loss = self._with_masks(loss, batch)
+        loss = self._of_all_ranks(self._with_masks(loss, batch), len(logit))
         self.log("train/loss", loss, prog_bar=True)
         self._measure(logit, batch)
         return loss, logit
+
+    def _of_all_ranks(self, loss: Tensor, num: int) -> Tensor:
+        """The mean loss of a rank's `num` pictures, weighed by them where ranks have different numbers: a
+        batch with pairs holds one or two pictures a row, and every picture counts alike.
+        """
+        if self.trainer.world_size == 1 or getattr(self._data, "pairs", None) is None:
+            return loss
+        here = torch.tensor(float(num), device=self.device)
+        return loss * (here / self.trainer.strategy.reduce(here.clone(), reduce_op="mean"))
 
     def _with_masks(self, loss: Tensor, batch: Batch) -> Tensor:
         """The loss, and that of the map which the mask head has just given, where there is one."""

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from dfd.models import LoRANet, Net
-from dfd.models.depth import distances, head_of
+from dfd.models.depth import backbones, distances, head_of, on_top
 
 
 class FineTuning:
@@ -48,8 +48,13 @@ class FineTuning:
     def still(self, net: nn.Module, epoch: int) -> list[nn.Module]:
         """Parts that run in eval mode in an epoch: the largest ones of which no weight learns."""
         learning = self.learning_in(net, epoch)
-        everything = all(name in learning for name, _ in net.named_parameters())
-        return [] if everything else list(_still(net, learning))
+        if all(name in learning for name, _ in net.named_parameters()):
+            return []
+        lower = {part for _, backbone in backbones(net) for part in backbone.modules()}
+        # what has no weights and lies on top of the backbones keeps measuring what it is given
+        return [
+            part for part in _still(net, learning) if part in lower or any(True for _ in part.parameters())
+        ]
 
     def after_step(self, net: nn.Module) -> None:
         """Called when the optimizer has changed the weights."""
@@ -94,14 +99,14 @@ class FineTuning:
 
 
 class LinearProbe(FineTuning):
-    """The head alone learns, on the features of a frozen net."""
+    """The head alone learns, and what else is new on top of the backbones, on the features of frozen ones."""
 
     def learning(self, net: nn.Module) -> set[str]:
         head_of(net)
-        return {name for name, _ in net.named_parameters() if name.startswith("head.")}
+        return on_top(net)
 
 
-class StayPositive(LinearProbe):
+class StayPositive(FineTuning):
     """Stay-Positive (Rajan and Lee, 2502.07778): the head alone learns, and none of its weights is below
     zero.
 
@@ -110,6 +115,10 @@ class StayPositive(LinearProbe):
     features come out of a ReLU. So do those of ResNet, DenseNet, VGG, Xception and SmallCNN; of others
     `SingleStream(rectify=True)` takes what is above zero.
     """
+
+    def learning(self, net: nn.Module) -> set[str]:
+        head_of(net)
+        return {name for name, _ in net.named_parameters() if name.startswith("head.")}
 
     def prepare(self, net: Net) -> Net:
         net = super().prepare(net)
@@ -136,11 +145,8 @@ class NormLayers(FineTuning):
     def learning(self, net: nn.Module) -> set[str]:
         head_of(net)
         norms = {f"{name}." for name, part in net.named_modules() if _is_norm(part)}
-        return {
-            name
-            for name, _ in net.named_parameters()
-            if name.startswith("head.") or f"{name.rpartition('.')[0]}." in norms
-        }
+        of_norms = {name for name, _ in net.named_parameters() if f"{name.rpartition('.')[0]}." in norms}
+        return on_top(net) | of_norms
 
     def still(self, net: nn.Module, epoch: int) -> list[nn.Module]:
         norms = [part for part in net.modules() if isinstance(part, _BatchNorm)]

@@ -1,8 +1,7 @@
 """Agreement of clusters with what is known of pictures: NMI, ARI and purity, with intervals by family.
 
 All three are functions of one contingency table, clusters by values: of many tables at once, so that a
-    bootstrap
-over families costs a matrix product.
+bootstrap over families costs a matrix product.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""Map of clusters with faces: places in two dimensions, the faces that have room there, a figure and a "
-"page."""
+"""Map of clusters with faces: places in two dimensions, the faces that fit there, a figure and a page."""
 
 from __future__ import annotations
 
@@ -62,8 +61,8 @@ def places_of(places: np.ndarray, family: np.ndarray, flat: str, seed: int = 0) 
 
 
 def with_room(places: np.ndarray, side: float, seed: int = 0) -> np.ndarray:
-    """Those of places (M, 2) at which squares of a side do not touch, in order; drawn, so that no kind is "
-    "preferred."""
+    """Those of places (M, 2) at which squares of a side do not touch, in order; drawn, so that no kind is
+    preferred."""
     kept: list[int] = []
     for at in np.random.default_rng(seed).permutation(len(places)).tolist():
         if not kept or (np.abs(places[kept] - places[at]).max(axis=1) >= side).all():
@@ -116,8 +115,8 @@ def write_page(
     counts: Sequence[Mapping[str, int]],
     notes: Sequence[str],
 ) -> str:
-    """The page as text: it needs no network and runs no script; check boxes and style sheet alone filter "
-    "it."""
+    """The page as text: it needs no network and runs no script; check boxes and style sheet alone filter
+    it."""
     sources = list(dict.fromkeys(facts["source"].tolist()))
     addresses = {at: data_address(encode_jpeg(face, QUALITY), "jpeg") for at, face in drawn.faces.items()}
     shown = set(drawn.drawn.tolist())

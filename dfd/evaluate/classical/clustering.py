@@ -1,5 +1,4 @@
-"""Clusters of pictures by their features alone: k-means, Gaussian mixtures. No label comes near this "
-"module."""
+"""Clusters of pictures by their features alone: k-means, Gaussian mixtures. No label comes in here."""
 
 from __future__ import annotations
 

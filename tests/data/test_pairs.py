@@ -200,7 +200,7 @@ def test_masks_of_pairs_and_of_what_is_not_known(root):
         ({"balance": ["label", "label"]}, "twice"),
         ({"pairs": Other()}, "the roots hold none. `dfd generate"),
         ({"pairs": Other(), "fakes": False}, "data.fakes is false"),
-        ({"fakes": False}, "12 real and 0 fake"),
+        ({"fakes": False}, "leaves the train split without a fake"),
         ({"fakes": ["source7"]}, r"names 'source7'; the fakes are of source0, source1, source2"),
     ],
 )
@@ -215,6 +215,11 @@ def test_a_maker_beside_a_transform_that_forges_is_refused(root):
 
     with pytest.raises(ValueError, match="would not be alike"):
         make(root, pairs=Darker(), augment=Forges())
+
+
+def test_a_maker_of_some_reals_alone_is_refused(root):
+    with pytest.raises(ValueError, match="Leave its p out"):
+        make(root, pairs=FaceBlend(p=0.5, landmarks=False))
 
 
 def test_weights_of_roots_need_a_balance_by_root(root, remade):
@@ -275,3 +280,53 @@ def test_a_picture_without_a_face_has_no_pair(root, monkeypatch):
     assert 0 < with_face < len(reals) and data.label_counts("val") == (4, with_face)
     rows = torch.cat([batch["row"] for batch in data.val_dataloader()]).numpy()
     assert sorted(rows) == sorted(data.rows("val")) and len(rows) == 4 + with_face
+
+
+def test_a_maker_without_masks_makes_fakes_all_the_same(root):
+    data = make(root, pairs=Darker(), masks=True)
+    labels = torch.cat([batch["label"] for batch in data.train_dataloader()])
+    assert int((labels == FAKE).sum()) == 24
+    for batch in data.train_dataloader():
+        real = batch["label"] == REAL
+        assert not batch["mask"][real].any() and torch.equal(batch["masked"], real)
+
+
+def test_a_real_of_which_no_fake_was_made_is_no_damaged_file(root):
+    class Seldom(Darker):
+        def __call__(self, sample, rng):
+            return super().__call__(sample, rng) if sample["row"] % 4 else sample
+
+    data = make(root, pairs=Seldom(), fakes=False)
+    data.trainer = SimpleNamespace(
+        state=SimpleNamespace(fn="fit"), training=False, default_root_dir="none", global_rank=0, world_size=1
+    )
+    judged = []
+    for batch in data.val_dataloader():
+        kept = data.on_before_batch_transfer(batch, 0)
+        judged += kept["row"][kept["valid"]].tolist()
+    assert len(judged) < len(data.rows("val")) and len(data.check_ledger("val", np.array(judged)).row) == 0
+
+
+def test_sources_whose_fakes_are_named_may_be_left_out(root):
+    data = make(root, fakes=["source0", "source1"], leave_out=["source0"])
+    facts = data.describe(data.rows("train"))
+    fake = data.contents.label[data.rows("train")] == FAKE
+    assert set(facts["source"][fake]) == {"source1"} and set(facts["source"]) == {"source1", "source2"}
+
+
+def test_processes_share_an_order_of_the_same_fakes_alone(root, monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        "dfd.shards.catalog.Catalog.share_order", lambda self, words, length, fill: told.append(words)
+    )
+    for options in ({}, {"fakes": ["source1"]}, {"fakes": False, "pairs": Darker()}):
+        make(root, **options)._share_order(0, 1, lambda order: None)
+    assert len({str(words) for words in told}) == 3
+
+
+def test_a_test_asks_for_nothing_that_training_needs(root):
+    data = ShardDataModule(root, VIEW, num_workers=0, pairs=Other(), fakes=["nowhere"])
+    data.setup("test")
+    assert data.label_counts("test") == (3, 3)
+    with pytest.raises(ValueError, match="names 'nowhere'"):
+        data.setup("fit")

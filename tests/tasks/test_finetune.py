@@ -12,7 +12,17 @@ from torch.utils.data import DataLoader
 
 from dfd.detector import load_net
 from dfd.inference.export import export
-from dfd.models import DualStream, Net, SingleStream, SmallCNN, TimmBackbone, build, recipe
+from dfd.models import (
+    BayarConv,
+    CueFusion,
+    DualStream,
+    Net,
+    SingleStream,
+    SmallCNN,
+    TimmBackbone,
+    build,
+    recipe,
+)
 from dfd.models.depth import distances
 from dfd.tasks import (
     ClassificationTask,
@@ -295,6 +305,19 @@ def test_each_overlay_names_a_way_of_fine_tuning():
             way = getattr(__import__(home, fromlist=[name]), name)(**made.get("init_args", {}))
             ways[path.stem] = type(way)
     assert set(ways.values()) == {LinearProbe, GradualUnfreezing, LayerDecay, NormLayers, LoRA, StayPositive}
+
+
+def test_what_is_new_on_top_of_a_backbone_learns_with_the_head():
+    net = CueFusion(SmallCNN(8))
+    new = {name for name, _ in net.named_parameters() if not name.startswith("backbone.")}
+    assert {name.partition(".")[0] for name in new} == {"head", "hidden", "cue_head"}
+    assert LinearProbe().learning(net) == new <= NormLayers().learning(net)
+    still = LinearProbe().still(net, 0)
+    assert net.standardize not in still and all(part is not net.hidden for part in still)
+    learnt = DualStream(SmallCNN(8), SmallCNN(8, 3), spectrum=BayarConv())
+    assert not any(name.startswith("spectrum.") for name in LinearProbe().learning(learnt))
+    away = distances(learnt)
+    assert away["spectrum.around"] > max(n for name, n in away.items() if not name.startswith("spectrum."))
 
 
 # LoRA: peft takes seconds to import

@@ -182,10 +182,12 @@ class ClassificationTask(DetectionTask):
         """The mean loss of a rank's `num` pictures, weighed by them where ranks have different numbers: a
         batch with pairs holds one or two pictures a row, and every picture counts alike.
         """
-        if self.trainer.world_size == 1 or getattr(self._data, "pairs", None) is None:
+        alone = not (torch.distributed.is_available() and torch.distributed.is_initialized())
+        if alone or getattr(self._data, "pairs", None) is None:
             return loss
-        here = torch.tensor(float(num), device=self.device)
-        return loss * (here / self.trainer.strategy.reduce(here.clone(), reduce_op="mean"))
+        mean = torch.tensor(float(num), device=self.device)
+        torch.distributed.all_reduce(mean)
+        return loss * (num * torch.distributed.get_world_size() / mean)
 
     def _with_masks(self, loss: Tensor, batch: Batch) -> Tensor:
         """The loss, and that of the map which the mask head has just given, where there is one."""

@@ -86,7 +86,7 @@ def test_members_of_two_views_make_one_checkpoint_that_judges_as_they_do(
         order = wanted[label == 1][:, None] > wanted[label == 0]
         assert made.auroc[""] == pytest.approx(order.mean(), abs=1e-6)
         assert made.auroc[""] >= max(made.auroc["one"], made.auroc["two"]) - 1e-9
-        assert made.card.calibrated_on["images"] == 24 and made.card.seen["val"].tolist() == [0, 1, 2]
+        assert made.card.calibrated_on["images"] == 24 and len(made.card.seen["val"]) == 3 + 24
         assert set(made.card.calibrated_on["sources"]) == {"cam", "phone"}
 
 

@@ -4,9 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN ?= runs/dual_stream/make-fit
 PYTEST_ARGS ?=
-# a process more than there are cores, since many tests wait for others: Slurm, servers, ranks; four at most, since each
-# holds torch. A file's tests share what they trained
-PARALLEL ?= -n $(shell $(BIN)/python -c "import os; print(min(4, (os.cpu_count() or 1) + 1))") --dist loadfile --no-loadscope-reorder
+# a process a core, four at most, since each holds torch; a file's tests share what they trained
+PARALLEL ?= -n logical --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 ROUNDS ?= 200
 MINUTES ?= 30
 

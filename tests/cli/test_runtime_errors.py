@@ -81,12 +81,16 @@ def dfd(*args: str, **options) -> subprocess.CompletedProcess:
     )
 
 
+# torch says how it ended, or on a busy machine only that it did
+GONE = r"a loading process \(pid \d+\) (?:was killed \(Killed\)|ended without a word).*--data.num_workers=2, or 0"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("ranks", "rank", "whole", "words"),
     [
-        (1, 0, False, r"a loading process \(pid \d+\) was killed \(Killed\).*--data.num_workers=2, or 0"),
-        (2, 1, False, r"a loading process \(pid \d+\) was killed \(Killed\).*--data.num_workers=2, or 0"),
+        (1, 0, False, GONE),
+        (2, 1, False, GONE),
         (2, 1, True, ""),
     ],
     ids=["worker", "worker-of-rank-1", "rank-1"],

@@ -248,9 +248,11 @@ for at in range(num):
 
 
 def _started(tmp_path: Path, log: Path, name: str, num: int) -> subprocess.Popen:
-    (tmp_path / "run.py").write_text(RUN)
+    script = tmp_path / "run.py"
+    if not script.exists():  # one that starts must not read it while it is written again
+        script.write_text(RUN)
     environment = {**os.environ, "PYTHONPATH": str(Path(dfd.__file__).parents[1])}
-    return subprocess.Popen([sys.executable, tmp_path / "run.py", log, name, str(num)], env=environment)
+    return subprocess.Popen([sys.executable, script, log, name, str(num)], env=environment)
 
 
 @pytest.mark.slow

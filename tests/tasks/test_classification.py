@@ -268,7 +268,7 @@ def test_a_loss_is_named_in_yaml_and_its_checkpoint_is_judged_without_it(tmp_pat
     assert stored == {"class_path": "my_loss.Focal", "init_args": {"gamma": 1.5}}
     assert main(["test", "run/checkpoints/last.ckpt"]) == 0, "a loss belongs to training"
     assert main([*FIT, *focal, "--model.label_smoothing=0.1"]) == 1
-    assert "belong to binary cross-entropy" in capsys.readouterr().err
+    assert "belongs to binary cross-entropy" in capsys.readouterr().err
 
 
 class Watch(Callback):

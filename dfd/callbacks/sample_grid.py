@@ -48,7 +48,7 @@ class SampleGrid(Callback):
             from dfd.plots import image_grid  # matplotlib: a second that `dfd fit --help` need not wait for
 
             image = task.pictures(self.num_images).permute(0, 2, 3, 1).float().cpu().numpy()
-            title = f"Generated after epoch {epoch}, {trainer.global_step} steps"
+            title = f"After epoch {epoch}, {trainer.global_step} steps"
             columns = min(8, len(image))
             publish(trainer, image_grid(list(image), [""] * len(image), columns=columns, title=title), name)
             self._drawn = name

@@ -126,6 +126,12 @@ class ClassificationTask(DetectionTask):
         return self.optimizer([{"params": weights} for weights in self.finetune.groups(self.net).values()])
 
     def on_fit_start(self) -> None:
+        if getattr(self.loss, "pairs_only", False) and getattr(self._data, "pairs", True) is None:
+            raise ValueError(
+                f"model.loss={type(self.loss).__name__} with pairs_only compares a real with the fake that "
+                "was made of it, and the data make none. Use --data.pairs dfd.augment.FaceBlend, or leave "
+                "pairs_only out."
+            )
         if self._at_head is not None:
             head_of(self.net).register_forward_pre_hook(self._at_head)
         check_mask_head_learns(self.mask_loss, self.net)

@@ -59,11 +59,16 @@ class Focal(nn.Module):
             raise ValueError(f"gamma={gamma} of the focal loss is below 0. Use 2 as a start.")
         if alpha is not None and not 0 < alpha < 1:
             raise ValueError(f"alpha={alpha} of the focal loss is outside (0, 1). Use .5, or null for none.")
-        self.gamma = gamma
+        self.gamma, self.alpha = gamma, alpha
         self.class_weight = None if alpha is None else torch.tensor([1 - alpha, alpha])  # of reals, of fakes
 
     def balance(self, num_real: int, num_fake: int, device: torch.device) -> None:
         """Weighs both classes alike, whatever their numbers."""
+        if self.alpha is not None:
+            raise ValueError(
+                f"alpha={self.alpha} of the focal loss weighs the classes, and so does class_weight=balanced. "
+                "Leave one of them out."
+            )
         self.class_weight = _balanced(num_real, num_fake).to(device)
 
     def forward(self, logit: Tensor, label: Tensor) -> Tensor:
@@ -182,7 +187,8 @@ class AlignmentUniformity(_Contrast):
 
     def compare(self, unit: Tensor, fake: Tensor) -> Tensor:
         first, second = torch.triu_indices(len(unit), len(unit), offset=1, device=unit.device)
-        squared = (unit[first] - unit[second]).square().sum(1)  # of each pair once
+        # of each pair once; through the products, as the differences of all pairs would fill the memory
+        squared = (2 - 2 * (unit @ unit.T)[first, second]).clamp_min(0)
         alike = fake[first] == fake[second]
         alignment = torch.where(alike, squared, 0).sum() / alike.sum().clamp_min(1)
         potential = torch.logsumexp(-self.t * squared, 0) - math.log(len(squared))

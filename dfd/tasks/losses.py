@@ -66,7 +66,7 @@ class Focal(nn.Module):
         """Weighs both classes alike, whatever their numbers."""
         if self.alpha is not None:
             raise ValueError(
-                f"alpha={self.alpha} of the focal loss weighs the classes, and so does class_weight=balanced. "
+                f"alpha={self.alpha} of the focal loss weighs the classes, as class_weight=balanced does. "
                 "Leave one of them out."
             )
         self.class_weight = _balanced(num_real, num_fake).to(device)

@@ -120,5 +120,6 @@ def _run(
 
         rank_zero_only.rank = rank  # Lightning asked the environment when it was imported, before the fork
         torch.set_num_threads(1)
-        code = main(list(args))
+        sys.argv = ["dfd", *args]
+        code = main()  # of a process that ends with the command, which a late signal no longer moves
     sys.exit(code)

@@ -13,7 +13,6 @@ os.environ.setdefault("DFD_CACHE", os.path.join(tempfile.gettempdir(), f"dfd-tes
 
 import pytest
 import real_slurm
-from forked_python import forking
 
 import dfd  # noqa: F401  before anything that imports torchvision
 from dfd.cli.logs import logs_on_stderr
@@ -70,13 +69,6 @@ def slurm(tmp_path_factory) -> Iterator[dict[str, str]]:
         pytest.skip(why)
     with real_slurm.running(tmp_path_factory.mktemp("slurm")) as environment:
         yield environment
-
-
-@pytest.fixture(scope="session")
-def python() -> Iterator[list[str]]:
-    """What to write instead of sys.executable for a process whose own imports are no part of what is tested."""
-    with forking(os.environ) as command:
-        yield command
 
 
 @pytest.fixture(scope="session")

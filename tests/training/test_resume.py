@@ -6,6 +6,7 @@ import csv
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -75,10 +76,10 @@ def fit(here: Path, run: str, *options: str, at: str = "", code: int = 0, world:
     return dfd(*command, cwd=here, world=world, code=code, timeout=300, **environment(here, at))
 
 
-def launch(python: list[str], here: Path, run: str, at: str = "") -> subprocess.CompletedProcess:
+def launch(here: Path, run: str, at: str = "") -> subprocess.CompletedProcess:
     """The same as two ranks that `dfd fit` starts itself."""
     command = [
-        *python,
+        sys.executable,
         "-m",
         "dfd.cli",
         *(part.format(here=here) for part in COMMON),
@@ -146,22 +147,22 @@ def test_a_cut_run_ends_as_the_undisturbed_one(here, undisturbed, name, code, st
 
 
 @pytest.fixture(scope="module")
-def undisturbed_pair(here, python) -> Path:
-    done = launch(python, here, "whole-pair")
+def undisturbed_pair(here) -> Path:
+    done = launch(here, "whole-pair")
     assert done.returncode == 0, done.stderr[-3000:]
     return here / "whole-pair"
 
 
 @pytest.mark.parametrize(("step", "name"), [(2, "SIGTERM"), (4, "SIGUSR1"), (7, "SIGKILL")])
-def test_two_ranks_of_which_one_is_told(here, python, undisturbed_pair, step, name):
+def test_two_ranks_of_which_one_is_told(here, undisturbed_pair, step, name):
     """The signal reaches rank 1 alone; both leave, in seconds, and go on together."""
     run = f"pair-{name}-{step}"
     start = time.monotonic()
-    cut = launch(python, here, run, at=f"{step} {name} 1")
+    cut = launch(here, run, at=f"{step} {name} 1")
     assert cut.returncode not in (0, None), cut.stdout[-1000:]
     assert name == "SIGKILL" or "told to stop; saved as" in cut.stderr
     assert time.monotonic() - start < 120
-    again = launch(python, here, run)
+    again = launch(here, run)
     assert again.returncode == 0 and "goes on from" in again.stdout, again.stderr[-3000:]
     assert_same(here / run, undisturbed_pair)
 

@@ -347,7 +347,9 @@ def _selected_on(members: Sequence[NamedDetector], how: str) -> str:
 def _seen(members: Sequence[NamedDetector], fitted_on: np.ndarray) -> dict[str, torch.Tensor]:
     """Fingerprints of the pictures that trained and chose any member, and that the ensemble is fitted on."""
     cards = [member.detector.card for member in members]
-    seen = {"val": [torch.from_numpy(fitted_on)]}
+    if not any(card.seen for card in cards):  # nobody knows what trained them
+        return {}
+    seen = {"train": [torch.empty(0, dtype=torch.int64)], "val": [torch.from_numpy(fitted_on)]}
     for card in cards:
         for split, prints in card.seen.items():
             seen.setdefault(split, []).append(prints)

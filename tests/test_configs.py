@@ -1,5 +1,6 @@
 """Every shipped experiment runs, through the front door, on a small toy set."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,32 @@ def test_a_net_of_cues_is_trained_judged_and_used(here):
         number = int(key.split("-")[1])
         (score,) = detector.score(patches(400 + number), whole=True)
         assert score.logit == pytest.approx(logit, abs=1e-4)
+
+
+@pytest.mark.slow
+def test_an_expert_of_blends_is_validated_on_the_pictures_that_chose_it(here, capsys):
+    made = [
+        NewSample(f"{split}-{i}", patches(100 * len(split) + i), i % 2, split, "s")
+        for split in ("train", "val", "test")
+        for i in range(16)
+    ]
+    write_samples(made, here / "shards", {"test": "blends"})
+    small = ["--data.roots=shards", "--data.view.size=64", "--data.pairs.init_args.landmarks=false"]
+    common = ["--config", "overlay/smoke.yaml", "--trainer.limit_val_batches=1.0", "--run_folder", "run"]
+    assert main(["fit", "--config", "small_cnn", "--data", "data/blends.yaml", *common, *small]) == 0
+    said = capsys.readouterr().out
+    assert "on 16 images of 8 families" in said and "shards, after FaceBlend" in said
+    assert main(["validate", "run/checkpoints/best.ckpt", "--run_folder", "validated"]) == 0
+    assert lines("validated/metrics.csv", "val/auroc")[-1] == lines("run/metrics.csv", "val/auroc")[-1]
+    methods = lines("validated/predictions-val.csv", "method")
+    assert methods.count("blend") == 8
+    assert len(lines("validated/predictions-val.csv", "key")) == 16
+
+
+def lines(path, column):
+    """What a CSV holds in a column, but for empty cells."""
+    with open(path, newline="") as file:
+        return [row[column] for row in csv.DictReader(file) if row[column]]
 
 
 @pytest.mark.slow

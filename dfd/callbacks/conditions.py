@@ -17,7 +17,9 @@ def conditions(data: DetectionData, stage: str) -> dict[str, str]:
     through, "" for none.
     """
     split = "val" if stage == "val" else "test"
-    val_augment = data.val_augment if split == "val" and not data.corruption else []
+    val_augment = list(data.val_augment) if split == "val" and not data.corruption else []
+    if split == "val" and getattr(data, "fakes", True) is False:
+        val_augment = [*_maker(data), *val_augment]
     return {
         "roots": ", ".join(data.roots_of(split)),
         "split": split,
@@ -38,10 +40,16 @@ def training(data: DetectionData) -> str:
     """What a fit saw, as one line: "train split of shards/140k, after FaceBlend(p=0.3, weak=0.5)
     Augment('delivery', p=0.75)".
     """
-    transforms = [*data.augment, *([data.mix] if data.mix else [])]
+    transforms = [*_maker(data), *data.augment, *([data.mix] if data.mix else [])]
     return f"train split of {', '.join(data.roots_of('train'))}, " + (
         f"after {' '.join(map(_name, transforms))}" if transforms else "pictures as found"
     )
+
+
+def _maker(data: DetectionData) -> list[Any]:
+    """What makes the fakes that stand beside reals, where there is such a thing."""
+    maker = getattr(data, "pairs", None)
+    return [] if maker is None else [maker]
 
 
 def best_interval(best: ModelCheckpoint, predictions: Predictions | None) -> tuple[float, float] | None:

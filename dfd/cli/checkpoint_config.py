@@ -17,7 +17,9 @@ from dfd.models.net import class_paths
 # what judges, of what dfd's data modules were trained with. The rest belongs to training, or would let a file
 # choose where to write: no cache, no folder
 JUDGING_DATA = {
-    "ShardDataModule": ("roots", "view", "batch_size", "val_augment", "num_workers", "seed"),
+    "ShardDataModule": (
+        "roots", "view", "batch_size", "val_augment", "num_workers", "seed", "fakes", "pairs",
+    ),
     "ToyDataModule": (
         "num_images", "picture", "toy_seed", "view", "batch_size", "val_augment", "num_workers", "seed",
     ),
@@ -61,11 +63,7 @@ def experiment_of(
     task = card.task or {"class_path": JUDGE, "init_args": average}
     data, view = card.data, card.view
     ours = not task["class_path"].startswith(theirs)
-    task = (
-        _only(task, JUDGING_TASK)
-        if ours
-        else _without(task, "net", "optimizer", "loss", "finetune", "init_from")
-    )
+    task = _only(task, JUDGING_TASK) if ours else _without(task, *TRAINING_TASK)
     if data and not data["class_path"].startswith(theirs):
         data = _only(data, JUDGING_DATA.get(data["class_path"].rpartition(".")[2], ()))
         _check_data(data["init_args"], checkpoint, roots)

@@ -88,6 +88,8 @@ class ShortcutCheck(Callback):
             return
         rows = data.rows(split)
         contents = getattr(data, "contents", None)
+        if contents is not None and (rows >= len(contents)).any():
+            return  # fakes that are made of the reals beside them: they never were files that could tell
         # a data module of one's own tells labels by its batches alone
         label = np.zeros(len(rows), np.int64) if contents is None else contents.label[rows]
         self._colors = ShownColors(asked_rows(rows, label, data.describe(rows)["family"]))

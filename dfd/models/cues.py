@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dfd.models.detectors import _head as linear_head
+from dfd.models.detectors import linear_head
 from dfd.models.net import Net
 
 # what a program that strips metadata takes out of a file: each is 0 then

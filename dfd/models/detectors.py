@@ -35,7 +35,7 @@ class SingleStream(Net):
             _check_channels(spectrum, backbone, "backbone")
         self.backbone, self.spectrum, self.rectify = backbone, spectrum, rectify
         self.dropout = nn.Dropout(dropout)
-        self.head = _head(backbone.num_features)
+        self.head = linear_head(backbone.num_features)
 
     @property
     def cam_layers(self) -> dict[str, nn.Module]:
@@ -108,7 +108,7 @@ class DualStream(Net):
         self.dropout = nn.Dropout(dropout)
         num_fused = fusion.connect(rgb.num_features, fft.num_features)
         self.fusion = fusion
-        self.head = _head(num_fused)
+        self.head = linear_head(num_fused)
 
     @property
     def cam_layers(self) -> dict[str, nn.Module]:
@@ -159,7 +159,7 @@ def _check_channels(spectrum: Net, backbone: Net, name: str) -> None:
         )
 
 
-def _head(num_features: int) -> nn.Linear:
+def linear_head(num_features: int) -> nn.Linear:
     head = _Head(num_features, 1)
     nn.init.normal_(head.weight, std=0.01)  # starts undecided: first loss .69 instead of timm's 8
     nn.init.zeros_(head.bias)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from dfd.models.detectors import _head as linear_head
+from dfd.models.detectors import linear_head
 from dfd.models.net import Net
 from dfd.models.protocols import MapBackbone
 

@@ -17,8 +17,8 @@ class Reconstruction:
 
     `remade` (H', W', 3) uint8 is a reconstruction of this very picture, which `dfd generate` wrote into
     another root; where it has another size it is brought to that of the picture. The fake's pixels are
-    r real + (1 - r) remade, and its `mask` (H, W) is 255 everywhere. A sample without `remade`, or that is
-    fake already, comes back as it is: it has no pair.
+    r real + (1 - r) remade, and its `mask` (H, W) is 255 everywhere. A sample without `remade`, one that is
+    fake already, and one that its reconstruction equals come back as they are: they have no pair.
 
     Args:
         mix: least and largest share r of the real, drawn evenly for each picture.
@@ -51,5 +51,7 @@ class Reconstruction:
             )
         share = rng.uniform(*self.mix)
         mixed = cv2.addWeighted(image, share, remade, 1 - share, 0)
+        if np.array_equal(mixed, image):
+            return sample
         mask = np.full((height, width), 255, np.uint8)
         return {**sample, "image": mixed, "label": FAKE, "mask": mask}

@@ -49,6 +49,14 @@ def test_any_real_picture_becomes_a_fake_of_its_size_with_its_mask(stage, height
         np.testing.assert_array_equal(forged["image"][mask == 0], image[mask == 0])
 
 
+def test_a_pixel_that_rounding_gives_back_is_no_fake():
+    pixel, stage = photo(1, 1), Fingerprint(p=1)
+    outcomes = [forge(stage, seed, pixel) for seed in range(400)]
+    same = [each for each in outcomes if (each["image"] == pixel).all()]
+    assert same and len(same) < len(outcomes)
+    assert all(each["label"] == REAL for each in same)
+
+
 @pytest.mark.parametrize("stage", FORGING, ids=repr)
 def test_fakes_and_the_other_share_pass_untouched(stage):
     for seed in range(8):

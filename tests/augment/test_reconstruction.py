@@ -37,6 +37,8 @@ def test_without_a_reconstruction_there_is_no_pair():
     assert maker.needs_remade and not maker.needs_landmarks
     real, fake = sample(), sample(label=FAKE, remade=np.zeros((6, 8, 3), np.uint8))
     assert maker(real, rng) is real and maker(fake, rng) is fake
+    same = sample(remade=real["image"].copy())
+    assert maker(same, rng) is same
 
 
 @pytest.mark.parametrize("mix", [(0.5, 0.1), (-0.1, 0.5), (0, 1), (0.5,)])

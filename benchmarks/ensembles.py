@@ -7,7 +7,8 @@ ensemble are computed from its members', as tests/evaluate/test_make_ensemble.py
     python benchmarks/ensembles.py --on shards/140k shards/dagnelies --out ensembles \\
         a=runs/a/checkpoints/best.ckpt b=runs/b/checkpoints/best.ckpt c=runs/c/checkpoints/best.ckpt
 
-Writes OUT/ensembles.md. "experts" takes each member's own calibration, and the larger logit.
+--fit names the roots whose val fits, where those of --on hold fakes that nothing may have seen. Writes
+OUT/ensembles.md. "experts" takes each member's own calibration, and the larger of the log odds; "added" their sum.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from dfd.evaluate.grid import Options, named_detector
 from dfd.evaluate.names import detector_name, named, root_name
 from dfd.evaluate.plan import NamedDetector
 from dfd.metrics import interval, paired
-from dfd.models.ensemble import HOW
+from dfd.models.ensemble import HOW, OF_EXPERTS
 
 NAMES = [field.name for field in fields(Predictions)]
 
@@ -49,6 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("members", nargs="+", help="NAME=CHECKPOINT")
     parser.add_argument("--on", nargs="+", required=True, help="folders of finished shards")
+    parser.add_argument("--fit", nargs="+", help="roots whose val fits; those of --on by default")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--device")
@@ -59,13 +61,14 @@ def main() -> None:
     files = named(args.members, "member", detector_name)
     members = [named_detector(name, path, options) for name, path in files.items()]
     check_members(members)
-    val = [judged(members, root, "val", args.out, options) for root in args.on]
+    fit = args.fit or args.on
+    val = [judged(members, root, "val", args.out, options) for root in fit]
     logits = np.concatenate([each for _, each in val])
     label = np.concatenate([table.label for table, _ in val])
     best = list(files)[best_single(logits, label)]
     ways = {
         how: of_experts([member.detector.card.calibration for member in members], list(files))
-        if how == "experts"
+        if how in OF_EXPERTS
         else fit_ensemble(logits, label, how)
         for how in HOW
     }
@@ -77,7 +80,7 @@ def main() -> None:
         return parts.max(1) if HOW[how] else parts.sum(1)
 
     lines = [
-        f"Val: {len(label)} pictures of {', '.join(map(root_name, args.on))}. AUROC with 95% intervals, and in "
+        f"Val: {len(label)} pictures of {', '.join(map(root_name, fit))}. AUROC with 95% intervals, and in "
         f"brackets the difference from {best}, the best member on val, on the same pictures.",
         "",
         f"| | val | {' | '.join(map(root_name, args.on))} |",

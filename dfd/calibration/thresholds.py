@@ -22,7 +22,11 @@ WORDS: dict[str, str] = {
     "unfamiliar": "unfamiliar",
 }
 # what an expert looks for, in words, by the names that `dfd ensemble --expert NAME=PATH` knows
-EXPERTS: dict[str, str] = {"blend": "a pasted border", "trace": "a generator's trace"}
+EXPERTS: dict[str, str] = {
+    "blend": "a pasted border",
+    "trace": "a generator's trace",
+    "face": "a face unlike its surroundings",
+}
 UNFAMILIAR = 0.05  # rank of familiarity below which a picture is too strange to be judged
 # before any calibration nothing may be said for certain: every verdict is inconclusive
 UNFITTED = {"balanced": 0.0, "fpr5": math.inf, "fnr5": -math.inf}

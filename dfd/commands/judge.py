@@ -83,6 +83,7 @@ def ensemble(
     out: Path,
     how: Literal["mean", "max", "weighted", "stacked"] = "mean",
     expert: tuple[str, ...] = (),
+    fuse: Literal["larger", "added"] = "larger",
     workers: int = 2,
     device: str | None = None,
     batch_size: int = 32,
@@ -94,7 +95,7 @@ def ensemble(
 
     Members may cut pictures in different ways. A member is called by its file's name; NAME=PATH gives it
     another. Two experts, instead of members: each was trained on fakes of one kind, each speaks in its own
-    calibrated log odds, the larger decides, and a verdict says which one spoke.
+    calibrated log odds, the larger decides or their sum, and a verdict says which one spoke.
 
     Args:
         checkpoint: Files that dfd fit or dfd export wrote: two or more.
@@ -103,8 +104,9 @@ def ensemble(
         how: What becomes of the members' logits: mean; max, the largest; weighted, a weighted mean with the
             best AUROC on val; stacked, by logistic regression on val. Each logit is first divided by the
             member's calibration on val.
-        expert: Instead of members: NAME=PATH, repeated. Two names have words of their own: blend, "a pasted
-            border", and trace, "a generator's trace".
+        expert: Instead of members: NAME=PATH, repeated. Three names have words of their own: blend, "a pasted
+            border", trace, "a generator's trace", and face, "a face unlike its surroundings".
+        fuse: What decides of experts: the larger of their log odds, or these added.
         workers: Decoding processes; 0 decodes in this one.
         device: Where the nets run, as torch names it; by default a GPU where there is one.
         batch_size: Pictures that are judged at once.
@@ -119,8 +121,11 @@ def ensemble(
             f"--expert names all members of a pair of experts: leave {checkpoint[0]} out, or give it as "
             "--expert NAME=PATH."
         )
+    if fuse != "larger" and not expert:
+        raise ValueError(f"--fuse {fuse} is of experts. Name them by --expert NAME=PATH, or use --how.")
     options = Options(batch_size=batch_size, workers=workers, device=device, allow=allow, limit=limit)
-    ensemble(expert or checkpoint, on, out, "experts" if expert else how, options)
+    of_experts = "added" if fuse == "added" else "experts"
+    ensemble(expert or checkpoint, on, out, of_experts if expert else how, options)
 
 
 def compare(

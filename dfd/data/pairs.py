@@ -65,13 +65,13 @@ class Pairing:
             load: row -> its sample, for a picture that was made of this one.
         """
         row = sample["row"]
-        if self.remade is not None:
-            other = self.remade.draw(row, rng)
-            return None if other is None else {**sample, "remade": load(other)["image"]}
         if self.landmarks is not None:
             if not self.landmarks.has_face(row):
                 return None
-            return {**sample, "landmarks": self.landmarks.of(row, sample["image"].shape)}
+            sample = {**sample, "landmarks": self.landmarks.of(row, sample["image"].shape)}
+        if self.remade is not None:
+            other = self.remade.draw(row, rng)
+            return None if other is None else {**sample, "remade": load(other)["image"]}
         return sample
 
 
@@ -99,7 +99,16 @@ class Remade:
                 "--data.roots '[SHARDS, REMADE]'."
             )
         self.of = {real: np.array(rows) for real, rows in made.items()}
-        self.share = len(self.of) / len(reals)
+        self._reals = len(reals)
+
+    @property
+    def share(self) -> float:
+        """Of the training reals, how many a fake was made of."""
+        return len(self.of) / self._reals
+
+    def keep(self, wanted: Callable[[int], bool]) -> None:
+        """Forgets what was made of the real rows that are not wanted."""
+        self.of = {real: made for real, made in self.of.items() if wanted(real)}
 
     def rows(self) -> np.ndarray:
         """All rows that were made of another."""
@@ -135,7 +144,13 @@ def pairing_of(maker: Maker, catalog: Catalog, roots: Sequence[str]) -> Pairing:
         )
     rows = catalog.rows["train"]
     catalog.keep("train", rows[~np.isin(rows, remade.rows())])
-    return Pairing(maker, remade=remade)
+    if not maker.needs_landmarks:
+        return Pairing(maker, remade=remade)
+    landmarks = landmarks_of(roots, rows[catalog.contents.label[rows] == REAL])
+    remade.keep(landmarks.has_face)
+    if not remade.of:
+        raise ValueError(f"data.pairs has {maker}, and no face was found in any real training picture.")
+    return Pairing(maker, remade=remade, landmarks=landmarks)
 
 
 def check_maker(maker: Maker, augment: list, fakes: bool | list[str]) -> None:

@@ -338,9 +338,9 @@ class Detector:
         """
         import torch
 
-        from dfd.models import Ensemble
+        from dfd.models.ensemble import OF_EXPERTS, Ensemble
 
-        if not isinstance(self.net, Ensemble) or self.net.how != "experts":
+        if not isinstance(self.net, Ensemble) or self.net.how not in OF_EXPERTS:
             return ""
         with torch.inference_mode():
             image = torch.from_numpy(face.crops).to(self.device).movedim(-1, -3).float().div_(255)

@@ -26,7 +26,7 @@ from dfd.evaluate.plan import NamedDetector, some
 from dfd.familiarity import Familiarity, Features
 from dfd.media.crops import View
 from dfd.models import Ensemble, Net, recipe
-from dfd.models.ensemble import HOW
+from dfd.models.ensemble import HOW, OF_EXPERTS
 from dfd.models.seal import save_sealed
 from dfd.outputs import check_file, output_file
 from dfd.progress import progress
@@ -64,8 +64,8 @@ def ensemble(
         checkpoints: files that `dfd fit`, `dfd export` or `dfd ensemble` wrote, or "NAME=FILE".
         roots: folders of finished shards or their URLs, whose val split fits everything.
         out: file to write, NAME.ckpt.
-        how: "mean", "max", "weighted", "stacked" or "experts", see `fit_ensemble`; the names of experts are
-            what they look for, such as "blend" and "trace".
+        how: "mean", "max", "weighted" or "stacked", see `fit_ensemble`; "experts" or "added", see
+            `of_experts`, where the names are what they look for, such as "blend" and "trace".
         options: of these workers, device, batch size, limit and allowed packages are used.
 
     Raises:
@@ -134,7 +134,7 @@ def fit(members: Sequence[NamedDetector], roots: Sequence[str], how: str, option
     names = [member.name for member in members]
     label = predictions.label
     worth = {name: auroc(column, label) for name, column in zip(names, logits.T, strict=True)}
-    if how == "experts":
+    if how in OF_EXPERTS:
         for member in members:
             if not member.detector.card.calibrated_on:
                 raise ValueError(

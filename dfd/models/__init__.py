@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dfd.models.detectors import DualStream, SingleStream
     from dfd.models.ensemble import Ensemble
     from dfd.models.f3net import FAD, LFS
+    from dfd.models.face_context import FaceContext
     from dfd.models.fusion import Concat, CrossAttention, Gate
     from dfd.models.gan import Discriminator, Generator
     from dfd.models.lora import LoRANet
@@ -36,6 +37,7 @@ _HOMES = {
     "fusion": ("Concat", "CrossAttention", "Gate"),
     "gan": ("Discriminator", "Generator"),
     "lora": ("LoRANet",),
+    "face_context": ("FaceContext",),
     "mask_stream": ("MaskStream",),
     "mlp": ("MLP",),
     "net": ("Net", "build", "recipe"),
@@ -61,6 +63,7 @@ __all__ = [
     "DualStream",
     "EarlyLayers",
     "Ensemble",
+    "FaceContext",
     "Fusion",
     "Gate",
     "Generator",

@@ -11,9 +11,17 @@ from torch.nn.functional import pad
 
 from dfd.models.net import Net
 
-How = Literal["mean", "max", "weighted", "stacked", "experts"]
+How = Literal["mean", "max", "weighted", "stacked", "experts", "added"]
 # how -> whether the largest of the members' log odds decides, instead of their sum
-HOW: dict[str, bool] = {"mean": False, "max": True, "weighted": False, "stacked": False, "experts": True}
+HOW: dict[str, bool] = {
+    "mean": False,
+    "max": True,
+    "weighted": False,
+    "stacked": False,
+    "experts": True,
+    "added": False,
+}
+OF_EXPERTS = ("experts", "added")  # whose members look for one kind of forgery each
 
 
 class Ensemble(Net):
@@ -28,7 +36,7 @@ class Ensemble(Net):
 
     Args:
         members: detectors by name; of experts the name says what each looks for.
-        how: "mean", "max", "weighted", "stacked" or "experts".
+        how: "mean", "max", "weighted", "stacked", or of experts "experts", the larger, or "added".
         slopes, offsets: a number a member.
         sheet: number of crops and their size of each view on the sheet, [[1, 224], [5, 128]]; None where all
             members see the image itself.

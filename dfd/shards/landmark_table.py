@@ -57,14 +57,14 @@ class Landmarks:
     """The landmarks of the rows of some roots, one after another.
 
     Args:
-        files: of each root.
+        files: of each root; None for one of which nothing is asked.
         lines: of each root, which lines of its table its rows are; a number N means the first N.
     """
 
-    def __init__(self, files: Sequence[Path], lines: Sequence[np.ndarray | int]):
+    def __init__(self, files: Sequence[Path | None], lines: Sequence[np.ndarray | int]):
         self.files, self.lines = list(files), list(lines)
         self._ends = np.cumsum([0, *(each if isinstance(each, int) else len(each) for each in lines)])
-        self._maps = [np.load(path, mmap_mode="r", allow_pickle=False) for path in files]
+        self._maps = [path and np.load(path, mmap_mode="r", allow_pickle=False) for path in files]
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -80,35 +80,49 @@ class Landmarks:
         return decode_landmarks(self._numbers(row), shape)
 
     def has_face(self, row: int) -> bool:
-        """Whether a face was found in the row's picture."""
-        return bool(self._numbers(row)[0, 0] != _NONE)
+        """Whether a face was found in the row's picture; of a root without landmarks, none was."""
+        root, _ = self._place(row)
+        return self._maps[root] is not None and bool(self._numbers(row)[0, 0] != _NONE)
 
-    def _numbers(self, row: int) -> np.ndarray:
+    def _place(self, row: int) -> tuple[int, int]:
+        """Number of a row's root, and the row's line in its table."""
         root = int(np.searchsorted(self._ends, row, side="right")) - 1
         line, lines = row - int(self._ends[root]), self.lines[root]
-        return self._maps[root][line if isinstance(lines, int) else lines[line]]
+        return root, line if isinstance(lines, int) else int(lines[line])
+
+    def _numbers(self, row: int) -> np.ndarray:
+        root, line = self._place(row)
+        return self._maps[root][line]
 
 
-def landmarks_of(roots: Sequence[str]) -> Landmarks:
+def landmarks_of(roots: Sequence[str], rows: np.ndarray | None = None) -> Landmarks:
     """The landmarks of finished shards in folders, a row a sample as in their tables; of a pattern, those of
     its shards.
+
+    Args:
+        rows: which are asked for, all of them by default; a root with none of them needs no landmarks.
 
     Raises:
         ValueError: a root lies elsewhere, has no landmarks, or not as dfd writes them; says what to do.
     """
-    files: list[Path] = []
+    files: list[Path | None] = []
     lines: list[np.ndarray | int] = []
+    first = 0
     for root in roots:
         if is_remote(root):
             raise ValueError(f"{root}: landmarks are read from shards on disk alone. Copy them here first.")
         folder, names = parse_root(root)
         index = read_index(Path(folder))
-        files.append(landmark_file(folder, index))
         if names is None:
-            lines.append(index["images"])
+            count = index["images"]
+            lines.append(count)
         else:
             shard = np.array(load_table(Path(folder), list(_READ))["shard"].to_pylist())
             lines.append(np.flatnonzero(np.isin(shard, names)))
+            count = len(lines[-1])
+        asked = rows is None or bool(((rows >= first) & (rows < first + count)).any())
+        files.append(landmark_file(folder, index) if asked else None)
+        first += count
     return Landmarks(files, lines)
 
 
@@ -124,8 +138,8 @@ def landmark_file(root: str, index: Mapping[str, Any]) -> Path:
     said = index.get(LANDMARKS)
     if said is None:
         raise ValueError(
-            f"{root} has no landmarks of faces, which blends follow. "
-            f"`dfd landmarks {root} --mesh face_landmark.tflite` adds them; "
+            f"{root} has no landmarks of faces, which data.pairs follows. "
+            f"`dfd landmarks {root} --mesh face_landmark.tflite` adds them; a FaceBlend with "
             "--data.pairs.init_args.landmarks=false blends where face pictures have a face."
         )
     path = Path(root) / said["file"]

@@ -3,6 +3,7 @@ import pytest
 
 from dfd.augment import Reconstruction
 from dfd.batch import FAKE, REAL
+from dfd.media.mean_face import mean_face
 
 
 def sample(**more):
@@ -39,6 +40,25 @@ def test_without_a_reconstruction_there_is_no_pair():
     assert maker(real, rng) is real and maker(fake, rng) is fake
     same = sample(remade=real["image"].copy())
     assert maker(same, rng) is same
+
+
+def test_of_a_face_nothing_changes_around_it():
+    landmarks = mean_face((120, 100), 1.4)
+    given = {**sample(landmarks=landmarks), "image": np.full((120, 100, 3), 100, np.uint8)}
+    given["remade"] = np.full((120, 100, 3), 200, np.uint8)
+    maker, most = Reconstruction(mix=(0, 0.25), region="face"), []
+    assert maker.needs_landmarks and maker.needs_remade
+    for seed in range(40):
+        made = maker(given, np.random.default_rng(seed))
+        inside = made["mask"] > 0
+        assert made["label"] == FAKE and 0.01 < inside.mean() < 0.8
+        assert (made["image"][~inside] == 100).all() and (made["image"][made["mask"] == 255] > 170).all()
+        most.append(made["image"].max())
+    assert max(most) > 195 and min(most) < 185  # the share of the real is drawn
+    lost = {**given, "landmarks": np.full((468, 2), np.nan)}
+    assert maker(lost, np.random.default_rng(0)) is lost
+    with pytest.raises(ValueError, match=r"region='hair'.*picture or face"):
+        Reconstruction(region="hair")
 
 
 @pytest.mark.parametrize("mix", [(0.5, 0.1), (-0.1, 0.5), (0, 1), (0.5,)])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from pictures import noise
 
-from dfd.augment import Augment, FaceBlend
+from dfd.augment import Augment, FaceBlend, Reconstruction
 from dfd.batch import FAKE, REAL
 from dfd.data import ShardDataModule, View
 from dfd.data.resume import check_same
@@ -254,6 +254,34 @@ def test_blends_follow_the_landmarks_of_the_shards(root, tmp_path):
             y, x = np.indices(mask.shape)
             assert np.average(x, weights=mask) < 25 and np.average(y, weights=mask) < 30 and row != none
     assert num > 8
+
+
+def test_a_reconstructed_face_stands_in_its_own_surroundings(root, remade, tmp_path):
+    maker = Reconstruction(mix=(0, 0), region="face")
+    with pytest.raises(ValueError, match=r"has no landmarks of faces"):
+        make([root, remade], pairs=maker)
+    marked = shutil.copytree(root, tmp_path / "marked")
+    face = mean_face((64, 64), 1.2) / 2  # a small one in the upper left corner
+    keys = load_table(marked)["key"].to_pylist()
+    numbers = [encode_landmarks(None if key == "train-2" else face, (64, 64)) for key in keys]
+    store(marked, read_index(marked), np.array(numbers), {"mesh": "0" * 64, "faces": ""})
+    # reconstructions themselves need no landmarks
+    data = ShardDataModule(
+        [str(marked), remade], View(size=64, crops=1), batch_size=4, num_workers=0, pairs=maker, masks=True
+    )
+    data.setup("fit")
+    assert data.label_counts("train") == (12, 14)
+    made = set()
+    for batch in data.train_dataloader():
+        for row in set(batch["row"].tolist()):
+            pair = batch["row"] == row
+            if pair.sum() == 2:
+                made.add(str(data.describe(np.array([row]))["key"][0]))
+                (real, fake), (none, mask) = batch["image"][pair], batch["mask"][pair]
+                assert mask.any() and not mask[32:, 40:].any() and not none.any()
+                assert torch.equal(real[mask == 0], fake[mask == 0])
+                assert not torch.equal(real[mask > 128], fake[mask > 128])
+    assert made == {"train-0", "train-4"}
 
 
 def test_a_picture_without_a_face_has_no_pair(root, monkeypatch):

@@ -12,6 +12,7 @@ import dfd
 from dfd.calibration import Platt, Temperature
 from dfd.cli import main
 from dfd.commands.detect import export
+from dfd.commands.judge import ensemble as make_ensemble
 from dfd.detector import Card
 from dfd.evaluate.attacks import PictureNet
 from dfd.evaluate.conditions import parse_conditions
@@ -141,6 +142,25 @@ def test_of_two_experts_the_one_that_speaks_is_named(bright, shards, tmp_path):
         assert any(words in sentence for sentence in sentences(score))
     (score,) = detector.score(np.full((40, 48, 3), 60, np.uint8), whole=True)
     assert (score.verdict, score.expert) == ("no_trace", "")
+
+
+def test_experts_whose_log_odds_are_added_name_the_one_that_says_most(bright, shards, tmp_path):
+    out = tmp_path / "sum.ckpt"
+    named = [f"face={bright('red', 0)}", f"trace={bright('green', 1, calibration=Platt(2.0, 0.5))}"]
+    made = ensemble(named, [str(shards)], out, "added", HERE)
+    assert made.net.slope.tolist() == [0.5, 2.0] and made.net.offset.tolist() == [0.0, 0.5]
+    image = torch.rand(3, 3, 40, 48)
+    parts = made.net.parts(made.net.member_logits(image))
+    torch.testing.assert_close(made.net(image), parts.sum(1))
+    detector = dfd.load(out, allow=("small_nets",))
+    detector.card.thresholds = {"balanced": -98.0, "fpr5": -97.0, "fnr5": -99.0}
+    picture = np.full((40, 48, 3), 60, np.uint8)
+    picture[..., 0] = 255
+    (score,) = detector.score(picture, whole=True)
+    assert (score.verdict, score.expert) == ("fake", "face")
+    assert "a face unlike its surroundings" in line(score)
+    with pytest.raises(ValueError, match=r"--fuse added is of experts"):
+        make_ensemble("a.ckpt", "b.ckpt", on=(str(shards),), out=out, fuse="added")
 
 
 def test_strange_pictures_are_known_by_the_layers_of_a_member(bright, shards, tmp_path):

@@ -22,6 +22,7 @@ from dfd.models import (
     DCTSpectrum,
     DualStream,
     Ensemble,
+    FaceContext,
     Gate,
     LocalSpectrum,
     LogSpectrum,
@@ -64,6 +65,7 @@ DETECTORS = {name: lambda make=make: SingleStream(make()) for name, make in BACK
     "dual_cross": lambda: DualStream(
         TimmBackbone("test_convnext"), SmallCNN(8, 64), LocalSpectrum(), CrossAttention()
     ),
+    "face_context": lambda: FaceContext(SmallCNN(8)),
     "rectified": lambda: SingleStream(TimmBackbone("test_vit"), rectify=True),
     "azimuthal": lambda: SingleStream(MLP(8, 64), spectrum=AzimuthalSpectrum()),
     **{

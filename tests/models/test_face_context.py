@@ -1,0 +1,90 @@
+"""A detector that compares a face with what is around it."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dfd.models import FaceContext, Net, SmallCNN, build, recipe
+
+
+class Places(Net):
+    """The pixels themselves as features, halved in size."""
+
+    num_features, in_channels, cam_layers = 3, 3, {"features": nn.Identity()}
+
+    def maps(self, image):
+        return nn.functional.avg_pool2d(image, 2)
+
+    def forward(self, image):
+        return self.maps(image).mean((2, 3))
+
+
+def picture(face, around, size=112):
+    """A face of one brightness in surroundings of another, (1, 3, H, W)."""
+    down, across = np.indices((size, size)) / size - 0.5
+    inside = ((across / 0.26) ** 2 + ((down - 0.03) / 0.34) ** 2) < 1.1
+    return torch.tensor(np.where(inside, face, around), dtype=torch.float32).expand(1, 3, -1, -1)
+
+
+def test_what_face_and_surroundings_have_in_common_drops_out():
+    net = FaceContext(Places())
+    dark, bright = (net.differences(picture(level, level))[0] for level in (0.2, 0.8))
+    torch.testing.assert_close(dark, torch.zeros(18), atol=1e-4, rtol=0)
+    torch.testing.assert_close(bright, torch.zeros(18), atol=1e-3, rtol=0)
+    one, other = (net.differences(picture(0.3 + more, 0.1 + more))[0] for more in (0.0, 0.5))
+    torch.testing.assert_close(one, other, atol=1e-3, rtol=0)
+
+
+def test_differences_are_those_of_means_and_deviations_over_the_parts():
+    image = torch.rand(1, 3, 112, 112, generator=torch.Generator().manual_seed(0))
+    values = nn.functional.avg_pool2d(image, 2)[0].flatten(1).numpy()  # (3, 56 * 56)
+    down, across = (np.indices((224, 224)) + 0.5) / 224 - 0.5
+    radius = np.sqrt((across / 0.26) ** 2 + ((down - 0.03) / 0.34) ** 2)
+    statistics = []
+    for part in (radius < 0.8, (radius >= 0.8) & (radius < 1.25), radius >= 1.25):
+        weight = part.reshape(56, 4, 56, 4).mean((1, 3)).ravel()
+        mean = np.average(values, axis=1, weights=weight)
+        statistics.append(
+            np.concatenate([mean, np.sqrt(np.average((values - mean[:, None]) ** 2, axis=1, weights=weight))])
+        )
+    face, border, around = statistics
+    wanted = np.concatenate([face - around, border - around, face - border])
+    np.testing.assert_allclose(FaceContext(Places()).differences(image)[0].numpy(), wanted, atol=2e-5)
+
+
+def test_it_starts_undecided_and_learns_a_face_that_does_not_fit():
+    torch.manual_seed(0)
+    net = FaceContext(Places()).train()
+    assert (net(torch.rand(4, 3, 64, 64)) == 0).all()
+    levels = torch.rand(64)
+    fake = torch.arange(64) % 2
+    images = torch.cat(
+        [picture(float(a) / 2 + 0.2 * int(f), float(a) / 2) for a, f in zip(levels, fake, strict=True)]
+    )
+    images = images + 0.02 * torch.randn(images.shape)
+    optimizer = torch.optim.SGD(net.head.parameters(), lr=0.1)
+    for _ in range(60):
+        loss = nn.functional.binary_cross_entropy_with_logits(net(images), fake.float())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    logits = net.eval()(images)
+    assert logits[fake == 1].min() > logits[fake == 0].max()
+
+
+@pytest.mark.parametrize("size", [(64, 64), (96, 160), (33, 40)])
+def test_any_size_gives_finite_logits_and_gradients(size):
+    net = FaceContext(build(recipe(SmallCNN(8))))
+    nn.init.normal_(net.head.weight, std=0.01)
+    for image in (torch.rand(2, 3, *size), torch.zeros(2, 3, *size)):
+        logits = net(image)
+        assert logits.shape == (2,) and logits.isfinite().all()
+        net.zero_grad()
+        logits.sum().backward()
+        assert all(weight.grad.isfinite().all() for weight in net.parameters() if weight.grad is not None)
+
+
+def test_a_backbone_without_places_is_refused():
+    with pytest.raises(ValueError, match=r"backbone=Identity gives no features of places.*TimmBackbone"):
+        FaceContext(nn.Identity())

@@ -43,7 +43,7 @@ class FaceContext(Net):
         super().__init__()
         if not isinstance(backbone, MapBackbone):
             raise ValueError(
-                f"backbone={type(backbone).__name__} gives no features of places, which FaceContext compares: a "
+                f"backbone={type(backbone).__name__} gives no features of places, which are compared here: a "
                 "method maps(image) -> (B, num_features, h, w). Take dfd.models.TimmBackbone or SmallCNN."
             )
         self.backbone = backbone

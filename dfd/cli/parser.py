@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -82,16 +83,7 @@ class Parser(LightningArgumentParser):
         self, content: str, path: str | os.PathLike = "", *args: Any, **kwargs: Any
     ) -> Namespace:
         # jsonargparse is in the config's own folder now, so `data: data/toy.yaml` is looked for there first
-        content = re.sub(
-            r"^((?:data|model|trainer): *)(\S+\.ya?ml) *$",
-            lambda found: found[1] + str(find_config(found[2])),
-            content,
-            flags=re.MULTILINE,
-        )
-        # keys with a dot, which `with_paths` has made options of, and what is indented below them
-        content = re.sub(
-            r"^\w+\.[\w.]+\+?:.*\n?(?:(?:[ \t#-].*)?\n)*", "", f"{content}\n", flags=re.MULTILINE
-        )
+        content = _with_files_json(content) if content.lstrip().startswith("{") else _with_files(content)
         return super().parse_string(content, path, *args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> None:
@@ -101,6 +93,31 @@ class Parser(LightningArgumentParser):
             option for action in self._actions for option in action.option_strings
         ]
         raise UsageError(explain(message, [option.lstrip("-") for option in options])) from ex
+
+
+def _with_files(content: str) -> str:
+    """A config with the paths of the files that it names, and without keys with a dot, which `with_paths` has
+    made options of, and what is indented below them.
+    """
+    content = re.sub(
+        r"^((?:data|model|trainer): *)(\S+\.ya?ml) *$",
+        lambda found: found[1] + str(find_config(found[2])),
+        content,
+        flags=re.MULTILINE,
+    )
+    return re.sub(r"^\w+\.[\w.]+\+?:.*\n?(?:(?:[ \t#-].*)?\n)*", "", f"{content}\n", flags=re.MULTILINE)
+
+
+def _with_files_json(content: str) -> str:
+    """The same of a config that is written as JSON; of what is no JSON, as it is."""
+    try:
+        config = json.loads(content)
+    except json.JSONDecodeError:
+        return content
+    for key in ("data", "model", "trainer"):
+        if str(config.get(key)).endswith((".yaml", ".yml")):
+            config[key] = str(find_config(config[key]))
+    return json.dumps({key: value for key, value in config.items() if "." not in key})
 
 
 class Maker:

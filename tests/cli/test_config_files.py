@@ -1,5 +1,7 @@
 """Configs that name files of their own, and what they say over those."""
 
+import json
+
 import pytest
 import yaml
 
@@ -24,7 +26,7 @@ def resolved(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def read(text: str, *options: str) -> dict:
-        (tmp_path / "mine.yaml").write_text(MODEL + text)
+        (tmp_path / "mine.yaml").write_text(text if text.startswith("{") else MODEL + text)
         code = main(["fit", "--config", "mine.yaml", *options, "--print_config"])
         said = capsys.readouterr()
         assert code == 0, said.err
@@ -44,6 +46,19 @@ def test_a_trainer_may_be_a_file(resolved):
     config = resolved("data: data/toy.yaml\ntrainer: trainer/supervised.yaml\n")
     assert callbacks(config) == SUPERVISED and config["trainer"]["max_epochs"] == 12
     assert config["data"]["class_path"] == "dfd.data.ToyDataModule"
+
+
+def test_a_config_that_is_written_as_json_is_read_alike(resolved):
+    lines = {
+        "data": "data/toy.yaml",
+        "data.batch_size": 48,
+        "trainer": "trainer/supervised.yaml",
+        "trainer.max_epochs": 8,
+    }
+    config = resolved(json.dumps(yaml.safe_load(MODEL) | lines))
+    assert callbacks(config) == SUPERVISED and config["trainer"]["max_epochs"] == 8
+    assert config["data"]["class_path"] == "dfd.data.ToyDataModule"
+    assert config["data"]["init_args"]["batch_size"] == 48
 
 
 LINES = """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dfd.models.autoencoder import Autoencoder
-    from dfd.models.backbones import EarlyLayers, TimmBackbone
+    from dfd.models.backbones import EarlyLayers, TimmBackbone, TimmBlock
     from dfd.models.cnn import SmallCNN
     from dfd.models.cues import CueFusion
     from dfd.models.detectors import DualStream, SingleStream
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "autoencoder": ("Autoencoder",),
-    "backbones": ("EarlyLayers", "TimmBackbone"),
+    "backbones": ("EarlyLayers", "TimmBackbone", "TimmBlock"),
     "cnn": ("SmallCNN",),
     "cues": ("CueFusion",),
     "detectors": ("DualStream", "SingleStream"),
@@ -79,6 +79,7 @@ __all__ = [
     "Spectrum",
     "Streams",
     "TimmBackbone",
+    "TimmBlock",
     "build",
     "recipe",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import isqrt
 from pathlib import Path
 from typing import Any
@@ -92,14 +92,17 @@ class TimmBackbone(Net):
 
     def _unpooled(self, image: torch.Tensor) -> torch.Tensor:
         """(B, C, h, w), (B, h, w, C) or (B, tokens, C), as timm gives them."""
-        normalized = (image - self.mean) / self.std
+        features = self._run(self.model.forward_features, image)
+        return features if self._taps_block else self.tap(features)
+
+    def _run(self, layers: Callable[[torch.Tensor], Any], image: torch.Tensor) -> Any:
+        """What timm's layers make of an image (B, 3, H, W) in [0, 1]."""
         try:
-            features = self.model.forward_features(normalized)
+            return layers((image - self.mean) / self.std)
         except (AssertionError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and not UNFIT.search(str(error)):
                 raise
             raise ValueError(self._other_size(*image.shape[-2:])) from error
-        return features if self._taps_block else self.tap(features)
 
     def _other_size(self, height: int, width: int) -> str:
         """What to do about pictures of a size that the net cannot take."""
@@ -117,6 +120,52 @@ class TimmBackbone(Net):
             )
         made_for = self.model.pretrained_cfg["input_size"][-1]
         return f"{start}. Use the size that it was made for, --data.view.size={made_for}."
+
+
+class TimmBlock(TimmBackbone):
+    """The maps of one block of a timm net, without what lies behind it: image (B, 3, H, W) in [0, 1] ->
+    their mean (B, num_features), or by `maps` (B, num_features, h, w).
+
+    Deviations over places tell more before a last convolution and its activation than behind them.
+
+    Args:
+        name, pretrained, options: as of `TimmBackbone`.
+        block: which, as timm's `forward_intermediates` counts them; -1 is the last.
+
+    Raises:
+        ValueError: as `TimmBackbone`; or timm does not give the blocks of this net, or it has fewer.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        pretrained: bool | str = False,
+        block: int = -1,
+        options: dict[str, Any] | None = None,
+    ):
+        super().__init__(name, pretrained, options)
+        if not hasattr(self.model, "prune_intermediate_layers"):
+            raise ValueError(f"timm {timm.__version__} does not give the blocks of {name}.")
+        channels = [each["num_chs"] for each in self.model.feature_info]
+        if not -len(channels) <= block < len(channels):
+            raise ValueError(
+                f"block={block}: {name} has {len(channels)}. Use 0 to {len(channels) - 1}, or -1."
+            )
+        self.block = block % len(channels)
+        self.num_features = channels[block]
+        self.model.prune_intermediate_layers([self.block], prune_norm=True, prune_head=True)
+        self.tap, self._taps_block = _MapTap(0, channels_last=False), False
+
+    def maps(self, image: torch.Tensor) -> torch.Tensor:
+        def layers(normalized: torch.Tensor) -> torch.Tensor:
+            return self.model.forward_intermediates(
+                normalized, indices=[self.block], intermediates_only=True, output_fmt="NCHW"
+            )[0]
+
+        return self.tap(self._run(layers, image))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.maps(image).mean((2, 3))
 
 
 class EarlyLayers(Net):

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import nn
 
-from dfd.models import FaceContext, Net, SmallCNN, build, recipe
+from dfd.models import FaceContext, Net, SmallCNN, TimmBlock, build, recipe
 
 
 class Places(Net):
@@ -88,3 +89,23 @@ def test_any_size_gives_finite_logits_and_gradients(size):
 def test_a_backbone_without_places_is_refused():
     with pytest.raises(ValueError, match=r"backbone=Identity gives no features of places.*TimmBackbone"):
         FaceContext(nn.Identity())
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_efficientnet"])
+def test_a_block_gives_the_maps_that_timm_gives_of_it(name):
+    image = torch.rand(2, 3, 64, 96)
+    for number in (0, -1):
+        block, whole = TimmBlock(name, block=number).eval(), timm.create_model(name, num_classes=0).eval()
+        whole.load_state_dict(block.model.state_dict(), strict=False)
+        with torch.no_grad():
+            wanted = whole.forward_intermediates((image - block.mean) / block.std, intermediates_only=True)
+            torch.testing.assert_close(block.maps(image), wanted[number])
+        assert block.num_features == wanted[number].shape[1]
+        assert sum(each.numel() for each in block.parameters()) < sum(
+            each.numel() for each in whole.parameters()
+        ) or (number == -1 and name != "test_efficientnet")
+
+
+def test_a_block_that_a_net_does_not_have_is_refused():
+    with pytest.raises(ValueError, match=r"block=9: test_resnet has \d\. Use 0 to \d, or -1"):
+        TimmBlock("test_resnet", block=9)

@@ -33,6 +33,7 @@ from dfd.models import (
     SmallCNN,
     Spectrum,
     TimmBackbone,
+    TimmBlock,
     build,
     recipe,
 )
@@ -57,6 +58,8 @@ BACKBONES = {
     "efficientnet": lambda: TimmBackbone("test_efficientnet"),
     "convnext": lambda: TimmBackbone("test_convnext"),
     "vit": lambda: TimmBackbone("test_vit"),
+    "block": lambda: TimmBlock("test_efficientnet"),
+    "block_vit": lambda: TimmBlock("test_vit", block=0),
 }
 DETECTORS = {name: lambda make=make: SingleStream(make()) for name, make in BACKBONES.items()} | {
     "dual": lambda: DualStream(TimmBackbone("test_efficientnet"), SmallCNN(8)),
@@ -65,7 +68,7 @@ DETECTORS = {name: lambda make=make: SingleStream(make()) for name, make in BACK
     "dual_cross": lambda: DualStream(
         TimmBackbone("test_convnext"), SmallCNN(8, 64), LocalSpectrum(), CrossAttention()
     ),
-    "face_context": lambda: FaceContext(SmallCNN(8)),
+    "face_context": lambda: FaceContext(TimmBlock("test_efficientnet")),
     "rectified": lambda: SingleStream(TimmBackbone("test_vit"), rectify=True),
     "azimuthal": lambda: SingleStream(MLP(8, 64), spectrum=AzimuthalSpectrum()),
     **{

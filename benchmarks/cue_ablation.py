@@ -2,8 +2,8 @@
 test pictures of home and of other sources.
 
 `dfd fit` trains both; a net with cues is judged as it is, with the metadata of every file stripped
-(`dfd.models.cues.STRIPPED`), and by its pixels alone. Prints AUROC with intervals over families, and the
-paired difference from the net without cues on the same pictures. What is done is not done again.
+(`dfd.models.cues.STRIPPED`), and by its pixels alone. Prints the mean AUROC of the seeds with the mean of their
+intervals over families, and so the paired difference from the net without cues on the same pictures. What is done is not done again.
 
     python benchmarks/cue_ablation.py shards/140k --on shards/dagnelies --weights mobilenetv2_100.safetensors --out cues
 

@@ -72,7 +72,7 @@ def fit_ensemble(logits: np.ndarray, label: np.ndarray, how: str) -> Numbers:
 def of_experts(calibrations: Sequence[Calibration], names: Sequence[str]) -> Numbers:
     """Each expert's own calibration, as its card has it: it was fitted on fakes of its own kind, and those of
     others would tell it that it knows nothing. The larger of their log odds decides, or their sum, which is
-    what they say together where their errors are independent.
+    what they say together as far as their errors are independent.
 
     Raises:
         ValueError: one is isotonic, which is no line.

@@ -117,7 +117,7 @@ def _with_files_json(content: str) -> str:
     for key in ("data", "model", "trainer"):
         if str(config.get(key)).endswith((".yaml", ".yml")):
             config[key] = str(find_config(config[key]))
-    return json.dumps({key: value for key, value in config.items() if "." not in key})
+    return json.dumps({key: value for key, value in config.items() if "." not in key}, ensure_ascii=False)
 
 
 class Maker:

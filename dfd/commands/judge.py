@@ -121,6 +121,8 @@ def ensemble(
             f"--expert names all members of a pair of experts: leave {checkpoint[0]} out, or give it as "
             "--expert NAME=PATH."
         )
+    if expert and how != "mean":
+        raise ValueError(f"--how {how} is of members. Experts are fused by --fuse larger or --fuse added.")
     if fuse != "larger" and not expert:
         raise ValueError(f"--fuse {fuse} is of experts. Name them by --expert NAME=PATH, or use --how.")
     options = Options(batch_size=batch_size, workers=workers, device=device, allow=allow, limit=limit)

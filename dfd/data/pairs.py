@@ -146,10 +146,10 @@ def pairing_of(maker: Maker, catalog: Catalog, roots: Sequence[str]) -> Pairing:
     catalog.keep("train", rows[~np.isin(rows, remade.rows())])
     if not maker.needs_landmarks:
         return Pairing(maker, remade=remade)
-    landmarks = landmarks_of(roots, rows[catalog.contents.label[rows] == REAL])
+    landmarks = landmarks_of(roots, np.array(list(remade.of)))
     remade.keep(landmarks.has_face)
     if not remade.of:
-        raise ValueError(f"data.pairs has {maker}, and no face was found in any real training picture.")
+        raise ValueError(f"data.pairs has {maker}, and no face was found in any real with a reconstruction.")
     return Pairing(maker, remade=remade, landmarks=landmarks)
 
 

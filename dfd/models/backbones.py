@@ -214,6 +214,8 @@ class EarlyLayers(Net):
                     early = cls(given["name"], maps, given["options"])
             except (ValueError, TypeError, IndexError, AssertionError):  # timm raises what it likes
                 return None
+            if not early.state_dict().keys() <= _uncorrected(backbone).keys():
+                continue  # a `TimmBlock` that ends before
             if sum(value.numel() for value in early.state_dict().values()) <= EARLY_WEIGHTS:
                 weights = {name: rounded(value).to(value.dtype) for name, value in early_of(backbone, early)}
                 early.load_state_dict(weights)
@@ -238,9 +240,13 @@ def _check_options(options: dict[str, Any] | None) -> None:
 
 def early_of(backbone: TimmBackbone, early: EarlyLayers) -> Iterator[tuple[str, torch.Tensor]]:
     """The backbone's weights by the names of the first layers."""
-    # of a layer that `LoRANet` corrects, as it was before
-    weights = {name.replace(".base_layer.", "."): value for name, value in backbone.state_dict().items()}
+    weights = _uncorrected(backbone)
     return ((name, weights[name]) for name in early.state_dict())
+
+
+def _uncorrected(backbone: TimmBackbone) -> dict[str, torch.Tensor]:
+    """The backbone's weights; of a layer that `LoRANet` corrects, as it was before."""
+    return {name.replace(".base_layer.", "."): value for name, value in backbone.state_dict().items()}
 
 
 def rounded(value: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from dfd.models.detectors import linear_head
 from dfd.models.net import Net
+from dfd.models.standardize import Standardize
 
 # what a program that strips metadata takes out of a file: each is 0 then
 STRIPPED = tuple(
@@ -70,7 +71,7 @@ class CueFusion(Net):
         self.backbone, self.cue_names = backbone, tuple(names)
         self.dropout, self.drop_cues, self.strip = nn.Dropout(dropout), drop_cues, strip
         self.head = linear_head(backbone.num_features)
-        self.standardize = nn.BatchNorm1d(len(names), affine=False)
+        self.standardize = Standardize(len(names))
         self.hidden = nn.Sequential(nn.Linear(len(names), width), nn.GELU(), nn.Dropout(dropout))
         self.cue_head = linear_head(width)
         kept = torch.tensor([name not in STRIPPED for name in names])

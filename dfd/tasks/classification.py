@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torchmetrics import MetricCollection
@@ -16,10 +17,11 @@ from dfd.batch import FAKE, Batch
 from dfd.calibration import CalibrationKind
 from dfd.distributed import shard, sum_over_ranks
 from dfd.models import Net
+from dfd.models.backbones import pretrained_backbone
 from dfd.models.depth import head_of
 from dfd.tasks.detection import DetectionTask
 from dfd.tasks.ema import moving_average
-from dfd.tasks.finetune import FineTuning
+from dfd.tasks.finetune import FineTuning, LinearProbe
 from dfd.tasks.initial import begin_with
 from dfd.tasks.losses import BinaryCrossEntropy
 from dfd.tasks.mask_loss import KeptMap, MaskLoss, check_mask_head_learns, check_mask_loss, mask_head_of
@@ -94,7 +96,7 @@ class ClassificationTask(DetectionTask):
         net = net if finetune is None else finetune.prepare(net)
         super().__init__(net, channels_last, calibration, familiarity)
         self.optimizer, self.class_weight, self.warmup = optimizer, class_weight, warmup
-        self.finetune, self.seen = finetune, seen
+        self.finetune, self.seen, self.drawn = finetune, seen, init_from is None
         self.loss = BinaryCrossEntropy(label_smoothing) if loss is None else loss
         self._at_head = _HeadInput() if getattr(self.loss, "needs_features", False) else None
 
@@ -131,6 +133,12 @@ class ClassificationTask(DetectionTask):
                 f"model.loss={type(self.loss).__name__} with pairs_only compares a real with the fake that "
                 "was made of it, and the data make none. Use --data.pairs dfd.augment.FaceBlend, or leave "
                 "pairs_only out."
+            )
+        _check_whole_pictures(self.net, self._data)
+        if isinstance(self.finetune, LinearProbe) and self.drawn and pretrained_backbone(self.net) is None:
+            rank_zero_warn(
+                "The backbone stands still with the random weights that it was drawn with. Give it some: "
+                "--model.net.backbone.pretrained FILE, or --model.init_from CHECKPOINT."
             )
         if self._at_head is not None:
             head_of(self.net).register_forward_pre_hook(self._at_head)
@@ -288,6 +296,15 @@ class _HeadInput:
     def __call__(self, head: nn.Module, given: tuple[Tensor, ...]) -> None:
         if head.training:
             self.features = given[0]
+
+
+def _check_whole_pictures(net: nn.Module, data: Any) -> None:
+    """ValueError where a net that reads whole face pictures would be shown crops of them."""
+    if getattr(net, "needs_whole_pictures", False) and data is not None and not data.view.resize:
+        raise ValueError(
+            f"{type(net).__name__} reads whole face pictures, and data.view cuts crops out of them. Use "
+            "--data.view.resize true --data.view.size 224."
+        )
 
 
 def _distinct(before: np.ndarray, prints: np.ndarray) -> np.ndarray:

@@ -1,5 +1,8 @@
 """A detector that compares a face with what is around it."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import timm
@@ -109,3 +112,44 @@ def test_a_block_gives_the_maps_that_timm_gives_of_it(name):
 def test_a_block_that_a_net_does_not_have_is_refused():
     with pytest.raises(ValueError, match=r"block=9: test_resnet has \d\. Use 0 to \d, or -1"):
         TimmBlock("test_resnet", block=9)
+
+
+def test_gradients_after_a_first_look_in_inference_mode():
+    net, image = FaceContext(SmallCNN(8)), torch.rand(2, 3, 64, 64)
+    nn.init.normal_(net.head.weight)
+    with torch.inference_mode():
+        net.eval()(image)
+    net.train()(image).sum().backward()
+    assert all(weight.grad is not None for weight in net.backbone.parameters())
+
+
+def test_an_export_before_any_other_look_gives_the_same_logits():
+    net, image = FaceContext(SmallCNN(8)).eval(), torch.rand(2, 3, 64, 64)
+    nn.init.normal_(net.head.weight)
+    exported = torch.export.export(net, (image,)).module()
+    torch.testing.assert_close(exported(image), net(image))
+    assert type(net(image)) is torch.Tensor
+
+
+def test_a_batch_of_one_is_trained_on():
+    net = FaceContext(SmallCNN(8)).train()
+    net(torch.rand(8, 3, 64, 64))
+    mean = net.scale.running_mean.clone()
+    assert net(torch.rand(1, 3, 64, 64)).isfinite().all() and torch.equal(net.scale.running_mean, mean)
+
+
+def test_crops_and_a_frozen_backbone_of_random_weights_are_said(tmp_path):
+    def words(*options):
+        task = ["--model.net=dfd.models.FaceContext", "--model.net.backbone=dfd.models.SmallCNN"]
+        toy = ["--data.num_images=60", "--data.picture=96", "--data.num_workers=0", "--config=overlay/smoke"]
+        done = subprocess.run(
+            [sys.executable, "-m", "dfd.cli", "fit", "--config", "small_cnn", "--config", "overlay/linear_probe", *task,
+             *toy, *options, "--run_folder", str(tmp_path / str(len(options)))],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stdout + done.stderr
+
+    code, said = words("--data.view.size=64")
+    assert code and "FaceContext reads whole face pictures" in said and "--data.view.resize true" in said
+    code, said = words("--data.view.size=64", "--data.view.resize=true")
+    assert not code and "random weights that it was drawn with" in said

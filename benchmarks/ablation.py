@@ -34,7 +34,7 @@ from dfd.batch import Predictions
 from dfd.evaluate.compare import ALPHA
 from dfd.evaluate.conditions import load_conditions
 from dfd.evaluate.prediction_file import read_predictions
-from dfd.metrics import Difference, detection_metrics, holm, interval, paired
+from dfd.metrics import Difference, detection_metrics, holm, interval, paired, resamples
 
 RGB = "rgb"
 BACKBONE = "mobilenetv2_100"
@@ -148,7 +148,11 @@ def page(out: Path, names: Sequence[str], seeds: int, root: str, condition: str)
     """Lines of the Markdown table of one root under one condition, the best net first."""
     tables = {name: tables_of(out, name, seeds, root, condition) for name in names}
     values = {name: [detection_metrics(table)["auroc"] for table in each] for name, each in tables.items()}
-    gaps = {name: paired(tables[name], tables[RGB]) for name in names if name != RGB and RGB in names}
+    gaps = {
+        name: paired(tables[name], tables[RGB], num=resamples(len(names)))
+        for name in names
+        if name != RGB and RGB in names
+    }
     p = dict(zip(gaps, holm([gap.p for gap in gaps.values()]), strict=True))
     first = tables[names[0]][0]
     yield f"\n## {root}, {condition}\n"

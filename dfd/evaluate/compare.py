@@ -14,7 +14,7 @@ from scipy.special import logit as log_odds
 from dfd.batch import FAKE, REAL, Predictions
 from dfd.evaluate.names import split_name
 from dfd.evaluate.prediction_tables import Judged, read_judged
-from dfd.metrics import Difference, delong, detection_metrics, holm, paired
+from dfd.metrics import Difference, delong, detection_metrics, holm, paired, resamples
 from dfd.terminal import printable
 
 # what a metric is computed from: the raw logits, P(fake), the detector's own threshold, or how sure it is of
@@ -103,10 +103,10 @@ def compare(given: Sequence[str], metrics: Sequence[str] = ("auroc",)) -> Compar
             "tables of labelled pictures."
         )
     first = tables[0].predictions.where(kept)
-    found = []
+    found, num = [], resamples(len(metrics) * math.comb(len(sides), 2))
     for metric in metrics:
         of = np.ones_like(kept) if metric == COVERAGE else kept
-        found += [_tested(a, b, metric, of) for a, b in combinations(sides, 2)]
+        found += [_tested(a, b, metric, of, num) for a, b in combinations(sides, 2)]
     p = holm([test.difference.p for test in found])
     of_delong = holm([math.nan if test.delong is None else test.delong.p for test in found])
     tests = tuple(
@@ -176,7 +176,7 @@ def _check_tables(tables: Sequence[Judged]) -> None:
             )
 
 
-def _tested(a: Side, b: Side, metric: str, kept: np.ndarray) -> Test:
+def _tested(a: Side, b: Side, metric: str, kept: np.ndarray, num: int) -> Test:
     """The metric of both, the bootstrap's test, and DeLong's where there is one; nothing is corrected yet."""
     sides = [[of_metric(table, metric).where(kept) for table in side.tables] for side in (a, b)]
     # a picture that is judged is one that is called right, see `of_metric`
@@ -194,7 +194,7 @@ def _tested(a: Side, b: Side, metric: str, kept: np.ndarray) -> Test:
         b=b,
         metric=metric,
         values=(means[0], means[1]),
-        difference=paired(*sides, computed),
+        difference=paired(*sides, computed, num),
         p_holm=math.nan,
         delong=delong(first, sides[1][0]) if single else None,
         delong_holm=math.nan,

@@ -19,7 +19,7 @@ from dfd.evaluate.model_cost import ModelCost, model_cost
 from dfd.evaluate.names import clean_name, detector_name, named, root_name, split_name
 from dfd.evaluate.plan import cell_file
 from dfd.evaluate.prediction_tables import Judged, read_judged
-from dfd.metrics import detection_metrics, holm, mean_interval, paired
+from dfd.metrics import detection_metrics, holm, mean_interval, paired, resamples
 from dfd.run_record import RunFolder
 
 METRICS = ("auroc", "balanced_acc", "ece")  # of a table of models; the first ranks it
@@ -139,6 +139,7 @@ def model_table(
     evaluate([f"{name}={path}" for name, path in checkpoints.items()], on, out / "grid", asked, options)
     name_of = {path: name for name, path in checkpoints.items()}
     figures: list[Figure] = []
+    num = resamples(len(named(on, "root", root_name)) * len(asked) * len(METRICS) * (len(models) - 1))
     for root in named(on, "root", root_name):
         for condition in asked:
             tables = {
@@ -149,14 +150,16 @@ def model_table(
                 for model in models
             }
             for metric in METRICS:
-                figures += _figures(tables, root, condition.title, metric)
+                figures += _figures(tables, root, condition.title, metric, num)
     p = holm([each.p_holm for each in figures])
     corrected = tuple(replace(each, p_holm=float(value)) for each, value in zip(figures, p, strict=True))
     return ModelTable(corrected, {model.name: _cost(model, options) for model in models})
 
 
-def _figures(tables: dict[str, list[Judged]], root: str, condition: str, metric: str) -> list[Figure]:
-    """A metric of all models on one root under one condition; p is not corrected yet.
+def _figures(
+    tables: dict[str, list[Judged]], root: str, condition: str, metric: str, num: int
+) -> list[Figure]:
+    """A metric of all models on one root under one condition; p of `num` resamples is not corrected yet.
 
     Pictures without a logit of one of them are left out of all.
     """
@@ -189,7 +192,7 @@ def _figures(tables: dict[str, list[Judged]], root: str, condition: str, metric:
             value=values[name],
             low=ends[0],
             high=ends[1],
-            p_holm=math.nan if name == best else paired(of[best], of[name], metric).p,
+            p_holm=math.nan if name == best else paired(of[best], of[name], metric, num).p,
             best=name == best,
             num_seeds=len(of[name]),
             num_images=len(of[name][0]),

@@ -2,7 +2,7 @@
 
 from dfd.metrics.bootstrap import Metric, interval, intervals, mean_interval
 from dfd.metrics.clips import by_clip
-from dfd.metrics.paired import Difference, delong, holm, paired
+from dfd.metrics.paired import Difference, delong, holm, paired, resamples
 from dfd.metrics.parts import across_sources, by_method, by_source, spoken
 from dfd.metrics.values import (
     METRICS,
@@ -34,6 +34,7 @@ __all__ = [
     "intervals",
     "mean_interval",
     "paired",
+    "resamples",
     "risk_coverage",
     "spoken",
     "uncalibrated",

@@ -97,6 +97,13 @@ def delong(a: Predictions, b: Predictions, level: float = 0.95) -> Difference:
     return Difference(value, value - half, value + half, 2 * float(ndtr(-abs(value) / error)))
 
 
+def resamples(comparisons: int) -> int:
+    """How many resamples `paired` needs so that after Holm's correction for so many comparisons a difference
+    can be shown at all: the smallest p that they can give times the comparisons is .01 at most.
+    """
+    return max(2000, 200 * comparisons)
+
+
 def holm(p: Sequence[float]) -> np.ndarray:
     """p values (K,) adjusted for K comparisons: below a level, so many are jointly certain at that level.
 

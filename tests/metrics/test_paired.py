@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from dfd.batch import Predictions
-from dfd.metrics import delong, detection_metrics, holm, paired
+from dfd.metrics import delong, detection_metrics, holm, paired, resamples
 
 
 def table(logit, label, status=None) -> Predictions:
@@ -111,6 +111,14 @@ def test_holm_steps_down():
     np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
     assert holm([]).shape == (0,)
     np.testing.assert_allclose(holm([0.2, math.nan, 0.6]), [0.4, math.nan, 0.6])
+
+
+@pytest.mark.parametrize("comparisons", [1, 3, 72, 400])
+def test_as_many_comparisons_as_are_made_can_all_be_shown(comparisons):
+    label = np.arange(60) % 2
+    perfect, useless = table(label, label), table(np.zeros(60), label)
+    p = paired(perfect, useless, num=resamples(comparisons)).p
+    assert holm([p] * comparisons).max() <= 0.011
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))

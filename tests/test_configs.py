@@ -1,8 +1,10 @@
 """Every shipped experiment runs, through the front door, on a small toy set."""
 
 import csv
+import hashlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -11,14 +13,20 @@ from pictures import patches
 from small import SMALL_TOY
 
 import dfd
+from dfd.calibration import Platt
 from dfd.cli import main
 from dfd.detector import load_net
 from dfd.evaluate.prediction_file import read_predictions
+from dfd.media.decode import decode
+from dfd.media.mean_face import mean_face
 from dfd.models import build
 from dfd.prepare.cues import add_cues
+from dfd.prepare.landmarks import store
 from dfd.shards.cache import Cache
 from dfd.shards.catalog import Catalog
+from dfd.shards.landmark_table import encode_landmarks
 from dfd.shards.samples import NewSample, write_samples
+from dfd.shards.table import read_index
 
 HERE = Path(__file__).parent.parent / "configs"
 OVERLAYS = sorted((HERE / "overlay").glob("*.yaml"))
@@ -43,8 +51,8 @@ PRESETS = sorted(
     for path in HERE.glob("*.yaml")
     if path.stem not in BASES and _without_backbone(path) in BASES.values()
 )
-# of photographs alone: the toy set's files have no cues that are worth reading
-OF_PHOTOS = {HERE / "cue_fusion.yaml"}
+# the toy set's files have no cues that are worth reading, and no reconstructions
+OF_PHOTOS = {HERE / "cue_fusion.yaml", HERE / "face_context.yaml"}
 CONFIGS = sorted(set(HERE.glob("*.yaml")) - set(PRESETS) - OF_PHOTOS)
 
 
@@ -116,6 +124,43 @@ def test_an_expert_of_blends_is_validated_on_the_pictures_that_chose_it(here, ca
     methods = lines("validated/predictions-val.csv", "method")
     assert methods.count("blend") == 8
     assert len(lines("validated/predictions-val.csv", "key")) == 16
+
+
+@pytest.mark.slow
+def test_an_expert_of_reconstructed_faces_is_trained_and_used(here):
+    """Beside each real of the shards the same with its face reconstructed; its scores are those of the table."""
+    made = [
+        NewSample(f"{split}-{i}", patches(100 * len(split) + i), i % 2, split, "ours")
+        for split in ("train", "val", "test")
+        for i in range(16)
+    ]
+    write_samples(made, here / "shards", {"test": "faces"})
+    height, width = decode(made[0].image_bytes).shape[:2]
+    numbers = np.array([encode_landmarks(mean_face((height, width), 1.35), (height, width))] * len(made))
+    store(here / "shards", read_index(here / "shards"), numbers, {"mesh": "0" * 64, "faces": ""})
+    remade = [
+        NewSample(
+            f"net/{each.key}", patches(7000 + number), 1, "train", "ours", "reconstruction-net",
+            (f"of:{hashlib.sha256(each.image_bytes).hexdigest()}",),
+        )
+        for number, each in enumerate(made)
+        if each.split == "train" and each.label == 0
+    ]  # fmt: skip
+    write_samples(remade, here / "remade", {"test": "remade"})
+    options = ["--model.net.backbone.name=test_resnet", "--data.view.size=64", "--data.num_workers=0"]
+    roots = ["--data.roots=[shards, remade]", "--data.fakes=[ours]", "--run_folder=run"]
+    smoke = ["--config", "overlay/smoke.yaml", "--trainer.max_epochs=2"]
+    with pytest.warns(UserWarning, match="random weights that it was drawn with"):
+        assert main(["fit", "--config", "face_context", *smoke, *options, *roots]) == 0
+    detector = dfd.load("run/checkpoints/last.ckpt")
+    assert detector.net.head.weight.abs().sum() > 0 and isinstance(detector.card.calibration, Platt)
+    assert main(["evaluate", "run/checkpoints/last.ckpt", "--on", "shards", "--out", "grid"]) == 0
+    (cell,) = Path("grid/cells").rglob("clean.parquet")
+    judged = read_predictions(cell)[0]
+    facts = Catalog(["shards"], Cache()).describe(judged.row)
+    for key, logit in zip(facts["key"], judged.logit, strict=True):
+        (score,) = detector.score(patches(400 + int(key.split("-")[1])), whole=True)
+        assert score.logit == pytest.approx(logit, abs=1e-4)
 
 
 def lines(path, column):

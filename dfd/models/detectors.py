@@ -159,6 +159,15 @@ def _check_channels(spectrum: Net, backbone: Net, name: str) -> None:
         )
 
 
+def check_places(backbone: nn.Module) -> None:
+    """ValueError for a backbone that does not give the features of each place."""
+    if not isinstance(backbone, MapBackbone):
+        raise ValueError(
+            f"backbone={type(backbone).__name__} gives no features of places, which this net reads: a method "
+            "maps(image) -> (B, num_features, h, w). Take dfd.models.TimmBackbone or SmallCNN."
+        )
+
+
 def linear_head(num_features: int) -> nn.Linear:
     head = _Head(num_features, 1)
     nn.init.normal_(head.weight, std=0.01)  # starts undecided: first loss .69 instead of timm's 8

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from dfd.models.detectors import linear_head
+from dfd.models.detectors import check_places, linear_head
 from dfd.models.net import Net
-from dfd.models.protocols import MapBackbone
 from dfd.models.standardize import Standardize
 
 # half axes of the ellipse of a face and its centre's height above, in sides of a face picture
@@ -42,11 +41,7 @@ class FaceContext(Net):
 
     def __init__(self, backbone: Net, dropout: float = 0.0):
         super().__init__()
-        if not isinstance(backbone, MapBackbone):
-            raise ValueError(
-                f"backbone={type(backbone).__name__} gives no features of places, which are compared here: a "
-                "method maps(image) -> (B, num_features, h, w). Take dfd.models.TimmBackbone or SmallCNN."
-            )
+        check_places(backbone)
         self.backbone = backbone
         # the differences by their own deviations, so that weight decay means the same to each
         self.scale = Standardize(6 * backbone.num_features, momentum=0.02)

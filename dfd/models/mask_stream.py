@@ -5,9 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from dfd.models.detectors import linear_head
+from dfd.models.detectors import check_places, linear_head
 from dfd.models.net import Net
-from dfd.models.protocols import MapBackbone
 
 
 class MaskStream(Net):
@@ -28,11 +27,7 @@ class MaskStream(Net):
 
     def __init__(self, backbone: Net, dropout: float = 0.2):
         super().__init__()
-        if not isinstance(backbone, MapBackbone):
-            raise ValueError(
-                f"backbone={type(backbone).__name__} gives no features of places, which a mask head needs: a "
-                "method maps(image) -> (B, num_features, h, w). Take dfd.models.TimmBackbone or SmallCNN."
-            )
+        check_places(backbone)
         self.backbone = backbone
         self.dropout = nn.Dropout(dropout)
         self.head = linear_head(backbone.num_features)

@@ -146,7 +146,7 @@ class TimmBlock(TimmBackbone):
         super().__init__(name, pretrained, options)
         if not hasattr(self.model, "prune_intermediate_layers"):
             raise ValueError(f"timm {timm.__version__} does not give the blocks of {name}.")
-        channels = [each["num_chs"] for each in self.model.feature_info]
+        channels = [int(each["num_chs"]) for each in self.model.feature_info]
         if not -len(channels) <= block < len(channels):
             raise ValueError(
                 f"block={block}: {name} has {len(channels)}. Use 0 to {len(channels) - 1}, or -1."

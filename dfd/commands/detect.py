@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 
 def score(
@@ -120,19 +119,17 @@ def export(
     /,
     *,
     out: Path,
-    format: Literal["safetensors"] = "safetensors",
     allow: tuple[str, ...] = (),
 ) -> None:
     """A trained net without its training: weights that any program reads, which judge wherever a checkpoint
-    does.
+    does; as ONNX without torch.
 
     Of weights and their moving average, the average. Recipe, view, calibration and where it came from stand
-    in the file's header, and once more in OUT.json.
+    in the file, and once more in OUT.json.
 
     Args:
         checkpoint: File that dfd fit wrote.
-        out: File to write, NAME.safetensors.
-        format: Of the weights.
+        out: File to write, NAME.safetensors or NAME.onnx.
         allow: Packages beside dfd whose code the checkpoint may name, such as my_package; on PYTHONPATH.
     """
     from dfd.inference.export import export

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,8 @@ from dfd.calibration import WORDS, band, check_prior, decide, shortage, with_pri
 from dfd.detector.card import Card, load_net
 from dfd.detector.consistency import redelivered
 from dfd.detector.inputs import bytes_of, path_of, read_input
+from dfd.detector.onnx_net import SUFFIX, OnnxNet, read_onnx
+from dfd.detector.runtime import Runtime
 from dfd.detector.score import FaceCrops, Score, unfamiliar
 from dfd.media.faces import NO_WEIGHTS, Face, FaceDetector, crop_box, find_weights
 from dfd.media.formats import Undecodable
@@ -23,6 +26,7 @@ from dfd.weighing import FULL, weighed
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from dfd.detector.inputs import Input
     from dfd.models import Net
@@ -37,7 +41,7 @@ class Detector:
     """A trained net with its card: from pixels to a decision.
 
     Args:
-        net: image (B, 3, H, W) in [0, 1] -> logits (B,).
+        net: image (B, 3, H, W) in [0, 1] -> logits (B,), or an export to ONNX.
         card: what is known of the net; it must have a view.
         faces: finds faces; without one, only whole face crops are judged.
         device: where the net runs, as torch names it.
@@ -56,7 +60,7 @@ class Detector:
 
     def __init__(
         self,
-        net: Net,
+        net: Net | OnnxNet,
         card: Card,
         faces: FaceDetector | None = None,
         device: str = "cpu",
@@ -70,21 +74,27 @@ class Detector:
                 f"batch_size={batch_size}: at least one crop must go through the net. Use 32 as a start."
             )
         assert card.view, "a detector needs to know how its images were cut"
-        self.net, self.card, self.faces = net.to(device).eval(), card, faces
+        self.card, self.faces = card, faces
         self.prior, self.calibration = prior, card.calibration
         if prior is not None:
             self.calibration = with_prior(card.calibration, prior, card.certificate)
-        self.gate, self.consistency = None, consistency
-        if card.familiarity is not None:
-            # where torch is there anyway
-            from dfd.familiarity import Familiarity
+        if isinstance(net, OnnxNet):
+            self.runtime: Runtime = net
+        else:
+            from dfd.detector.torch_net import TorchNet
 
-            self.gate = Familiarity.of(card.familiarity, self.net, "the card")
+            self.runtime = TorchNet(net, card, device)
+        self.gate, self.consistency = self.runtime.gate, consistency
         # a data module of one's own may have stored a view that states no margin
         self.view = card.made_view("the card").resolved()
         self.device, self.batch_size = device, batch_size
         # a drawing's detector says "fake" of photographs, and is sure
         self.speaks = drawings or not card.of_drawings
+
+    @property
+    def net(self) -> nn.Module:
+        """The net as torch's; an export to ONNX has no gradients, layers or weights."""
+        return self.runtime.module
 
     @property
     def basis(self) -> str:
@@ -116,29 +126,25 @@ class Detector:
         Args:
             cues: of each stack the cues (C,) of its file, or None.
         """
+        found = np.empty(len(crops))
+        told = [each is not None for each in cues or [None] * len(crops)]
+        for number, having in enumerate([np.flatnonzero(np.logical_not(told)), np.flatnonzero(told)]):
+            stacks = [crops[at] for at in having]
+            beside = [cues[at] for at in having] if cues and number else None
+            found[having] = self._mean_logits(stacks, beside)
+        return found.tolist()
+
+    def _mean_logits(self, crops: Sequence[np.ndarray], cues: Sequence[np.ndarray] | None) -> list[float]:
+        """Of stacks that all have cues, or none of which has."""
         if not crops:
             return []
-        import torch
-
-        if cues is not None and any(each is not None for each in cues):
-            with torch.inference_mode():
-                return [self._with_cues(*each) for each in zip(crops, cues, strict=True)]
-
-        images = np.concatenate(crops)
-        logits = []
-        with torch.inference_mode():
-            for start in range(0, len(images), self.batch_size):
-                image = torch.from_numpy(images[start : start + self.batch_size]).to(self.device)
-                logits.append(self._forward(image.movedim(-1, -3).float().div_(255)).double().cpu())
-        parts = torch.cat(logits).split([len(stack) for stack in crops])
-        return [float(part.mean()) for part in parts]
-
-    def _with_cues(self, crops: np.ndarray, cues: np.ndarray | None) -> float:
-        import torch
-
-        image = torch.from_numpy(crops[None]).to(self.device)
-        beside = None if cues is None else torch.from_numpy(cues[None]).to(self.device)
-        return float(self.batch_logits(image, beside))
+        images, lengths = np.concatenate(crops), [len(stack) for stack in crops]
+        beside = None if cues is None else np.stack(cues).repeat(lengths, axis=0)
+        parts = [slice(start, start + self.batch_size) for start in range(0, len(images), self.batch_size)]
+        logits = np.concatenate(
+            [self.runtime.logits(images[part], None if beside is None else beside[part]) for part in parts]
+        )
+        return [float(each.mean()) for each in np.split(logits, np.cumsum(lengths)[:-1])]
 
     def batch_logits(self, image: torch.Tensor, cues: torch.Tensor | None = None) -> torch.Tensor:
         """The logits (B,) of a loader's pictures (B, N, size, size, 3) uint8 on the net's device, each the
@@ -150,7 +156,7 @@ class Detector:
         crops = image.flatten(0, 1).movedim(-1, -3).float().div_(255)
         if cues is not None:
             cues = cues.repeat_interleave(image.shape[1], dim=0)
-        return self._forward(crops, cues).view(image.shape[:2]).mean(1)
+        return self.runtime.forward(crops, cues).view(image.shape[:2]).mean(1)
 
     def familiarity(self, crops: Sequence[np.ndarray]) -> list[float | None]:
         """For each stack of crops (N, size, size, 3) uint8 RGB the share of the detector's own pictures that
@@ -158,10 +164,7 @@ class Detector:
         """
         if self.gate is None or not crops:
             return [None] * len(crops)
-        import torch
-
-        middle = torch.from_numpy(np.stack([stack[-1:] for stack in crops])).to(self.device)
-        return self.batch_familiarity(middle).tolist()
+        return self._ranks(np.stack([stack[-1] for stack in crops])).tolist()
 
     def batch_familiarity(self, image: torch.Tensor) -> np.ndarray:
         """The same (B,) of a loader's pictures (B, N, size, size, 3) uint8 on the net's device; NaN where the
@@ -169,30 +172,11 @@ class Detector:
         """
         if self.gate is None:
             return np.full(len(image), np.nan)
-        middle = image[:, -1][:, *self.view.middle].movedim(-1, -3)
-        return self.gate.rank(self.gate.distance(middle.float().div_(255)))
+        return self._ranks(image[:, -1])
 
-    def _forward(self, image: torch.Tensor, cues: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits (B,) of images (B, 3, size, size)."""
-        import torch
-
-        try:
-            logit = self.net(image) if cues is None else self.net(image, cues)
-        except torch.OutOfMemoryError as error:
-            raise ValueError(
-                f"out of memory on {self.device}. Use a batch size below {len(image)}."
-            ) from error
-        except (RuntimeError, TypeError, IndexError) as error:
-            why = str(error).strip().partition("\n")[0]
-            raise ValueError(
-                f"the net cannot judge crops of {self.view.size} px: {why}. Its checkpoint has the recipe or "
-                "the view of another net."
-            ) from error
-        if logit.shape != image.shape[:1]:
-            raise ValueError(
-                f"the net answers {tuple(logit.shape)} for {len(image)} crops: a detector gives a logit each."
-            )
-        return logit
+    def _ranks(self, last: np.ndarray | torch.Tensor) -> np.ndarray:
+        """(B,) familiarity of the last crops (B, size, size, 3) uint8."""
+        return self.gate.rank(self.runtime.distance(last[:, *self.view.middle]))
 
     def score(self, picture: Input, whole: bool = False) -> list[Score]:
         """One score a face of a file, of a file's bytes, of a Pillow image, or of pixels (H, W, 3) uint8 RGB;
@@ -236,7 +220,7 @@ class Detector:
 
     def _without_cues(self, cut: FaceCrops) -> FaceCrops:
         """Says of a net that reads cues where it was given none."""
-        if cut.crops is None or cut.cues is not None or not getattr(self.net, "cue_names", ()):
+        if cut.crops is None or cut.cues is not None or not self.runtime.cue_names:
             return cut
         mind = "judged without the cues of a file: the error rates are those of whole files"
         reason = f"{cut.score.reason}; {mind}" if cut.score.reason else mind
@@ -244,15 +228,15 @@ class Detector:
 
     def _cues(self, picture: Input) -> np.ndarray | None:
         """The cues (C,) of a file that the net reads; None where it reads none, or there is no file."""
-        names = getattr(self.net, "cue_names", ())
+        names = self.runtime.cue_names
         data = bytes_of(picture) if names else None
         if data is None:
             return None
         from dfd.forensics.cues import CUES, CUES_VERSION, describe
 
-        if self.net.cue_version != CUES_VERSION:
+        if self.runtime.cue_version != CUES_VERSION:
             raise ValueError(
-                f"the net reads cues of version {self.net.cue_version}, and this dfd measures version "
+                f"the net reads cues of version {self.runtime.cue_version}, and this dfd measures version "
                 f"{CUES_VERSION}: numbers of two versions are not compared. Train it again."
             )
         return describe(data)[[CUES.index(name) for name in names]]
@@ -329,26 +313,17 @@ class Detector:
                 continue
             score = self.decide(next(logits), face.score, next(ranks))
             score = self._consistent(score, {name: next(logits) for name in face.again})
-            scores.append(replace(score, expert=self.expert(face) if score.verdict == "fake" else ""))
+            if score.verdict == "fake" and (expert := self.expert(face)):
+                score = replace(score, expert=expert)
+            scores.append(score)
         return scores
 
     def expert(self, face: FaceCrops) -> str:
         """Which of a pair of experts has the most to say of a face that was cropped, by its name; "" of any
         other detector.
         """
-        import torch
-
-        from dfd.models.ensemble import OF_EXPERTS, Ensemble
-
-        if not isinstance(self.net, Ensemble) or self.net.how not in OF_EXPERTS:
-            return ""
-        with torch.inference_mode():
-            image = torch.from_numpy(face.crops).to(self.device).movedim(-1, -3).float().div_(255)
-            cues = None
-            if face.cues is not None:
-                cues = torch.from_numpy(face.cues).to(self.device).repeat(len(image), 1)
-            parts = self.net.parts(self.net.member_logits(image, cues)).mean(0)
-        return self.net.names[int(parts.argmax())]
+        cues = None if face.cues is None else face.cues[None].repeat(len(face.crops), axis=0)
+        return self.runtime.expert(face.crops, cues)
 
     def _consistent(self, score: Score, logits: Mapping[str, float]) -> Score:
         """The score of a face that was judged after re-deliveries too: a word that does not survive them is
@@ -433,7 +408,7 @@ def load(
     needed.
 
     Args:
-        path: a checkpoint (.ckpt) or an export (.safetensors).
+        path: a checkpoint (.ckpt) or an export (.safetensors, or .onnx, which needs no torch).
         faces: YuNet's .onnx file; None takes the one of DFD_YUNET or dfd[faces]. Without any, only whole face
             crops are judged.
         device: where the net runs, as torch names it.
@@ -451,10 +426,14 @@ def load(
     # the cheap checks first: loading a net takes seconds
     if prior is not None:
         check_prior(prior)
-    check_device(device)
+    onnx = Path(path).suffix == SUFFIX
+    if not onnx:
+        check_device(device)
+    elif device != "cpu":
+        raise ValueError(f"device={device!r}: an export to ONNX is judged on the CPU here. Leave device out.")
     weights = find_weights(faces)
     finder = FaceDetector(weights) if weights else None
-    net, card = load_net(path, map_location=device, allow=allow)
+    net, card = read_onnx(Path(path)) if onnx else load_net(path, map_location=device, allow=allow)
     if not card.view:
         raise ValueError(
             f"{path} does not say how its pictures were cut, so a file cannot be shown to its net as in "

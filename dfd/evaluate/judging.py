@@ -13,7 +13,7 @@ from dfd.batch import LoadedBatch, Predictions, Sample
 from dfd.data import ShardDataModule
 from dfd.detector import Detector
 from dfd.detector.card import Card
-from dfd.familiarity import Familiarity
+from dfd.familiarity import Gate
 from dfd.familiarity.alarm import table_verdicts
 from dfd.media.crops import View
 from dfd.weighing import weighed
@@ -127,7 +127,7 @@ def collected(
 
 
 def verdicts(
-    card: Card, gate: Familiarity | None, predictions: Predictions, speaks: bool
+    card: Card, gate: Gate | None, predictions: Predictions, speaks: bool
 ) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
     """P(fake) (M,) and the words (M,) for each row: NaN and "" where there is no logit; no P(fake) of what is
     unfamiliar, alone or as one of many. And what is said of sources that are strange as a whole.

@@ -13,7 +13,7 @@ import numpy as np
 from dfd.calibration import decide
 
 if TYPE_CHECKING:
-    from dfd.familiarity.gate import Familiarity
+    from dfd.familiarity.gate import Gate
 
 FOLDER = 20  # pictures of one source from which the alarm is asked
 RESAMPLES = 2000
@@ -61,7 +61,7 @@ def highest_mean(distance: np.ndarray, world: np.ndarray) -> float:
     return max(limits, default=float("inf"))
 
 
-def strange_sources(gate: Familiarity, rank: np.ndarray, source: np.ndarray) -> dict[str, str]:
+def strange_sources(gate: Gate, rank: np.ndarray, source: np.ndarray) -> dict[str, str]:
     """Sources of FOLDER pictures or more that come from a world that the detector has not seen, and the
     sentence that says so of each.
 
@@ -89,7 +89,7 @@ def table_verdicts(
     familiarity: np.ndarray,
     source: np.ndarray,
     thresholds: Mapping[str, float],
-    gate: Familiarity | None,
+    gate: Gate | None,
 ) -> tuple[np.ndarray, dict[str, str]]:
     """The verdict (M,) of each row of a prediction table, and what is said of strange sources: all of their
     pictures are unfamiliar.

@@ -50,10 +50,11 @@ class Features:
         size = CPU_BATCH if image.device.type == "cpu" else len(image)
         # bfloat16's eight bits would be a world of their own
         with torch.autocast(image.device.type, enabled=False):
-            parts = [self._measure(part) for part in image.split(size)]
+            parts = [self.measure(part) for part in image.split(size)]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
-    def _measure(self, image: Tensor) -> dict[str, Tensor]:
+    def measure(self, image: Tensor) -> dict[str, Tensor]:
+        """The same, of one batch and with gradients where its nets have some."""
         image = middle(image).float()
         found = {"dct": block_dct(image)}
         if self.early is not None:

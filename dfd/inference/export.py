@@ -1,4 +1,4 @@
-"""Export: the trained net of a checkpoint as safetensors, with its card and without its training."""
+"""Export: the trained net of a checkpoint as safetensors or ONNX, with its card and without its training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dfd.detector.card import AVERAGE, NET, load_net
-from dfd.models.safetensors_export import SUFFIX, beside, exported_from, write_export
+from dfd.detector.onnx_net import SUFFIX as ONNX
+from dfd.models.safetensors_export import SUFFIX, beside, write_export
 from dfd.models.seal import sha256_of
 from dfd.outputs import check_file
 
@@ -18,20 +19,22 @@ ELSEWHERE = re.compile(r"[/~]|[A-Za-z]:[/\\]|\\\\|\w+://")  # begins an absolute
 
 def export(checkpoint: Path, out: Path, allow: Iterable[str] = ("dfd.",)) -> str:
     """Writes the net that judges, the average of the training where it kept one, and returns what to tell the
-    user.
+    user. The suffix of `out` says how: safetensors, or ONNX.
 
     Raises:
-        ValueError: no net in the checkpoint, code from outside `allow` in it, or `out` taken or of another
-            suffix.
+        ValueError: no net in the checkpoint, code from outside `allow` in it, `out` taken or of another
+            suffix, or a net that ONNX cannot hold.
         OSError: disk full or unwritable, in words.
     """
     check_file(out, f"--out {out}")  # of a folder or a device no other suffix is advised
-    if out.suffix != SUFFIX:
-        raise ValueError(f"--out {out}: the file is safetensors, so call it {out.with_suffix(SUFFIX)}.")
+    if out.suffix not in (SUFFIX, ONNX):
+        names = f"{out.with_suffix(SUFFIX)} or {out.with_suffix(ONNX)}"
+        raise ValueError(f"--out {out}: an export is safetensors or ONNX, so call it {names}.")
     check_file(beside(out), f"--out {beside(out)}")
     taken = [file for file in (out, beside(out)) if file.exists()]
+    digest = sha256_of(checkpoint)
     # one of the two alone, of this checkpoint, is what a killed run of the same command left
-    if len(taken) == 2 or any(exported_from(file) != sha256_of(checkpoint) for file in taken):
+    if len(taken) == 2 or any(digest.encode() not in file.read_bytes() for file in taken):
         raise ValueError(f"{taken[0]} exists. Choose another name or remove it.")
     net, card = load_net(checkpoint, allow=allow, role=None)
     task = _without_paths(card.task)
@@ -42,7 +45,7 @@ def export(checkpoint: Path, out: Path, allow: Iterable[str] = ("dfd.",)) -> str
         card,
         weights_in=NET,
         weights="moving average" if card.weights_in == AVERAGE else card.weights or "last step",
-        checkpoint_sha256=sha256_of(checkpoint),
+        checkpoint_sha256=digest,
         ema_decay=None,
         net=_without_paths(card.net),
         task=task,
@@ -50,11 +53,16 @@ def export(checkpoint: Path, out: Path, allow: Iterable[str] = ("dfd.",)) -> str
         # which pictures trained it stays at home
         seen={},
     )
+    parameters = sum(weight.numel() for weight in net.parameters())
+    what = f"{type(net).__name__}, {parameters:,} parameters: {out}, {beside(out)}"
+    if out.suffix == ONNX:
+        from dfd.inference.onnx_export import write_onnx
+
+        return f"{what}\n{write_onnx(net, exported, out)}"
     plain = exported.to_plain()
     del plain["seen"]
     write_export(net.state_dict(), plain, out)
-    parameters = sum(weight.numel() for weight in net.parameters())
-    return f"{type(net).__name__}, {parameters:,} parameters: {out}, {beside(out)}"
+    return what
 
 
 def _without_paths(made: Any) -> Any:

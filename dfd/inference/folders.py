@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dfd.detector.score import Score, unfamiliar
+from dfd.familiarity.alarm import strange_sources
 
 if TYPE_CHECKING:
-    from dfd.familiarity import Familiarity
+    from dfd.familiarity import Gate
 
 HELD = 1000  # faces of a folder that are held back at most; of a larger one, each part is judged together
 
@@ -25,7 +26,7 @@ class FolderAlarm:
         paths: as the user named them: each folder is a source, the files are one together.
     """
 
-    def __init__(self, gate: Familiarity | None, paths: Sequence[Path]):
+    def __init__(self, gate: Gate | None, paths: Sequence[Path]):
         self.gate = gate
         found = (path if path.exists() else path.expanduser() for path in paths)
         self.folders = [str(path) for path in found if path.is_dir()]
@@ -49,9 +50,6 @@ class FolderAlarm:
         return next((folder for folder in self.folders if Path(score.path).is_relative_to(folder)), "")
 
     def _together(self, source: str, held: list[Score]) -> list[Score]:
-        # with a gate, torch is there
-        from dfd.familiarity.alarm import strange_sources
-
         rank = np.array([np.nan if score.familiarity is None else score.familiarity for score in held])
         found = strange_sources(self.gate, rank, np.full(len(held), source))
         if source not in found:

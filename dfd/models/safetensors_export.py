@@ -40,21 +40,11 @@ def write_export(weights: dict[str, Tensor], card: dict[str, Any], path: Path) -
     """
     # clones: safetensors takes no two weights that share memory
     weights = {name: value.clone(memory_format=torch.contiguous_format) for name, value in weights.items()}
-    # infinite where never fitted, for which JSON has no word; float() knows "inf"
-    thresholds = {
-        name: value if math.isfinite(value) else str(value) for name, value in card["thresholds"].items()
-    }
-    card = {**card, "thresholds": thresholds}
-    gate = card.get("familiarity")
+    card, gate = dict(card), card.get("familiarity")
     if gate:
         blob = save(gate["tensors"])
         card["familiarity"] = {"facts": gate["facts"], "sha256": hashlib.sha256(blob).hexdigest()}
-    try:
-        text = json.dumps(card, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"what the checkpoint knows of its net is more than JSON can hold: {error}."
-        ) from error
+    text = as_json(card)
     # left in the reverse order: the weights get their name before the page that describes them
     with output_file(beside(path)) as page, output_file(path) as temporary:
         # not save_file, which hides what a full disk says
@@ -62,8 +52,31 @@ def write_export(weights: dict[str, Tensor], card: dict[str, Any], path: Path) -
         if gate:
             facts[GATE] = base64.b64encode(blob).decode("ascii")
         temporary.write_bytes(_ordered(save(weights, facts)))
-        card = {**card, "sha256": sha256_of(temporary)}
-        page.write_text(f"{json.dumps(card, indent=2, ensure_ascii=False)}\n", encoding="utf-8")
+        page.write_text(page_of(text, temporary), encoding="utf-8")
+
+
+def as_json(card: dict[str, Any]) -> str:
+    """A card as JSON.
+
+    Raises:
+        ValueError: it holds what JSON does not.
+    """
+    # infinite where never fitted, for which JSON has no word; float() knows "inf"
+    thresholds = {
+        name: value if math.isfinite(value) else str(value) for name, value in card["thresholds"].items()
+    }
+    try:
+        return json.dumps({**card, "thresholds": thresholds}, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"what the checkpoint knows of its net is more than JSON can hold: {error}."
+        ) from error
+
+
+def page_of(text: str, file: Path) -> str:
+    """What `beside` says to people: the card, and the sha256 of the file."""
+    card = {**json.loads(text), "sha256": sha256_of(file)}
+    return f"{json.dumps(card, indent=2, ensure_ascii=False)}\n"
 
 
 def _ordered(data: bytes) -> bytes:
@@ -79,19 +92,6 @@ def _ordered(data: bytes) -> bytes:
 def beside(path: Path) -> Path:
     """The JSON of an export."""
     return path.with_name(f"{path.name}.json")
-
-
-def exported_from(path: Path) -> str:
-    """sha256 of the checkpoint that an export or the JSON beside one was made of; "" where it is neither."""
-    try:
-        if path.suffix == SUFFIX:
-            with safe_open(path, "pt") as file:
-                card = json.loads((file.metadata() or {})[CARD])
-        else:
-            card = json.loads(path.read_text(encoding="utf-8"))
-        return str(card["checkpoint_sha256"])
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
-        return ""
 
 
 def read_export(path: Path) -> dict[str, Any]:

@@ -81,7 +81,9 @@ def test_a_net_that_was_never_calibrated_keeps_its_infinite_thresholds(save, tmp
 
 
 def test_what_exists_is_not_overwritten(checkpoint, tmp_path):
-    with pytest.raises(ValueError, match=r"the file is safetensors, so call it .*best\.safetensors"):
+    with pytest.raises(
+        ValueError, match=r"is safetensors or ONNX, so call it .*best\.safetensors or .*best\.onnx"
+    ):
         export(checkpoint, out=tmp_path / "best.pt")
     for place, kind in ((tmp_path, "a folder"), (Path(os.devnull), "a device")):
         with pytest.raises(ValueError, match=f"is {kind}, where a file is to be written"):
@@ -204,11 +206,11 @@ def test_a_trained_run_is_judged_by_its_export_as_by_its_checkpoint(tmp_path, mo
     assert "holds weights without the state of their training" in capsys.readouterr().err
 
 
-def test_the_command_takes_one_format_and_says_which(checkpoint, tmp_path, capsys):
+def test_the_command_writes_what_the_suffix_says(checkpoint, tmp_path, capsys):
     out = tmp_path / "best.safetensors"
-    assert main(["export", str(checkpoint), "--format", "onnx", "--out", str(out)]) == 2
+    assert main(["export", str(checkpoint), "--out", str(tmp_path / "best.pth")]) == 1
     assert "safetensors" in (said := capsys.readouterr().err) and "onnx" in said and not out.exists()
-    assert main(["export", str(checkpoint), "--format", "safetensors", "--out", str(out)]) == 0
+    assert main(["export", str(checkpoint), "--out", str(out)]) == 0
     assert out.exists() and (tmp_path / "best.safetensors.json").exists()
     capsys.readouterr()
     assert main(["export", str(checkpoint), "--out", str(out)]) == 1

@@ -1,5 +1,6 @@
-"""dfd without its extras: looking at files and data needs no torch; what needs it says what to install."""
+"""dfd with few of its extras: files, data and exports need no torch; what needs it says what to install."""
 
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from dfd.cli.extras import EXTRAS, how_to_install
+from dfd.detector import load
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -80,12 +82,26 @@ def pictures(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.fixture(scope="session", params=["hidden", pytest.param("installed", marks=pytest.mark.slow)])
+HOW = ["hidden", pytest.param("installed", marks=pytest.mark.slow)]
+
+
+@pytest.fixture(scope="session", params=HOW)
 def light(request, tmp_path_factory) -> Run:
-    """A Python without the packages of the extras: once they are hidden, once they are not there."""
-    folder = tmp_path_factory.mktemp("light")
-    if request.param == "hidden":
-        hidden = [package for packages in EXTRAS.values() for package in packages]
+    """A Python with dfd[data] alone."""
+    return python_with("data", request.param, tmp_path_factory.mktemp("light"))
+
+
+@pytest.fixture(scope="session", params=HOW)
+def lightest(request, tmp_path_factory) -> Run:
+    """A Python with dfd[onnx] alone."""
+    return python_with("onnx", request.param, tmp_path_factory.mktemp("lightest"))
+
+
+def python_with(extra: str, how: str, folder: Path) -> Run:
+    """A Python with one extra, the packages of the others hidden or not installed."""
+    if how == "hidden":
+        there = set(EXTRAS[extra])
+        hidden = [package for packages in EXTRAS.values() for package in packages if package not in there]
         return runner(sys.executable, customized(folder / "custom", HIDE.format(hidden=hidden)), folder)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     venv.create(folder / "venv", with_pip=True)
@@ -95,7 +111,8 @@ def light(request, tmp_path_factory) -> Run:
         "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder / "probe", "hatchling"
     ).returncode:
         pytest.skip("no package index to install from")
-    installed = run("-m", "pip", "install", "--quiet", REPOSITORY, "-c", REPOSITORY / "constraints.txt")
+    what = f"{REPOSITORY}[{extra}]", "-c", REPOSITORY / "constraints.txt"
+    installed = run("-m", "pip", "install", "--quiet", *what)
     assert installed.returncode == 0, installed.stderr
     return run
 
@@ -135,6 +152,59 @@ def test_files_and_data_need_no_torch(light, pictures, tmp_path):
     fine(light("-c", FUNCTIONS, next(pictures.glob("real/*.jpg")), tmp_path / "toy"))
 
 
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory) -> tuple[Path, Path]:
+    """A checkpoint, and its export to ONNX."""
+    import torch
+
+    from dfd.inference.export import export
+    from dfd.models import SingleStream, SmallCNN, recipe
+
+    torch.manual_seed(0)
+    net, folder = SingleStream(SmallCNN(width=8)), tmp_path_factory.mktemp("exported")
+    torch.nn.init.normal_(net.head.weight, std=2.0)
+    card = {
+        "version": "0",
+        "net": recipe(net),
+        "view": {"size": 64, "crops": 5, "longest": 256, "margin": 1.35},
+        "calibration": {"kind": "temperature", "temperature": 1.7},
+        "thresholds": {"balanced": 0.1, "fpr5": 0.4, "fnr5": -0.3},
+        "calibrated_on": {"split": "val", "images": 300, "groups": 120},
+    }
+    weights = {f"net.{name}": value for name, value in net.state_dict().items()}
+    torch.save({"dfd": card, "state_dict": weights}, folder / "best.ckpt")
+    export(folder / "best.ckpt", folder / "best.onnx")
+    return folder / "best.ckpt", folder / "best.onnx"
+
+
+@pytest.mark.slow
+def test_an_export_is_judged_and_files_are_inspected_without_torch_or_shards(
+    lightest, exported, pictures, tmp_path
+):
+    checkpoint, onnx = exported
+    files = sorted(pictures.rglob("*.jpg"))[:4]
+    for options in ([], ["--consistency"]):
+        words = "-m", "dfd.cli", "score", onnx, *files, "--whole", "--json", *options
+        alone = [json.loads(line) for line in fine(lightest(*words)).splitlines()]
+        detector = load(checkpoint, consistency=bool(options))
+        for found, face in zip(alone, files, strict=True):
+            (expected,) = detector.score(face, whole=True)
+            assert found["logit"] == pytest.approx(expected.logit, abs=1e-5)
+            assert found["verdict"] == expected.verdict and found["reason"] == expected.reason
+    inspected = tmp_path / "inspected"
+    fine(lightest("-m", "dfd.cli", "inspect", files[0], "--out", inspected, "--checkpoint", onnx))
+    assert "broke on the file" not in next(inspected.glob("*.html")).read_text()
+    for words, extra in (
+        (("prepare", pictures, "--out", tmp_path / "shards"), "data"),
+        (("audit", pictures, "--out", tmp_path / "audit"), "data"),
+        (("score", checkpoint, files[0], "--whole"), "train"),
+        (("explain", onnx, files[0], "--whole", "--out", tmp_path / "explained"), "train"),
+    ):
+        done = lightest("-m", "dfd.cli", *words)
+        assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+        assert done.stderr.endswith(f"pip install 'dfd[{extra}]'\n"), done.stderr
+
+
 @pytest.mark.slow
 def test_what_needs_a_package_names_the_extra_that_brings_it(light, pictures, tmp_path):
     checkpoint = tmp_path / "best.ckpt"
@@ -161,16 +231,16 @@ def test_what_needs_a_package_names_the_extra_that_brings_it(light, pictures, tm
 def test_the_packages_of_the_extras_are_those_of_pyproject():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     # under another name than they are installed
-    imported = {"adversarial-robustness-toolbox": "art", "c2pa-python": "c2pa"}
+    imported = {"adversarial-robustness-toolbox": "art", "c2pa-python": "c2pa", "scikit-learn": "sklearn"}
     for extra, lines in project["optional-dependencies"].items():
-        names = [re.match(r"[\w-]+", line)[0] for line in lines]
+        names = [re.match(r"[\w-]+", line)[0] for line in lines if not line.startswith("dfd[")]
         assert EXTRAS[extra] == tuple(imported.get(name, name.replace("-", "_")) for name in names)
     core = {re.match(r"[\w-]+", line)[0] for line in project["dependencies"]}
     assert not core & {package for packages in EXTRAS.values() for package in packages}
 
 
 def test_a_module_that_no_extra_brings_keeps_its_traceback():
-    assert how_to_install(ModuleNotFoundError("No module named 'sklearn'", name="sklearn")) is None
+    assert how_to_install(ModuleNotFoundError("No module named 'scipy'", name="scipy")) is None
     assert how_to_install(ModuleNotFoundError("no name")) is None
     assert "dfd[video]" in how_to_install(ModuleNotFoundError("No module named 'av.x'", name="av.x"))
 

@@ -8,8 +8,7 @@ import numpy as np
 
 from dfd.augment.image import fit_mask, jpeg
 from dfd.batch import Sample
-
-DELIVERED_SIDE = 224  # pixels; what a messenger makes of a face
+from dfd.media.encode import DELIVERED_SIDE, delivered, shrunk
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def _blur(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarr
 
 
 def _resize(image: np.ndarray, longest: float, rng: np.random.Generator) -> np.ndarray:
-    return _back(_shrunk(image, longest / max(image.shape[:2])), image)
+    return _back(shrunk(image, longest / max(image.shape[:2])), image)
 
 
 def _noise(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
@@ -99,18 +98,11 @@ def _noise(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndar
 
 
 def _delivery(image: np.ndarray, quality: float, rng: np.random.Generator) -> np.ndarray:
-    return jpeg(_shrunk(image, DELIVERED_SIDE / max(image.shape[:2])), int(quality))
+    return delivered(image, int(quality))
 
 
 def _half(image: np.ndarray, factor: float, rng: np.random.Generator) -> np.ndarray:
-    return _back(_shrunk(image, 1 / factor), image)
-
-
-def _shrunk(image: np.ndarray, scale: float) -> np.ndarray:
-    """Both sides by `scale`; a picture that would grow is left alone."""
-    height, width = image.shape[:2]
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return image if scale >= 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return _back(shrunk(image, 1 / factor), image)
 
 
 def _back(small: np.ndarray, image: np.ndarray) -> np.ndarray:

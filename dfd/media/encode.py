@@ -1,5 +1,5 @@
 """Encoding by OpenCV: JPEG by its libjpeg, whose files are those of Pillow at the same quality and
-subsampling; PNG.
+subsampling; PNG; and what a messenger makes of a picture.
 """
 
 from typing import Literal
@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import simplejpeg
 
+DELIVERED_SIDE = 224  # pixels; what a messenger makes of a face
 SUBSAMPLING = {
     "420": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
     "422": cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
@@ -37,6 +38,18 @@ def through_jpeg(
     return simplejpeg.decode_jpeg(
         encode_jpeg(image, quality, subsampling), "RGB", fastdct=False, fastupsample=False
     )
+
+
+def delivered(image: np.ndarray, quality: int) -> np.ndarray:
+    """The image (H, W, 3) uint8 RGB as a messenger hands it on: shrunk to DELIVERED_SIDE, then a JPEG."""
+    return through_jpeg(shrunk(image, DELIVERED_SIDE / max(image.shape[:2])), quality)
+
+
+def shrunk(image: np.ndarray, scale: float) -> np.ndarray:
+    """Both sides by `scale`; a picture that would grow is left alone."""
+    height, width = image.shape[:2]
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return image if scale >= 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 def through_gray_jpeg(luma: np.ndarray, quality: int) -> np.ndarray:

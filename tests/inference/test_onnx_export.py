@@ -1,0 +1,224 @@
+"""An export to ONNX says what its checkpoint says, of every kind of detector, and a strange file says why not."""
+
+import hashlib
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import dfd
+from dfd.detector import Card, Detector
+from dfd.detector.onnx_net import DIGEST, END, HEX, OnnxNet, read_onnx
+from dfd.detector.torch_net import TorchNet
+from dfd.familiarity import Familiarity, Features, Home
+from dfd.forensics.cues import CUES
+from dfd.inference.export import export
+from dfd.inference.onnx_export import facts_of, graph_of, write_model, write_onnx
+from dfd.media.crops import View
+from dfd.models import CueFusion, Ensemble, Generator, SingleStream, SmallCNN, recipe
+
+pytest.importorskip("onnx", reason="pip install 'dfd[export]'")
+VIEW = View(size=64, crops=5, longest=256, margin=1.35)
+BAND = {"balanced": 0.0, "fpr5": 0.3, "fnr5": -0.3}
+
+
+def gate_of(net, noise) -> Familiarity:
+    """Home: soft patches, measured by block DCT and by the net's own maps."""
+    crops = np.stack([VIEW.eval_crops(noise(96, 96, seed))[-1] for seed in range(60)])
+    features = Features(own=net)
+    measured = features(torch.from_numpy(crops).movedim(-1, 1).float() / 255)
+    homes = [
+        Home(
+            {name: value[rows].numpy()[:, None] for name, value in measured.items()},
+            np.full(30, "soft"),
+            np.zeros(30, int),
+        )
+        for rows in (slice(0, 30), slice(30, 60))
+    ]
+    return Familiarity.fit(features, *homes)
+
+
+def card_of(net, **changes) -> Card:
+    calibrated = {"split": "val", "images": 300, "groups": 120}
+    card = Card(recipe(net), view=dict(vars(VIEW)), thresholds=BAND, calibrated_on=calibrated)
+    return replace(card, **changes)
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory, noise):
+    """A detector with a gate of its own maps, and its export."""
+    torch.manual_seed(0)
+    net = SingleStream(SmallCNN(width=8)).eval()
+    torch.nn.init.normal_(net.head.weight, std=20.0)
+    card = card_of(net, familiarity=gate_of(net, noise).state())
+    path = tmp_path_factory.mktemp("plain") / "plain.onnx"
+    assert "differ from torch's by" in write_onnx(net, card, path)
+    return Detector(net, card), path
+
+
+@pytest.fixture(scope="module")
+def experts(tmp_path_factory, noise):
+    """A pair of experts, one of which reads cues, and its export."""
+    torch.manual_seed(1)
+    border = CueFusion(SmallCNN(width=8), cues=list(CUES[:5]), dropout=0.0)
+    torch.nn.init.normal_(border.cue_head.weight, std=2.0)
+    nets = {"blend": border, "trace": SingleStream(SmallCNN(width=8))}
+    for net in nets.values():
+        torch.nn.init.normal_(net.head.weight, std=20.0)
+    image = torch.from_numpy(np.stack([noise(64, 64, seed) for seed in range(12)])).movedim(-1, 1) / 255
+    with torch.inference_mode():
+        ahead = [float(net.eval()(image).median()) for net in nets.values()]
+    pair = Ensemble(nets, "experts", [1.0, 1.0], [-each for each in ahead]).eval()
+    card = card_of(pair, thresholds=dict.fromkeys(BAND, -1000.0))  # always "fake", so that one of them speaks
+    path = tmp_path_factory.mktemp("pair") / "pair.onnx"
+    write_onnx(pair, card, path)
+    return Detector(pair, card), path
+
+
+def same(found, expected):
+    """The same score, numbers to 1e-5."""
+    numbers = ("prob", "logit", "familiarity", "threshold")
+    for name in numbers:
+        assert getattr(found, name) == pytest.approx(getattr(expected, name), abs=1e-5), name
+    bare = dict.fromkeys(numbers, None)
+    assert replace(found, **bare) == replace(expected, **bare)
+
+
+@pytest.mark.slow
+def test_an_export_judges_as_its_checkpoint_whatever_the_picture(plain, noise, encoded):
+    detector, path = plain
+    again = dfd.load(path)
+    assert isinstance(again.runtime, OnnxNet) and again.gate.facts == detector.gate.facts
+    rough = np.random.default_rng(0).integers(0, 256, (90, 130, 3), np.uint8)
+    partly = np.dstack([noise(120, 120, 7), np.full((120, 120), 255, np.uint8)])
+    partly[:70, :70, 3] = 0  # some of its crops are transparent: fewer are averaged
+    pictures = [noise(96, 96, 1), noise(300, 200, 2), noise(64, 64, 3), noise(30, 30, 4), rough]
+    pictures += [encoded(partly), b"no picture"]
+    verdicts = set()
+    for picture in pictures:
+        (found,), (expected,) = again.score(picture, whole=True), detector.score(picture, whole=True)
+        same(found, expected)
+        verdicts.add(found.verdict or found.status)
+    assert {"unfamiliar", "too_small", "unreadable"} < verdicts  # and a word that was said
+    # many at once: the logits of stacks of different lengths
+    stacks = [VIEW.eval_crops(noise(96, 96, seed))[: seed + 1] for seed in range(5)]
+    assert again.logits(stacks) == pytest.approx(detector.logits(stacks), abs=1e-5)
+    assert again.logits([]) == [] and again.familiarity([]) == []
+
+
+@pytest.mark.slow
+def test_experts_and_cues_are_exported_too(experts, noise, encoded):
+    detector, path = experts
+    again = dfd.load(path)
+    spoke = set()
+    for seed in range(12):
+        for picture in (noise(96, 96, seed), encoded(noise(96, 96, seed), "JPEG", quality=80 + seed)):
+            (found,), (expected,) = again.score(picture, whole=True), detector.score(picture, whole=True)
+            same(found, expected)
+            spoke.add(found.expert)
+    assert spoke == {"blend", "trace"}
+    stacks = [VIEW.eval_crops(noise(96, 96, seed)) for seed in range(3)]
+    told = {again.logits(stacks)[1]}
+    for value in (-1000.0, 1000.0):
+        cues = [None, np.full(5, value, np.float32), None]
+        found = again.logits(stacks, cues)
+        assert found == pytest.approx(detector.logits(stacks, cues), abs=1e-5)
+        told.add(found[1])
+    assert max(told) > min(told) + 0.1
+
+
+@pytest.mark.slow
+def test_what_asks_in_tensors_gets_the_same_answers(plain, noise):
+    detector, path = plain
+    again = dfd.load(path)
+    image = torch.from_numpy(np.stack([VIEW.eval_crops(noise(96, 96, seed)) for seed in range(3)]))
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            again.batch_logits(image), detector.batch_logits(image), rtol=1e-5, atol=1e-5
+        )
+    assert np.array_equal(again.batch_familiarity(image), detector.batch_familiarity(image))
+
+
+@pytest.mark.slow
+def test_a_checkpoint_on_disk_becomes_a_file_and_its_page(save, tmp_path):
+    checkpoint, out = save(), tmp_path / "best.onnx"
+    said = export(checkpoint, out)
+    assert said.startswith("SingleStream, 19,301 parameters: ") and "On noise its logits differ" in said
+    page = json.loads((tmp_path / "best.onnx.json").read_text())
+    assert page["thresholds"] == {"balanced": 0.1, "fpr5": 0.4, "fnr5": -0.3} and "seen" not in page
+    assert read_onnx(out)[1].thresholds == page["thresholds"]
+    with pytest.raises(ValueError, match=r"best\.onnx exists"):
+        export(checkpoint, out)
+    # what a killed run of the same command left
+    (tmp_path / "best.onnx.json").unlink()
+    export(checkpoint, out)
+    assert (tmp_path / "best.onnx.json").exists()
+    for asked in (lambda: export(out, tmp_path / "other.onnx"), lambda: dfd.load(out, device="cuda")):
+        with pytest.raises(ValueError, match=r"ONNX"):
+            asked()
+
+
+def test_what_is_no_detector_of_pictures_is_not_written(tmp_path):
+    net = SingleStream(SmallCNN(width=8))
+    for made, card in ((Generator(64), Card({}, view=dict(vars(VIEW)))), (net, Card(recipe(net)))):
+        with pytest.raises(ValueError, match="ONNX is for detectors that know how their pictures are cut"):
+            write_onnx(made, card, tmp_path / "it.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def reseal(data: bytes) -> bytes:
+    return data + END + hashlib.sha256(data).hexdigest().encode()
+
+
+@pytest.mark.slow
+def test_a_strange_file_says_why(plain, tmp_path):
+    detector, path = plain
+    data, strange = path.read_bytes(), tmp_path / "strange.onnx"
+    assert DIGEST.encode() in END and len(data) > len(END) + HEX
+
+    def refused(content: bytes, match: str) -> None:
+        strange.write_bytes(content)
+        with pytest.raises(ValueError, match=match) as error:
+            dfd.load(strange)
+        assert "\n" not in str(error.value)
+
+    refused(data[: len(data) // 2], "no ONNX file that `dfd export` wrote, or its end is missing")
+    refused(b"", "no ONNX file that `dfd export` wrote")
+    refused(data[:1000] + bytes([data[1000] ^ 1]) + data[1001:], "is damaged: the sha256")
+    refused(reseal(b"no graph at all"), "onnxruntime .* cannot read")
+    known = TorchNet(detector.net, detector.card, "cpu")
+    model, facts = graph_of(known, detector.card), facts_of(known)
+    card = {name: value for name, value in detector.card.to_plain().items() if name != "familiarity"}
+    gate = facts["gate"]
+    for changed in (
+        {"cue_names": ["a"]},
+        {"gate": None},
+        {"gate": {**gate, "home": gate["home"][1:]}},
+        {"gate": {**gate, "home": [float("nan")] * len(gate["home"])}},
+        {"experts": "trace"},
+    ):
+        write_model(model, card, {**facts, **changed}, strange)
+        refused(strange.read_bytes(), "dfd did not write it")
+    write_model(model, {**card, "view": {**card["view"], "size": 5}}, facts, strange)
+    refused(strange.read_bytes(), "another version of dfd")
+    write_model(model, card, facts, strange)
+    assert dfd.load(strange).card.thresholds == BAND
+
+
+@pytest.mark.slow
+def test_real_faces_get_the_same_numbers(plain, faces_140k):
+    detector, path = plain
+    again = dfd.load(path)
+    for face in faces_140k[:: len(faces_140k) // 20]:
+        for found, expected in zip(again.score(face, True), detector.score(face, True), strict=True):
+            same(found, expected)
+
+
+def test_a_gate_holds_a_picture_of_its_own_for_as_strange_as_itself(noise):
+    """Also where another program measured it, whose last digits differ."""
+    net = SingleStream(SmallCNN(width=8))
+    gate = gate_of(net.eval(), noise)
+    for digits in (-1e-5, 0.0, 1e-5):
+        assert np.array_equal(gate.rank(gate.home + np.float32(digits)), gate.rank(gate.home))

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from dfd.audit.pictures import read_one, read_pictures
+from dfd.audit.pictures import read_pictures
 from dfd.audit.shortcuts import ask, color_facts, file_facts
 from dfd.batch import FAKE, LABELS, REAL
 from dfd.callbacks.frechet import frechet_distance
@@ -26,14 +26,14 @@ from dfd.data import View
 from dfd.media.decode import decode
 from dfd.models import TimmBackbone
 from dfd.shards.samples import NewSample, write_samples
-from dfd.shards.table import load_table
+from dfd.shards.table import load_table, read_bytes
 
 
 def files(root: Path, label: int) -> Iterator[tuple[bytes, str]]:
     """Bytes and family of a root's pictures of one class in the training split."""
     for line in load_table(root).to_pylist():
         if line["label"] == label and line["split"] == "train":
-            yield read_one(root, line), line["family"]
+            yield read_bytes(root, line), line["family"]
 
 
 def shortcuts(reals: list[tuple[bytes, str]], fakes: list[tuple[bytes, str]]) -> Iterator[str]:

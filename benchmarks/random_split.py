@@ -23,7 +23,6 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from dfd.audit.pictures import read_one
 from dfd.audit.shortcuts import FOLDS, deal
 from dfd.batch import FAKE, REAL, Predictions
 from dfd.media.decode import decode
@@ -31,7 +30,7 @@ from dfd.metrics import detection_metrics, paired
 from dfd.models import TimmBackbone
 from dfd.shards.duplicates import KINDS, find_leaks, hashes, near_pairs
 from dfd.shards.splits import SPLITS
-from dfd.shards.table import load_table
+from dfd.shards.table import load_table, read_bytes
 
 # after dfd, which lets torchvision load beside CPU torch
 import torch  # isort: skip
@@ -65,7 +64,7 @@ def features(root: Path, table: pa.Table, net: torch.nn.Module, side: int) -> np
     for batch in table.to_batches(max_chunksize=BATCH):
         images = []
         for line in batch.to_pylist():
-            image = decode(read_one(root, line))
+            image = decode(read_bytes(root, line))
             edge = min(image.shape[:2])
             top, left = ((length - edge) // 2 for length in image.shape[:2])
             images.append(

@@ -79,13 +79,6 @@ def read_pictures(root: Path, table: pa.Table, workers: int, advance: Callable[[
     return found
 
 
-def read_one(root: Path, line: dict) -> bytes:
-    """The bytes of one picture, by its line of the table."""
-    with open(root / line["shard"], "rb") as shard:
-        shard.seek(line["offset"])
-        return shard.read(line["length"])
-
-
 def _tasks(root: Path, table: pa.Table) -> Iterator[tuple]:
     """Rows of one shard in the order of their bytes, some at a time."""
     shard = table["shard"].combine_chunks()

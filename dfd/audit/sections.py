@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from dfd import __version__, plots
-from dfd.audit.pictures import COLORS, SIDE, Pictures, column, read_one
+from dfd.audit.pictures import COLORS, SIDE, Pictures, column
 from dfd.audit.shortcuts import FOLDS, MOST, TREES
 from dfd.batch import FAKE, LABELS, REAL
 from dfd.html import Section, png
@@ -19,6 +19,7 @@ from dfd.media.decode import decode
 from dfd.shards.duplicates import Leaks
 from dfd.shards.rejects import REJECTED, read_rejects
 from dfd.shards.splits import SPLITS
+from dfd.shards.table import read_bytes
 
 if TYPE_CHECKING:
     from dfd.audit.report import Audit
@@ -218,7 +219,7 @@ def _grid(root: Path, table: pa.Table, rows: Sequence[int], captions: Sequence[s
 
     images = []
     for line in table.take(np.array(rows)).to_pylist():
-        image = decode(read_one(root, line))
+        image = decode(read_bytes(root, line))
         scale = 160 / max(image.shape[:2])
         if scale < 1:
             image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)

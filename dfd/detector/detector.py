@@ -322,8 +322,7 @@ class Detector:
         """Which of a pair of experts has the most to say of a face that was cropped, by its name; "" of any
         other detector.
         """
-        cues = None if face.cues is None else face.cues[None].repeat(len(face.crops), axis=0)
-        return self.runtime.expert(face.crops, cues)
+        return self.runtime.expert(face.crops, face.crop_cues)
 
     def _consistent(self, score: Score, logits: Mapping[str, float]) -> Score:
         """The score of a face that was judged after re-deliveries too: a word that does not survive them is

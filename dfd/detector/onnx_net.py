@@ -66,25 +66,26 @@ class OnnxNet:
         return self.module(image, cues)
 
     def logits(self, crops: np.ndarray, cues: np.ndarray | None = None) -> np.ndarray:
-        return self._run("logit", **self._inputs(crops, cues)).astype(np.float64)
+        return self._run("logit", **self.inputs(crops, cues)).astype(np.float64)
 
     def distance(self, middle: np.ndarray | Tensor) -> np.ndarray:
-        return self._run("distance", middle=np.asarray(middle))
+        return self._run("distance", **{**self._nothing, "middle": np.asarray(middle)})
 
     def expert(self, crops: np.ndarray, cues: np.ndarray | None = None) -> str:
         if not self.experts:
             return ""
-        parts = self._run("parts", **self._inputs(crops, cues)).mean(0)
+        parts = self._run("parts", **self.inputs(crops, cues)).mean(0)
         return self.experts[int(parts.argmax())]
 
-    def _inputs(self, crops: np.ndarray, cues: np.ndarray | None) -> dict[str, np.ndarray]:
+    def inputs(self, crops: np.ndarray, cues: np.ndarray | None) -> dict[str, np.ndarray]:
+        """All inputs of the graph for such crops, and no middle crop."""
         if self.cue_names and cues is None:
             cues = np.full((len(crops), len(self.cue_names)), np.nan, np.float32)
-        return {"crops": crops} if cues is None else {"crops": crops, "cues": cues}
+        return {**self._nothing, "crops": crops, **({} if cues is None else {"cues": cues})}
 
     def _run(self, output: str, **inputs: np.ndarray) -> np.ndarray:
         try:
-            return self.session.run([output], {**self._nothing, **inputs})[0]
+            return self.session.run([output], inputs)[0]
         except Exception as error:  # onnxruntime has no class of its own for all of its errors
             why = str(error).strip().rpartition("\n")[2]
             shapes = ", ".join(f"{name} {each.shape}" for name, each in inputs.items())

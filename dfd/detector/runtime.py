@@ -20,9 +20,11 @@ class Runtime(Protocol):
         cue_names, cue_version: the forensic cues that the net reads; () and 0 where it reads none.
     """
 
-    gate: Gate | None
     cue_names: tuple[str, ...]
     cue_version: int
+
+    @property
+    def gate(self) -> Gate | None: ...
 
     @property
     def module(self) -> nn.Module:

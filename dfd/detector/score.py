@@ -75,6 +75,11 @@ class FaceCrops:
     again: Mapping[str, np.ndarray] = field(default_factory=dict)
     cues: np.ndarray | None = None
 
+    @property
+    def crop_cues(self) -> np.ndarray | None:
+        """(N, C): the same cues beside each crop."""
+        return None if self.cues is None or self.crops is None else self.cues[None].repeat(len(self.crops), 0)
+
 
 def unfamiliar(score: Score, reason: str) -> Score:
     """The score of a face that the detector must not judge: without P(fake), and why."""

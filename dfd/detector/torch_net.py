@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dfd.detector.card import Card
-from dfd.familiarity import Familiarity
+from dfd.familiarity import Familiarity, Gate
 from dfd.models import Net
 from dfd.models.ensemble import OF_EXPERTS, Ensemble
 
@@ -29,9 +29,13 @@ class TorchNet:
         self.size = card.made_view("the card").size
         self.cue_names: tuple[str, ...] = getattr(net, "cue_names", ())
         self.cue_version: int = getattr(net, "cue_version", 0)
-        self.gate = None
+        self.familiarity: Familiarity | None = None
         if card.familiarity is not None:
-            self.gate = Familiarity.of(card.familiarity, self.module, "the card")
+            self.familiarity = Familiarity.of(card.familiarity, self.module, "the card")
+
+    @property
+    def gate(self) -> Gate | None:
+        return self.familiarity
 
     @torch.inference_mode()
     def logits(self, crops: np.ndarray, cues: np.ndarray | None = None) -> np.ndarray:
@@ -39,8 +43,8 @@ class TorchNet:
 
     @torch.inference_mode()
     def distance(self, middle: np.ndarray | Tensor) -> np.ndarray:
-        assert self.gate is not None, "ask only where there is a gate"
-        return self.gate.distance(as_images(torch.as_tensor(middle, device=self.device)))
+        assert self.familiarity is not None, "ask only where there is a gate"
+        return self.familiarity.distance(as_images(torch.as_tensor(middle, device=self.device)))
 
     @torch.inference_mode()
     def expert(self, crops: np.ndarray, cues: np.ndarray | None = None) -> str:

@@ -17,9 +17,9 @@ from dfd.outputs import check_file
 ELSEWHERE = re.compile(r"[/~]|[A-Za-z]:[/\\]|\\\\|\w+://")  # begins an absolute path or an address
 
 
-def export(checkpoint: Path, out: Path, allow: Iterable[str] = ("dfd.",)) -> str:
+def export(checkpoint: Path, out: Path, allow: Iterable[str] = ("dfd.",), int8: Path | None = None) -> str:
     """Writes the net that judges, the average of the training where it kept one, and returns what to tell the
-    user. The suffix of `out` says how: safetensors, or ONNX.
+    user. The suffix of `out` says how: safetensors, or ONNX; with `int8`, shards, as `write_onnx` says.
 
     Raises:
         ValueError: no net in the checkpoint, code from outside `allow` in it, `out` taken or of another
@@ -30,6 +30,8 @@ def export(checkpoint: Path, out: Path, allow: Iterable[str] = ("dfd.",)) -> str
     if out.suffix not in (SUFFIX, ONNX):
         names = f"{out.with_suffix(SUFFIX)} or {out.with_suffix(ONNX)}"
         raise ValueError(f"--out {out}: an export is safetensors or ONNX, so call it {names}.")
+    if int8 is not None and out.suffix != ONNX:
+        raise ValueError(f"--int8 {int8}: only ONNX is written in 8 bits. Use --out {out.with_suffix(ONNX)}.")
     check_file(beside(out), f"--out {beside(out)}")
     taken = [file for file in (out, beside(out)) if file.exists()]
     digest = sha256_of(checkpoint)
@@ -58,7 +60,7 @@ def export(checkpoint: Path, out: Path, allow: Iterable[str] = ("dfd.",)) -> str
     if out.suffix == ONNX:
         from dfd.inference.onnx_export import write_onnx
 
-        return f"{what}\n{write_onnx(net, exported, out)}"
+        return f"{what}\n{write_onnx(net, exported, out, int8)}"
     plain = exported.to_plain()
     del plain["seen"]
     write_export(net.state_dict(), plain, out)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dfd.detector import Card
+from dfd.detector import Card, Detector
 from dfd.detector.onnx_net import CARD, END, RUNTIME, read_onnx
 from dfd.detector.torch_net import TorchNet, as_images
 from dfd.familiarity.distance import Distance
@@ -33,11 +33,15 @@ PICTURES = 4  # of noise, on which the file is compared with torch
 APART = 1e-3  # logits or distances that differ by more than this share are another net's
 
 
-def write_onnx(net: Net, card: Card, path: Path) -> str:
+def write_onnx(net: Net, card: Card, path: Path, int8: Path | None = None) -> str:
     """Writes the file, and the JSON beside it; returns how near its answers are to torch's.
 
+    Args:
+        int8: shards whose training pictures say in which range each layer's values lie: where given, the net
+            computes with 8 bits, and what that costs is measured on their validation pictures.
+
     Raises:
-        ValueError: the card has no view, or ONNX cannot hold the net.
+        ValueError: the card has no view, ONNX cannot hold the net, or the shards lack pictures.
         OSError: disk full or unwritable, in words.
         ModuleNotFoundError: onnx, onnxscript or onnxruntime is missing.
     """
@@ -53,9 +57,19 @@ def write_onnx(net: Net, card: Card, path: Path) -> str:
     model = graph_of(known, card)
     with output_file(beside(path)) as page, output_file(path) as temporary:
         write_model(model, plain, facts_of(known), temporary)
-        apart = _compared(known, card, temporary)
+        said = _compared(known, card, temporary)
+        if int8 is not None:
+            from dfd.inference.int8 import cost, quantized
+
+            def judge(graph: onnx.ModelProto) -> Detector:
+                write_model(graph, plain, facts_of(known), temporary)
+                return Detector(read_onnx(temporary)[0], card, drawings=True)
+
+            exact = judge(model)
+            small = judge(quantized(model, exact, int8, judge))
+            said = f"{said}\n{cost(exact, small, int8)}"
         page.write_text(page_of(as_json(plain), temporary), encoding="utf-8")
-    return apart
+    return said
 
 
 def write_model(model: onnx.ModelProto, card: dict[str, Any], facts: dict[str, Any], path: Path) -> None:
@@ -85,7 +99,7 @@ class _Graph(nn.Module):
     def __init__(self, known: TorchNet):
         super().__init__()
         self.net = known.module
-        self.distance = None if known.gate is None else Distance(known.gate).eval()
+        self.distance = None if known.familiarity is None else Distance(known.familiarity).eval()
         self.experts = isinstance(self.net, Ensemble) and self.net.how in OF_EXPERTS
 
     def forward(self, crops: Tensor, middle: Tensor | None = None, cues: Tensor | None = None):

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from dfd.batch import REAL
 from dfd.forensics.imitate import JpegStyle
 from dfd.shards.pattern import parse_root
-from dfd.shards.table import load_table
+from dfd.shards.table import load_table, read_bytes
 
 FEWEST = 0.95  # of the reals must be JPEGs that can be imitated: the others' format would give the fakes away
 ASKED = 400  # reals that are asked whether they can
@@ -60,6 +60,4 @@ class Reals:
     def read(self, at: int) -> bytes:
         """The file of one of them."""
         line: dict[str, Any] = self.lines[at]
-        with open(self.folder / line["shard"], "rb") as shard:
-            shard.seek(line["offset"])
-            return shard.read(line["length"])
+        return read_bytes(self.folder, line)

@@ -4,7 +4,7 @@ import itertools
 import json
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -187,6 +187,13 @@ def load_table(root: Path, columns: Sequence[str] | None = None) -> pa.Table:
     file = open_table(root)
     with told(root):
         return file.read(columns)
+
+
+def read_bytes(folder: Path, line: Mapping[str, Any]) -> bytes:
+    """The file of one sample of local shards, by its line of the table."""
+    with open(folder / line["shard"], "rb") as shard:
+        shard.seek(line["offset"])
+        return shard.read(line["length"])
 
 
 def open_table(root: Path) -> SampleFile:

@@ -13,7 +13,6 @@ from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
-from dfd.audit.pictures import read_one
 from dfd.augment import Corruption
 from dfd.evaluate import shortcut_files, shortcuts, tidy
 from dfd.evaluate.conditions import CLEAN, Condition
@@ -23,6 +22,7 @@ from dfd.media.crops import View
 from dfd.models import SingleStream, SmallCNN, recipe
 from dfd.parallel import ProcessPool
 from dfd.shards.samples import NewSample, write_samples
+from dfd.shards.table import read_bytes
 
 NUM = 48
 CONDITIONS = [Condition(CLEAN), Condition("jpeg", 60.0, Corruption("jpeg", 60))]
@@ -170,7 +170,7 @@ def test_of_all_roots_together_it_is_one_model_of_all_their_pictures(grid):
         folder = root.partition("=")[2]
         table = pq.read_table(f"{folder}/samples.parquet").to_pylist()
         for line in table:
-            data = read_one(Path(folder), line)
+            data = read_bytes(Path(folder), line)
             tables = Image.open(io.BytesIO(data)).quantization
             label.append(line["label"])
             family.append(f"{number}-{line['key'].split('/')[0]}")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dfd.audit.pictures import read_one, read_pictures
+from dfd.audit.pictures import read_pictures
 from dfd.audit.shortcuts import ask, file_facts
 from dfd.batch import FAKE, REAL
 from dfd.cli import main
@@ -17,7 +17,7 @@ from dfd.inference.generate import Fakes, generate
 from dfd.media.decode import decode
 from dfd.models import Generator, recipe
 from dfd.shards.samples import NewSample, write_samples
-from dfd.shards.table import load_table, read_index
+from dfd.shards.table import load_table, read_bytes, read_index
 
 
 def photo(seed: int, side: int = 80) -> np.ndarray:
@@ -74,7 +74,7 @@ def gan(tmp_path_factory):
 
 
 def files(root):
-    return {line["key"]: read_one(root, line) for line in load_table(root).to_pylist()}
+    return {line["key"]: read_bytes(root, line) for line in load_table(root).to_pylist()}
 
 
 def test_a_picture_depends_on_seed_and_index_alone(gan, like, tmp_path):
@@ -111,7 +111,7 @@ def test_each_file_is_written_as_a_real_of_the_split_was(gan, like):
     ]
     styles = {}
     for line in reals:
-        data = read_one(like, line)
+        data = read_bytes(like, line)
         styles.setdefault((jpeg_facts(data), decode(data).shape), []).append(len(data))
     made = [fakes[index] for index in range(len(reals))]
     for data in made:
@@ -119,7 +119,7 @@ def test_each_file_is_written_as_a_real_of_the_split_was(gan, like):
         assert 0.9 * min(lengths) < len(data) < 1.1 * max(lengths)
     drawn = sorted((jpeg_facts(data).table_id, decode(data).shape) for data in made)
     assert drawn == sorted(
-        (jpeg_facts(read_one(like, line)).table_id, (line["height"], line["width"], 3)) for line in reals
+        (jpeg_facts(read_bytes(like, line)).table_id, (line["height"], line["width"], 3)) for line in reals
     ), "each real is drawn once before one comes twice"
 
 
@@ -131,7 +131,7 @@ def test_the_audit_finds_nothing_in_the_files(gan, like, tmp_path):
         line for line in load_table(like).to_pylist() if line["label"] == REAL and line["split"] == "train"
     ]
     samples = [
-        NewSample(f"real-{at}", read_one(like, line), REAL, "train", "set") for at, line in enumerate(reals)
+        NewSample(f"real-{at}", read_bytes(like, line), REAL, "train", "set") for at, line in enumerate(reals)
     ]
     samples += [NewSample(f"fake-{at}", fakes[at], FAKE, "train", "gan", "gan") for at in range(len(reals))]
     write_samples(samples, tmp_path / "both", {"what": "test"})

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 import dfd
+from dfd.cli import main
 from dfd.detector import Card, Detector
 from dfd.detector.onnx_net import DIGEST, END, HEX, OnnxNet, read_onnx
 from dfd.detector.torch_net import TorchNet
@@ -18,6 +20,7 @@ from dfd.inference.export import export
 from dfd.inference.onnx_export import facts_of, graph_of, write_model, write_onnx
 from dfd.media.crops import View
 from dfd.models import CueFusion, Ensemble, Generator, SingleStream, SmallCNN, recipe
+from dfd.shards.samples import NewSample, write_samples
 
 pytest.importorskip("onnx", reason="pip install 'dfd[export]'")
 VIEW = View(size=64, crops=5, longest=256, margin=1.35)
@@ -222,3 +225,50 @@ def test_a_gate_holds_a_picture_of_its_own_for_as_strange_as_itself(noise):
     gate = gate_of(net.eval(), noise)
     for digits in (-1e-5, 0.0, 1e-5):
         assert np.array_equal(gate.rank(gate.home + np.float32(digits)), gate.rank(gate.home))
+
+
+def shards_of(folder, noise, encoded):
+    """Pictures whose reals are dark and whose fakes are bright, for training and validation."""
+    made = []
+    for at in range(48):
+        picture = noise(80, 80, at) // 2 + (120 if at % 2 else 0)
+        split = "train" if at < 24 else "val"
+        made.append(
+            NewSample(f"{split}/{at:03d}", encoded(picture), at % 2, split, "noise", groups=(f"{at}",))
+        )
+    write_samples(made, folder, {"command": "test"})
+    return folder
+
+
+@pytest.mark.slow
+def test_eight_bits_say_nearly_the_same_and_what_they_cost(tmp_path, noise, encoded, capsys):
+    torch.manual_seed(0)
+    net = SingleStream(SmallCNN(width=16)).eval()
+    torch.nn.init.normal_(net.head.weight, std=5.0)
+    card = card_of(net, familiarity=gate_of(net, noise).state())
+    weights = {f"net.{name}": value for name, value in net.state_dict().items()}
+    checkpoint = tmp_path / "best.ckpt"
+    torch.save({"dfd": card.to_plain(), "state_dict": weights}, checkpoint)
+    shards, out = shards_of(tmp_path / "shards", noise, encoded), tmp_path / "small.onnx"
+    assert main(["export", str(checkpoint), "--out", str(out), "--int8", str(shards)]) == 0
+    said = capsys.readouterr().out
+    assert re.search(
+        r"8 bits: AUROC [\d.]+ on 24 validation pictures of shards in 24 families, where full precision "
+        r"has [\d.]+: [+-][\d.]+ \([+-][\d.]+, [+-][\d.]+\)\. \d+ of 24 verdicts are others\.",
+        said,
+    )
+    exact, small = Detector(net, card), dfd.load(out)
+    stacks = [VIEW.eval_crops(noise(80, 80, seed) // 2 + 120 * (seed % 2)) for seed in range(100, 140)]
+    full, eight = np.array(exact.logits(stacks)), np.array(small.logits(stacks))
+    assert not np.allclose(full, eight, atol=1e-4), "these are no 8 bits"
+    assert np.corrcoef(full, eight)[0, 1] > 0.99
+    slope, offset = np.polyfit(eight, full, 1)
+    assert abs(slope - 1) < 0.1 and abs(offset) < 0.1 * full.std()
+    assert small.familiarity(stacks) == exact.familiarity(stacks)  # in full precision, as home's were
+    for words, match in (
+        (["--out", str(tmp_path / "b.onnx"), "--int8", str(tmp_path)], "shards"),
+        (["--out", str(tmp_path / "b.safetensors"), "--int8", str(shards)], "only ONNX is written in 8 bits"),
+    ):
+        assert main(["export", str(checkpoint), *words]) == 1
+        assert match in capsys.readouterr().err
+    assert not list(tmp_path.glob("b.*"))

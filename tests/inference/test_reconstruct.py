@@ -6,7 +6,6 @@ import pytest
 import torch
 from PIL import Image
 
-from dfd.audit.pictures import read_one
 from dfd.batch import FAKE, REAL
 from dfd.cli import main
 from dfd.forensics import jpeg_facts
@@ -15,7 +14,7 @@ from dfd.inference.reconstruct import with_detail
 from dfd.media.decode import decode
 from dfd.models import Autoencoder, recipe
 from dfd.shards.samples import NewSample, write_samples
-from dfd.shards.table import load_table, read_index
+from dfd.shards.table import load_table, read_bytes, read_index
 
 
 def photo(seed: int) -> np.ndarray:
@@ -112,7 +111,7 @@ def test_their_files_have_the_real_s_own_settings(made, like):
     table = lines(made)
     for sha256, real in reals(like, "train", "val").items():
         line = table[f"nearest4/{sha256[:20]}"]
-        data, original = read_one(made, line), read_one(like, real)
+        data, original = read_bytes(made, line), read_bytes(like, real)
         assert jpeg_facts(data) == jpeg_facts(original)
         assert data[: data.index(b"\xff\xda")][:200] == original[: original.index(b"\xff\xda")][:200]
         assert decode(data).shape == decode(original).shape and data != original

@@ -11,7 +11,7 @@ import numpy as np
 from dfd.media.decode import decode
 from dfd.shards.duplicates import counted
 from dfd.shards.pattern import parse_root
-from dfd.shards.table import load_table, read_index
+from dfd.shards.table import load_table, read_bytes, read_index
 
 _HEAD = 15  # hex digits of a fingerprint, as in a checkpoint's `seen`
 
@@ -51,9 +51,7 @@ class Originals:
             OSError, ValueError: it cannot be read any more.
         """
         folder, line = self._lines[key]
-        with open(folder / line["shard"], "rb") as shard:
-            shard.seek(line["offset"])
-            return decode(shard.read(line["length"]))
+        return decode(read_bytes(folder, line))
 
     def fingerprints(self, keys: Sequence[str]) -> np.ndarray:
         """(K,) int64 of the keys that are there, in no order of theirs."""

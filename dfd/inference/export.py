@@ -34,9 +34,8 @@ def export(checkpoint: Path, out: Path, allow: Iterable[str] = ("dfd.",), int8: 
         raise ValueError(f"--int8 {int8}: only ONNX is written in 8 bits. Use --out {out.with_suffix(ONNX)}.")
     check_file(beside(out), f"--out {beside(out)}")
     taken = [file for file in (out, beside(out)) if file.exists()]
-    digest = sha256_of(checkpoint)
     # one of the two alone, of this checkpoint, is what a killed run of the same command left
-    if len(taken) == 2 or any(digest.encode() not in file.read_bytes() for file in taken):
+    if len(taken) == 2 or any(sha256_of(checkpoint).encode() not in file.read_bytes() for file in taken):
         raise ValueError(f"{taken[0]} exists. Choose another name or remove it.")
     net, card = load_net(checkpoint, allow=allow, role=None)
     task = _without_paths(card.task)
@@ -47,7 +46,7 @@ def export(checkpoint: Path, out: Path, allow: Iterable[str] = ("dfd.",), int8: 
         card,
         weights_in=NET,
         weights="moving average" if card.weights_in == AVERAGE else card.weights or "last step",
-        checkpoint_sha256=digest,
+        checkpoint_sha256=sha256_of(checkpoint),
         ema_decay=None,
         net=_without_paths(card.net),
         task=task,

@@ -120,6 +120,7 @@ def export(
     *,
     out: Path,
     int8: Path | None = None,
+    model_card: Path | None = None,
     allow: tuple[str, ...] = (),
 ) -> None:
     """A trained net without its training: weights that any program reads, which judge wherever a checkpoint
@@ -130,14 +131,17 @@ def export(
 
     Args:
         checkpoint: File that dfd fit wrote.
-        out: File to write, NAME.safetensors or NAME.onnx.
+        out: File to write, NAME.safetensors or NAME.onnx; without a suffix a folder in the layout of the
+            Hugging Face Hub.
         int8: Shards that the detector was trained on: the ONNX computes with 8 bits, in ranges that their
             training pictures show, and the AUROC that this costs on their validation pictures is printed.
+        model_card: README.md of that folder: the MODEL_CARD.md that dfd report wrote. Without one it says
+            what the checkpoint knows, which is no test.
         allow: Packages beside dfd whose code the checkpoint may name, such as my_package; on PYTHONPATH.
     """
     from dfd.inference.export import export
 
-    print(export(checkpoint, out, allow=allow, int8=int8))
+    print(export(checkpoint, out, allow=allow, int8=int8, model_card=model_card))
 
 
 def generate(

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.special import expit
@@ -17,6 +17,7 @@ from dfd.detector.card import Card, load_net
 from dfd.detector.consistency import redelivered
 from dfd.detector.inputs import bytes_of, path_of, read_input
 from dfd.detector.onnx_net import SUFFIX, OnnxNet, read_onnx
+from dfd.detector.published import find_published, published_card, write_published
 from dfd.detector.runtime import Runtime
 from dfd.detector.score import FaceCrops, Score, unfamiliar
 from dfd.media.faces import NO_WEIGHTS, Face, FaceDetector, crop_box, find_weights
@@ -90,6 +91,38 @@ class Detector:
         self.device, self.batch_size = device, batch_size
         # a drawing's detector says "fake" of photographs, and is sure
         self.speaks = drawings or not card.of_drawings
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | os.PathLike[str], revision: str | None = None, **options: Any
+    ) -> Detector:
+        """A detector that `save_pretrained` or `dfd export` wrote.
+
+        Args:
+            name: its folder, or OWNER/NAME on the Hugging Face Hub, whose cache is asked first.
+            revision: branch, tag or commit on the Hub.
+            options: as of `dfd.load`.
+
+        Raises:
+            ValueError: there is none of this name, or what is wrong with its file.
+        """
+        return load(find_published(name, revision), **options)
+
+    def save_pretrained(self, folder: str | os.PathLike[str], model_card: str | None = None) -> None:
+        """Writes the detector into a folder of the Hub's layout: model.safetensors, config.json, README.md.
+
+        Args:
+            folder: a new one.
+            model_card: text of README.md, such as the MODEL_CARD.md of `dfd report`; None writes what the
+                detector knows of itself.
+
+        Raises:
+            ValueError: the folder exists with something in it, or this is an export to ONNX.
+            OSError: disk full or unwritable, in words.
+        """
+        if isinstance(self.runtime, OnnxNet):
+            raise ValueError("an export to ONNX has no weights to save: load its checkpoint.")
+        write_published(self.net, published_card(self.card), Path(folder), model_card)
 
     @property
     def net(self) -> nn.Module:
@@ -407,7 +440,8 @@ def load(
     needed.
 
     Args:
-        path: a checkpoint (.ckpt) or an export (.safetensors, or .onnx, which needs no torch).
+        path: a checkpoint (.ckpt), an export (.safetensors, or .onnx, which needs no torch), or a folder that
+            `Detector.save_pretrained` wrote.
         faces: YuNet's .onnx file; None takes the one of DFD_YUNET or dfd[faces]. Without any, only whole face
             crops are judged.
         device: where the net runs, as torch names it.
@@ -425,6 +459,8 @@ def load(
     # the cheap checks first: loading a net takes seconds
     if prior is not None:
         check_prior(prior)
+    if Path(path).is_dir():
+        path = find_published(path)
     onnx = Path(path).suffix == SUFFIX
     if not onnx:
         check_device(device)

@@ -14,6 +14,8 @@ from typing import Any
 import pyarrow as pa
 
 from dfd.detector import Detector, load
+from dfd.detector.onnx_net import SUFFIX as ONNX
+from dfd.detector.published import find_published
 from dfd.durable import explain_os_error
 from dfd.evaluate.attacked import judge_attacked
 from dfd.evaluate.conditions import Condition, load_conditions
@@ -127,22 +129,25 @@ def _cells(plan: Sequence[Pass]) -> list[Cell]:
 
 
 def named_detector(name: str, path: str, options: Options) -> NamedDetector:
-    """The detector of a file, on its device."""
+    """The detector of a file, or of a published folder, on its device."""
+    file = find_published(path) if Path(path).is_dir() else Path(path)
     detector = load(
-        path,
-        device=_device(options),
+        file,
+        device=_device(options, file),
         allow=options.allow or ("dfd.",),
         batch_size=options.batch_size,
         drawings=options.drawings,
     )
-    return NamedDetector(name, path, sha256_of(Path(path)), detector)
+    return NamedDetector(name, path, sha256_of(file), detector)
 
 
-def _device(options: Options) -> str:
+def _device(options: Options, file: Path) -> str:
     import torch
 
     if options.device is not None:
         return options.device
+    if file.suffix == ONNX:
+        return "cpu"
     return torch.accelerator.current_accelerator().type if torch.accelerator.is_available() else "cpu"
 
 

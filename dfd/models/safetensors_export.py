@@ -31,8 +31,10 @@ MAX_CARD = 1_000_000  # bytes
 MAX_GATE = 5_000_000  # letters
 
 
-def write_export(weights: dict[str, Tensor], card: dict[str, Any], path: Path) -> None:
-    """Writes weights and a card as plain values, and the JSON beside them.
+def write_export(
+    weights: dict[str, Tensor], card: dict[str, Any], path: Path, page: Path | None = None
+) -> None:
+    """Writes weights and a card as plain values, and the JSON for people as `page`, by default beside them.
 
     Raises:
         OSError: disk full or unwritable, in words.
@@ -46,13 +48,13 @@ def write_export(weights: dict[str, Tensor], card: dict[str, Any], path: Path) -
         card["familiarity"] = {"facts": gate["facts"], "sha256": hashlib.sha256(blob).hexdigest()}
     text = as_json(card)
     # left in the reverse order: the weights get their name before the page that describes them
-    with output_file(beside(path)) as page, output_file(path) as temporary:
+    with output_file(page or beside(path)) as shown, output_file(path) as temporary:
         # not save_file, which hides what a full disk says
         facts = {CARD: text, DIGEST: _digest(weights, text), "format": "pt"}
         if gate:
             facts[GATE] = base64.b64encode(blob).decode("ascii")
         temporary.write_bytes(_ordered(save(weights, facts)))
-        page.write_text(page_of(text, temporary), encoding="utf-8")
+        shown.write_text(page_of(text, temporary), encoding="utf-8")
 
 
 def as_json(card: dict[str, Any]) -> str:

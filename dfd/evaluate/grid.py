@@ -133,7 +133,7 @@ def named_detector(name: str, path: str, options: Options) -> NamedDetector:
     file = find_published(path) if Path(path).is_dir() else Path(path)
     detector = load(
         file,
-        device=_device(options, file),
+        device="cpu" if file.suffix == ONNX and options.device is None else _device(options),
         allow=options.allow or ("dfd.",),
         batch_size=options.batch_size,
         drawings=options.drawings,
@@ -141,13 +141,11 @@ def named_detector(name: str, path: str, options: Options) -> NamedDetector:
     return NamedDetector(name, path, sha256_of(file), detector)
 
 
-def _device(options: Options, file: Path) -> str:
+def _device(options: Options) -> str:
     import torch
 
     if options.device is not None:
         return options.device
-    if file.suffix == ONNX:
-        return "cpu"
     return torch.accelerator.current_accelerator().type if torch.accelerator.is_available() else "cpu"
 
 

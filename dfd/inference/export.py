@@ -34,26 +34,15 @@ def export(
         OSError: disk full or unwritable, in words.
     """
     if out.suffix:
-        check_file(out, f"--out {out}")  # of a folder or a device no other suffix is advised
+        _check_file(checkpoint, out)
     else:
         check_new_folder(out)
-    if out.suffix not in (SUFFIX, ONNX, ""):
-        names = f"{out.with_suffix(SUFFIX)} or {out.with_suffix(ONNX)}"
-        raise ValueError(
-            f"--out {out}: an export is safetensors or ONNX, so call it {names}. Without a suffix it is a "
-            "folder for the Hub."
-        )
+    if int8 is not None and out.suffix != ONNX:
+        raise ValueError(f"--int8 {int8}: only ONNX is written in 8 bits. Use --out {out.with_suffix(ONNX)}.")
     if model_card is not None and out.suffix:
         raise ValueError(
             f"--model-card {model_card}: only a folder for the Hub has one, an --out without a suffix."
         )
-    if int8 is not None and out.suffix != ONNX:
-        raise ValueError(f"--int8 {int8}: only ONNX is written in 8 bits. Use --out {out.with_suffix(ONNX)}.")
-    check_file(beside(out), f"--out {beside(out)}")
-    taken = [file for file in (out, beside(out)) if file.exists()]
-    # one of the two alone, of this checkpoint, is what a killed run of the same command left
-    if len(taken) == 2 or any(sha256_of(checkpoint).encode() not in file.read_bytes() for file in taken):
-        raise ValueError(f"{taken[0]} exists. Choose another name or remove it.")
     net, card = load_net(checkpoint, allow=allow, role=None)
     exported = published_card(card, sha256_of(checkpoint))
     parameters = sum(weight.numel() for weight in net.parameters())
@@ -71,3 +60,18 @@ def export(
     del plain["seen"]
     write_export(net.state_dict(), plain, out)
     return what
+
+
+def _check_file(checkpoint: Path, out: Path) -> None:
+    """ValueError unless an export of the checkpoint may be written there."""
+    check_file(out, f"--out {out}")  # of a folder or a device no other suffix is advised
+    if out.suffix not in (SUFFIX, ONNX):
+        raise ValueError(
+            f"--out {out}: an export is safetensors or ONNX, so call it {out.with_suffix(SUFFIX)} or "
+            f"{out.with_suffix(ONNX)}. Without a suffix it is a folder for the Hub."
+        )
+    check_file(beside(out), f"--out {beside(out)}")
+    taken = [file for file in (out, beside(out)) if file.exists()]
+    # one of the two alone, of this checkpoint, is what a killed run of the same command left
+    if len(taken) == 2 or any(sha256_of(checkpoint).encode() not in file.read_bytes() for file in taken):
+        raise ValueError(f"{taken[0]} exists. Choose another name or remove it.")

@@ -85,9 +85,12 @@ def test_what_exists_is_not_overwritten(checkpoint, tmp_path):
         ValueError, match=r"is safetensors or ONNX, so call it .*best\.safetensors or .*best\.onnx"
     ):
         export(checkpoint, out=tmp_path / "best.pt")
-    for place, kind in ((tmp_path, "a folder"), (Path(os.devnull), "a device")):
-        with pytest.raises(ValueError, match=f"is {kind}, where a file is to be written"):
-            export(checkpoint, out=place)
+    (tmp_path / "folder.onnx").mkdir()
+    with pytest.raises(ValueError, match="is a folder, where a file is to be written"):
+        export(checkpoint, out=tmp_path / "folder.onnx")
+    (tmp_path / "folder.onnx").rmdir()
+    with pytest.raises(ValueError, match="is a device, where a folder is to be made"):
+        export(checkpoint, out=Path(os.devnull))
     for taken in ("best.safetensors", "best.safetensors.json"):
         (tmp_path / taken).write_text("mine")
         with pytest.raises(ValueError, match=f"{taken} exists"):

@@ -20,14 +20,17 @@ def score(
     drawings: bool = False,
     prior: float | None = None,
     consistency: bool = False,
+    rate: float = 2.0,
+    pages: Path | None = None,
 ) -> int:
     """Judges every face in files and folders: one line a face, fake, no trace found or inconclusive, or why
     there is no verdict.
 
     Args:
         checkpoint: File that dfd fit wrote; nothing else is needed, and no network.
-        paths: Pictures, and folders that are walked for pictures.
-        whole: Take each file as a face crop like those in training instead of looking for faces.
+        paths: Pictures and videos, and folders that are walked for them. The faces of a video are followed,
+            and each gets one verdict.
+        whole: Take each picture as a face crop like those in training instead of looking for faces.
         faces: YuNet's .onnx file; by default the one of DFD_YUNET or of the extra dfd[faces].
         json: Print JSON Lines, one object a face.
         csv: Also write a table to this file, in place of an earlier one of the same columns; - prints it
@@ -42,6 +45,8 @@ def score(
             depends on it; the last lines say what a verdict is worth.
         consistency: Judge each face after JPEG 90, a smaller size with JPEG 85, and 224 px with JPEG 75 too;
             a verdict that does not survive them all is inconclusive. Costs four times as much.
+        rate: Frames of a video that are judged a second; at least 12 in all, and at most 600.
+        pages: New folder for a page a video: each face over time, and the moments that look most fake.
     """
     from dfd.inference import score_files
 
@@ -59,6 +64,8 @@ def score(
         drawings=drawings,
         prior=prior,
         consistency=consistency,
+        rate=rate,
+        pages=pages,
     )
 
 

@@ -11,18 +11,29 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from dfd.calibration import EXPERTS, UNFAMILIAR, WORDS, check_prior, in_words, worth_in_words
 from dfd.detector import Detector, Score, load
 from dfd.detector.selection import warning
+from dfd.inference.clip import RATE, ClipScore, is_clip, score_clip
+from dfd.inference.clip import in_words as in_words_of_clip
 from dfd.inference.folders import FolderAlarm
 from dfd.inference.predictor import Predictor
 from dfd.inference.uncertified import never_speaks, with_shortage
 from dfd.media.file_kinds import refuse_lfs_pointer
 from dfd.media.files import IMAGE_SUFFIXES, READ_SUFFIXES, VIDEO_SUFFIXES
-from dfd.outputs import check_file, is_stdout, is_stream, open_stream, output_file, table_heads
+from dfd.outputs import (
+    check_file,
+    check_new_folder,
+    is_stdout,
+    is_stream,
+    open_stream,
+    output_file,
+    table_heads,
+)
 from dfd.terminal import commanding, is_terminal, nobody_reads, printable
 
 COLOURS = {"fake": "31", "no_trace": "32", "inconclusive": "33", "unfamiliar": "35"}  # the rest is grey
@@ -43,6 +54,8 @@ def score_files(
     drawings: bool = False,
     prior: float | None = None,
     consistency: bool = False,
+    rate: float = RATE,
+    pages: Path | None = None,
 ) -> int:
     """Judges every face in files and folders, prints one line a face and a closing line.
 
@@ -63,6 +76,8 @@ def score_files(
         drawings: the pictures are the toy set's drawings, see `dfd.load`.
         prior: share of fakes among the pictures, see `dfd.load`.
         consistency: judge each face after a few mild re-deliveries too, see `dfd.load`.
+        rate: of a video, how many frames a second are judged.
+        pages: new folder for a page a video, with its curve over time and its worst moments.
 
     The faces of a folder, up to a thousand at a time, are judged together before their lines are printed,
     since many of them may show what one does not: that they come from a world the detector has not seen.
@@ -79,6 +94,8 @@ def score_files(
         check_prior(prior)
     refuse_lfs_pointer(Path(checkpoint))
     files, others = find_files(paths)
+    if pages is not None:
+        check_new_folder(pages, *map(Path, paths))
     machine = json or printed
     with _table(csv) as table:
         detector = load(checkpoint, faces, device, allow, batch_size, drawings, prior, consistency)
@@ -89,7 +106,7 @@ def score_files(
         faces_seen = 0
         if table:
             table.writerow(COLUMNS)
-        for score in alarm(Predictor(detector).score_all(files, whole, threads)):
+        for score in alarm(_scores(detector, files, whole, threads, rate, pages)):
             # a table of its own is finished all the same
             if nobody_reads(sys.stdout) and (csv is None or printed):
                 break
@@ -97,16 +114,41 @@ def score_files(
             seen[score.verdict or score.status] += 1
             faces_seen += score.face > 0
             if table:
-                table.writerow(_cell(value) for value in asdict(score).values())
+                table.writerow(_cell(getattr(score, name)) for name in COLUMNS)
             if json:
                 print(json_format.dumps(asdict(score)))
             elif not machine:
                 print(line(score, colour), file=screen)
     counts = count(len(files), faces_seen, others, seen)
     raised = [f"{printable(source, keep='')}: {said}." for source, said in alarm.raised.items()]
-    text = "\n".join([f"{counts}.", *raised, closing(detector)])
+    clips = ["Of clips the sound was not looked at."] if any(map(is_clip, files)) else []
+    text = "\n".join([f"{counts}.", *clips, *raised, closing(detector)])
     print(text, file=sys.stderr if machine else sys.stdout)
     return 0 if seen.keys() & COLOURS.keys() else 1
+
+
+def _scores(
+    detector: Detector,
+    files: Sequence[Path],
+    whole: bool,
+    threads: int | None,
+    rate: float,
+    pages: Path | None,
+) -> Iterator[Score]:
+    """Scores of pictures and clips in their order; a page of each clip where there is a folder for them."""
+    for of_clips, some in groupby(files, key=is_clip):
+        if not of_clips:
+            yield from Predictor(detector).score_all(some, whole, threads)
+            continue
+        for path in some:
+            scores = score_clip(detector, path, whole, rate, shown=True)
+            if pages is not None:
+                from dfd.inference.clip_page import write_clip_page  # matplotlib
+
+                pages.mkdir(parents=True, exist_ok=True)
+                page = pages / f"{len(list(pages.iterdir())) + 1:03d}-{path.stem}.html"
+                write_clip_page(detector, scores, page, closing(detector).splitlines())
+            yield from scores
 
 
 def find_files(
@@ -196,6 +238,8 @@ def line(score: Score, colour: bool = False) -> str:
         sides = zip(("x", "y", "width", "height"), score.box, strict=True)
         where = " ".join(f"{side}={value:.0f}" for side, value in sides)
         parts.append(f"face {score.face}/{score.faces} at {where}")
+    if isinstance(score, ClipScore) and score.moments:
+        parts.append(in_words_of_clip(score))
     if score.reason:
         parts.append(f"({printable(score.reason, keep='')})")
     return "  ".join(parts)
@@ -216,9 +260,7 @@ def count(num_files: int, num_faces: int, others: Sequence[Path], seen: Counter[
     return "; ".join([text, *not_tried(others)])
 
 
-def not_tried(
-    others: Sequence[Path], of_videos: str = "dfd prepare --frames N takes faces out of them"
-) -> list[str]:
+def not_tried(others: Sequence[Path], of_videos: str = "name a video itself") -> list[str]:
     """What was left out of the folders that were walked, in words; of videos also what to do."""
     said = []
     videos = sum(path.suffix.lower() in VIDEO_SUFFIXES for path in others)

@@ -108,7 +108,7 @@ def inspect_files(
     for each in results:
         lines = [json_format.dumps(each.facts)] if json else each.text
         print(*lines, sep="\n")
-    closing_lines = not_tried(others, "name a video itself")
+    closing_lines = not_tried(others)
     if page_name := INDEX if len(found) > 1 else results[0].line.page:
         closing_lines.append(words.page("written", path=out / page_name))
     if closing_lines:

@@ -24,20 +24,29 @@ def read_inside(root: str, path: str) -> bytes:
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of a regular file that a person named, wherever it lies and by whatever links.
+    """The bytes of a regular file that a person named; raises as `open_file` does, and where it is empty or
+    too large.
+    """
+    with open_file(path) as file:
+        return _read(file)
+
+
+def open_file(path: str | os.PathLike[str]) -> FileIO:
+    """A regular file that a person named, wherever it lies and by whatever links, open for reading.
 
     Raises:
-        Undecodable: a pipe, a socket or a device, which may have no end; an empty or too large file.
+        Undecodable: a pipe, a socket or a device, which may have no end.
         OSError: there is no such file, it is a folder, or it may not be read.
     """
 
     def opener(name: str, flags: int) -> int:
         return os.open(name, flags | _NO_WAIT)
 
-    with open(path, "rb", buffering=0, opener=opener) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise Undecodable(NO_FILE)
-        return _read(file)
+    file = open(path, "rb", buffering=0, opener=opener)  # noqa: SIM115  the caller closes it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise Undecodable(NO_FILE)
+    return file
 
 
 def _read(file: FileIO) -> bytes:

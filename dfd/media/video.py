@@ -24,6 +24,7 @@ NO_PYAV = "videos are decoded by PyAV: pip install 'dfd[video]'"
 # A container is recognised by its first bytes, not by its name, and FFmpeg is told which it is: left to
 # itself it would also follow playlists to other files.
 _CONTAINERS = {"mov": (4, b"ftyp"), "avi": (8, b"AVI "), "matroska": (0, b"\x1aE\xdf\xa3")}
+_NO_FRAMES = "a video without frames, or without a key frame to begin with"
 _SHORT = 0.9  # share of the stated duration below which a video was cut off
 _PICTURES = frozenset(("mjpeg", "png", "bmp", "gif", "webp", "tiff"))  # codecs of covers, rarely of films
 _OBLIQUE = math.tan(math.radians(5))  # a display matrix that turns further from right angles is refused
@@ -81,6 +82,46 @@ def frames_at(file: BinaryIO, numbers: Iterable[int]) -> Iterator[tuple[int, np.
             yield number, _as_displayed(frame.to_ndarray(format="rgb24"), _display_matrix(frame))
     if wanted:
         raise Undecodable(f"damaged video: it has no frame {min(wanted)}")
+
+
+def evenly_timed(file: BinaryIO, rate: float, least: int, most: int) -> tuple[np.ndarray, np.ndarray, str]:
+    """Numbers (K,), for `frames_at`, of frames evenly spaced in time, whatever times the file gives its
+    frames; (K,) seconds of these since the first frame; what is missing of a file that was cut off, or "".
+
+    Args:
+        rate: frames a second.
+        least, most: frames in all: of a short clip more a second are taken, where it has them, of a long one
+            fewer, over all of it.
+
+    Raises:
+        Undecodable: as `count_frames` does, but of a file that was cut off.
+    """
+    times, missing = _times(file)
+    times -= times[0]
+    step = max(min(1 / rate, times[-1] / least), times[-1] / most) or 1 / rate
+    # the first frame of each step
+    numbers = np.flatnonzero(np.diff(np.floor(times / step), prepend=-1.0) > 0)[:most]
+    return numbers, times[numbers], missing
+
+
+def _times(file: BinaryIO) -> tuple[np.ndarray, str]:
+    """(N,) seconds of all frames that are shown, ascending; and what is missing."""
+    import av
+
+    try:
+        with _opened(file) as (container, film):
+            shown = [each for each in _packets(container, film) if each.size and not each.is_discard]
+            if not shown:
+                raise Undecodable(_NO_FRAMES)
+            told = [each.pts for each in shown if each.pts is not None]
+            if len(told) < len(shown) or film.time_base is None:
+                # as AVI often has it
+                return np.arange(len(shown)) / float(film.average_rate or 25), ""
+            end = max(each.pts + (each.duration or 0) for each in shown)
+            times = np.sort(np.array(told, float)) * float(film.time_base)
+            return times, _cut_off(container, film, end)
+    except av.FFmpegError as error:
+        raise Undecodable(f"damaged video: {error.strerror}") from error
 
 
 def timed_frames(file: BinaryIO) -> Iterator[tuple[float, np.ndarray]]:
@@ -218,13 +259,20 @@ def _count(container: "InputContainer", stream: "VideoStream") -> int:
             if packet.pts is not None:
                 end = max(end, packet.pts + (packet.duration or 0))
     if not count:
-        raise Undecodable("a video without frames, or without a key frame to begin with")
+        raise Undecodable(_NO_FRAMES)
+    if missing := _cut_off(container, stream, end):
+        raise Undecodable(missing)
+    return count
+
+
+def _cut_off(container: "InputContainer", stream: "VideoStream", end: int) -> str:
+    """What is missing of a film whose last frame ends at `end`; "" for nothing."""
     told = (
         float(stream.duration * stream.time_base)
         if stream.duration
         else (container.duration or 0) / 1_000_000
     )
     shown = float(end * stream.time_base) if stream.time_base else told
-    if shown < _SHORT * told:
-        raise Undecodable(f"a video that was cut off: it ends after {shown:.1f} of {told:.1f} seconds")
-    return count
+    if shown >= _SHORT * told:
+        return ""
+    return f"a video that was cut off: it ends after {shown:.1f} of {told:.1f} seconds"

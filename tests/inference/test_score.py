@@ -360,12 +360,12 @@ def test_videos_and_other_files_are_told_apart(checkpoint, folder, capsys):
         (folder / name).write_bytes(b"\0\0\0\x18ftypmp42")
     assert score_files(checkpoint, [folder, folder / "a.mp4"], whole=True) == 0
     said = capsys.readouterr().out
-    assert "1 video not tried (dfd prepare --frames N takes faces out of them)" in said
+    assert "1 video not tried (name a video itself)" in said
     assert "3 other files not tried (no picture's suffix: none, .csv, .txt)" in said
-    assert re.search(r"unreadable .*a\.mp4  \(a video: .*dfd prepare --frames N", said)
+    assert re.search(r"unreadable .*a\.mp4  \(damaged video", said)
     shutil.rmtree(folder / "b")
     (folder / "c.png").unlink()
-    with pytest.raises(ValueError, match=r"no pictures in .*2 videos not tried.*dfd prepare"):
+    with pytest.raises(ValueError, match=r"no pictures in .*2 videos not tried.*name a video itself"):
         find_files([folder])
 
 

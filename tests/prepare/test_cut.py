@@ -20,12 +20,12 @@ from real_slurm import submit, wait_for
 
 from dfd.batch import FAKE, REAL
 from dfd.media.decode import Undecodable, decode
+from dfd.media.face_tracks import box_at, find_tracks
 from dfd.media.faces import Face, FaceDetector, crop_box
 from dfd.media.video import count_frames, evenly_spaced, frames_at
 from dfd.prepare import pipeline as module
 from dfd.prepare.cut.cutter import Cut, Missing, cut_videos
 from dfd.prepare.cut.people import clearly_largest, is_present
-from dfd.prepare.cut.track import box_at, find_tracks
 from dfd.prepare.job_array import ArrayTask
 from dfd.prepare.pipeline import prepare
 from dfd.shards.table import load_table, read_index

@@ -9,11 +9,11 @@ import numpy as np
 
 from dfd.batch import FAKE, REAL
 from dfd.media.decode import Undecodable, decode
+from dfd.media.face_tracks import box_at, find_tracks
 from dfd.media.faces import FaceDetector, crop_box
 from dfd.media.files import open_inside, read_inside
 from dfd.media.video import count_frames, evenly_spaced, frames_at
 from dfd.prepare.cut.people import UNTOLD, People, forged_person, is_present
-from dfd.prepare.cut.track import box_at, find_tracks
 
 MIN_SIDE = 32  # pixels of a cut square, below which no trace is left to learn from
 Line = Mapping[str, Any]  # of a plan: one face of a picture, or one video

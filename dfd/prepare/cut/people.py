@@ -6,10 +6,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from dfd.media.face_tracks import box_at
 from dfd.media.faces import crop_box
 from dfd.media.files import open_inside
 from dfd.media.video import count_frames, evenly_spaced, frames_at
-from dfd.prepare.cut.track import box_at
 
 UNTOLD = "two people or more, and nothing says which of them is forged"
 _PRESENT = 0.25  # of the frames looked at: less of it is a passer-by, or what the detector took for a face

@@ -11,11 +11,17 @@ NEAR = 2.0
 GROWTH = 2.0  # by what factor it may grow or shrink
 
 
-def find_tracks(frames: Sequence[Sequence[Face]]) -> list[list[int | None]]:
+def find_tracks(
+    frames: Sequence[Sequence[Face]], seconds: Sequence[float] | None = None
+) -> list[list[int | None]]:
     """For each track, which face of each frame belongs to it; None where it has none there.
 
     Faces are linked, the nearest first, to the track that they continue. The track comes first that fills
     most pixels over the whole clip: the person whom it is about is large and there all the time.
+
+    Args:
+        seconds: when each frame is shown. After more than a second a face may be another's, so that it has
+            to be the nearer to where the track ended the longer that is ago; None takes frames as they come.
     """
     tracks: list[dict[int, int]] = []  # frame -> which face in it
     for at, faces in enumerate(frames):
@@ -26,7 +32,8 @@ def find_tracks(frames: Sequence[Sequence[Face]]) -> list[list[int | None]]:
         taken: set[int] = set()
         grown: set[int] = set()
         for distance, t, f in pairs:
-            if distance <= NEAR and t not in grown and f not in taken:
+            away = 1.0 if seconds is None else max(1.0, seconds[at] - seconds[max(tracks[t])])
+            if distance <= NEAR / away and t not in grown and f not in taken:
                 tracks[t][at] = f
                 grown.add(t)
                 taken.add(f)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from dfd.serve.faults import PROBLEM, Fault
 
@@ -24,6 +24,8 @@ HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
     "Cache-Control": "no-store",
 }
+
+_HOST = re.compile(r"(?:\[(?P<address>[0-9a-fA-F:.]+)\]|(?P<name>[\w.-]+))(?::\d+)?", re.ASCII)
 
 
 def known_hosts(host: str, more: Sequence[str] = ()) -> frozenset[str]:
@@ -80,7 +82,7 @@ class Guards:
             return None
         # a browser says both, other programs neither
         origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
-        elsewhere = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+        elsewhere = origin is not None and origin.partition("://")[2].lower() != host.lower()
         if elsewhere or site not in ("same-origin", "none"):
             return Fault(
                 403,
@@ -91,7 +93,8 @@ class Guards:
         return None
 
     def _is_known(self, host: str) -> bool:
-        name = (urlsplit(f"//{host}").hostname or "") if host.isprintable() and "@" not in host else ""
+        parts = _HOST.fullmatch(host)
+        name = (parts["address"] or parts["name"]).lower() if parts else ""
         if name in self.hosts:
             return True
         # a name that is a number cannot be made to lead elsewhere; it needs a service that listens on all

@@ -55,7 +55,7 @@ const add = (chosen, others = 0) => {
     entry.link.href = "#" + article.id;
     const line = make("li");
     line.append(entry.link);
-    byId("history").append(line);
+    byId("history").prepend(line);
     byId("results").prepend(article);
     article.querySelector(".again").addEventListener("click", () => queue(entry));
     article.querySelector(".evidence").addEventListener("click", event => evidence(entry, event.target));
@@ -65,7 +65,9 @@ const add = (chosen, others = 0) => {
 
 const queue = entry => {
   delete entry.problem;
+  delete entry.answer;
   entry.article.querySelector(".again").hidden = true;
+  entry.article.querySelector(".state").hidden = false;
   entry.article.querySelector(".word").textContent = "Waiting.";
   entry.article.querySelector("progress").hidden = false;
   waiting.push(entry);
@@ -84,9 +86,9 @@ const next = () => {
 const judge = async entry => {
   const word = entry.article.querySelector(".word"), bar = entry.article.querySelector("progress");
   if (entry.file.size > maxBytes) {
-    return refused(entry, `It has ${megabytes(entry.file.size)}, and up to ${megabytes(maxBytes)} are read. Send a smaller copy.`);
+    return refused(entry, `It has ${megabytes(entry.file.size)}, and up to ${megabytes(maxBytes)} are read. Send a smaller copy.`, false);
   }
-  if (!entry.file.size) return refused(entry, "The file is empty. Get it again from where it came.");
+  if (!entry.file.size) return refused(entry, "The file is empty. Get it again from where it came.", false);
   for (let attempt = 1; ; attempt += 1) {
     word.textContent = "Sending.";
     const { status, body, wait } = await send("v1/score" + options({ picture: true }), entry.file, entry.name, share => {
@@ -100,10 +102,10 @@ const judge = async entry => {
   }
 };
 
-const refused = (entry, message) => {
+const refused = (entry, message, mayWork = true) => {
   entry.problem = message;
   entry.article.querySelector("progress").hidden = true;
-  entry.article.querySelector(".again").hidden = false;
+  entry.article.querySelector(".again").hidden = !mayWork;
   entry.article.querySelector(".word").textContent = "No answer: " + message;
   entry.link.textContent = `${entry.name}: no answer`;
 };
@@ -112,6 +114,8 @@ const judged = (entry, answer) => {
   const { article } = entry;
   entry.answer = answer;
   article.querySelector(".state").hidden = true;
+  // a crop of one face may be judged after all
+  article.querySelector(".again").hidden = !["no_face", "no_detector"].includes(answer.scores[0].status);
   article.querySelector(".evidence").hidden = false;
   if (answer.picture) article.querySelector(".shown").replaceChildren(boxed(answer, entry.name));
   article.querySelector(".faces").replaceChildren(...answer.scores.map(score => face(entry, score)));
@@ -132,6 +136,8 @@ const face = (entry, score) => {
     const line = make("p", "", "actions");
     line.append(button);
     part.append(line);
+  } else if (["no_face", "no_detector"].includes(score.status)) {
+    part.append(make("p", "If it is a crop of one face, tick the box above that says so, and try again."));
   }
   return part;
 };

@@ -66,9 +66,9 @@ def make_app(service: Service, hosts: frozenset[str]) -> Any:
 
 
 def _add_judging(app: FastAPI, service: Service) -> None:
-    @app.post(
-        "/v1/score", response_model=schema.ScoredFiles, responses=schema.JUDGING, openapi_extra=schema.FORM
-    )
+    several = schema.form(service.limits.max_files)
+
+    @app.post("/v1/score", response_model=schema.ScoredFiles, responses=schema.JUDGING, openapi_extra=several)
     async def score(request: Request, whole: Whole = False, picture: Shown = False) -> Response:
         """The verdict on each face of each file."""
         return await service.judge(request, "score", whole=whole, picture=picture)
@@ -77,7 +77,7 @@ def _add_judging(app: FastAPI, service: Service) -> None:
         "/v1/inspect",
         response_model=schema.InspectedFiles,
         responses=schema.JUDGING,
-        openapi_extra=schema.FORM,
+        openapi_extra=several,
     )
     async def inspect(request: Request, whole: Whole = False, page: Page = False) -> Response:
         """What each file says of its own making, beside the verdicts."""
@@ -87,7 +87,7 @@ def _add_judging(app: FastAPI, service: Service) -> None:
         "/v1/explain",
         response_model=schema.Explained,
         responses=schema.JUDGING,
-        openapi_extra=schema.ONE_FILE,
+        openapi_extra=schema.form(1),
     )
     async def explain(
         request: Request, whole: Whole = False, face: FaceNumber = 1, method: Method = ""
@@ -146,7 +146,7 @@ def _add_faults(app: FastAPI) -> None:
 
 @asynccontextmanager
 async def _keeping(service: Service) -> AsyncIterator[None]:
-    """Deletes kept uploads when their time is up, and ends the workers when the service stops."""
+    """Deletes kept uploads when their time is up."""
 
     async def delete() -> None:
         while service.keep is not None:
@@ -158,4 +158,3 @@ async def _keeping(service: Service) -> AsyncIterator[None]:
         yield
     finally:
         deleting.cancel()
-        await asyncio.to_thread(service.pool.close)

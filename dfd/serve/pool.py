@@ -203,7 +203,8 @@ class WorkerPool:
 
     def _put_back(self, jobs: Sequence[_Waiting]) -> None:
         for each in jobs:
-            each.alone = True
+            # others' time is not this job's
+            each.alone, each.since = True, time.monotonic()
         with self._changed:
             self._queue.extendleft(reversed(jobs))
             self._changed.notify()

@@ -122,36 +122,23 @@ class State(BaseModel):
     state: Literal["ok", "ready", "not ready"]
 
 
-FORM = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {"type": "array", "items": {"type": "string", "format": "binary"}}
-                    },
-                }
-            }
-        },
+def form(max_files: int) -> dict[str, Any]:
+    """What a route adds to the schema, since its form is read by hand.
+
+    Args:
+        max_files: of one request.
+    """
+    one = {"type": "string", "format": "binary"}
+    file = one if max_files == 1 else {"type": "array", "items": one, "minItems": 1, "maxItems": max_files}
+    whole = {
+        "type": "object",
+        "required": ["file"],
+        "properties": {"file": file},
+        "additionalProperties": False,
     }
-}
-ONE_FILE = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {"file": {"type": "string", "format": "binary"}},
-                }
-            }
-        },
-    }
-}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": whole}}}}
+
+
 _MEANINGS = {
     400: "The form or an option cannot be read.",
     401: "There is no token, or an unknown one.",
@@ -167,17 +154,12 @@ _MEANINGS = {
     504: "Judging took too long.",
     507: "The file cannot be kept.",
 }
-READING = {
-    status: {
-        "description": _MEANINGS[status],
-        "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
-    }
-    for status in (401, 403, 421)
-}
-JUDGING = READING | {
-    status: {
-        "description": text,
-        "content": {"application/problem+json": {"schema": Problem.model_json_schema()}},
-    }
-    for status, text in _MEANINGS.items()
-}
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    content = {"application/problem+json": {"schema": Problem.model_json_schema()}}
+    return {status: {"description": _MEANINGS[status], "content": content} for status in statuses}
+
+
+READING = _problems(401, 403, 421)
+JUDGING = _problems(*_MEANINGS)

@@ -18,6 +18,7 @@ from dfd.serve.limits import Limits
 from dfd.serve.metrics import Metrics
 from dfd.serve.tokens import Tokens
 from dfd.serve.uploads import read_form
+from dfd.terminal import printable
 
 if TYPE_CHECKING:
     from dfd.serve.keep import Keep
@@ -55,6 +56,10 @@ class Service:
         """
         # a map is of a verdict
         self.tokens.check(request.headers.get("authorization", ""), "score" if kind == "explain" else kind)
+        # a mistyped option, passed over, would be another answer than was asked for
+        if strange := set(request.query_params) - set(options):
+            what = f"There is no option {printable(min(strange))[:40]!r} of this address."
+            raise Fault(400, "wrong_option", f"{what} It takes: {', '.join(sorted(options))}.")
         started = time.monotonic()
         with self.admission.enter(request.headers.get("content-length")):
             form = await read_form(request, self.limits)

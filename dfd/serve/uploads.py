@@ -27,11 +27,11 @@ class Form:
 
     Args:
         files: (name, bytes) each.
-        fields: the rest, by name.
+        others: (name of the part, value, "" of a file) of what is no part named file.
     """
 
     files: list[tuple[str, bytes]] = field(default_factory=list)
-    fields: dict[str, str] = field(default_factory=dict)
+    others: list[tuple[str, str]] = field(default_factory=list)
 
 
 async def read_form(request: Request, limits: Limits) -> Form:
@@ -56,8 +56,8 @@ async def read_form(request: Request, limits: Limits) -> Form:
             f"The request did not arrive whole within {limits.seconds:g} s. Send fewer or smaller files.",
         ) from error
     form = reader.end()
-    if not form.files:
-        raise _no_file(form)
+    if form.others or not form.files:
+        raise _wrong_form(form)
     return form
 
 
@@ -70,16 +70,16 @@ def _content_type(header: str) -> tuple[str, dict[str, str]]:
     }
 
 
-def _no_file(form: Form) -> Fault:
-    if form.fields:
-        name, value = next(iter(form.fields.items()))
-        came = f"the field {printable(name)[:40]} with {printable(value)[:80]!r}, and no file"
-    else:
-        value, came = "", "an empty form"
+def _wrong_form(form: Form) -> Fault:
+    if not form.others:
+        return Fault(422, "no_file", f"an empty form: at least one file is needed. Send it so: {_HOW}.")
+    name, value = form.others[0]
+    came = f"a part named {printable(name)[:40]!r}{f' with {printable(value)[:80]!r}' if value else ''}"
     return Fault(
         422,
-        "no_file",
-        f"{came}: at least one file is needed. {elsewhere(value)}Send it as the part file: {_HOW}.",
+        "other_part",
+        f"{came}: a form has files alone, each in a part named file. {elsewhere(value)}Send it so: {_HOW}; "
+        "options stand in the address, as ?whole=true.",
     )
 
 
@@ -146,14 +146,17 @@ class _Reader:
     def _on_part_end(self) -> None:
         options = self._options()
         name = options.get("filename")
+        part = options.get("name", "")
         if name is None:
-            self.form.fields[options.get("name", "")[:_NAME]] = self._data.decode("utf-8", "replace")
+            self.form.others.append((part, self._data.decode("utf-8", "replace")))
+        elif part != "file":
+            self.form.others.append((part, ""))
         # a browser sends a nameless, empty file for a form in which none was chosen
         elif name or self._data:
             self.form.files.append((_plain(name), bytes(self._data)))
-        if len(self.form.files) + len(self.form.fields) > self.limits.max_files:
+        if len(self.form.files) + len(self.form.others) > self.limits.max_files:
             raise Fault(
-                413,
+                422,
                 "too_many_files",
                 f"The form has more than {self.limits.max_files} parts. Send the files in several requests.",
             )

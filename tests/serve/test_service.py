@@ -127,6 +127,7 @@ def test_a_map_says_how_far_to_believe_it(client):
         ({}, [b"x"], 422, "No verdict"),
         ({}, [GREY, GREY], 422, "Send it alone"),
         ({"face": "0"}, [GREY], 400, "option face"),
+        ({"hole": "true"}, [GREY], 400, "no option 'hole'"),
     ],
 )
 def test_a_map_that_cannot_be_made_is_said(client, params, sent, status, said):
@@ -236,7 +237,7 @@ def test_too_much_is_refused(client):
         "message"
     ]
     many = client.post("/v1/score", files=files(*((f"{n}.png", GREY) for n in range(7))))
-    assert (many.status_code, many.json()["code"]) == (413, "too_many_files")
+    assert (many.status_code, many.json()["code"]) == (422, "too_many_files")
 
 
 def test_the_page_names_its_own_files_alone(client):

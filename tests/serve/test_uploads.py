@@ -37,6 +37,13 @@ def form(files=(), fields=()):
     return request.read(), request.headers.get("content-type", "")
 
 
+def multipart(fields):
+    parts = "".join(
+        f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in fields
+    )
+    return f"{parts}--b--\r\n".encode(), "multipart/form-data; boundary=b"
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(NAMES, st.binary(max_size=300)), min_size=1, max_size=3),
@@ -47,9 +54,12 @@ def test_a_form_is_the_same_however_it_is_cut(files, sizes):
     assert read(body, kind, sizes).files == files
 
 
-def test_fields_stand_beside_files():
-    body, kind = form([("a.png", b"1")], [("note", "x")])
-    assert read(body, kind).fields == {"note": "x"}
+@pytest.mark.parametrize(
+    "body", [form([("a.png", b"1")], [("whole", "true")]), multipart([("whole", "true")])]
+)
+def test_an_option_in_the_form_is_not_passed_over(body):
+    with pytest.raises(Fault, match=r"part named 'whole' with 'true'.*\?whole=true"):
+        read(*body)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +67,7 @@ def test_fields_stand_beside_files():
     [
         ([("a.png", b"1" * 1001)], (), 413, "1,000 are read"),
         ([("a.png", b"1" * 900)] * 5, (), 413, "4,000 are read"),
-        ([(f"{n}.png", b"1") for n in range(5)], (), 413, "more than 4 parts"),
+        ([(f"{n}.png", b"1") for n in range(5)], (), 422, "more than 4 parts"),
         ((), [("url", "http://example.org/a.jpg")], 422, "Addresses are not opened"),
         ((), [("note", "x" * 1001)], 413, "1,000 are read"),
     ],
@@ -68,13 +78,6 @@ def test_what_is_too_much_or_no_file_is_said(files, fields, status, said):
     with pytest.raises(Fault, match=said) as caught:
         read(body, kind)
     assert caught.value.status == status
-
-
-def multipart(fields):
-    parts = "".join(
-        f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in fields
-    )
-    return f"{parts}--b--\r\n".encode(), "multipart/form-data; boundary=b"
 
 
 def test_a_form_in_which_no_file_was_chosen_has_none():

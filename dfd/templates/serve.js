@@ -26,7 +26,7 @@ const send = (address, file, name, sent = () => {}) => new Promise(resolve => {
     message: "The service cannot be reached, or ended the request. Look whether it still runs, and try again.",
   } });
   request.open("POST", address);
-  if (byId("token")) request.setRequestHeader("Authorization", "Bearer " + byId("token").value.trim());
+  if (byId("token")?.value.trim()) request.setRequestHeader("Authorization", "Bearer " + byId("token").value.trim());
   request.upload.addEventListener("progress", event => sent(event.loaded / event.total));
   request.addEventListener("error", unreachable);
   request.addEventListener("load", () => {
@@ -270,15 +270,16 @@ byId("save-json").addEventListener("click", () => {
 
 byId("save-page").addEventListener("click", async () => {
   const style = await (await fetch("serve.css")).text();
-  const page = document.implementation.createHTMLDocument("Verdicts of " + detector);
-  page.documentElement.lang = "en";
-  page.head.append(make("style", style));
-  page.body.append(make("h1", "Verdicts of " + detector), make("p", `${byId("summary").textContent} Saved ${new Date().toLocaleString()}.`));
-  page.body.append(byId("closing").cloneNode(true), byId("history").cloneNode(true), byId("results").cloneNode(true));
-  page.querySelectorAll("button, input, progress").forEach(each => each.remove());
-  page.querySelectorAll("details").forEach(each => { each.open = true; });
-  save("<!doctype html>\n" + page.documentElement.outerHTML, "text/html", "verdicts.html");
+  const whole = make("main"), title = "Verdicts of " + detector;
+  whole.append(make("h1", title), make("p", `${byId("summary").textContent} Saved ${new Date().toLocaleString()}.`));
+  whole.append(...["closing", "history", "results"].map(id => byId(id).cloneNode(true)));
+  whole.querySelectorAll("button, input, progress").forEach(each => each.remove());
+  whole.querySelectorAll("details").forEach(each => { each.open = true; });
+  const head = `<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">${make("title", title).outerHTML}<style>${style}</style>`;
+  save(`<!doctype html>\n<html lang="en"><head>${head}</head><body>${whole.outerHTML}</body></html>`, "text/html", "verdicts.html");
 });
+
+byId("access")?.addEventListener("submit", event => event.preventDefault());
 
 byId("clear").addEventListener("click", () => {
   visit.length = 0;

@@ -41,7 +41,7 @@ class Setup:
 
     Args:
         threads: of torch, in each worker, where OMP_NUM_THREADS does not say.
-        memory: megabytes that judging may take beyond the loaded detector.
+        memory: megabytes that judging may take beyond the loaded detector, on the CPU under Linux.
     """
 
     checkpoint: Path

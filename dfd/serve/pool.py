@@ -221,11 +221,12 @@ class WorkerPool:
                 if not worker.pipe.poll(max(until - time.monotonic(), 0)):
                     fault = too_slow(self.limits.seconds)
                     break
-                answer = json.loads(worker.pipe.recv_bytes())
-                _set(left.popleft(), answer)
+                _set(left[0], json.loads(worker.pipe.recv_bytes()))
+                left.popleft()
             else:
                 return True
-        except (EOFError, OSError):
+        # it has ended; or a file made it write what is no answer
+        except (EOFError, OSError, ValueError, TypeError):
             pass
         self._told(fault.code, 1)
         # of several, nobody knows which one it was: each again, alone
@@ -246,6 +247,8 @@ def _joins(each: _Waiting) -> bool:
 
 
 def _set(waiting: _Waiting, answer: dict[str, Any]) -> None:
+    if not isinstance(answer, dict):
+        raise TypeError("an answer is an object")
     if "fault" in answer:
         waiting.answer.set_exception(Fault(**answer["fault"]))
     else:

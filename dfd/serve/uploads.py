@@ -44,11 +44,15 @@ async def read_form(request: Request, limits: Limits) -> Form:
     if kind != "multipart/form-data" or not options.get("boundary"):
         came = f"a body of type {printable(kind[:80])}" if kind else "a body without a type"
         raise Fault(415, "no_form", f"{came}: a multipart form with a part named file is read, as of {_HOW}.")
+    from starlette.requests import ClientDisconnect
+
     reader = _Reader(options["boundary"], limits)
     try:
         async with asyncio.timeout(limits.seconds):
             async for chunk in request.stream():
                 reader.feed(chunk)
+    except ClientDisconnect as error:
+        raise Fault(400, "broken_form", "The sender left before the request was whole.") from error
     except TimeoutError as error:
         raise Fault(
             408,

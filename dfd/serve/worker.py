@@ -43,7 +43,8 @@ def work(pipe: Connection, setup: Setup) -> None:
     except (ValueError, OSError, ModuleNotFoundError) as error:
         _send(pipe, {"fault": str(error)})
         return
-    _limit_memory(setup.memory)
+    if setup.device == "cpu":  # what a GPU's driver maps counts as memory of the process
+        _limit_memory(setup.memory)
     _send(pipe, facts)
     while True:
         try:

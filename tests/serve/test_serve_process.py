@@ -137,6 +137,52 @@ def test_a_body_that_is_too_large_has_its_answer_although_it_is_not_read(detecto
         assert ask(served.address).status_code == 200
 
 
+def test_who_leaves_in_the_middle_leaves_nothing_behind(detector_file):
+    with serving(detector_file) as served:
+        host, port = served.address.removeprefix("http://").split(":")
+        head = (
+            f"POST /v1/score HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 5000\r\n"
+            "Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+        )
+        with socket.create_connection((host, int(port))) as left:
+            left.sendall(head.encode())
+            wait_until(lambda: "dfd_requests_underway 1.0" in httpx.get(f"{served.address}/metrics").text)
+        wait_until(lambda: "dfd_requests_underway 0.0" in httpx.get(f"{served.address}/metrics").text)
+        assert ask(served.address).status_code == 200
+        assert served.stop() == 0
+        assert "Traceback" not in served.process.stdout.read()
+
+
+def test_memory_is_flat_with_hostile_files_in_between(detector_file):
+    def kilobytes(process):
+        with open(f"/proc/{process}/status") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith("VmRSS:"))
+
+    with serving(detector_file) as served, httpx.Client(timeout=PATIENCE) as client:
+        processes = (served.process.pid, *workers(served.process))
+        hostile = (b"x", GREY[:60], b"PK\x03\x04" + bytes(100), GREY + bytes(100_000))
+
+        def many(number):
+            for each in range(number):
+                data = hostile[each // 10 % 4] if each % 10 == 0 else GREY
+                said = client.post(f"{served.address}/v1/score", params=WHOLE, files={"file": ("a", data)})
+                assert said.status_code == 200
+            return [kilobytes(process) for process in processes]
+
+        before, after = many(300), many(1500)
+        assert all(late - early < 12_000 for early, late in zip(before, after, strict=True)), (before, after)
+
+
+def test_an_answer_waits_for_no_packet(detector_file):
+    with serving(detector_file) as served, httpx.Client(timeout=PATIENCE) as client:
+        took = []
+        for _ in range(30):
+            started = time.monotonic()
+            assert client.get(f"{served.address}/health").status_code == 200
+            took.append(time.monotonic() - started)
+        assert min(took) < 0.03  # Nagle's algorithm and a delayed acknowledgement make it 0.04 each time
+
+
 def test_nothing_of_an_upload_is_on_the_disk(detector_file, tmp_path):
     marked = GREY + b"a mark that no other file has 5f2c" * 60_000  # larger than what forms spool to files
     with serving(detector_file) as served:

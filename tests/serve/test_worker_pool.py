@@ -99,6 +99,18 @@ def test_a_worker_that_is_killed_while_nothing_is_asked_loses_nothing(harmed):
     assert harmed.submit(score()).result(PATIENCE)["scores"]
 
 
+@pytest.mark.parametrize("written", [b"{", b"[]", b'{"fault": {"strange": 1}}', b'{"fault": "text"}'])
+def test_a_worker_that_writes_no_answer_is_replaced(detector_file, monkeypatch, written):
+    pool = WorkerPool(Setup(detector_file, allow=("unruly_net.",)), Limits())
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr("multiprocessing.connection.Connection.recv_bytes", lambda self: written)
+            assert fault_of(pool.submit(score())).code == "worker_ended"
+        assert pool.submit(score()).result(PATIENCE)["scores"]
+    finally:
+        pool.close()
+
+
 def test_the_last_jobs_are_told_that_the_service_stops(detector_file):
     pool = WorkerPool(Setup(detector_file, allow=("unruly_net.",)), Limits(seconds=4))
     busy, waiting = pool.submit(score(png(STOPS))), pool.submit(score(kind="inspect"))

@@ -104,9 +104,13 @@ def test_hostile_files_cost_nobody_else_an_answer(detector_file):
 
 
 def test_workers_end_with_a_service_that_is_killed(detector_file):
-    with serving(detector_file) as served:
+    with serving(detector_file) as served, ThreadPoolExecutor(1) as threads:
         (worker,) = workers(served.process)
+        # one that waits for a job is ended by its pipe; this one judges
+        asked = threads.submit(ask, served.address, png(STOPS))
+        wait_until(lambda: "dfd_batch_jobs_count 1.0" in httpx.get(f"{served.address}/metrics").text)
         served.process.kill()
+        assert isinstance(asked.exception(), httpx.TransportError)
         wait_until(lambda: not os.path.exists(f"/proc/{worker}") or b"Z" in _state(worker))
 
 
@@ -180,7 +184,9 @@ def test_an_answer_waits_for_no_packet(detector_file):
             started = time.monotonic()
             assert client.get(f"{served.address}/health").status_code == 200
             took.append(time.monotonic() - started)
-        assert min(took) < 0.03  # Nagle's algorithm and a delayed acknowledgement make it 0.04 each time
+        assert (
+            sorted(took)[15] < 0.03
+        )  # Nagle's algorithm and a delayed acknowledgement make it 0.04 each time
 
 
 def test_nothing_of_an_upload_is_on_the_disk(detector_file, tmp_path):

@@ -56,16 +56,15 @@ def work(pipe: Connection, setup: Setup) -> None:
 
 
 def _load(setup: Setup) -> tuple[Detector, dict[str, Any]]:
-    import torch
-
     from dfd.detector import load
     from dfd.serve.judging import about
 
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(setup.threads)
     detector = load(
         setup.checkpoint, setup.faces, setup.device, setup.allow, setup.batch_size, setup.drawings
     )
+    # a detector that needs no torch does not wait for it
+    if "torch" in sys.modules and "OMP_NUM_THREADS" not in os.environ:
+        sys.modules["torch"].set_num_threads(setup.threads)
     return detector, about(detector, setup.checkpoint)
 
 

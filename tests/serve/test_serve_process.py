@@ -237,6 +237,17 @@ def test_what_is_wrong_is_said_in_one_line_before_it_listens(detector_file, tmp_
         assert len(done.stderr.strip().splitlines()) == 1, done.stderr
 
 
+def test_a_missing_package_is_said_with_its_extra(detector_file):
+    code = (
+        "import sys; sys.modules['fastapi'] = None; from dfd.cli import main; "
+        f"sys.exit(main(['serve', {str(detector_file)!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
+    assert (
+        done.returncode == 1 and "pip install 'dfd[serve]'" in done.stderr and "Traceback" not in done.stderr
+    )
+
+
 def test_an_open_port_without_tokens_is_warned_of(detector_file):
     with serving(detector_file, "--host", "0.0.0.0") as served:
         port = served.address.rpartition(":")[2]

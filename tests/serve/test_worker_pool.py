@@ -30,7 +30,7 @@ def told():
 def harmed(detector_file, told):
     """A pool that these tests may harm."""
     setup = Setup(detector_file, allow=("unruly_net.",), memory=1000)
-    pool = WorkerPool(setup, Limits(seconds=6, memory=1000), batch=8, told=lambda *what: told.append(what))
+    pool = WorkerPool(setup, Limits(seconds=20, memory=1000), batch=8, told=lambda *what: told.append(what))
     yield pool
     pool.close()
 

@@ -64,7 +64,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 # --group needs pip 25.1
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install "pip>=25.1"
-	$(PIP) install -e ".[train,export,video,sweep,remote,attacks,c2pa,heif]" --group dev -c constraints.txt
+	$(PIP) install -e ".[train,export,video,sweep,remote,attacks,c2pa,heif,serve]" --group dev -c constraints.txt
 # peft lies apart, for the tests that need it: beside its transformers every start of dfd takes half a second longer
 	$(PIP) install --target $(VENV)/lora --upgrade --no-deps peft accelerate transformers tokenizers regex -c constraints.txt
 	@touch $@ $(VENV)/.installed

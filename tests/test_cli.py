@@ -75,7 +75,7 @@ def test_help_lists_the_verbs_of_both_doors_without_heavy_imports():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "Did you mean score?" in done.stderr
+    assert "Did you mean score or serve?" in done.stderr
     assert dfd.__version__ in done.stdout
     page = done.stdout.partition("Usage: dfd score")[0]
     for verb in (*LIGHTNING_VERBS, *PLAIN_VERBS):
@@ -94,7 +94,7 @@ def test_the_help_of_fit_waits_for_no_more_than_lightning():
 
 
 def test_every_verb_is_listed_once_by_the_module_of_its_area():
-    areas = {"data", "forensics", "detect", "judge", "baselines", "study", "cluster"}
+    areas = {"data", "forensics", "detect", "serve", "judge", "baselines", "study", "cluster"}
     folder = Path(dfd.__file__).with_name("commands")
     assert {path.stem for path in folder.glob("*.py")} == areas | {"__init__"}
     listed = []

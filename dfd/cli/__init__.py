@@ -18,7 +18,7 @@ from dfd import __version__
 from dfd.cli.error_messages import UsageError, closest, shortened
 from dfd.cli.extras import how_to_install
 from dfd.cli.logs import logs_on_stderr
-from dfd.commands import baselines, cluster, data, detect, forensics, judge, study
+from dfd.commands import baselines, cluster, data, detect, forensics, judge, serve, study
 from dfd.interpreters import safe_path
 from dfd.launcher import find_launch
 from dfd.signals import Terminated, ending_as_ctrl_c, stop_signals
@@ -35,7 +35,7 @@ LIGHTNING_VERBS = {
 }
 COMMANDS = {
     function.__name__.replace("_", "-"): function
-    for module in (data, forensics, detect, judge, baselines, study, cluster)
+    for module in (data, forensics, detect, serve, judge, baselines, study, cluster)
     for function in module.VERBS
 }
 PLAIN_VERBS = tuple(COMMANDS)

@@ -27,6 +27,7 @@ EXTRAS = {
     "lora": ("peft",),
     "heif": ("pillow_heif",),
     "sweep": ("optuna",),
+    "serve": ("fastapi", "uvicorn", "python_multipart", "prometheus_client"),
     "remote": ("fsspec", "aiohttp", "s3fs"),
 }
 

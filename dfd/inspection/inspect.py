@@ -186,14 +186,14 @@ def _detector(
     basis = closing(predictor.detector)
     return {
         path: (
-            DetectorSays([(_face(score), sentences(score)) for score in scores[path]], basis),
+            DetectorSays([(face_title(score), sentences(score)) for score in scores[path]], basis),
             [asdict(score) for score in scores[path]],
         )
         for path in paths
     }
 
 
-def _face(score: Score) -> str:
+def face_title(score: Score) -> str:
     """The verdict or status, and of which face."""
     word = score.status.replace("_", " ") if score.verdict is None else WORDS[score.verdict]
     if score.prob is not None:

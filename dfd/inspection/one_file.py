@@ -74,6 +74,22 @@ class Inspected:
     is_whole: bool
 
 
+@dataclass(frozen=True)
+class Examined:
+    """What was found of a file.
+
+    Args:
+        evidence: in the order in which it is to be read.
+        facts: the JSON object.
+        page: HTML.
+    """
+
+    examination: Examination
+    evidence: Sequence[Evidence]
+    facts: dict[str, Any]
+    page: str
+
+
 def inspect_file(task: Task) -> Inspected:
     """Reads, examines, and writes the page and the JSON of one file. Whatever is wrong with it is told, not
     raised; OSError where the page cannot be written.
@@ -83,24 +99,9 @@ def inspect_file(task: Task) -> Inspected:
         data = read_file(task.path)
     except (Undecodable, OSError) as error:
         return unreadable(task, words.page("unreadable", why=_why(task.path, error)))
-    if is_clip(task.path, data):
-        examination = examine_clip(task.path, data, task.files)
-    else:
-        examination = examine(data, _tools(task.files))
-    evidence = in_order(examination.findings, examination.seconds, words)
-    sha256 = hashlib.sha256(data).hexdigest()
-    now = _now()
-    facts = _facts(task, data, examination, evidence, sha256, now)
-    shown = [
-        (words.page("fact_path"), task.path.name),
-        (words.page("fact_sha256"), sha256),
-        (words.page("fact_bytes"), f"{len(data):,}"),
-        (words.page("fact_size"), _size(examination)),
-        (words.page("fact_time"), now),
-        (words.page("fact_program"), f"dfd {__version__}"),
-    ]
-    page = write_page(task.path.name, examination, evidence, shown, words, task.detector)
-    (task.folder / f"{task.name}.html").write_text(page, encoding="utf-8", errors="backslashreplace")
+    examined = inspect_bytes(task, data)
+    examination, evidence, facts = examined.examination, examined.evidence, examined.facts
+    (task.folder / f"{task.name}.html").write_text(examined.page, encoding="utf-8", errors="backslashreplace")
     _write_json(task, facts)
     failed = [each.title for each in evidence if each.finding.status == "failed"]
     problems = [words.page("summary_refused", why=examination.refused)] if examination.refused else []
@@ -116,7 +117,30 @@ def inspect_file(task: Task) -> Inspected:
         detector="; ".join(title for title, _ in task.detector.faces) if task.detector else "",
         not_judged=" ".join(problems),
     )
-    return Inspected(task, line, _text(task, line, evidence, words), facts, sha256, not problems)
+    return Inspected(task, line, _text(task, line, evidence, words), facts, facts["sha256"], not problems)
+
+
+def inspect_bytes(task: Task, data: bytes) -> Examined:
+    """Examines the bytes of a task's file, and writes nothing."""
+    words = Catalogue(task.language)
+    if is_clip(task.path, data):
+        examination = examine_clip(task.path, data, task.files)
+    else:
+        examination = examine(data, _tools(task.files))
+    evidence = in_order(examination.findings, examination.seconds, words)
+    sha256 = hashlib.sha256(data).hexdigest()
+    now = _now()
+    shown = [
+        (words.page("fact_path"), task.path.name),
+        (words.page("fact_sha256"), sha256),
+        (words.page("fact_bytes"), f"{len(data):,}"),
+        (words.page("fact_size"), _size(examination)),
+        (words.page("fact_time"), now),
+        (words.page("fact_program"), f"dfd {__version__}"),
+    ]
+    page = write_page(task.path.name, examination, evidence, shown, words, task.detector)
+    facts = _facts(task, data, examination, evidence, sha256, now)
+    return Examined(examination, evidence, facts, page)
 
 
 def unreadable(task: Task, why: str) -> Inspected:

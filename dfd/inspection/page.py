@@ -105,7 +105,7 @@ def _tool(each: Evidence, examination: Examination, words: Catalogue) -> dict[st
         "name": name,
         "title": each.title,
         "status": _word(finding),
-        "badge": _badge(finding, words),
+        "badge": badge(finding, words),
         "sentence": each.sentence,
         "score": "" if finding.status == "absent" else number(finding.score),
         "unit": words.word(name, finding.unit) if finding.unit else "",
@@ -126,7 +126,7 @@ def _word(finding: Finding) -> str:
     return KIND_WORDS[finding.kind] if silent else finding.status
 
 
-def _badge(finding: Finding, words: Catalogue) -> str:
+def badge(finding: Finding, words: Catalogue) -> str:
     """The word as people read it; a tool may have its own for a status."""
     word = _word(finding)
     own = words.own(finding.tool, f"word_{word}")

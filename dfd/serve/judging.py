@@ -1,0 +1,126 @@
+"""Judging of uploaded files in a worker process: scores, inspections and maps as plain JSON values."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from dfd import __version__
+from dfd.calibration import WORDS
+from dfd.detector import Detector, Score
+from dfd.detector.inputs import read_input
+from dfd.forensics import Catalogue
+from dfd.forensics.tools import Files
+from dfd.html import data_address
+from dfd.inference.score import closing, sentences
+from dfd.inference.uncertified import with_shortage
+from dfd.inspection.clip import is_clip
+from dfd.inspection.drawings import small_photo
+from dfd.inspection.inspect import face_title
+from dfd.inspection.one_file import Task, inspect_bytes
+from dfd.inspection.page import DetectorSays, badge
+from dfd.media.formats import Undecodable
+from dfd.serve.faults import Fault
+from dfd.serve.jobs import Job, Setup
+
+
+def about(detector: Detector, checkpoint: Path) -> dict[str, Any]:
+    """What the service says of its detector."""
+    with checkpoint.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    speaks = detector.speaks and bool(detector.card.calibrated_on)
+    return {
+        "name": checkpoint.name,
+        "sha256": digest,
+        "net": str(detector.card.net.get("class_path", "")),
+        "dfd": __version__,
+        "calibrated_on": detector.basis if speaks else "",
+        "threshold": detector.threshold if speaks else None,
+        "inconclusive": list(detector.band) if speaks else None,
+        "knows_strange_pictures": detector.gate is not None,
+        "finds_faces": detector.faces is not None,
+        "closing": closing(detector),
+    }
+
+
+def score(detector: Detector, jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """The scores of several files, whose faces go through the net together; as `dfd score --json` prints
+    them, with words for people beside them.
+    """
+    faces = [detector.crop_faces(job.data, job.whole) for job in jobs]
+    scores = iter(detector.judge([face for each in faces for face in each]))
+    return [
+        _file(job, [with_shortage(detector, next(scores)) for _ in each])
+        for job, each in zip(jobs, faces, strict=True)
+    ]
+
+
+def inspect(detector: Detector, job: Job, setup: Setup) -> dict[str, Any]:
+    """What a file says of its own making, as `dfd inspect --json` prints it, with the detector's verdict."""
+    if is_clip(Path(job.name), job.data):
+        # whose frames are read from a path, and a path that a stranger names is none to open
+        raise Fault(
+            415,
+            "a_video",
+            f"{job.name} is a video, and this service judges pictures. Run dfd inspect FILE --out FOLDER "
+            "where the video lies, or send single frames.",
+        )
+    scores = [with_shortage(detector, each) for each in detector.score(job.data, job.whole)]
+    says = DetectorSays([(face_title(each), sentences(each)) for each in scores], closing(detector))
+    task = Task(
+        path=Path(Path(job.name).name),
+        shown=job.name,
+        folder=Path(),
+        name=job.name,
+        files=Files(faces=setup.faces),
+        language="en",
+        detector=says,
+        detector_facts=[asdict(each) for each in scores],
+    )
+    examined = inspect_bytes(task, job.data)
+    words = Catalogue(task.language)
+    evidence = [
+        {
+            "tool": each.finding.tool,
+            "status": each.finding.status,
+            "word": badge(each.finding, words),
+            "title": each.title,
+            "sentence": each.sentence,
+            "figure": each.figure,
+        }
+        for each in examined.evidence
+    ]
+    said = _file(job, scores) | {"inspection": examined.facts, "evidence": evidence}
+    return said | ({"page": examined.page} if job.page else {})
+
+
+def _file(job: Job, scores: Sequence[Score]) -> dict[str, Any]:
+    said = {
+        "name": job.name,
+        "sha256": hashlib.sha256(job.data).hexdigest(),
+        "bytes": len(job.data),
+        "scores": [_face(each) for each in scores],
+    }
+    if job.picture and any(each.status != "unreadable" for each in scores):
+        said["picture"] = _picture(job)
+    return said
+
+
+def _face(found: Score) -> dict[str, Any]:
+    plain = asdict(found)
+    del plain["path"]  # the file's name stands beside its faces
+    word = WORDS.get(found.verdict or "", "no verdict")
+    return plain | {"word": word, "sentences": sentences(found)}
+
+
+def _picture(job: Job) -> dict[str, Any] | None:
+    """The picture in whose pixels boxes are given, made small."""
+    try:
+        pixels = read_input(job.data).pixels
+    except Undecodable:  # a picture of which only parts may be judged
+        return None
+    address = data_address(small_photo(pixels), "jpeg")
+    return {"width": pixels.shape[1], "height": pixels.shape[0], "address": address}

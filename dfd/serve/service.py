@@ -1,0 +1,100 @@
+"""Service: a request's files through admission, upload and workers to one answer, or to its fault."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from dfd.serve.admission import Admission
+from dfd.serve.faults import PROBLEM, Fault
+from dfd.serve.jobs import Job, Kind
+from dfd.serve.limits import Limits
+from dfd.serve.metrics import Metrics
+from dfd.serve.tokens import Tokens
+from dfd.serve.uploads import read_form
+from dfd.terminal import printable
+
+if TYPE_CHECKING:
+    from dfd.serve.keep import Keep
+    from dfd.serve.pool import WorkerPool
+
+
+@dataclass
+class Service:
+    """What all requests share.
+
+    Args:
+        pool: judges files.
+        keep: where uploads are kept; None keeps none.
+    """
+
+    pool: WorkerPool
+    limits: Limits
+    metrics: Metrics
+    tokens: Tokens = field(default_factory=Tokens)
+    keep: Keep | None = None
+    admission: Admission = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.admission = Admission(self.limits)
+        self.metrics.watch(self.pool, self.admission)
+
+    async def judge(self, request: Request, kind: Kind, **options: Any) -> JSONResponse:
+        """The answer to a form of files: an object a file, in their order, or of a map the object alone.
+
+        Args:
+            options: of each file's `Job`.
+
+        Raises:
+            Fault: as `read_form`, the tokens and the admission say; of a file where no file has an answer.
+        """
+        # a map is of a verdict
+        self.tokens.check(request.headers.get("authorization", ""), "score" if kind == "explain" else kind)
+        # a mistyped option, passed over, would be another answer than was asked for
+        if strange := set(request.query_params) - set(options):
+            what = f"There is no option {printable(min(strange))[:40]!r} of this address."
+            raise Fault(400, "wrong_option", f"{what} It takes: {', '.join(sorted(options))}.")
+        started = time.monotonic()
+        with self.admission.enter(request.headers.get("content-length")):
+            form = await read_form(request, self.limits)
+            if kind == "explain" and len(form.files) > 1:
+                raise Fault(
+                    422, "too_many_files", f"{len(form.files)} files: a map is made of one. Send it alone."
+                )
+            jobs = [Job(kind, name, data, **options) for name, data in form.files]
+            if self.keep is not None:
+                for job in jobs:
+                    await asyncio.to_thread(self.keep.add, job.data)
+            answers = await self._answers(jobs)
+        self.admission.took(time.monotonic() - started)
+        faults = [each for each in answers if isinstance(each, Fault)]
+        if len(faults) == len(answers):
+            raise faults[0]
+        if kind == "explain":
+            return JSONResponse(answers[0])
+        said = [
+            {"name": job.name, "problem": answer.plain()} if isinstance(answer, Fault) else answer
+            for job, answer in zip(jobs, answers, strict=True)
+        ]
+        for answer in said:
+            self.metrics.count(answer)
+        return JSONResponse({"files": said})
+
+    async def _answers(self, jobs: Sequence[Job]) -> list[dict[str, Any] | Fault]:
+        waiting = [asyncio.wrap_future(self.pool.submit(job)) for job in jobs]
+        answers = await asyncio.gather(*waiting, return_exceptions=True)
+        for each in answers:
+            if isinstance(each, BaseException) and not isinstance(each, Fault):
+                raise each
+        return answers
+
+
+def problem(fault: Fault) -> JSONResponse:
+    """A fault as the service answers it."""
+    return JSONResponse(fault.plain(), fault.status, fault.headers, media_type=PROBLEM)

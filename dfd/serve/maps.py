@@ -34,8 +34,8 @@ def explain(detector: Detector, job: Job) -> dict[str, Any]:
         raise Fault(
             422,
             "no_map",
-            f"There is no map here: {error.name} is not installed where the service runs. Whoever runs it adds "
-            "it by pip install 'dfd[train]'.",
+            f"There is no map here: {error.name} is not installed where the service runs. Whoever runs it "
+            "adds it by pip install 'dfd[train]'.",
         ) from error
 
     faces = detector.crop_faces(job.data, job.whole)

@@ -14,7 +14,7 @@ from dfd.inference.frame_queue import Frame, FrameQueue
 from dfd.media.files import open_file
 from dfd.media.formats import Undecodable
 from dfd.media.live import SCHEMES, LiveFrame, SourceStopped, camera_frames, stream_frames, without_password
-from dfd.media.video import NO_PYAV, timed_frames
+from dfd.media.video import NO_PYAV, missing_end, timed_frames
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds before a stream is opened anew: doubled with each attempt
 ATTEMPTS = 6  # in a row without a frame, a minute in all, after which a stream is given up
@@ -81,7 +81,7 @@ class Thinning:
 
     def __call__(self, at: float) -> bool:
         """Whether the frame of this time, in seconds, is taken; a little before it is due it is."""
-        if self.step and at < self.due - self.step / 4:
+        if self.step and at < self.due - self.step / 10:
             return False
         # after a gap it begins anew, or the frames behind it would all be due
         self.due = (self.due if self.due + self.step > at else at) + self.step
@@ -145,6 +145,9 @@ def _clip(path: Path, takes: Thinning, stop: threading.Event) -> Iterator[Frame]
             start = time.monotonic() - seconds if start is None else start
             stop.wait(max(start + seconds - time.monotonic(), 0))
             yield Frame(number, seconds, start + seconds, pixels)
+        # the decoder takes what was cut off for the end
+        if not stop.is_set() and (missing := missing_end(file)):
+            raise Undecodable(missing)
 
 
 def _since_first(frames: Iterator[LiveFrame]) -> Iterator[Frame]:

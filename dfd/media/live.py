@@ -58,8 +58,7 @@ def stream_frames(address: str, takes: Callable[[float], bool]) -> Iterator[Live
     """
     import av
 
-    # TCP loses no packets; without the rest FFmpeg waits for more of them before it gives the first
-    options = {"rtsp_transport": "tcp", "fflags": "nobuffer", "protocol_whitelist": _PROTOCOLS}
+    options = {"rtsp_transport": "tcp", "protocol_whitelist": _PROTOCOLS}  # UDP loses packets
     try:
         with av.open(address, options=options, timeout=(OPENING, SILENCE)) as container:
             film = container.streams.best("video")

@@ -104,6 +104,13 @@ def evenly_timed(file: BinaryIO, rate: float, least: int, most: int) -> tuple[np
     return numbers, times[numbers], missing
 
 
+def missing_end(file: BinaryIO) -> str:
+    """What is missing of a file that was cut off, or "", without decoding it; of any other fault it raises as
+    `count_frames` does.
+    """
+    return _times(file)[1]
+
+
 def _times(file: BinaryIO) -> tuple[np.ndarray, str]:
     """(N,) seconds of all frames that are shown, ascending; and what is missing."""
     import av

@@ -34,7 +34,7 @@ def watch(
         checkpoint: File that dfd fit or dfd export wrote.
         source: A folder, whose new pictures and clips are judged once they are complete; a clip, played at
             its own speed; a camera, as its number or /dev/video0; or the address of your own camera's stream
-            (rtsp, rtsps, http, https), the one address that dfd opens.
+            (rtsp, rtsps, http, https), which is the one address of pictures that dfd opens.
         fps: Frames a second that are taken; by default all.
         queue: Frames that may wait; more wait longer before they are decided.
         smooth: Time constant in seconds of the mean of a face's logits: what is older by it counts e times

@@ -64,8 +64,7 @@ class Latencies:
 
     def __init__(self) -> None:
         self.count, self.busy = 0, 0.0
-        self.first: float | None = None  # time.monotonic, arrival of the first
-        self.last = 0.0
+        self.arrived, self.first, self.last = 0.0, 0.0, 0.0  # time.monotonic: first arrival, decisions
         self._kept: deque[float] = deque(maxlen=KEPT)
 
     def add(self, arrived: float, begun: float, done: float) -> float:
@@ -74,15 +73,16 @@ class Latencies:
         Args:
             begun: when judging began.
         """
-        self.first = arrived if self.first is None else self.first
+        if not self.count:
+            self.arrived, self.first = arrived, done
         self.count, self.busy, self.last = self.count + 1, self.busy + done - begun, done
         self._kept.append(done - arrived)
         return (done - arrived) * 1000
 
     @property
     def rate(self) -> float:
-        """Judged a second, from the first arrival to the last decision."""
-        return self.count / (self.last - self.first) if self.first is not None else 0.0
+        """Decisions a second, from the first to the last one; 0 of fewer than two."""
+        return (self.count - 1) / (self.last - self.first) if self.last > self.first else 0.0
 
     def quantiles(self, shares: Sequence[float]) -> list[float]:
         """Milliseconds, of the latest KEPT."""
@@ -90,11 +90,11 @@ class Latencies:
 
     def in_words(self, what: str) -> str:
         """ "250 frames judged in 10.0 s: 25.0 images/s; latency p50 21, p90 30, p99 52 ms; ..." """
-        if self.first is None:
+        if not self.count:
             return f"0 {what}s judged"
         middle, high, highest = self.quantiles((0.5, 0.9, 0.99))
         return (
-            f"{self.count} {what}{'s' * (self.count != 1)} judged in {self.last - self.first:.1f} s: "
+            f"{self.count} {what}{'s' * (self.count != 1)} judged in {self.last - self.arrived:.1f} s: "
             f"{self.rate:.1f} images/s; latency p50 {middle:.0f}, p90 {high:.0f}, p99 {highest:.0f} ms; "
             f"judging took {1000 * self.busy / self.count:.0f} ms each"
         )

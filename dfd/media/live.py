@@ -1,7 +1,8 @@
 """Live video: frames of a camera, or of a stream at an address, as they arrive.
 
-Everywhere else dfd opens no address. Here it does, since the address is the user's own camera: the one that
-was named is asked for its stream, and what a playlist behind it names.
+Nowhere else does dfd open the address of a picture or a video: whoever runs that host would learn who asks.
+Here it does, since the host is the user's own camera. It asks the one that was named, and what a playlist
+from there names.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 from pathlib import Path
@@ -29,7 +30,7 @@ from dfd.inference.frame_queue import Frame, FrameQueue
 from dfd.inference.frame_source import Thinning, find_source, start_reading
 from dfd.inference.new_files import QUIET, NewFiles
 from dfd.inference.watch import watch
-from dfd.inference.watch_screen import Latencies
+from dfd.inference.watch_screen import Latencies, WatchScreen
 from dfd.inference.watched_faces import SmoothedMean, WatchedFaces
 from dfd.media.face_tracks import FORGOTTEN, FaceFollower, find_tracks
 from dfd.media.faces import Face
@@ -230,9 +231,27 @@ def test_latencies_are_those_of_numpy():
         latencies.add(number / 25, number / 25, number / 25 + seconds)
     found = latencies.quantiles((0.5, 0.9, 0.99))
     assert found == pytest.approx(1000 * np.quantile(taken, (0.5, 0.9, 0.99)))
-    assert latencies.rate == pytest.approx(500 / (499 / 25 + taken[-1]))
+    assert latencies.rate == pytest.approx(499 / (499 / 25 + taken[-1] - taken[0]))
     assert "500 frames judged in 20.0 s: 25.0 images/s" in latencies.in_words("frame")
     assert Latencies().in_words("frame") == "0 frames judged"
+
+
+def test_a_terminal_has_one_status_line_and_a_log_few(monkeypatch, capsys):
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, 40))
+    with os.fdopen(theirs, "w") as terminal, monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", terminal)
+        screen = WatchScreen()
+        for _ in range(2):
+            screen.status("x" * 100)
+        screen.note("it stopped\x1b[2J")
+        shown = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert shown == "\r\x1b[K" + "x" * 39 + "\r\x1b[K" + "x" * 39 + "\r\x1b[Kit stopped\\x1b[2J\r\n"
+    log = WatchScreen()
+    assert log.due()
+    log.status("x" * 100)
+    assert not log.due() and capsys.readouterr().err == "x" * 100 + "\n"
 
 
 class Clock:
@@ -476,10 +495,14 @@ def test_an_rtsp_camera_is_watched_until_it_is_silent(tmp_path, monkeypatch):
 def test_a_stream_is_not_led_to_a_file_of_this_machine(tmp_path, monkeypatch):
     monkeypatch.setattr(frame_source, "ATTEMPTS", 1)
     path = film(tmp_path / "secret.ts", [frame((20, 40, REDDISH))] * 30)
-    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nfile://{path}\n#EXT-X-ENDLIST\n".encode()
-    with web_camera([playlist] * 4) as address:
-        frames, queue = read_all(address.replace("live.ts", "live.m3u8"))
-    assert not frames and queue.fault
+
+    def seen(place: str, *answers: bytes) -> int:
+        playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{place}\n#EXT-X-ENDLIST\n"
+        with web_camera([playlist.encode(), *answers]) as address:
+            return len(read_all(address.replace("live.ts", "live.m3u8"))[0])
+
+    assert seen("part.ts", path.read_bytes()) > 20, "a part on the same host is shown"
+    assert seen(f"file://{path}") == 0 and seen(str(path)) == 0
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from dfd.inference.frame_queue import Frame, FrameQueue
 from dfd.media.files import open_file
 from dfd.media.formats import Undecodable
 from dfd.media.live import SCHEMES, LiveFrame, SourceStopped, camera_frames, stream_frames, without_password
-from dfd.media.video import NO_PYAV, missing_end, timed_frames
+from dfd.media.video import missing_end, timed_frames
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds before a stream is opened anew: doubled with each attempt
 ATTEMPTS = 6  # in a row without a frame, a minute in all, after which a stream is given up
@@ -106,8 +106,6 @@ def start_reading(
                 if stop.is_set():
                     break
                 queue.put(frame)
-        except ModuleNotFoundError:
-            queue.end(NO_PYAV)
         except (SourceStopped, Undecodable) as error:
             queue.end(str(error))
         except OSError as error:

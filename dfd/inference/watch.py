@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from dfd.inference.watch_screen import Latencies, WatchScreen
 from dfd.inference.watched_faces import Sighting, WatchedFaces, check_smoothing
 from dfd.media.faces import NO_WEIGHTS
 from dfd.media.file_kinds import refuse_lfs_pointer
+from dfd.media.video import NO_PYAV
 from dfd.signals import stop_event
 from dfd.terminal import nobody_reads, printable
 
@@ -82,6 +84,8 @@ def watch(
     check_smoothing(smooth)
     Thinning(fps)
     found, frames = find_source(source), FrameQueue(queue)
+    if found.kind in ("clip", "stream") and find_spec("av") is None:
+        raise ValueError(f"{NO_PYAV}. Folders of pictures, and cameras by their number, need none.")
     refuse_lfs_pointer(Path(checkpoint))
     detector = load(checkpoint, faces, device, allow, drawings=drawings, prior=prior)
     if detector.faces is None and not whole:
@@ -102,6 +106,8 @@ def watch(
                 watched.frames(frames, WatchedFaces(detector, smooth, whole, found.name), stop)
         finally:
             stop.set()
+            if ends is not None:
+                ends.cancel()
     return watched.end(frames.dropped)
 
 

@@ -420,8 +420,9 @@ def test_without_pyav_it_says_what_to_install(loaded, tmp_path, capsys, monkeypa
     path = film(tmp_path / "it.mp4", [frame()] * 5)
     monkeypatch.setitem(sys.modules, "av", None)
     for source in (str(path), "rtsp://127.0.0.1:9/x"):
-        assert watch("any.onnx", source) == 1
-        assert "pip install 'dfd[video]'" in capsys.readouterr().err
+        assert main(["watch", "any.onnx", source]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "pip install 'dfd[video]'" in line
 
 
 class FakeCamera:

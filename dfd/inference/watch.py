@@ -196,9 +196,9 @@ class Watch:
                         return
                     self._judge(file, time.monotonic())
                 if self.screen.due():
-                    self.screen.status(
-                        f"{self.source.name}: {self.latencies.count} files judged, waiting for more"
-                    )
+                    count = self.latencies.count
+                    files_judged = f"{count} file{'s' * (count != 1)} judged"
+                    self.screen.status(f"{self.source.name}: {files_judged}, waiting for more")
                 time.sleep(BETWEEN_LOOKS)
         except OSError as error:
             self.fault = f"the folder cannot be read any more: {error.strerror}"

@@ -47,9 +47,9 @@ class WatchScreen:
         if not self.terminal:
             print(text, file=sys.stderr, flush=True)
             return
-        width = os.get_terminal_size(sys.stderr.fileno()).columns - 1
-        # a line that wraps cannot be written over
-        print(f"\r\033[K{printable(text)[: max(width, 20)]}", end="", file=commanding(sys.stderr), flush=True)
+        # a line that wraps cannot be written over; some terminals do not know their width
+        width = (os.get_terminal_size(sys.stderr.fileno()).columns or 80) - 1
+        print(f"\r\033[K{printable(text)[:width]}", end="", file=commanding(sys.stderr), flush=True)
         self._standing = True
 
     def clear(self) -> None:
@@ -92,9 +92,11 @@ class Latencies:
         """ "250 frames judged in 10.0 s: 25.0 images/s; latency p50 21, p90 30, p99 52 ms; ..." """
         if not self.count:
             return f"0 {what}s judged"
+        # files come when they come: their rate says nothing of the detector
+        rate = f": {self.rate:.1f} images/s" if what == "frame" and self.count > 1 else ""
         middle, high, highest = self.quantiles((0.5, 0.9, 0.99))
         return (
-            f"{self.count} {what}{'s' * (self.count != 1)} judged in {self.last - self.arrived:.1f} s: "
-            f"{self.rate:.1f} images/s; latency p50 {middle:.0f}, p90 {high:.0f}, p99 {highest:.0f} ms; "
+            f"{self.count} {what}{'s' * (self.count != 1)} judged in {self.last - self.arrived:.1f} s{rate}; "
+            f"latency p50 {middle:.0f}, p90 {high:.0f}, p99 {highest:.0f} ms; "
             f"judging took {1000 * self.busy / self.count:.0f} ms each"
         )

@@ -233,6 +233,7 @@ def test_latencies_are_those_of_numpy():
     assert found == pytest.approx(1000 * np.quantile(taken, (0.5, 0.9, 0.99)))
     assert latencies.rate == pytest.approx(499 / (499 / 25 + taken[-1] - taken[0]))
     assert "500 frames judged in 20.0 s: 25.0 images/s" in latencies.in_words("frame")
+    assert "500 files judged in 20.0 s; latency" in latencies.in_words("file")
     assert Latencies().in_words("frame") == "0 frames judged"
 
 

@@ -296,6 +296,8 @@ def sentences(score: Score) -> list[str]:
             said = [f"Inconclusive: {told}. {band}"]
         else:
             said = [f"No trace found: {told}. {band} This does not show that the picture is real."]
+    if isinstance(score, ClipScore) and score.moments:
+        said.append(f"{in_words_of_clip(score).capitalize()}. The sound was not looked at.")
     if score.reason:
         said.append(f"Mind: {score.reason}.")
     return said

@@ -142,7 +142,7 @@ def test_a_video_gets_the_verdict_of_the_command_line_and_its_curve(client, dete
     for name in ("logit", "prob", "familiarity", "end"):
         assert found[name] == pytest.approx(expected[name], abs=1e-5), name
     assert (found["verdict"], found["looked"]) == (expected["verdict"], expected["looked"])
-    assert any("Seen 0:00.0 to 0:0" in sentence for sentence in found["sentences"])
+    assert any("Seen 0:00.0 to 0:0" in line and "P(fake)" in line for line in found["sentences"])
     assert clip["clip"]["curve"].startswith("data:image/png") and len(clip["clip"]["moments"]) == 3
     broken = client.post("/v1/score", params=WHOLE, files=files(("b.mp4", path.read_bytes()[:300])))
     assert broken.json()["files"][0]["scores"][0]["status"] == "unreadable"

@@ -113,6 +113,38 @@ def ending_as_ctrl_c() -> Iterator[None]:
 
 
 @contextmanager
+def stop_event() -> Iterator[threading.Event]:
+    """An event that Ctrl-C, SIGTERM or SIGHUP sets within the block, for work without an end, which then
+    finishes in order; the next such signal is answered as outside the block. What is ignored stays ignored.
+
+    The main thread asks `is_set()` and never waits for the event: a handler runs between two of its steps,
+    and would wait for a lock that it holds.
+    """
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        restore()
+        event.set()
+
+    numbers = [number for number in (signal.SIGINT, signal.SIGTERM, HANGUP) if number is not None]
+    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, hear)
+    try:
+        yield event
+    finally:
+        restore()
+
+
+@contextmanager
 def held_back() -> Iterator[None]:
     """Blocks these signals for what starts within the block: threads, and processes with all their threads.
 

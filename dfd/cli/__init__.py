@@ -18,7 +18,7 @@ from dfd import __version__
 from dfd.cli.error_messages import UsageError, closest, shortened
 from dfd.cli.extras import how_to_install
 from dfd.cli.logs import logs_on_stderr
-from dfd.commands import baselines, cluster, data, detect, forensics, judge, serve, study
+from dfd.commands import baselines, cluster, data, detect, forensics, judge, serve, study, watch
 from dfd.interpreters import safe_path
 from dfd.launcher import find_launch
 from dfd.signals import Terminated, ending_as_ctrl_c, stop_signals
@@ -35,12 +35,12 @@ LIGHTNING_VERBS = {
 }
 COMMANDS = {
     function.__name__.replace("_", "-"): function
-    for module in (data, forensics, detect, serve, judge, baselines, study, cluster)
+    for module in (data, forensics, detect, serve, watch, judge, baselines, study, cluster)
     for function in module.VERBS
 }
 PLAIN_VERBS = tuple(COMMANDS)
 # whose output is their work; what the others do lies in files
-ANSWERS = ("score", "runs", "leaks", "submit", "tune-batch", "help", "version")
+ANSWERS = ("score", "watch", "runs", "leaks", "submit", "tune-batch", "help", "version")
 HELP = {"--help", "-h", "--print_config"}
 CLOSED_PIPE = 141  # as if by SIGPIPE
 HANDING_ON = ("submit", "tune-batch")  # what they do not know themselves, to others that judge it

@@ -9,6 +9,7 @@ from dfd.media.faces import Face
 # how far a face may move between two looked-at frames, which lie up to a second apart, in sides of it
 NEAR = 2.0
 GROWTH = 2.0  # by what factor it may grow or shrink
+FORGOTTEN = 10.0  # seconds after which a track has ended, where frames go on coming
 
 
 def find_tracks(
@@ -26,20 +27,70 @@ def find_tracks(
     tracks: list[dict[int, int]] = []  # frame -> which face in it
     for at, faces in enumerate(frames):
         ends = [frames[last][track[last]] for track, last in ((track, max(track)) for track in tracks)]
-        pairs = sorted(
-            (_distance(end, face), t, f) for t, end in enumerate(ends) for f, face in enumerate(faces)
-        )
-        taken: set[int] = set()
-        grown: set[int] = set()
-        for distance, t, f in pairs:
-            away = 1.0 if seconds is None else max(1.0, seconds[at] - seconds[max(tracks[t])])
-            if distance <= NEAR / away and t not in grown and f not in taken:
-                tracks[t][at] = f
-                grown.add(t)
-                taken.add(f)
-        tracks += [{at: f} for f in range(len(faces)) if f not in taken]
+        away = [0.0 if seconds is None else seconds[at] - seconds[max(track)] for track in tracks]
+        linked = _link(ends, away, faces)
+        for f, t in linked.items():
+            tracks[t][at] = f
+        tracks += [{at: f} for f in range(len(faces)) if f not in linked]
     tracks.sort(key=lambda track: -sum(_area(frames[at][f]) for at, f in track.items()))
     return [[track.get(at) for at in range(len(frames))] for track in tracks]
+
+
+class FaceFollower:
+    """The same for a video that has no end: a number for each face of each frame, as the frames come.
+
+    A track that has had no face for FORGOTTEN seconds is forgotten, so that memory stays bounded: who comes
+    back later is somebody new.
+    """
+
+    def __init__(self) -> None:
+        self._ends: dict[int, tuple[Face, float]] = {}  # track -> its last face, and when it was seen
+        self._count = 0
+
+    def follow(self, faces: Sequence[Face], seconds: float) -> list[int]:
+        """The track of each face, numbered from 1 in order of appearance.
+
+        Args:
+            seconds: when the frame was shown; not before that of the last call.
+        """
+        self._ends = {
+            track: (face, seen) for track, (face, seen) in self._ends.items() if seconds - seen <= FORGOTTEN
+        }
+        known = list(self._ends)
+        ends = [face for face, _ in self._ends.values()]
+        linked = _link(ends, [seconds - seen for _, seen in self._ends.values()], faces)
+        tracks = []
+        for at, face in enumerate(faces):
+            if at in linked:
+                track = known[linked[at]]
+            else:
+                self._count += 1
+                track = self._count
+            self._ends[track] = face, seconds
+            tracks.append(track)
+        return tracks
+
+    @property
+    def followed(self) -> frozenset[int]:
+        """The tracks that are not forgotten."""
+        return frozenset(self._ends)
+
+
+def _link(ends: Sequence[Face], away: Sequence[float], faces: Sequence[Face]) -> dict[int, int]:
+    """Which track each face of a frame continues, the nearest first; a face that continues none is left out.
+
+    Args:
+        ends: the last face of each track.
+        away: seconds since then.
+    """
+    pairs = sorted((_distance(end, face), t, f) for t, end in enumerate(ends) for f, face in enumerate(faces))
+    linked: dict[int, int] = {}
+    grown: set[int] = set()
+    for distance, t, f in pairs:
+        if distance <= NEAR / max(1.0, away[t]) and t not in grown and f not in linked:
+            linked[f] = t
+            grown.add(t)
+    return linked
 
 
 def box_at(numbers: Sequence[int], boxes: Sequence[np.ndarray | None], number: int) -> np.ndarray | None:

@@ -79,7 +79,7 @@ def frames_at(file: BinaryIO, numbers: Iterable[int]) -> Iterator[tuple[int, np.
         _check_whole(frame, number)
         if number in wanted:
             wanted.remove(number)
-            yield number, _as_displayed(frame.to_ndarray(format="rgb24"), _display_matrix(frame))
+            yield number, upright_pixels(frame)
     if wanted:
         raise Undecodable(f"damaged video: it has no frame {min(wanted)}")
 
@@ -102,6 +102,13 @@ def evenly_timed(file: BinaryIO, rate: float, least: int, most: int) -> tuple[np
     # the first frame of each step
     numbers = np.flatnonzero(np.diff(np.floor(times / step), prepend=-1.0) > 0)[:most]
     return numbers, times[numbers], missing
+
+
+def missing_end(file: BinaryIO) -> str:
+    """What is missing of a file that was cut off, or "", without decoding it; of any other fault it raises as
+    `count_frames` does.
+    """
+    return _times(file)[1]
 
 
 def _times(file: BinaryIO) -> tuple[np.ndarray, str]:
@@ -134,7 +141,16 @@ def timed_frames(file: BinaryIO) -> Iterator[tuple[float, np.ndarray]]:
         if frame.time is not None:
             first = frame.time if first is None else first
             seconds = frame.time - first
-        yield seconds, _as_displayed(frame.to_ndarray(format="rgb24"), _display_matrix(frame))
+        yield seconds, upright_pixels(frame)
+
+
+def upright_pixels(frame: "VideoFrame") -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a decoded frame, as its display matrix says.
+
+    Raises:
+        Undecodable: it is to be turned by no right angle.
+    """
+    return _as_displayed(frame.to_ndarray(format="rgb24"), _display_matrix(frame))
 
 
 def _decoded(file: BinaryIO) -> "Iterator[VideoFrame]":

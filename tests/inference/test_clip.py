@@ -4,82 +4,23 @@ import json
 import math
 import os
 import sys
-from fractions import Fraction
 
 import numpy as np
 import pytest
-import torch
+from clips import GRAY, PALE, REDDISH, film, frame, red_detector
 
 from dfd.cli import main
-from dfd.detector import Card, Detector
+from dfd.detector import Detector
 from dfd.inference.clip import LEAST, MOST, ClipScore, is_clip, score_clip
 from dfd.inference.clip_page import write_clip_page
 from dfd.inference.score import line
-from dfd.media.crops import View
-from dfd.media.faces import Face
-from dfd.models import Net
 
 av = pytest.importorskip("av", reason="PyAV is not installed: pip install 'dfd[video]'")
-BAND = {"balanced": 0.0, "fpr5": 1.0, "fnr5": -1.0}
-GRAY = 90
-
-
-class Red(Net):
-    """FAKE by how red a picture is."""
-
-    def __init__(self):
-        super().__init__()
-        self.gain = torch.nn.Parameter(torch.tensor(20.0))
-
-    def forward(self, image):
-        return self.gain * (image[:, 0].mean((1, 2)) - 0.5)
-
-
-class Squares:
-    """Finds squares that are not gray, left to right, as if they were faces."""
-
-    def find(self, image):
-        import cv2
-
-        odd = (np.abs(image.astype(int) - GRAY).max(2) > 40).astype(np.uint8)
-        num, _, boxes, _ = cv2.connectedComponentsWithStats(odd)
-        found = [Face(tuple(map(float, boxes[at][:4])), 1.0, np.zeros((5, 2))) for at in range(1, num)]
-        return sorted((face for face in found if face.side > 24), key=lambda face: face.box[0])
 
 
 @pytest.fixture
 def detector() -> Detector:
-    net = Red()
-    view = View(size=32, crops=1, longest=64, margin=1.0)
-    calibrated = {"split": "val", "images": 300, "groups": 120}
-    card = Card({}, view=dict(vars(view)), thresholds=BAND, calibrated_on=calibrated)
-    return Detector(net, card, Squares())
-
-
-def frame(*squares: tuple[int, int, int], size=(160, 240)) -> np.ndarray:
-    """Squares of 48 px: left, top and how red each is."""
-    image = np.full((*size, 3), GRAY, np.uint8)
-    for left, top, red in squares:
-        image[top : top + 48, left : left + 48] = (red, 0, 255)
-    return image
-
-
-def film(path, frames, codec="libx264", times=None, fmt="yuv420p", **options):
-    with av.open(str(path), "w") as file:
-        stream = file.add_stream(codec, rate=25, options={"crf": "10"} | options)
-        stream.height, stream.width = frames[0].shape[:2]
-        stream.pix_fmt = fmt
-        stream.time_base = stream.codec_context.time_base = Fraction(1, 100)
-        for at, image in enumerate(frames):
-            shown = av.VideoFrame.from_ndarray(image, format="rgb24")
-            shown.pts = 4 * at if times is None else round(100 * times[at])
-            shown.time_base = Fraction(1, 100)
-            file.mux(stream.encode(shown))
-        file.mux(stream.encode())
-    return path
-
-
-REDDISH, PALE = 200, 20
+    return red_detector()
 
 
 def two_people(num=100):

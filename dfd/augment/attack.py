@@ -171,6 +171,11 @@ def check_budget(eps: float, quantize: bool) -> None:
             f"eps={eps} is not a budget in 255ths. Use a number above 0 and at most 255, such as 4 (not "
             "4/255)."
         )
+    shares = eps * 255
+    if eps < 0.063 and shares > 0.9 and abs(shares - round(shares)) < 0.02:  # 1/255 to 16/255 as a decimal
+        raise ValueError(
+            f"eps={eps} is {round(shares)}/255, and budgets count 255ths: use eps={round(shares)}."
+        )
     if quantize and eps < 1:
         raise ValueError(
             f"eps={eps} is less than one of the 256 levels, so rounding would undo it. "

@@ -59,7 +59,8 @@ def with_paths(args: list[str]) -> tuple[Path | None, list[str]]:
             continue
         value = value if equals else (args.pop(0) if args else "")
         is_config = option in ("-c", "--config")
-        if not is_config and not value.endswith((".yaml", ".yml")):  # a class path
+        by_name = value.endswith((".yaml", ".yml")) or ("/" in value and value[0] not in "{[")
+        if not is_config and not by_name:  # a class path, or a value
             found += [option, value]
             continue
         path = find_config(value)

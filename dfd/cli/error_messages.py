@@ -63,8 +63,10 @@ def closest(word: str, known: Iterable[str]) -> str:
 
 def shortened(text: str) -> str:
     """At most ten lines of `text`, none of them endless, and no command to the terminal among them."""
+    # the end of a line says what to do
     lines = [
-        line if len(line) <= 400 else f"{line[:397]}..." for line in printable(text).strip().splitlines()
+        line if len(line) <= 600 else f"{line[:345]} ... {line[-250:]}"
+        for line in printable(text).strip().splitlines()
     ]
     return "\n".join(
         lines

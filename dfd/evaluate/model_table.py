@@ -4,6 +4,7 @@ best, and what it costs to train and to use.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from dfd import run_record
+from dfd.detector import load
 from dfd.evaluate.compare import CALIBRATED, LOWER_IS_BETTER, of_metric
 from dfd.evaluate.conditions import load_conditions
 from dfd.evaluate.grid import Options, evaluate, named_detector
@@ -20,6 +22,7 @@ from dfd.evaluate.names import clean_name, detector_name, named, root_name, spli
 from dfd.evaluate.plan import cell_file
 from dfd.evaluate.prediction_tables import Judged, read_judged
 from dfd.metrics import detection_metrics, holm, mean_interval, paired, resamples
+from dfd.models.seal import sha256_of
 from dfd.run_record import RunFolder
 
 METRICS = ("auroc", "balanced_acc", "ece")  # of a table of models; the first ranks it
@@ -136,6 +139,8 @@ def model_table(
             f"the seeds of a model are judged as NAME-0, NAME-1, ..., and one of {', '.join(checkpoints)} is "
             "the name of another model too. Choose other names."
         )
+    for model in models:
+        _check_seeds(model)
     evaluate([f"{name}={path}" for name, path in checkpoints.items()], on, out / "grid", asked, options)
     name_of = {path: name for name, path in checkpoints.items()}
     figures: list[Figure] = []
@@ -154,6 +159,24 @@ def model_table(
     p = holm([each.p_holm for each in figures])
     corrected = tuple(replace(each, p_holm=float(value)) for each, value in zip(figures, p, strict=True))
     return ModelTable(corrected, {model.name: _cost(model, options) for model in models})
+
+
+def _check_seeds(model: Model) -> None:
+    """ValueError where what is to be averaged are not trainings of one recipe, each another."""
+    if len(model.checkpoints) < 2:
+        return
+    digests, recipes = set(), {}
+    for path in model.checkpoints:
+        digests.add(sha256_of(Path(path)))
+        recipes[json.dumps(load(path).card.net, sort_keys=True)] = path
+    if len(digests) < len(model.checkpoints):
+        raise ValueError(f"{model.name} names one file twice, which would only count twice. Name it once.")
+    if len(recipes) > 1:
+        one, other, *_ = recipes.values()
+        raise ValueError(
+            f"{model.name}: {one} and {other} are nets of two recipes, whose mean is no model. "
+            "Seeds are trainings of one config; give the other a name of its own."
+        )
 
 
 def _figures(

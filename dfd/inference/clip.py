@@ -6,11 +6,13 @@ hundred of them are no hundred witnesses. The sound is not looked at.
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -70,19 +72,28 @@ class ClipScore(Score):
     moments: tuple[Moment, ...] = ()
 
 
-def is_clip(path: Path) -> bool:
-    """Whether a file is a video, by its first bytes or else by its name."""
+def is_clip(path: Path, data: bytes | None = None) -> bool:
+    """Whether a file is a video, by its first bytes or else by its name.
+
+    Args:
+        data: of the file, which is not opened then.
+    """
     try:
-        with open_file(path) as file:
+        with open_clip(path if data is None else data) as file:
             kind = kind_of(file.read(HEAD_BYTES))
     except (OSError, Undecodable):
         return False  # what is said of it is said where pictures are read
     return kind is VIDEO or (kind is None and path.suffix.lower() in VIDEO_SUFFIXES)
 
 
+def open_clip(clip: str | Path | bytes) -> BinaryIO:
+    """A file by its path, or its bytes as one; raises as `open_file` does."""
+    return io.BytesIO(clip) if isinstance(clip, bytes) else open_file(clip)
+
+
 def score_clip(
     detector: Detector,
-    path: str | Path,
+    clip: str | Path | bytes,
     whole: bool = False,
     rate: float = RATE,
     shown: bool = False,
@@ -92,6 +103,7 @@ def score_clip(
     Frames are decoded one at a time; of each face numbers are kept, no pixels.
 
     Args:
+        clip: path of the file, or its bytes.
         whole: each frame is a face crop like those in training, and no face is looked for.
         rate: moments a second; in all at least LEAST, where the clip has them, and at most MOST.
         shown: whether stderr says how far it is.
@@ -101,16 +113,18 @@ def score_clip(
     """
     if not rate > 0:
         raise ValueError(f"rate={rate}: moments a second are a number above 0. Use {RATE:g} as a start.")
-    score, path = ClipScore(str(path), "ok"), Path(path)
+    score = ClipScore("" if isinstance(clip, bytes) else str(clip), "ok")
     if detector.faces is None and not whole:
         return [replace(score, status="no_detector", reason=NO_WEIGHTS)]
     times: list[float] = []
     frames: list[list[Moment]] = []
     broken = ""
     try:
-        with open_file(path) as file:
+        with open_clip(clip) as file:
             numbers, seconds, broken = evenly_timed(file, rate, LEAST, MOST)
-            watch = progress(len(numbers), f"{path.name}, frames") if shown else nullcontext(_nobody)
+            watch = (
+                progress(len(numbers), f"{Path(score.path).name}, frames") if shown else nullcontext(_nobody)
+            )
             with watch as advance:
                 for (number, pixels), second in zip(frames_at(file, numbers), seconds.tolist(), strict=True):
                     size = float(pixels.shape[1]), float(pixels.shape[0])

@@ -12,10 +12,9 @@ import numpy as np
 from dfd.calibration import WORDS
 from dfd.detector import Detector
 from dfd.html import Section, html_page, png
-from dfd.inference.clip import ClipScore, Moment, clip_time
+from dfd.inference.clip import ClipScore, Moment, clip_time, open_clip
 from dfd.media.encode import encode_png
 from dfd.media.faces import crop_box
-from dfd.media.files import open_file
 from dfd.media.video import frames_at
 from dfd.plots.clip_curve import clip_curve
 
@@ -37,8 +36,8 @@ def write_clip_page(detector: Detector, scores: Sequence[ClipScore], out: Path, 
     """
     path = Path(scores[0].path)
     shown = [score for score in scores if score.moments][:FACES]
-    worst = [moment for score in shown for moment in _worst(score)]
-    pictures = _pictures(path, worst, detector.view.margin) if worst else {}
+    worst = [moment for score in shown for moment in worst_moments(score)]
+    pictures = moment_pictures(path, worst, detector.view.margin)
     sections = [_verdicts(scores)]
     if any(moment.prob is not None for score in shown for moment in score.moments):
         sections.append(_curves(shown, detector.band))
@@ -61,17 +60,22 @@ def _verdicts(scores: Sequence[ClipScore]) -> Section:
     return Section("Verdicts", [text], tables=[(header, rows)])
 
 
-def _curves(scores: Sequence[ClipScore], band: tuple[float, float]) -> Section:
+def curve_png(scores: Sequence[ClipScore], band: tuple[float, float]) -> bytes:
+    """P(fake) of each face over time, as a PNG file."""
     curves = {}
     for score in scores:
         seconds = [moment.seconds for moment in score.moments]
         curves[f"face {score.face}"] = (seconds, [moment.prob for moment in score.moments])
+    return png(clip_curve(curves, band))
+
+
+def _curves(scores: Sequence[ClipScore], band: tuple[float, float]) -> Section:
     text = (
         "Each point is one frame. Neighbouring frames are nearly the same picture: a long stretch above the "
         "band is one piece of evidence, not many."
     )
     caption = "P(fake) of each face over time; grey: no verdict"
-    return Section("Over time", [text], figures=[(caption, png(clip_curve(curves, band)))])
+    return Section("Over time", [text], figures=[(caption, curve_png(scores, band))])
 
 
 def _face(score: ClipScore, pictures: dict[Key, bytes]) -> Section:
@@ -82,7 +86,7 @@ def _face(score: ClipScore, pictures: dict[Key, bytes]) -> Section:
     if len(logits) > 1:
         text.append(f"Its logits vary by {np.std(logits):.2f} around {np.mean(logits):.2f}.")
     figures = []
-    for moment in _worst(score):
+    for moment in worst_moments(score):
         if (picture := pictures.get((moment.frame, moment.box))) is not None:
             prob = "no P(fake)" if moment.prob is None else f"P(fake) {moment.prob:.2f}"
             figures.append((f"{clip_time(moment.seconds)}, frame {moment.frame}: {prob}", picture))
@@ -91,7 +95,7 @@ def _face(score: ClipScore, pictures: dict[Key, bytes]) -> Section:
     return Section(f"Face {score.face}", text, figures=figures)
 
 
-def _worst(score: ClipScore) -> list[Moment]:
+def worst_moments(score: ClipScore) -> list[Moment]:
     """The moments with the highest P(fake), or else logits, apart in time where there are others."""
     judged = [moment for moment in score.moments if moment.logit is not None]
     ordered = sorted(judged, key=lambda moment: (-(moment.prob or 0.0), -moment.logit))
@@ -103,10 +107,16 @@ def _worst(score: ClipScore) -> list[Moment]:
     return (kept + [moment for moment in ordered if moment not in kept])[:WORST]
 
 
-def _pictures(path: Path, moments: Sequence[Moment], margin: float) -> dict[Key, bytes]:
-    """PNG files of faces."""
-    found = {}
-    with open_file(path) as file:
+def moment_pictures(clip: str | Path | bytes, moments: Sequence[Moment], margin: float) -> dict[Key, bytes]:
+    """PNG files of faces of a clip, by frame and box.
+
+    Args:
+        margin: side of a picture as a multiple of the face's longer side.
+    """
+    found: dict[Key, bytes] = {}
+    if not moments:
+        return found
+    with open_clip(clip) as file:
         for number, pixels in frames_at(file, {moment.frame for moment in moments}):
             for moment in moments:
                 if moment.frame == number:

@@ -296,6 +296,9 @@ def sentences(score: Score) -> list[str]:
             said = [f"Inconclusive: {told}. {band}"]
         else:
             said = [f"No trace found: {told}. {band} This does not show that the picture is real."]
+    if isinstance(score, ClipScore) and score.moments:
+        seen = in_words_of_clip(score)
+        said.append(f"{seen[0].upper()}{seen[1:]}. The sound was not looked at.")
     if score.reason:
         said.append(f"Mind: {score.reason}.")
     return said

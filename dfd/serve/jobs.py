@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["score", "inspect", "explain"]
+Kind = Literal["score", "clip", "inspect", "explain"]
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,8 @@ class Job:
     """One file to judge.
 
     Args:
-        kind: "score" for verdicts, "inspect" for what the file says of itself, "explain" for a map.
+        kind: "score" for verdicts, "clip" for those of a video, "inspect" for what the file says of itself,
+            "explain" for a map.
         name: of the file, as its sender calls it.
         data: its bytes.
         whole: take it as a face crop like those in training, and look for no face.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from dfd.detector.inputs import read_input
 from dfd.forensics import Catalogue
 from dfd.forensics.tools import Files
 from dfd.html import data_address
+from dfd.inference.clip import score_clip
+from dfd.inference.clip_page import FACES, curve_png, moment_pictures, worst_moments
 from dfd.inference.score import closing, sentences
 from dfd.inference.uncertified import with_shortage
 from dfd.inspection.clip import is_clip
@@ -58,6 +60,32 @@ def score(detector: Detector, jobs: Sequence[Job]) -> list[dict[str, Any]]:
     ]
 
 
+def score_video(detector: Detector, job: Job) -> dict[str, Any]:
+    """The scores of a video, one a face; with its picture the curves over time and the worst moments."""
+    scores = score_clip(detector, job.data, job.whole)
+    said = _file(replace(job, picture=False), scores)
+    shown = [score for score in scores if score.moments][:FACES]
+    if not (job.picture and shown):
+        return said
+    worst = {score.face: worst_moments(score) for score in shown}
+    pictures = moment_pictures(
+        job.data, [moment for each in worst.values() for moment in each], detector.view.margin
+    )
+    moments = [
+        {
+            "face": face,
+            "seconds": moment.seconds,
+            "prob": moment.prob,
+            "address": data_address(pictures[moment.frame, moment.box], "png"),
+        }
+        for face, each in worst.items()
+        for moment in each
+    ]
+    judged = any(moment.prob is not None for score in shown for moment in score.moments)
+    curve = data_address(curve_png(shown, detector.band), "png") if judged else None
+    return said | {"clip": {"curve": curve, "moments": moments}}
+
+
 def inspect(detector: Detector, job: Job, setup: Setup) -> dict[str, Any]:
     """What a file says of its own making, as `dfd inspect --json` prints it, with the detector's verdict."""
     if is_clip(Path(job.name), job.data):
@@ -65,8 +93,8 @@ def inspect(detector: Detector, job: Job, setup: Setup) -> dict[str, Any]:
         raise Fault(
             415,
             "a_video",
-            f"{job.name} is a video, and this service judges pictures. Run dfd inspect FILE --out FOLDER "
-            "where the video lies, or send single frames.",
+            f"{job.name} is a video, which is scored here and not inspected. Run dfd inspect FILE --out "
+            "FOLDER where it lies.",
         )
     scores = [with_shortage(detector, each) for each in detector.score(job.data, job.whole)]
     says = DetectorSays([(face_title(each), sentences(each)) for each in scores], closing(detector))

@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, Response
 import dfd
 from dfd import __version__
 from dfd.html import render
-from dfd.media.files import IMAGE_SUFFIXES
+from dfd.media.files import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
     from dfd.serve.service import Service
@@ -35,7 +35,7 @@ def add_page(app: FastAPI, service: Service) -> None:
                 needs_token=bool(service.tokens),
                 kept_minutes=None if service.keep is None else service.keep.minutes,
                 max_bytes=limits.max_bytes,
-                suffixes=" ".join(sorted(IMAGE_SUFFIXES)),
+                suffixes=" ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES)),
                 version=__version__,
             )
         )

@@ -18,8 +18,23 @@ class Problem(BaseModel):
     message: str
 
 
+class Moment(BaseModel):
+    """One face in one frame of a video."""
+
+    frame: int
+    seconds: float
+    box: tuple[float, float, float, float]
+    status: str
+    verdict: str | None
+    prob: float | None
+    logit: float | None
+    familiarity: float | None
+
+
 class Face(BaseModel):
-    """What is said of one face, as `dfd score --json` prints it, with words for people."""
+    """What is said of one face, as `dfd score --json` prints it, with words for people; of a video also when
+    it was seen, and each of its moments.
+    """
 
     status: Literal["ok", "no_face", "too_small", "no_detector", "unreadable"]
     face: int
@@ -37,6 +52,11 @@ class Face(BaseModel):
     reason: str
     word: str
     sentences: list[str]
+    start: float | None = None
+    end: float | None = None
+    looked: int | None = None
+    interval: tuple[float, float] | None = None
+    moments: list[Moment] | None = None
 
 
 class Picture(BaseModel):
@@ -47,6 +67,22 @@ class Picture(BaseModel):
     address: str
 
 
+class ShownMoment(BaseModel):
+    """A moment that looks most fake, as a data: address."""
+
+    face: int
+    seconds: float
+    prob: float | None
+    address: str
+
+
+class Clip(BaseModel):
+    """P(fake) of a video's faces over time, as a data: address, and the moments that look most fake."""
+
+    curve: str | None
+    moments: list[ShownMoment]
+
+
 class Scored(BaseModel):
     """A file's scores; or only its name, and the problem that it met."""
 
@@ -55,6 +91,7 @@ class Scored(BaseModel):
     bytes: int | None = None
     scores: list[Face] | None = None
     picture: Picture | None = None
+    clip: Clip | None = None
     problem: Problem | None = None
 
 
@@ -145,7 +182,7 @@ _MEANINGS = {
     403: "The token has other scopes, or a page of another site asks.",
     408: "The request did not arrive in time.",
     413: "The request is too large.",
-    415: "The body is no form, or a file is a video.",
+    415: "The body is no form, or a file to be inspected is a video.",
     421: "The service is asked by a name that it does not know.",
     422: "There is no file, or it cannot be judged.",
     429: "Too much is underway; Retry-After says when to come again.",

@@ -80,6 +80,8 @@ def _answers(detector: Detector, jobs: Sequence[Job], setup: Setup) -> Iterator[
         try:
             if job.kind == "score":
                 yield judging.score(detector, [job])[0]
+            elif job.kind == "clip":
+                yield judging.score_video(detector, job)
             elif job.kind == "inspect":
                 yield judging.inspect(detector, job, setup)
             else:

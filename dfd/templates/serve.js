@@ -116,8 +116,9 @@ const judged = (entry, answer) => {
   article.querySelector(".state").hidden = true;
   // a crop of one face may be judged after all
   article.querySelector(".again").hidden = !["no_face", "no_detector"].includes(answer.scores[0].status);
-  article.querySelector(".evidence").hidden = false;
+  article.querySelector(".evidence").hidden = answer.scores.some(score => "moments" in score);
   if (answer.picture) article.querySelector(".shown").replaceChildren(boxed(answer, entry.name));
+  if (answer.clip) article.querySelector(".shown").replaceChildren(...overTime(answer.clip, entry.name));
   article.querySelector(".faces").replaceChildren(...answer.scores.map(score => face(entry, score)));
   entry.link.textContent = `${entry.name}: ${answer.scores.map(said).join(", ")}`;
 };
@@ -129,7 +130,7 @@ const face = (entry, score) => {
   title.append(make("span", said(score), "badge " + (score.verdict ?? "")));
   if (score.faces > 1) title.append(` face ${score.face} of ${score.faces}`);
   part.append(title, ...score.sentences.map(sentence => make("p", sentence)));
-  if (score.status === "ok") {
+  if (score.status === "ok" && !("moments" in score)) {
     const button = make("button", score.faces > 1 ? `Show what moved the verdict on face ${score.face}` : "Show what moved the verdict");
     button.type = "button";
     button.addEventListener("click", () => explain(entry, Math.max(score.face, 1), button, part));
@@ -169,6 +170,23 @@ const boxed = ({ picture: { width, height, address }, scores }, name) => {
   stack.append(picture(address, `${name}: ${count}`), over);
   figure.append(stack);
   return figure;
+};
+
+// of a video the curves, and the moments that look most fake
+const overTime = ({ curve, moments }, name) => {
+  const found = [];
+  if (curve) {
+    const figure = make("figure");
+    figure.append(picture(curve, `${name}: P(fake) of each face over time`), make("figcaption", "P(fake) of each face over time; grey: no verdict."));
+    found.push(figure);
+  }
+  const list = make("ul", "", "moments");
+  for (const { face, seconds, prob, address } of moments) {
+    const line = make("li"), text = `face ${face} at ${seconds.toFixed(1)} s: ${prob === null ? "no P(fake)" : `P(fake) ${prob.toFixed(2)}`}`;
+    line.append(picture(address, text), make("p", text, "quiet"));
+    list.append(line);
+  }
+  return [...found, make("p", "The moments that look most fake:"), list];
 };
 
 // a button's work: it says that it works, and what went wrong
@@ -262,7 +280,7 @@ const save = (text, kind, name) => {
 
 byId("save-json").addEventListener("click", () => {
   const files = visit.map(({ name, answer, problem, inspection, maps }) => {
-    const { picture, ...facts } = answer ?? { name, problem };
+    const { picture, clip, ...facts } = answer ?? { name, problem };
     return { ...facts, ...(inspection && { inspection }), ...(maps && { maps }) };
   });
   save(JSON.stringify({ detector, saved_at: new Date().toISOString(), files }, null, 2), "application/json", "verdicts.json");

@@ -207,3 +207,11 @@ def test_training_under_autocast_gets_its_gradients_after_an_attack(net, batch):
 def test_impossible_budgets_are_refused(make, said):
     with pytest.raises(ValueError, match=said):
         make()
+
+
+def test_a_budget_written_as_a_share_is_told_from_one_below_a_level():
+    for eps, meant in ((4 / 255, 4), (0.0157, 4), (8 / 255, 8), (1 / 255, 1)):
+        with pytest.raises(ValueError, match=rf"is {meant}/255, and budgets count 255ths: use eps={meant}\."):
+            PGD(eps, quantize=False)
+    for eps in (0.25, 0.5, 0.1, 0.05, 0.0005):
+        PGD(eps, quantize=False)

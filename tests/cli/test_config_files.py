@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from dfd.cli import main
-from dfd.cli.config_files import config_folder, find_config
+from dfd.cli.config_files import config_folder, find_config, with_paths
+from dfd.cli.error_messages import UsageError, shortened
 
 MODEL = """
 seed_everything: 0
@@ -135,3 +136,18 @@ def test_a_name_that_is_the_current_folders_is_said(tmp_path, monkeypatch, caplo
     with caplog.at_level("INFO", "dfd"):
         assert find_config("mine.yaml") == find_config("mine") == (tmp_path / "mine.yaml").resolve()
     assert caplog.text.count("config mine: mine.yaml of this folder") == 1
+
+
+def test_a_data_config_goes_by_its_name_too():
+    for name in ("data/blends", "data/blends.yaml"):
+        _, args = with_paths(["--config", "single_stream", "--data", name])
+        assert args[-1].endswith("configs/data/blends.yaml")
+    for value in ("dfd.data.ToyDataModule", '{"class_path": "x", "init_args": {"roots": "a/b"}}', "null"):
+        assert with_paths(["--data", value])[1] == ["--data", value]
+    with pytest.raises(UsageError, match=r"there is no config 'data/blend'.*Did you mean data/blends"):
+        with_paths(["--data", "data/blend"])
+
+
+def test_a_long_line_keeps_its_end_which_says_what_to_do():
+    said = shortened(f"it came: {'x' * 3000}. Do this next.")
+    assert said.startswith("it came: xxx") and said.endswith("Do this next.") and len(said) < 650

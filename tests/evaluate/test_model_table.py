@@ -3,12 +3,14 @@
 import csv
 
 import pytest
+import torch
 
 from dfd import run_record
 from dfd.cli import main
 from dfd.evaluate.model_table import models_of
 from dfd.evaluate.prediction_tables import read_judged
 from dfd.metrics import detection_metrics, mean_interval
+from dfd.models import SingleStream, SmallCNN, recipe
 
 
 def test_run_folders_checkpoints_and_seeds_are_named(tmp_path):
@@ -56,3 +58,18 @@ def test_a_table_has_the_figures_of_the_cells_and_what_each_model_cost(root, che
     assert "Models on the same pictures" in page and "not shown to be worse" in page
     said = capsys.readouterr().out
     assert "models.md" in said and "training 1:30" in said
+
+
+def test_seeds_are_trainings_of_one_recipe_each_another(checkpoint, root, tmp_path, capsys):
+    one, other = checkpoint("one", seed=0), checkpoint("other", seed=1)
+    wide = tmp_path / "wide.ckpt"
+    stored = torch.load(one, weights_only=True)
+    net = SingleStream(SmallCNN(width=12))
+    stored["dfd"]["net"] = recipe(net)
+    stored["state_dict"] = {f"net.{name}": value for name, value in net.state_dict().items()}
+    torch.save(stored, wide)
+    for seeds, match in (((one, one), "names one file twice"), ((one, wide), "are nets of two recipes")):
+        words = [f"both={','.join(map(str, seeds))}", f"other={other}", "--on", str(root)]
+        assert main(["compare", *words, "--out", str(tmp_path / "out"), "--workers", "0"]) == 1
+        assert match in (said := capsys.readouterr().err) and said.count("\n") == 1
+    assert not (tmp_path / "out").exists()

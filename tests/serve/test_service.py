@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import replace
 
 import httpx
+import numpy as np
 import pytest
 from serving import png
 from starlette.testclient import TestClient
@@ -108,6 +109,43 @@ def test_a_path_that_a_stranger_names_is_not_opened(client, tmp_path):
     for data in (b"x" * 50, film.read_bytes()):
         said = client.post("/v1/inspect", files=files((str(film), data)))
         assert (said.status_code, said.json()["code"]) == (415, "a_video")
+
+
+def film(path):
+    """Two seconds of a picture that gets brighter."""
+    av = pytest.importorskip("av", reason="PyAV is not installed: pip install 'dfd[video]'")
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=25)
+        stream.width = stream.height = 96
+        stream.pix_fmt = "yuv420p"
+        for at in range(50):
+            shown = np.full((96, 96, 3), 60 + 2 * at, np.uint8)
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(shown, format="rgb24")))
+        file.mux(stream.encode())
+    return path
+
+
+def test_a_video_gets_the_verdict_of_the_command_line_and_its_curve(client, detector_file, tmp_path, capsys):
+    path = film(tmp_path / "it.mp4")
+    said = client.post(
+        "/v1/score",
+        params={**WHOLE, "picture": "true"},
+        files=files(("it.mp4", path.read_bytes()), ("a.png", GREY)),
+    )
+    ScoredFiles.model_validate(said.json())
+    clip, picture = said.json()["files"]
+    assert "clip" not in picture and "moments" not in picture["scores"][0]
+    (found,) = clip["scores"]
+    score_files(detector_file, [path], whole=True, json=True, allow=("unruly_net.",))
+    expected = json.loads(capsys.readouterr().out)
+    assert len(found["moments"]) == len(expected["moments"]) > 10
+    for name in ("logit", "prob", "familiarity", "end"):
+        assert found[name] == pytest.approx(expected[name], abs=1e-5), name
+    assert (found["verdict"], found["looked"]) == (expected["verdict"], expected["looked"])
+    assert any("Seen 0:00.0 to 0:0" in line and "P(fake)" in line for line in found["sentences"])
+    assert clip["clip"]["curve"].startswith("data:image/png") and len(clip["clip"]["moments"]) == 3
+    broken = client.post("/v1/score", params=WHOLE, files=files(("b.mp4", path.read_bytes()[:300])))
+    assert broken.json()["files"][0]["scores"][0]["status"] == "unreadable"
 
 
 @pytest.mark.slow

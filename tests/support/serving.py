@@ -1,6 +1,7 @@
 """Detectors to serve, and `dfd serve` as a process of its own on a free port of the loopback address."""
 
 import io
+import os
 import re
 import select
 import signal
@@ -77,9 +78,15 @@ def serving(checkpoint: Path, *options: str) -> Iterator[Served]:
         "unruly_net",
         *options,
     ]
-    # signals of a terminal, to the whole group, are not this test's own
+    # the nets of these tests lie beside this file; signals of a terminal, to the whole group, are no test's own
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
     process = subprocess.Popen(
-        command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        env={**os.environ, "PYTHONPATH": path},
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     try:
         yield Served(_address(process), process)

@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 import pytest
 from clips import PALE, REDDISH, film, frame, red_detector
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from streams import encoded as encoded_film
-from streams import rtsp_camera, web_camera
+from stream_servers import encoded as encoded_film
+from stream_servers import rtsp_camera, web_camera
 
 import dfd.inference.frame_source as frame_source
 import dfd.inference.watch as watching
@@ -87,6 +87,7 @@ def test_a_full_queue_drops_its_oldest_frame_and_counts_it():
             FrameQueue(size)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 30), st.floats(-20, 20)), min_size=1, max_size=30),
     st.floats(0.05, 5),
@@ -109,6 +110,7 @@ def test_without_a_time_constant_the_newest_counts_alone():
     assert smoothed.mean == -1.0
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.data())
 def test_faces_get_the_tracks_of_find_tracks(data):
     """As long as no gap is long enough to be forgotten."""

@@ -89,7 +89,7 @@ def test_a_killed_worker_loses_its_own_request_and_says_so(detector_file):
 
 def test_hostile_files_cost_nobody_else_an_answer(detector_file):
     with (
-        serving(detector_file, "--seconds", "20", "--workers", "2") as served,
+        serving(detector_file, "--seconds", "12", "--workers", "2") as served,
         ThreadPoolExecutor(8) as threads,
     ):
         sent = [png(ENDS) if n == 3 else png(STOPS) if n == 9 else GREY for n in range(16)]

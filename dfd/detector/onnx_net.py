@@ -128,11 +128,14 @@ def read_onnx(path: Path) -> tuple[OnnxNet, Card]:
     texts = session.get_modelmeta().custom_metadata_map
     try:
         plain, facts = (json.loads(texts[name]) for name in (CARD, RUNTIME))
-        return OnnxNet(session, **_checked(facts, session)), Card.from_plain(plain, (), str(path))
-    except (KeyError, TypeError, RecursionError) as error:
+        if not isinstance(plain, dict):
+            raise TypeError("a card that is none")
+        arguments = _checked(facts, session)
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(
             f"{path} has metadata that cannot be read ({error!r}): dfd did not write it."
         ) from error
+    return OnnxNet(session, **arguments), Card.from_plain(plain, (), str(path))
 
 
 def _checked(facts: dict[str, Any], session: Any) -> dict[str, Any]:

@@ -168,12 +168,12 @@ def _judged(detector: Detector, shown: ClipScore, track: Sequence[Moment]) -> Cl
     shown = replace(
         shown, box=track[0].box, start=track[0].seconds, end=track[-1].seconds, moments=tuple(track)
     )
+    if not any(moment.status == "ok" for moment in track):
+        reason = "too small in every frame" if track[0].status == "too_small" else shown.reason
+        return replace(shown, status=track[0].status, reason=reason)
     judged = [moment for moment in track if moment.logit is not None]
-    if not judged:
-        # nothing was judged, or nothing may be said: as of the first moment
-        first = track[0]
-        reason = "too small in every frame" if first.status == "too_small" else shown.reason
-        return replace(shown, status=first.status, verdict=first.verdict, reason=reason)
+    if not judged:  # a detector that has no verdict on such pictures says why, whatever the logit
+        return detector.decide(0.0, shown)
     logit = np.array([moment.logit for moment in judged])
     ranks = [moment.familiarity for moment in judged if moment.familiarity is not None]
     familiarity = float(np.mean(ranks)) if ranks else None

@@ -150,6 +150,13 @@ def test_an_uncalibrated_detector_says_no_word_of_a_clip(detector, tmp_path):
     assert score.verdict == "inconclusive" and score.prob is None and score.interval is None
 
 
+def test_a_detector_of_drawings_says_why_it_has_no_verdict(detector, tmp_path):
+    detector.speaks = False
+    (score,) = score_clip(detector, film(tmp_path / "it.mp4", [frame((20, 40, REDDISH))] * 20))
+    assert score.verdict == "inconclusive" and score.logit is None
+    assert "has seen drawings only" in score.reason and len(score.moments) == score.looked
+
+
 def test_the_page_shows_curve_and_moments(detector, tmp_path):
     scores = score_clip(detector, film(tmp_path / "<b>two.mp4", two_people()))
     write_clip_page(detector, scores, tmp_path / "it.html", ["P(fake) is no proof."])

@@ -200,7 +200,10 @@ def test_a_strange_file_says_why(plain, tmp_path):
         {"gate": None},
         {"gate": {**gate, "home": gate["home"][1:]}},
         {"gate": {**gate, "home": [float("nan")] * len(gate["home"])}},
+        {"gate": {**gate, "home": ["far"] * len(gate["home"])}},
+        {"gate": {**gate, "world": [1 << 70] * len(gate["home"])}},
         {"experts": "trace"},
+        {"cue_version": "new"},
     ):
         write_model(model, card, {**facts, **changed}, strange)
         refused(strange.read_bytes(), "dfd did not write it")

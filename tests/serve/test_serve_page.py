@@ -7,8 +7,8 @@ from hashlib import sha256
 from itertools import pairwise
 
 import browser
-import numpy as np
 import pytest
+from clips import brightening, film
 from serving import VIEW, png, save_detector, serving
 from unruly_net import ENDS
 
@@ -111,33 +111,20 @@ def test_ten_at_once_each_get_their_own_verdict(served, open_page, viewport):
     assert small == 0  # WCAG 2.2: targets of 24 px
 
 
-def brightening(path):
-    """Two seconds of a picture that gets brighter."""
-    av = pytest.importorskip("av", reason="PyAV is not installed: pip install 'dfd[video]'")
-    with av.open(str(path), "w") as file:
-        stream = file.add_stream("libx264", rate=25)
-        stream.width = stream.height = 96
-        stream.pix_fmt = "yuv420p"
-        for at in range(50):
-            shown = np.full((96, 96, 3), 60 + 2 * at, np.uint8)
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(shown, format="rgb24")))
-        file.mux(stream.encode())
-    return path.read_bytes()
-
-
 @pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
 def test_a_video_has_its_curve_and_its_worst_moments(served, open_page, viewport, tmp_path):
+    pytest.importorskip("av", reason="PyAV is not installed: pip install 'dfd[video]'")
     page = open_page(served, viewport)
-    send(page, [("film.mp4", brightening(tmp_path / "film.mp4"))])
-    film = article(page, "film.mp4")
-    assert film.locator("figure > img").get_attribute("alt") == "film.mp4: P(fake) of each face over time"
-    moments = film.locator(".moments img")
+    send(page, [("film.mp4", film(tmp_path / "film.mp4", brightening()).read_bytes())])
+    shown = article(page, "film.mp4")
+    assert shown.locator("figure > img").get_attribute("alt") == "film.mp4: P(fake) of each face over time"
+    moments = shown.locator(".moments img")
     alts = [moments.nth(at).get_attribute("alt") for at in range(moments.count())]
     assert len(alts) == 3 and all(
         re.fullmatch(r"face 1 at \d+\.\d s: P\(fake\) 0\.\d\d", alt) for alt in alts
     )
-    assert "The sound was not looked at." in film.inner_text()
-    assert not film.get_by_role("button").count(), "a video has no map and no inspection here"
+    assert "The sound was not looked at." in shown.inner_text()
+    assert not shown.get_by_role("button").count(), "a video has no map and no inspection here"
     assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
 
 

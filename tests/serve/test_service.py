@@ -5,8 +5,8 @@ from collections import Counter
 from dataclasses import replace
 
 import httpx
-import numpy as np
 import pytest
+from clips import brightening, film
 from serving import png
 from starlette.testclient import TestClient
 
@@ -111,22 +111,9 @@ def test_a_path_that_a_stranger_names_is_not_opened(client, tmp_path):
         assert (said.status_code, said.json()["code"]) == (415, "a_video")
 
 
-def film(path):
-    """Two seconds of a picture that gets brighter."""
-    av = pytest.importorskip("av", reason="PyAV is not installed: pip install 'dfd[video]'")
-    with av.open(str(path), "w") as file:
-        stream = file.add_stream("libx264", rate=25)
-        stream.width = stream.height = 96
-        stream.pix_fmt = "yuv420p"
-        for at in range(50):
-            shown = np.full((96, 96, 3), 60 + 2 * at, np.uint8)
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(shown, format="rgb24")))
-        file.mux(stream.encode())
-    return path
-
-
 def test_a_video_gets_the_verdict_of_the_command_line_and_its_curve(client, detector_file, tmp_path, capsys):
-    path = film(tmp_path / "it.mp4")
+    pytest.importorskip("av", reason="PyAV is not installed: pip install 'dfd[video]'")
+    path = film(tmp_path / "it.mp4", brightening())
     said = client.post(
         "/v1/score",
         params={**WHOLE, "picture": "true"},

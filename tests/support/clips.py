@@ -53,6 +53,11 @@ def frame(*squares: tuple[int, int, int], size=(160, 240)) -> np.ndarray:
     return image
 
 
+def brightening() -> list[np.ndarray]:
+    """Two seconds of a picture that gets brighter."""
+    return [np.full((96, 96, 3), 60 + 2 * at, np.uint8) for at in range(50)]
+
+
 def film(path, frames, codec="libx264", times=None, fmt="yuv420p", **options):
     import av
 

@@ -14,7 +14,7 @@ from scipy.special import logit as log_odds
 from dfd.batch import FAKE, REAL, Predictions
 from dfd.evaluate.names import split_name
 from dfd.evaluate.prediction_tables import Judged, read_judged
-from dfd.metrics import Difference, delong, detection_metrics, holm, paired, resamples
+from dfd.metrics import Difference, delong, detection_metrics, holm, paired_sides, resamples
 from dfd.terminal import printable
 
 # what a metric is computed from: the raw logits, P(fake), the detector's own threshold, or how sure it is of
@@ -105,8 +105,7 @@ def compare(given: Sequence[str], metrics: Sequence[str] = ("auroc",)) -> Compar
     first = tables[0].predictions.where(kept)
     found, num = [], resamples(len(metrics) * math.comb(len(sides), 2))
     for metric in metrics:
-        of = np.ones_like(kept) if metric == COVERAGE else kept
-        found += [_tested(a, b, metric, of, num) for a, b in combinations(sides, 2)]
+        found += _tested(sides, metric, np.ones_like(kept) if metric == COVERAGE else kept, num)
     p = holm([test.difference.p for test in found])
     of_delong = holm([math.nan if test.delong is None else test.delong.p for test in found])
     tests = tuple(
@@ -176,31 +175,39 @@ def _check_tables(tables: Sequence[Judged]) -> None:
             )
 
 
-def _tested(a: Side, b: Side, metric: str, kept: np.ndarray, num: int) -> Test:
-    """The metric of both, the bootstrap's test, and DeLong's where there is one; nothing is corrected yet."""
-    sides = [[of_metric(table, metric).where(kept) for table in side.tables] for side in (a, b)]
+def _tested(sides: Sequence[Side], metric: str, kept: np.ndarray, num: int) -> list[Test]:
+    """The metric of each pair, the bootstrap's test, and DeLong's where there is one; nothing is corrected
+    yet.
+    """
+    tables = [[of_metric(table, metric).where(kept) for table in side.tables] for side in sides]
     # a picture that is judged is one that is called right, see `of_metric`
     computed = "acc" if metric == COVERAGE else metric
-    means = [float(np.mean([detection_metrics(table)[computed] for table in tables])) for tables in sides]
-    first = sides[0][0]
+    means = [float(np.mean([detection_metrics(table)[computed] for table in each])) for each in tables]
+    first = tables[0][0]
     if any(map(math.isnan, means)):
         raise ValueError(
             f"{metric} is not defined on these pictures: {(first.label == REAL).sum()} real and "
             f"{(first.label == FAKE).sum()} fake ones have a verdict of all detectors."
         )
-    single = metric == "auroc" and len(a.tables) == len(b.tables) == 1
-    return Test(
-        a=a,
-        b=b,
-        metric=metric,
-        values=(means[0], means[1]),
-        difference=paired(*sides, computed, num),
-        p_holm=math.nan,
-        delong=delong(first, sides[1][0]) if single else None,
-        delong_holm=math.nan,
-        num_images=len(first),
-        num_families=first.num_families,
-    )
+    pairs = list(combinations(range(len(sides)), 2))
+    differences = paired_sides(tables, pairs, computed, num)
+    return [
+        Test(
+            a=sides[a],
+            b=sides[b],
+            metric=metric,
+            values=(means[a], means[b]),
+            difference=difference,
+            p_holm=math.nan,
+            delong=delong(tables[a][0], tables[b][0])
+            if metric == "auroc" and len(tables[a]) == len(tables[b]) == 1
+            else None,
+            delong_holm=math.nan,
+            num_images=len(first),
+            num_families=first.num_families,
+        )
+        for (a, b), difference in zip(pairs, differences, strict=True)
+    ]
 
 
 def of_metric(table: Judged, metric: str) -> Predictions:

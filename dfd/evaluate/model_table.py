@@ -21,7 +21,7 @@ from dfd.evaluate.model_cost import ModelCost, model_cost
 from dfd.evaluate.names import clean_name, detector_name, named, root_name, split_name
 from dfd.evaluate.plan import cell_file
 from dfd.evaluate.prediction_tables import Judged, read_judged
-from dfd.metrics import detection_metrics, holm, mean_interval, paired, resamples
+from dfd.metrics import detection_metrics, holm, mean_interval, paired_sides, resamples
 from dfd.models.seal import sha256_of
 from dfd.run_record import RunFolder
 
@@ -206,6 +206,9 @@ def _figures(
         return []
     order = sorted(of, key=lambda name: values[name], reverse=metric not in LOWER_IS_BETTER)
     best = order[0]
+    against = [(0, place) for place in range(1, len(order))]
+    gaps = paired_sides([of[name] for name in order], against, metric, num)
+    p = dict(zip(order[1:], [gap.p for gap in gaps], strict=True))
     return [
         Figure(
             model=name,
@@ -215,7 +218,7 @@ def _figures(
             value=values[name],
             low=ends[0],
             high=ends[1],
-            p_holm=math.nan if name == best else paired(of[best], of[name], metric, num).p,
+            p_holm=p.get(name, math.nan),
             best=name == best,
             num_seeds=len(of[name]),
             num_images=len(of[name][0]),

@@ -2,7 +2,7 @@
 
 from dfd.metrics.bootstrap import Metric, interval, intervals, mean_interval
 from dfd.metrics.clips import by_clip
-from dfd.metrics.paired import Difference, delong, holm, paired, resamples
+from dfd.metrics.paired import Difference, delong, holm, paired, paired_sides, resamples
 from dfd.metrics.parts import across_sources, by_method, by_source, spoken
 from dfd.metrics.values import (
     METRICS,
@@ -34,6 +34,7 @@ __all__ = [
     "intervals",
     "mean_interval",
     "paired",
+    "paired_sides",
     "resamples",
     "risk_coverage",
     "spoken",

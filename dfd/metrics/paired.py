@@ -44,22 +44,49 @@ def paired(
     ValueError when the tables do not hold the same rows, labels and families.
     """
     sides = [[side] if isinstance(side, Predictions) else list(side) for side in (a, b)]
+    return paired_sides(sides, [(0, 1)], metric, num, seed, level, calibrated, threshold)[0]
+
+
+def paired_sides(
+    sides: Sequence[Sequence[Predictions]],
+    pairs: Sequence[tuple[int, int]],
+    metric: Metric = "auroc",
+    num: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+    calibrated: Calibrated = uncalibrated,
+    threshold: float = 0.0,
+) -> list[Difference]:
+    """`paired` of the sides at each of these pairs of places; each table is resampled once, however many
+    pairs it is in.
+    """
     if not all(sides):
         raise ValueError("A side of the comparison holds no table. Give at least one on each side.")
     tables = [table.where(np.argsort(table.row, kind="stable")) for side in sides for table in side]
     for table in tables[1:]:
         _check_same(tables[0], table)
     tables = _measured(tables)
-    size = len(sides[0])
-    here = [value_of(table, metric, calibrated, threshold) for table in tables]
+    here = np.array([value_of(table, metric, calibrated, threshold) for table in tables])
     ranked = [Ranked(table, calibrated, threshold) for table in tables]
     drawn = resampled(tables, ranked, [metric], num, seed)[0]
-    value = float(np.mean(here[:size]) - np.mean(here[size:]))
-    differences = drawn[:size].mean(axis=0) - drawn[size:].mean(axis=0)
-    low, high = percentiles(differences, level)
+    ends = np.cumsum([len(side) for side in sides])
+    of = [slice(end - len(side), end) for end, side in zip(ends, sides, strict=True)]
+    return [
+        _difference(
+            float(here[of[a]].mean() - here[of[b]].mean()),
+            drawn[of[a]].mean(axis=0) - drawn[of[b]].mean(axis=0),
+            level,
+        )
+        for a, b in pairs
+    ]
+
+
+def _difference(value: float, drawn: np.ndarray, level: float) -> Difference:
+    """Of the value as found, and of the resamples (num,)."""
+    low, high = percentiles(drawn, level)
     if math.isnan(low):
         return Difference(value, low, high, math.nan)
-    defined = differences[~np.isnan(differences)]
+    defined = drawn[~np.isnan(drawn)]
     tail = min((defined <= 0).sum(), (defined >= 0).sum())
     return Difference(value, low, high, float(min(1.0, 2 * (tail + 1) / (len(defined) + 1))))
 

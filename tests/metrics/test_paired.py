@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from dfd.batch import Predictions
-from dfd.metrics import delong, detection_metrics, holm, paired, resamples
+from dfd.metrics import delong, detection_metrics, holm, paired, paired_sides, resamples
 
 
 def table(logit, label, status=None) -> Predictions:
@@ -70,6 +70,15 @@ def test_delong_and_the_bootstrap_agree():
     assert fast.p < 0.05 and delong(bad, good).p == pytest.approx(fast.p)
     shuffled = bad.where(rng.permutation(400))
     assert delong(good, shuffled) == fast
+
+
+def test_many_sides_at_once_are_each_pair_alone():
+    rng = np.random.default_rng(0)
+    label = np.arange(60) % 2
+    sides = [[table(rng.normal(size=60) + label, label) for _ in range(seeds)] for seeds in (2, 1, 3)]
+    pairs = [(0, 1), (0, 2), (2, 1)]
+    together = paired_sides(sides, pairs, num=300)
+    assert together == [paired(sides[a], sides[b], num=300) for a, b in pairs]
 
 
 def test_where_there_is_no_difference_p_is_uniform():

@@ -1,4 +1,4 @@
-"""Who may import whom: downward only, never sideways. The order is the README's map."""
+"""Who may import whom: downward only, never sideways. The order is that of docs/architecture.md."""
 
 import ast
 from functools import cache
@@ -121,7 +121,7 @@ def test_imports_go_downward():
     wrong = []
     for module in MODULES:
         own = module.parts[0].removesuffix(".py")
-        assert own in ROW, f"{module} has no row: add it to ROWS here and to the map in the README"
+        assert own in ROW, f"{module} has no row: add it to ROWS here and to docs/architecture.md"
         others = [(name, other) for name in imports(PACKAGE / module) if (other := place(name))]
         wrong += [
             f"{module} (row {ROW[own]}) imports {name} (row {ROW.get(other)})"

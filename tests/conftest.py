@@ -13,6 +13,7 @@ os.environ.setdefault("DFD_CACHE", os.path.join(tempfile.gettempdir(), f"dfd-tes
 
 import pytest
 import real_slurm
+from forked_python import forking
 
 import dfd  # noqa: F401  before anything that imports torchvision
 from dfd.cli.logs import logs_on_stderr
@@ -69,6 +70,15 @@ def slurm(tmp_path_factory) -> Iterator[dict[str, str]]:
         pytest.skip(why)
     with real_slurm.running(tmp_path_factory.mktemp("slurm")) as environment:
         yield environment
+
+
+@pytest.fixture(scope="session")
+def forked() -> Iterator[list[str]]:
+    """What to write in place of sys.executable: a Python that is forked from one that has imported torch and dfd,
+    see forked_python.py for what differs.
+    """
+    with forking(os.environ) as command:
+        yield command
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,11 @@
 import importlib
+import multiprocessing
 import os
 import signal
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads collapse when the cores are contended
@@ -70,6 +72,19 @@ def slurm(tmp_path_factory) -> Iterator[dict[str, str]]:
         pytest.skip(why)
     with real_slurm.running(tmp_path_factory.mktemp("slurm")) as environment:
         yield environment
+
+
+@pytest.fixture(scope="session", autouse=True)
+def pools() -> None:
+    """In a run over several processes, what starts those of dfd's pools imports once, and before it is needed, what
+    all pools of pictures need; else it has what the first pool asked for, and processes of others import the rest,
+    each anew.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        modules = ["__main__", "dfd.prepare.cues", "dfd.inspection.one_file", "dfd.audit.pictures"]
+        multiprocessing.get_context("forkserver").set_forkserver_preload(modules)
+        resource_tracker.ensure_running()
+        forkserver.ensure_running()
 
 
 @pytest.fixture(scope="session")

@@ -92,7 +92,8 @@ def forked() -> Iterator[list[str]]:
     """What to write in place of sys.executable: a Python that is forked from one that has imported torch and dfd,
     see forked_python.py for what differs.
     """
-    with forking(os.environ) as command:
+    # wandb asks for its variables as it is imported, and they are each test's own
+    with forking({name: value for name, value in os.environ.items() if "WANDB" not in name}) as command:
         yield command
 
 

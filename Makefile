@@ -35,7 +35,9 @@ fit: $(VENV)/.installed
 		$(BIN)/dfd fit --config configs/dual_stream.yaml --run_folder $(RUN); \
 	fi
 
+# compiled before, since where PYTHONDONTWRITEBYTECODE is set each of some hundred processes would compile all of dfd anew
 test: $(VENV)/.installed-dev
+	$(BIN)/python -m compileall -q dfd
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
 soak: $(VENV)/.installed-dev

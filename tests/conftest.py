@@ -1,9 +1,11 @@
 import importlib
+import multiprocessing
 import os
 import signal
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two threads collapse when the cores are contended
@@ -13,6 +15,7 @@ os.environ.setdefault("DFD_CACHE", os.path.join(tempfile.gettempdir(), f"dfd-tes
 
 import pytest
 import real_slurm
+from forked_python import forking
 
 import dfd  # noqa: F401  before anything that imports torchvision
 from dfd.cli.logs import logs_on_stderr
@@ -69,6 +72,29 @@ def slurm(tmp_path_factory) -> Iterator[dict[str, str]]:
         pytest.skip(why)
     with real_slurm.running(tmp_path_factory.mktemp("slurm")) as environment:
         yield environment
+
+
+@pytest.fixture(scope="session", autouse=True)
+def pools() -> None:
+    """In a run over several processes, what starts those of dfd's pools imports once, and before it is needed, what
+    all pools of pictures need; else it has what the first pool asked for, and processes of others import the rest,
+    each anew.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        modules = ["__main__", "dfd.prepare.cues", "dfd.inspection.one_file", "dfd.audit.pictures"]
+        multiprocessing.get_context("forkserver").set_forkserver_preload(modules)
+        resource_tracker.ensure_running()
+        forkserver.ensure_running()
+
+
+@pytest.fixture(scope="session")
+def forked() -> Iterator[list[str]]:
+    """What to write in place of sys.executable: a Python that is forked from one that has imported torch and dfd,
+    see forked_python.py for what differs.
+    """
+    # wandb asks for its variables as it is imported, and they are each test's own
+    with forking({name: value for name, value in os.environ.items() if "WANDB" not in name}) as command:
+        yield command
 
 
 @pytest.fixture(scope="session")

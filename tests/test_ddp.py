@@ -133,8 +133,9 @@ def test_two_ranks_train_one_net(run):
 
 
 @pytest.mark.parametrize("devices", [1, 4])
-def test_torchrun_with_another_number_of_processes_is_refused_once(devices, tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "-m", "dfd.cli", *FIT]
+def test_torchrun_with_another_number_of_processes_is_refused_once(devices, tmp_path, forked):
+    command = [*forked, "-m", "torch.distributed.run", "--nproc_per_node=2", "--no-python"]
+    command += [*forked, "-m", "dfd.cli", *FIT]
     command += ["--trainer.accelerator=cpu", f"--trainer.devices={devices}", "--run_folder=run"]
     done = subprocess.run(
         command,

@@ -40,11 +40,18 @@ def with_defaults(
         StepSeed,
         TerminalBar,
     )
-    from dfd.evaluate.shortcut_check import ShortcutCheck
 
-    wanted: list[Callback] = [PredictionWriter(prior), ShortcutCheck()]
-    if verb == "fit":
-        wanted = [StepSeed(seed), FiniteGuard(), RunStatus(), RelocatedCheckpoints(), Preemption()]
+    wanted: list[Callback] = [
+        StepSeed(seed),
+        FiniteGuard(),
+        RunStatus(),
+        RelocatedCheckpoints(),
+        Preemption(),
+    ]
+    if verb != "fit":
+        from dfd.evaluate.shortcut_check import ShortcutCheck  # and the audit, which no fit need wait for
+
+        wanted = [PredictionWriter(prior), ShortcutCheck()]
     defaults = [
         each for each in wanted if not any(isinstance(callback, type(each)) for callback in callbacks)
     ]

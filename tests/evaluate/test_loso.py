@@ -4,7 +4,6 @@ import csv
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -82,14 +81,14 @@ def rows(path):
 
 
 @pytest.mark.slow
-def test_each_source_is_judged_by_a_net_that_has_not_seen_it_through_kill_9(here):
+def test_each_source_is_judged_by_a_net_that_has_not_seen_it_through_kill_9(here, forked):
     """Two roots of three sources, the last of fakes alone: trained on, never left out."""
     one, two = (
         shards(here / "one", {"a": (0, 1), "b": (0, 1)}),
         shards(here / "two", {"c": (0, 1), "fakes": (1,)}),
     )
     command = ["evaluate", "--loso", "tiny.yaml", "--on", one, "--on", two, "--out", "out", "--workers", "0"]
-    first = subprocess.Popen([sys.executable, "-m", "dfd.cli", *command], stdout=subprocess.PIPE, text=True)
+    first = subprocess.Popen([*forked, "-m", "dfd.cli", *command], stdout=subprocess.PIPE, text=True)
     end = time.monotonic() + 300
     while not (Path("out/cells").is_dir() and list(Path("out/loso/b").glob("seed0/run.json"))):
         assert first.poll() is None and time.monotonic() < end
@@ -101,9 +100,7 @@ def test_each_source_is_judged_by_a_net_that_has_not_seen_it_through_kill_9(here
     kept = {path: path.stat().st_mtime_ns for path in Path("out/cells").rglob("*.parquet")}
     kept |= {path: path.stat().st_mtime_ns for path in Path("out/loso/a").rglob("best.ckpt")}
     assert len(kept) == 2
-    done = subprocess.run(
-        [sys.executable, "-m", "dfd.cli", *command], capture_output=True, text=True, timeout=400
-    )
+    done = subprocess.run([*forked, "-m", "dfd.cli", *command], capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in kept.items()), (
         "what was done is not done again"
@@ -134,20 +131,18 @@ def test_each_source_is_judged_by_a_net_that_has_not_seen_it_through_kill_9(here
     assert "fakes is trained on and never left out: no real pictures in its test split" in done.stdout
     assert "in the mean of 3 sources" in done.stdout and done.stdout.index("left out") >= 0
     # and another time there is nothing left to do
-    again = subprocess.run(
-        [sys.executable, "-m", "dfd.cli", *command], capture_output=True, text=True, timeout=100
-    )
+    again = subprocess.run([*forked, "-m", "dfd.cli", *command], capture_output=True, text=True, timeout=100)
     assert again.returncode == 0 and rows("out/loso.csv") == table
     assert all(path.stat().st_mtime_ns == stamp for path, stamp in kept.items())
 
 
 @pytest.mark.slow
-def test_two_processes_of_one_folder_share_the_fits(here):
+def test_two_processes_of_one_folder_share_the_fits(here, forked):
     root = shards(here / "one", {"a": (0, 1), "b": (0, 1)})
     command = ["evaluate", "--loso", "tiny.yaml", "--on", root, "--out", "out", "--workers", "0"]
     both = [
         subprocess.Popen(
-            [sys.executable, "-m", "dfd.cli", *command],
+            [*forked, "-m", "dfd.cli", *command],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for _ in range(2)

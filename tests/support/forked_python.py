@@ -20,7 +20,6 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-PRELOADED = ("dfd.cli.lightning_verbs", "dfd.tasks", "dfd.data", "dfd.callbacks", "pandas")
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -60,7 +59,9 @@ def _serve(path: str) -> list[str]:
     import gc
     import importlib
 
-    for name in PRELOADED:
+    from preloaded import MODULES  # beside this file, and only the server needs it
+
+    for name in MODULES:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # else each process would copy what its collector looks at

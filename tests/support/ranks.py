@@ -10,10 +10,25 @@ import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from multiprocessing import context, forkserver, popen_forkserver
 from pathlib import Path
+from unittest import mock
 
-START = multiprocessing.get_context("forkserver")
-START.set_forkserver_preload(["dfd.cli.lightning_verbs", "dfd.tasks", "dfd.data", "dfd.callbacks", "pandas"])
+from preloaded import MODULES
+
+# a server of its own: Python's belongs to whoever started it first, a pool of dfd's say, which imports less, and each
+# rank would import torch and all that anew
+SERVER = forkserver.ForkServer()
+SERVER.set_forkserver_preload(list(MODULES))
+
+
+class RankProcess(context.ForkServerProcess):
+    """A process that SERVER forks."""
+
+    @staticmethod
+    def _Popen(process: multiprocessing.Process) -> popen_forkserver.Popen:
+        with mock.patch.object(forkserver, "connect_to_new_process", SERVER.connect_to_new_process):
+            return popen_forkserver.Popen(process)
 
 
 class Ranks:
@@ -43,7 +58,7 @@ class Ranks:
                 dict(environment),
                 group,
             )
-            self.processes.append(START.Process(target=_run, args=told))
+            self.processes.append(RankProcess(target=_run, args=told))
             self.processes[-1].start()
 
     def __enter__(self) -> "Ranks":

@@ -61,6 +61,8 @@ class Interrupter(Callback):
             os.kill(os.getpid(), getattr(signal, name))
 '''
 
+PAIR = ["--config", "overlay/ddp.yaml"]
+
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory) -> Path:
@@ -86,7 +88,7 @@ def launch(here: Path, run: str, at: str = "") -> subprocess.CompletedProcess:
         "--run_folder",
         run,
     ]
-    command += ["--config", "overlay/ddp.yaml"]
+    command += PAIR
     return subprocess.run(
         command, cwd=here, env=os.environ | environment(here, at), capture_output=True, text=True, timeout=300
     )
@@ -148,23 +150,29 @@ def test_a_cut_run_ends_as_the_undisturbed_one(here, undisturbed, name, code, st
 
 @pytest.fixture(scope="module")
 def undisturbed_pair(here) -> Path:
-    done = launch(here, "whole-pair")
-    assert done.returncode == 0, done.stderr[-3000:]
+    fit(here, "whole-pair", *PAIR, world=2)
     return here / "whole-pair"
 
 
-@pytest.mark.parametrize(("step", "name"), [(2, "SIGTERM"), (4, "SIGUSR1"), (7, "SIGKILL")])
-def test_two_ranks_of_which_one_is_told(here, undisturbed_pair, step, name):
+@pytest.mark.parametrize(("step", "name", "code"), [(2, "SIGTERM", 143), (4, "SIGUSR1", 75)])
+def test_two_ranks_of_which_one_is_told(here, undisturbed_pair, step, name, code):
     """The signal reaches rank 1 alone; both leave, in seconds, and go on together."""
     run = f"pair-{name}-{step}"
     start = time.monotonic()
-    cut = launch(here, run, at=f"{step} {name} 1")
-    assert cut.returncode not in (0, None), cut.stdout[-1000:]
-    assert name == "SIGKILL" or "told to stop; saved as" in cut.stderr
+    assert "told to stop; saved as" in fit(here, run, *PAIR, at=f"{step} {name} 1", code=code, world=2)
     assert time.monotonic() - start < 120
-    again = launch(here, run)
-    assert again.returncode == 0 and "goes on from" in again.stdout, again.stderr[-3000:]
+    assert "goes on from" in fit(here, run, *PAIR, world=2)
     assert_same(here / run, undisturbed_pair)
+
+
+def test_two_ranks_of_which_one_is_killed(here, undisturbed_pair):
+    """`dfd fit`, which started it, leaves in seconds; however ranks are started, they go on to the same end."""
+    start = time.monotonic()
+    cut = launch(here, "pair-killed", at="7 SIGKILL 1")
+    assert cut.returncode not in (0, None), cut.stdout[-1000:]
+    assert time.monotonic() - start < 120
+    assert "goes on from" in fit(here, "pair-killed", *PAIR, world=2)
+    assert_same(here / "pair-killed", undisturbed_pair)
 
 
 def test_ranks_may_come_and_go(here, undisturbed):
@@ -176,8 +184,7 @@ def test_ranks_may_come_and_go(here, undisturbed):
         fit(
             here,
             "eight",
-            "--config",
-            "overlay/ddp.yaml",
+            *PAIR,
             "--data.num_workers=0",
             at=at,
             code=code,

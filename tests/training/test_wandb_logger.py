@@ -6,8 +6,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -177,16 +178,30 @@ print("went on")
 )
 
 
-def process(code: str, folder: Path, then: str = "", **settings: str) -> subprocess.Popen:
-    """One of its own, without the W&B service of an earlier test."""
-    own = {name: value for name, value in os.environ.items() if "WANDB" not in name}
-    environment = {**own, "PYTHONPATH": str(Path(dfd.__file__).parents[1]), **settings}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([sys.executable, "-c", code, then], cwd=folder, env=environment, **pipes)
+@pytest.fixture(scope="module")
+def process(forked) -> Callable[..., subprocess.Popen]:
+    """Starts one that runs `code`, without the W&B service of an earlier test."""
+
+    def begin(code: str, folder: Path, then: str = "", **settings: str) -> subprocess.Popen:
+        own = {name: value for name, value in os.environ.items() if "WANDB" not in name}
+        environment = {**own, "PYTHONPATH": str(Path(dfd.__file__).parents[1]), **settings}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen([*forked, "-c", code, then], cwd=folder, env=environment, **pipes)
+
+    return begin
 
 
-def run(code: str, folder: Path, then: str = "", **settings: str) -> subprocess.CompletedProcess:
-    begun = process(code, folder, then, **settings)
+@pytest.fixture(scope="module")
+def run(process) -> Callable[..., subprocess.CompletedProcess]:
+    """Waits for such a process."""
+
+    def to_its_end(code: str, folder: Path, then: str = "", **settings: str) -> subprocess.CompletedProcess:
+        return ended(process(code, folder, then, **settings))
+
+    return to_its_end
+
+
+def ended(begun: subprocess.Popen) -> subprocess.CompletedProcess:
     try:
         said, fault = begun.communicate(timeout=120)
     finally:
@@ -195,7 +210,7 @@ def run(code: str, folder: Path, then: str = "", **settings: str) -> subprocess.
 
 
 @pytest.mark.slow
-def test_a_service_that_slurm_ended_costs_no_run(tmp_path):
+def test_a_service_that_slurm_ended_costs_no_run(tmp_path, run):
     """W&B's own process, ended by SIGTERM as it is with all others of a job."""
     done = run(SERVICE_ENDED, tmp_path)
     assert (done.returncode, done.stdout) == (0, "went on\n"), done.stderr
@@ -268,44 +283,55 @@ def assert_one_line_and_whole(done: subprocess.CompletedProcess, folder: Path, w
     assert wandb_files.summary(folder)["best"] == 1
 
 
+AWAY = {
+    "no-server": (NOBODY, "cannot log this run online"),
+    "no-key": ({}, "No API key configured"),
+    "short-key": ({"WANDB_API_KEY": "short"}, "40+ characters"),
+}
+SENSELESS = {
+    "hangs": (0, "", "cannot log this run online"),
+    "rubbish": (200, "<html>a portal</html>", "cannot log this run online"),
+    "key-revoked": (401, '{"errors": [{"message": "unauthorized"}]}', "unauthorized"),
+    "forbidden": (403, '{"errors": [{"message": "permission denied"}]}', "permission denied"),
+    "broken": (500, "no", "cannot log this run online"),
+}
+
+
+@pytest.fixture(scope="module")
+def runs_without_a_server(process, tmp_path_factory) -> dict[str, tuple[subprocess.CompletedProcess, Path]]:
+    """Name -> a run of BEGIN, and its folder: two at a time, as most of them wait ten seconds for an answer."""
+    with ExitStack() as servers:
+        settings = {name: settings for name, (settings, _) in AWAY.items()}
+        for name, (code, text, _) in SENSELESS.items():
+            settings[name] = servers.enter_context(answering(code, text))
+
+        def of(name: str) -> tuple[subprocess.CompletedProcess, Path]:
+            folder = tmp_path_factory.mktemp(name)
+            return ended(process(BEGIN, folder, HOME=str(folder / "nobody"), **settings[name])), folder
+
+        with ThreadPoolExecutor(2) as threads:
+            return dict(zip(settings, threads.map(of, settings), strict=True))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("settings", "why"),
-    [
-        (NOBODY, "cannot log this run online"),
-        ({}, "No API key configured"),
-        ({"WANDB_API_KEY": "short"}, "40+ characters"),
-    ],
-    ids=["no-server", "no-key", "short-key"],
-)
-def test_a_run_that_cannot_log_online_logs_offline(settings, why, tmp_path):
-    done = run(BEGIN, tmp_path, HOME=str(tmp_path / "nobody"), **settings)
-    assert_one_line_and_whole(done, tmp_path, why)
+@pytest.mark.parametrize("name", AWAY)
+def test_a_run_that_cannot_log_online_logs_offline(name, runs_without_a_server):
+    done, folder = runs_without_a_server[name]
+    assert_one_line_and_whole(done, folder, AWAY[name][-1])
     assert "it logs offline, and dfd sync sends it" in done.stderr
-    assert wandb_files.summary(tmp_path)["val/auroc"] == {"max": 0.69}
-    assert not list(tmp_path.glob("wandb/run-*")), "nothing of the run that did not begin"
+    assert wandb_files.summary(folder)["val/auroc"] == {"max": 0.69}
+    assert not list(folder.glob("wandb/run-*")), "nothing of the run that did not begin"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("code", "text", "why"),
-    [
-        (0, "", "cannot log this run online"),
-        (200, "<html>a portal</html>", "cannot log this run online"),
-        (401, '{"errors": [{"message": "unauthorized"}]}', "unauthorized"),
-        (403, '{"errors": [{"message": "permission denied"}]}', "permission denied"),
-        (500, "no", "cannot log this run online"),
-    ],
-    ids=["hangs", "rubbish", "key-revoked", "forbidden", "broken"],
-)
-def test_a_server_that_gives_no_sense_costs_a_run_ten_seconds_and_one_line(code, text, why, tmp_path):
-    with answering(code, text) as settings:
-        done = run(BEGIN, tmp_path, HOME=str(tmp_path / "nobody"), **settings)
-    assert_one_line_and_whole(done, tmp_path, why)
+@pytest.mark.parametrize("name", SENSELESS)
+def test_a_server_that_gives_no_sense_costs_a_run_ten_seconds_and_one_line(name, runs_without_a_server):
+    done, folder = runs_without_a_server[name]
+    assert_one_line_and_whole(done, folder, SENSELESS[name][-1])
 
 
 @pytest.mark.slow
-def test_a_server_that_freezes_on_the_way_gets_the_rest_by_dfd_sync(tmp_path, monkeypatch):
+def test_a_server_that_freezes_on_the_way_gets_the_rest_by_dfd_sync(tmp_path, monkeypatch, process):
     monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
     with wandb_server.running() as server:
         begin = process(BEGIN, tmp_path, **{**server.environment, "WANDB_SILENT": "true"})
@@ -328,7 +354,7 @@ def test_a_server_that_freezes_on_the_way_gets_the_rest_by_dfd_sync(tmp_path, mo
 
 
 @pytest.mark.slow
-def test_a_file_that_the_server_refuses_costs_the_run_nothing_else(tmp_path, monkeypatch):
+def test_a_file_that_the_server_refuses_costs_the_run_nothing_else(tmp_path, monkeypatch, run):
     monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
     file = "Path('a.json').write_text('{}'); logger.log_file(Path('a.json'), 'a', 'dataset', {})"
     with wandb_server.running() as server:
@@ -342,7 +368,7 @@ def test_a_file_that_the_server_refuses_costs_the_run_nothing_else(tmp_path, mon
 
 
 @pytest.mark.slow
-def test_a_run_whose_wandb_is_killed_goes_on_offline(tmp_path):
+def test_a_run_whose_wandb_is_killed_goes_on_offline(tmp_path, run):
     done = run(BEGIN.replace('"online"', '"offline"'), tmp_path, END_SERVICE.format(signal="SIGKILL"))
     assert done.returncode == 0, done.stderr
     (line,) = done.stderr.splitlines()
@@ -352,7 +378,7 @@ def test_a_run_whose_wandb_is_killed_goes_on_offline(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_full_disk_of_wandb_alone_is_said(tmp_path):
+def test_a_full_disk_of_wandb_alone_is_said(tmp_path, run):
     (tmp_path / "wandb").mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", tmp_path / "wandb"]
     if subprocess.run(command, capture_output=True).returncode:

@@ -16,8 +16,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO
 from urllib.parse import urljoin
 
 from dfd import __version__
@@ -117,7 +117,7 @@ def place_of(mirror: str, base: str) -> str:
     """
     if is_remote(mirror):
         return _web(mirror)
-    if is_remote(base):
+    if is_remote(base) and not Path(mirror).is_absolute():
         return urljoin(base, mirror)
     return str(Path(base).parent / mirror)
 
@@ -162,7 +162,7 @@ def _append(place: str, file: ListedFile, part: Path, begin: int, timeout: float
             raise _Wrong(f"{total} bytes, where the list says {file.bytes}")
         with _written(part, start) as write:
             size = start
-            while block := stream.read(_BLOCK):
+            while block := stream.read1(_BLOCK):
                 size += len(block)
                 if size > file.bytes:
                     raise _Wrong(f"more than the {file.bytes} bytes that the list says")
@@ -196,7 +196,7 @@ def _written(part: Path, start: int) -> Iterator[Callable[[bytes], None]]:
 
 
 @contextmanager
-def _opened(place: str, begin: int, timeout: float) -> Iterator[tuple[IO[bytes], int, int | None]]:
+def _opened(place: str, begin: int, timeout: float) -> Iterator[tuple[BufferedIOBase, int, int | None]]:
     """A stream of the bytes from `begin` on, or from where it says; and how many the whole file has, None
     where that is not said.
     """

@@ -172,14 +172,15 @@ def entries_of(plain: Any, where: str) -> tuple[Entry, ...]:
 
 
 def _check(entry: Entry, where: str) -> None:
+    detectors = [file for file in entry.files if file.name.endswith(WEIGHTS)]
     for wrong, what in (
         (not _NAME.fullmatch(entry.name), "a name is small letters, digits and dashes"),
         (entry.version < 1, f"version {entry.version}, where 1 is the first"),
         (not entry.figures, "no figures: a detector that nobody has judged is not released"),
         (not entry.files and entry.recipe is None, "neither files to fetch nor a recipe"),
         (
-            bool(entry.files) and sum(file.name.endswith(WEIGHTS) for file in entry.files) != 1,
-            f"its files hold not one detector ({', '.join(WEIGHTS)}) but another number",
+            bool(entry.files) and len(detectors) != 1,
+            f"{len(detectors)} of its files are a detector ({', '.join(WEIGHTS)}), where one is",
         ),
         (len({file.name for file in entry.files}) < len(entry.files), "two files of one name"),
     ):

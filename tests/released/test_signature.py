@@ -95,7 +95,7 @@ def test_keys_are_made_by_the_command_and_not_written_over(tmp_path, written, ca
         ([str(written), "--key", str(secret.with_suffix(".pub"))], "holds no secret Ed25519 key"),
         ([str(written)], "dfd sign LIST --key KEY"),
         ([str(written), "--new-key", str(tmp_path / "x.pem")], "give it alone"),
-        ([str(secret), "--key", str(secret)], "no YAML"),
+        ([str(secret), "--key", str(secret)], "is no list of released detectors"),
     ):
         assert main(["sign", *words]) == 1
         captured = capsys.readouterr()

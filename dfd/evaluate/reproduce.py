@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import subprocess
 import sys
@@ -141,16 +142,11 @@ def compare(figures: Sequence[Figure], grid: Path) -> list[Reached]:
 
 
 def _reached(figure: Figure, rows: Sequence[dict[str, Any]], grid: Path) -> Reached:
-    condition, _, severity = figure.condition.partition("@")
     for row in rows:
-        same = row["condition"] == condition and row["severity"] == (float(severity) if severity else None)
+        severity = "" if math.isnan(row["severity"]) else f"@{row['severity']:g}"
+        of = (f"{row['condition']}{severity}", row["part"], row["kind"])
         value = row[figure.metric]
-        if (
-            same
-            and row["kind"] == "images"
-            and row["part"] == f"source:{figure.source}"
-            and value is not None
-        ):
+        if of == (figure.condition, f"source:{figure.source}", "image") and not math.isnan(value):
             low, high = row[f"{figure.metric}_low"], row[f"{figure.metric}_high"]
             return Reached(figure, value, low, high, row["num_images"])
     raise ValueError(f"{grid} says nothing of {in_words(figure)}. Is the data what the recipe needs?")

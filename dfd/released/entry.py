@@ -197,6 +197,8 @@ def _check(entry: Entry, where: str) -> None:
                 raise ValueError(f"{where}: {file.name[:100]!r}: {what}.")
     for figure in entry.figures:
         of = f"{where}: {figure.metric} of {figure.source}"
+        if not 0 <= figure.low <= figure.high <= 1:
+            raise ValueError(f"{of}: its interval ({figure.low}, {figure.high}) is none from 0 to 1.")
         if not figure.low <= figure.value <= figure.high:
             raise ValueError(f"{of}: {figure.value} lies outside its interval ({figure.low}, {figure.high}).")
         if figure.metric not in METRICS:

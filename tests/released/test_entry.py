@@ -30,6 +30,7 @@ def test_an_entry_is_read_with_its_types():
         ({"parameters": True}, "parameters is True, where a whole number"),
         ({"figures": []}, "no figures"),
         ({"figures": [{**FIGURE, "value": 0.5}]}, "0.5 lies outside its interval (0.85, 0.95)"),
+        ({"figures": [{**FIGURE, "value": 90, "low": 85, "high": 95}]}, "(85.0, 95.0) is none from 0 to 1"),
         ({"figures": [{**FIGURE, "condition": "jpeg"}]}, "neither clean nor NAME@SEVERITY"),
         ({"figures": [{**FIGURE, "metric": "ece"}]}, "a list has figures of auroc"),
         ({"figures": [{**FIGURE, "low": "x"}]}, "figures[0].low is 'x', where a number"),

@@ -18,7 +18,7 @@ def models(
 
     A detector that is here is named wherever a checkpoint is: dfd score NAME photo.jpg. Fetching goes on
     where it was killed, asks one mirror after another, and nothing takes its name before its sha256 is right.
-    No other verb fetches anything.
+    Nothing is fetched by any other word.
 
     Args:
         do: list: a few lines each. show: all of one: files, terms, every figure, what they do not hold for.

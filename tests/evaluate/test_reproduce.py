@@ -7,9 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 from released_lists import FIGURE, entry, write_list
 
 from dfd.cli import main
@@ -17,6 +15,7 @@ from dfd.evaluate.reproduce import Reached
 from dfd.released.entry import Figure
 from dfd.released.signature import new_key
 from dfd.released.store import held
+from dfd.synthetic.toy import draw_sample
 
 RECIPE = {
     "reader": "class_folders",
@@ -51,13 +50,13 @@ def of_list(place: Path, low: float, **changes) -> list[str]:
 
 
 @pytest.fixture
-def noise(place) -> Path:
-    """Pictures that show nothing, so that no net tells them all apart."""
-    rng = np.random.default_rng(0)
-    for number in range(200):
-        folder = place / "drawn" / ("real", "fake")[number % 2]
+def unlabelled(place) -> Path:
+    """Drawings in folders that have nothing to do with what is forged, so that no net tells them all apart."""
+    for number in range(100):
+        split = ("train", "train", "train", "valid", "test")[number // 20]
+        folder = place / "drawn" / split / ("real", "fake")[number // 2 % 2]
         folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)).save(folder / f"{number}.jpg")
+        (folder / f"{number}.jpg").write_bytes(draw_sample(number, 100, 64, seed=0)["image_bytes"])
     return place / "drawn"
 
 
@@ -105,7 +104,7 @@ def test_without_a_recipe_there_is_nothing_to_make(place, capsys):
 
 
 @pytest.mark.slow
-def test_it_is_killed_goes_on_falls_short_and_is_kept_once_it_reaches_the_list(place, noise, capfd):
+def test_it_is_killed_goes_on_falls_short_and_is_kept_once_it_reaches_the_list(place, unlabelled, capfd):
     words = ["reproduce", "faces-small", "--data", "drawn", "--out", "made"]
     out = place / "made"
     # told to end while it trains, by a signal that its training's own process does not get
@@ -131,7 +130,7 @@ def test_it_is_killed_goes_on_falls_short_and_is_kept_once_it_reaches_the_list(p
     assert "$ dfd fit" not in said and "$ dfd export" not in said
     one = held("faces-small")
     assert one.how == "reproduced" and one.reached[0].endswith("reached") and not one.faults()
-    assert main(["score", "faces-small", str(next(noise.rglob("*.jpg"))), "--whole", "--json"]) == 0
+    assert main(["score", "faces-small", str(next(unlabelled.rglob("*.jpg"))), "--whole", "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["status"] == "ok"
     assert main([*words, "--epochs", "1", *of_list(place, 0.0)]) == 1
     assert "was begun with epochs 2, not 1" in capfd.readouterr().err

@@ -47,7 +47,7 @@ fit: $(VENV)/.installed
 detector:
 	@test -n "$(DATA)" || { echo "make detector needs the data set \"140K real and fake faces\" on your disk, as Kaggle has it, whose terms you accept there: make detector DATA=path/to/real_vs_fake" >&2; exit 1; }
 	@test -d "$(DATA)" || { echo "make detector: there is no folder $(DATA). DATA is the folder of 140K real and fake faces on your disk, such as real_vs_fake" >&2; exit 1; }
-	@$(MAKE) --no-print-directory $(VENV)/.installed
+	@$(MAKE) -s --no-print-directory $(VENV)/.installed
 	@$(BIN)/dfd reproduce dual-stream-140k --data "$(DATA)" --out "$(DETECTOR)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(EPOCHS),--epochs $(EPOCHS))
 
 test: $(VENV)/.installed-dev

@@ -56,7 +56,7 @@ def unlabelled(place) -> Path:
         split = ("train", "train", "train", "valid", "test")[number // 20]
         folder = place / "drawn" / split / ("real", "fake")[number // 2 % 2]
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{number}.jpg").write_bytes(draw_sample(number, 100, 64, seed=0)["image_bytes"])
+        (folder / f"{number}.jpg").write_bytes(draw_sample(number, 100, 128, seed=0)["image_bytes"])
     return place / "drawn"
 
 

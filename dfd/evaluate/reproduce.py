@@ -17,6 +17,7 @@ import yaml
 from dfd.detector.published import CONFIG, WEIGHTS
 from dfd.durable import make_folder
 from dfd.evaluate.conditions import CLEAN
+from dfd.evaluate.folder import METRICS_FILE
 from dfd.evaluate.tidy import read_metrics
 from dfd.outputs import lies_within, output_file
 from dfd.released.download import sha256_of
@@ -25,7 +26,7 @@ from dfd.released.show import in_words, number
 from dfd.released.store import keep
 from dfd.run_record import RunFolder
 from dfd.shards.format import INDEX
-from dfd.text_files import read_object
+from dfd.text_files import read_object, read_text
 
 BEGUN = "begun.json"  # what a folder was begun with
 _NAME = "detector"  # of the only one in the grid
@@ -103,9 +104,8 @@ def reproduce(entry: Entry, data: Path, out: Path, weights: Path | None, epochs:
     epochs = epochs or recipe.epochs
     _check_begun(out, entry, data, weights, epochs)
     figures = [figure for figure in entry.figures if figure.source == recipe.source]
-    with output_file(out / "conditions.yaml") as temporary:
-        temporary.write_text(yaml.safe_dump(_conditions(figures)), encoding="utf-8")
-    for words, done in _steps(recipe, data, out, out / entry.name, weights, epochs):
+    judged = _write_conditions(out / "conditions.yaml", figures) and (out / "grid" / METRICS_FILE).is_file()
+    for words, done in _steps(recipe, data, out, out / entry.name, weights, epochs, judged):
         if done:
             continue
         print(f"$ dfd {shlex.join(words)}", flush=True)
@@ -152,21 +152,29 @@ def _reached(figure: Figure, rows: Sequence[dict[str, Any]], grid: Path) -> Reac
     raise ValueError(f"{grid} says nothing of {in_words(figure)}. Is the data what the recipe needs?")
 
 
-def _conditions(figures: Sequence[Figure]) -> dict[str, Any]:
-    """As `dfd evaluate` takes them; clean pictures are judged in any case."""
+def _write_conditions(path: Path, figures: Sequence[Figure]) -> bool:
+    """Writes the conditions of figures, as `dfd evaluate` takes them, and returns whether the file said so
+    before. Clean pictures are judged in any case.
+    """
     told = dict.fromkeys(figure.condition for figure in figures if figure.condition != CLEAN)
     pairs = [condition.partition("@")[::2] for condition in told]
-    return {
-        "conditions": [
-            {"name": name, "corruption": name, "severities": [float(severity)]} for name, severity in pairs
-        ]
-    }
+    named = [{"name": name, "corruption": name, "severities": [float(level)]} for name, level in pairs]
+    text = yaml.safe_dump({"conditions": named})
+    if path.is_file() and read_text(path) == text:
+        return True
+    with output_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return False
 
 
 def _steps(
-    recipe: Recipe, data: Path, out: Path, made: Path, weights: Path | None, epochs: int
+    recipe: Recipe, data: Path, out: Path, made: Path, weights: Path | None, epochs: int, judged: bool
 ) -> list[tuple[list[str], bool]]:
-    """The commands, and whether each was done before. Those that go on by themselves are always asked."""
+    """The commands, and whether each was done before.
+
+    Args:
+        judged: whether the evaluation was.
+    """
     shards, run, grid, page = out / "shards", RunFolder(out / "run"), out / "grid", out / "report.html"
     fit = ["fit", *recipe.fit, f"--data.roots={shards}", f"--trainer.max_epochs={epochs}"]
     if weights is not None:
@@ -184,7 +192,7 @@ def _steps(
     return [
         (["prepare", str(data), "--out", str(shards), "--reader", recipe.reader], (shards / INDEX).is_file()),
         (fit, run.summary.is_file()),
-        ([*judge, "--out", str(grid)], False),
+        ([*judge, "--out", str(grid)], judged),
         (["report", str(grid), "--out", str(page)], page.is_file() and (out / "MODEL_CARD.md").is_file()),
         (export, (made / CONFIG).is_file()),
     ]

@@ -173,7 +173,7 @@ def _append(place: str, file: ListedFile, part: Path, begin: int, timeout: float
 def _written(part: Path, start: int) -> Iterator[Callable[[bytes], None]]:
     """Writes behind the first `start` bytes of a file."""
     try:
-        out = open(part, "r+b" if part.exists() else "wb")  # noqa: SIM115  closed below
+        out = open(part, "r+b") if part.exists() else open(part, "wb")  # noqa: SIM115  closed below
         if os.fstat(out.fileno()).st_size > start:
             out.truncate(start)
         out.seek(start)

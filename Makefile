@@ -8,6 +8,11 @@ PYTEST_ARGS ?=
 PARALLEL ?= -n logical --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 ROUNDS ?= 200
 MINUTES ?= 30
+# of make detector: the public data set on this disk, a file of ImageNet weights, a shorter training, where all of it goes
+DATA ?=
+WEIGHTS ?=
+EPOCHS ?=
+DETECTOR ?= runs/dual-stream-140k
 
 # python3.11 first: it is the version that small CPU builds of torch exist for everywhere
 PYTHON ?= $(shell for each in python3.11 python3 python3.12 python3.13 python3.14 python; do \
@@ -16,11 +21,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # the type checker; TY=true leaves it out
 TY ?= $(BIN)/ty check
 
-.PHONY: help fit test soak lint docs clean
+.PHONY: help fit detector test soak lint docs clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make fit    train the dual-stream detector on the toy set (about ten minutes on two cores)"
+	@echo "make detector DATA=real_vs_fake"
+	@echo "            the first detector of dfd models, made of 140K real and fake faces on your disk, and its figures beside the list's;"
+	@echo "            EPOCHS=2 a short one, WEIGHTS=FILE without a hub, DETECTOR=FOLDER for what is made; goes on where it was stopped"
 	@echo "make test   install what development needs and run the tests"
 	@echo "make soak   runs told to go at every stage, killed, or out of disk, at random, two kinds of ROUNDS=200 or MINUTES=30 each;"
 	@echo "            and 100,000 hostile pictures (HOSTILE_FILES)"
@@ -34,6 +42,13 @@ fit: $(VENV)/.installed
 	else \
 		$(BIN)/dfd fit --config configs/dual_stream.yaml --run_folder $(RUN); \
 	fi
+
+# said before anything is installed
+detector:
+	@test -n "$(DATA)" || { echo "make detector needs the data set \"140K real and fake faces\" on your disk, as Kaggle has it, whose terms you accept there: make detector DATA=path/to/real_vs_fake" >&2; exit 1; }
+	@test -d "$(DATA)" || { echo "make detector: there is no folder $(DATA). DATA is the folder of 140K real and fake faces on your disk, such as real_vs_fake" >&2; exit 1; }
+	@$(MAKE) -s --no-print-directory $(VENV)/.installed
+	@$(BIN)/dfd reproduce dual-stream-140k --data "$(DATA)" --out "$(DETECTOR)" $(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(EPOCHS),--epochs $(EPOCHS))
 
 # compiled before, since where PYTHONDONTWRITEBYTECODE is set each of some hundred processes would compile all of dfd anew
 test: $(VENV)/.installed-dev

@@ -53,9 +53,17 @@ def read_yaml(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> Any:
     """What a YAML file holds, plain values alone; raises as `read_text` does, and ValueError where it is no
     YAML.
     """
+    return parse_yaml(read_text(path, limit), str(path))
+
+
+def parse_yaml(text: str, path: str) -> Any:
+    """What a text of YAML holds, plain values alone; ValueError where it is none.
+
+    Args:
+        path: what to call it in an error.
+    """
     import yaml
 
-    text = read_text(path, limit)
     try:
         found = yaml.safe_load(text)
         if _amounts_to_more(found, MAX_VALUES):

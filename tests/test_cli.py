@@ -94,7 +94,18 @@ def test_the_help_of_fit_waits_for_no_more_than_lightning():
 
 
 def test_every_verb_is_listed_once_by_the_module_of_its_area():
-    areas = {"data", "forensics", "detect", "serve", "watch", "judge", "baselines", "study", "cluster"}
+    areas = {
+        "data",
+        "forensics",
+        "detect",
+        "serve",
+        "watch",
+        "judge",
+        "models",
+        "baselines",
+        "study",
+        "cluster",
+    }
     folder = Path(dfd.__file__).with_name("commands")
     assert {path.stem for path in folder.glob("*.py")} == areas | {"__init__"}
     listed = []

@@ -198,6 +198,7 @@ def test_an_export_is_judged_and_files_are_inspected_without_torch_or_shards(
         (("prepare", pictures, "--out", tmp_path / "shards"), "data"),
         (("audit", pictures, "--out", tmp_path / "audit"), "data"),
         (("score", checkpoint, files[0], "--whole"), "train"),
+        (("models",), "models"),
         (("explain", onnx, files[0], "--whole", "--out", tmp_path / "explained"), "train"),
     ):
         done = lightest("-m", "dfd.cli", *words)

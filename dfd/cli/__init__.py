@@ -18,7 +18,7 @@ from dfd import __version__
 from dfd.cli.error_messages import UsageError, closest, shortened
 from dfd.cli.extras import how_to_install
 from dfd.cli.logs import logs_on_stderr
-from dfd.commands import baselines, cluster, data, detect, forensics, judge, serve, study, watch
+from dfd.commands import baselines, cluster, data, detect, forensics, judge, models, serve, study, watch
 from dfd.interpreters import safe_path
 from dfd.launcher import find_launch
 from dfd.signals import Terminated, ending_as_ctrl_c, stop_signals
@@ -35,17 +35,17 @@ LIGHTNING_VERBS = {
 }
 COMMANDS = {
     function.__name__.replace("_", "-"): function
-    for module in (data, forensics, detect, serve, watch, judge, baselines, study, cluster)
+    for module in (data, forensics, detect, models, serve, watch, judge, baselines, study, cluster)
     for function in module.VERBS
 }
 PLAIN_VERBS = tuple(COMMANDS)
 # whose output is their work; what the others do lies in files
-ANSWERS = ("score", "watch", "runs", "leaks", "submit", "tune-batch", "help", "version")
+ANSWERS = ("score", "models", "watch", "runs", "leaks", "submit", "tune-batch", "help", "version")
 HELP = {"--help", "-h", "--print_config"}
 CLOSED_PIPE = 141  # as if by SIGPIPE
 HANDING_ON = ("submit", "tune-batch")  # what they do not know themselves, to others that judge it
 # interrupted and started again, they do what is left
-GOING_ON = ("prepare", "combine", "cues", "sweep", "evaluate", "bench-forensics")
+GOING_ON = ("prepare", "combine", "cues", "sweep", "evaluate", "bench-forensics", "models", "reproduce")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 # as in pyproject.toml, by the names that are imported
 EXTRAS = {
     "data": ("pyarrow", "webdataset", "braceexpand", "sklearn"),
+    "models": ("cryptography",),
     "train": (
         "torch",
         "torchvision",

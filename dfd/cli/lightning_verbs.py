@@ -22,6 +22,7 @@ from dfd.cli.config_files import config_name, with_paths
 from dfd.cli.error_messages import UsageError
 from dfd.cli.run_cli import RunCLI, end_wandb
 from dfd.malloc import keep_pages
+from dfd.released import resolve
 from dfd.run_record import RunFolder
 from dfd.shards.pattern import parse_root
 from dfd.training.run_folder import SHARED
@@ -112,7 +113,7 @@ def _with_checkpoint(verb: str, args: list[str], allow: tuple[str, ...]) -> tupl
                 f"it needs a checkpoint: dfd {verb} CHECKPOINT, or --config CONFIG --ckpt_path CHECKPOINT."
             )
         return None, args
-    checkpoint, rest = Path(args[0]), args[1:]
+    checkpoint, rest = resolve(args[0]), args[1:]
     own = not any(re.match(r"--data(\.init_args)?(\.roots)?(=|$)", arg) for arg in rest)
     experiment, view = experiment_of(checkpoint, allow, roots=own)
     if "data" not in experiment and "--data" not in rest:

@@ -7,13 +7,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dfd import __version__
 from dfd.calibration import UNFITTED, Calibration, Certificate, Temperature, calibration_of
 from dfd.detector.card_check import check_card, made_view
 from dfd.media.crops import View
+from dfd.released import resolve
 from dfd.terminal import printable
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def load_net(
     Averaged weights are taken where the training kept an average. Needs no network and no file but this one.
 
     Args:
-        path: file that `dfd fit` or `dfd export` wrote.
+        path: file that `dfd fit` or `dfd export` wrote, or the name of a released detector that lies here.
         map_location: device of the weights.
         allow: packages whose code the file may name, beside dfd: ("my_package.",).
         role: what the net is to be, "detector" or "generator"; None takes any.
@@ -165,7 +165,8 @@ def load_net(
     from dfd.models import recipe
     from dfd.models.checkpoint import read_checkpoint, rebuild
 
-    checkpoint = read_checkpoint(Path(path))
+    path = resolve(path)
+    checkpoint = read_checkpoint(path)
     state = checkpoint["state_dict"]
     card = Card.from_plain(checkpoint["dfd"], state, str(path))
     weights = {

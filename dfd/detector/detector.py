@@ -16,7 +16,7 @@ from dfd.calibration import WORDS, band, check_prior, decide, shortage, with_pri
 from dfd.detector.card import Card, load_net
 from dfd.detector.face_cutter import FaceCutter
 from dfd.detector.onnx_net import SUFFIX, OnnxNet, read_onnx
-from dfd.detector.published import find_published, published_card, write_published
+from dfd.detector.published import detector_file, find_published, published_card, write_published
 from dfd.detector.runtime import Runtime
 from dfd.detector.score import FaceCrops, Score, unfamiliar
 from dfd.media.faces import FaceDetector, find_weights
@@ -329,8 +329,9 @@ def load(
     needed.
 
     Args:
-        path: a checkpoint (.ckpt), an export (.safetensors, or .onnx, which needs no torch), or a folder that
-            `Detector.save_pretrained` wrote.
+        path: a checkpoint (.ckpt), an export (.safetensors, or .onnx, which needs no torch), a folder that
+            `Detector.save_pretrained` wrote, or the name of a released detector that lies here (see
+            `dfd models`).
         faces: YuNet's .onnx file; None takes the one of DFD_YUNET or dfd[faces]. Without any, only whole face
             crops are judged.
         device: where the net runs, as torch names it.
@@ -348,16 +349,15 @@ def load(
     # the cheap checks first: loading a net takes seconds
     if prior is not None:
         check_prior(prior)
-    if Path(path).is_dir():
-        path = find_published(path)
-    onnx = Path(path).suffix == SUFFIX
+    path = detector_file(path)
+    onnx = path.suffix == SUFFIX
     if not onnx:
         check_device(device)
     elif device != "cpu":
         raise ValueError(f"device={device!r}: an export to ONNX is judged on the CPU here. Leave device out.")
     weights = find_weights(faces)
     finder = FaceDetector(weights) if weights else None
-    net, card = read_onnx(Path(path)) if onnx else load_net(path, map_location=device, allow=allow)
+    net, card = read_onnx(path) if onnx else load_net(path, map_location=device, allow=allow)
     if not card.view:
         raise ValueError(
             f"{path} does not say how its pictures were cut, so a file cannot be shown to its net as in "

@@ -18,6 +18,7 @@ from dfd.calibration import in_words
 from dfd.detector.card import AVERAGE, NET, Card
 from dfd.html import render
 from dfd.outputs import output_folder
+from dfd.released import resolve
 
 if TYPE_CHECKING:
     from dfd.models import Net
@@ -107,6 +108,17 @@ def find_published(name: str | os.PathLike[str], revision: str | None = None) ->
             f"{name} is no folder here, not in the Hub's cache, and the Hub did not give it ({why}). Check "
             "the name and the network, or copy the folder."
         ) from error
+
+
+def detector_file(path: str | os.PathLike[str]) -> Path:
+    """The file of a detector that a user names: by its path, by a folder of the Hub's layout, or by the name
+    of a released detector that lies here.
+
+    Raises:
+        ValueError: the folder holds none, or the released detector is not here or damaged.
+    """
+    file = resolve(path)
+    return find_published(file) if file.is_dir() else file
 
 
 def _readme(name: str, card: Card) -> str:

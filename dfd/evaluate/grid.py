@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from dfd.detector import Detector, load
 from dfd.detector.onnx_net import SUFFIX as ONNX
-from dfd.detector.published import find_published
+from dfd.detector.published import detector_file
 from dfd.durable import explain_os_error
 from dfd.evaluate.attacked import judge_attacked
 from dfd.evaluate.conditions import Condition, load_conditions
@@ -129,8 +129,8 @@ def _cells(plan: Sequence[Pass]) -> list[Cell]:
 
 
 def named_detector(name: str, path: str, options: Options) -> NamedDetector:
-    """The detector of a file, or of a published folder, on its device."""
-    file = find_published(path) if Path(path).is_dir() else Path(path)
+    """The detector of a file, of a published folder or of a released name, on its device."""
+    file = detector_file(path)
     detector = load(
         file,
         device="cpu" if file.suffix == ONNX and options.device is None else _device(options),
@@ -138,7 +138,8 @@ def named_detector(name: str, path: str, options: Options) -> NamedDetector:
         batch_size=options.batch_size,
         drawings=options.drawings,
     )
-    return NamedDetector(name, path, sha256_of(file), detector)
+    # a report looks for the file, which a released name does not say
+    return NamedDetector(name, path if Path(path).exists() else str(file), sha256_of(file), detector)
 
 
 def _device(options: Options) -> str:

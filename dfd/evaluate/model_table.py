@@ -14,6 +14,7 @@ import numpy as np
 
 from dfd import run_record
 from dfd.detector import load
+from dfd.detector.published import detector_file
 from dfd.evaluate.compare import CALIBRATED, LOWER_IS_BETTER, of_metric
 from dfd.evaluate.conditions import load_conditions
 from dfd.evaluate.grid import Options, evaluate, named_detector
@@ -167,7 +168,7 @@ def _check_seeds(model: Model) -> None:
         return
     digests, recipes = set(), {}
     for path in model.checkpoints:
-        digests.add(sha256_of(Path(path)))
+        digests.add(sha256_of(detector_file(path)))
         recipes[json.dumps(load(path).card.net, sort_keys=True)] = path
     if len(digests) < len(model.checkpoints):
         raise ValueError(f"{model.name} names one file twice, which would only count twice. Name it once.")

@@ -11,6 +11,7 @@ from dfd.detector.published import CONFIG, README, WEIGHTS, published_card, writ
 from dfd.models.safetensors_export import SUFFIX, beside, write_export
 from dfd.models.seal import sha256_of
 from dfd.outputs import check_file, check_new_folder
+from dfd.released import resolve
 
 
 def export(
@@ -43,6 +44,7 @@ def export(
         raise ValueError(
             f"--model-card {model_card}: only a folder for the Hub has one, an --out without a suffix."
         )
+    checkpoint = resolve(checkpoint)
     net, card = load_net(checkpoint, allow=allow, role=None)
     exported = published_card(card, sha256_of(checkpoint))
     parameters = sum(weight.numel() for weight in net.parameters())

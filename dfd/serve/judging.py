@@ -12,6 +12,7 @@ from dfd import __version__
 from dfd.calibration import WORDS
 from dfd.detector import Detector, Score
 from dfd.detector.inputs import read_input
+from dfd.detector.published import detector_file
 from dfd.forensics import Catalogue
 from dfd.forensics.tools import Files
 from dfd.html import data_address
@@ -31,7 +32,7 @@ from dfd.serve.jobs import Job, Setup
 
 def about(detector: Detector, checkpoint: Path) -> dict[str, Any]:
     """What the service says of its detector."""
-    with checkpoint.open("rb") as file:
+    with detector_file(checkpoint).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     speaks = detector.speaks and bool(detector.card.calibrated_on)
     return {

@@ -219,7 +219,8 @@ def environment(tmp_path_factory) -> Iterator[dict[str, str]]:
     path = os.pathsep.join([str(tools), str(Path(sys.executable).parent), os.environ["PATH"]])
     kept = {name: value for name, value in os.environ.items() if name != "DFD_YUNET"}
     variables = {
-        **kept, "PATH": path, "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1",
+        # a page fetches a detector, which is not to stay with the user
+        **kept, "DFD_CACHE": str(tmp_path_factory.mktemp("cache")), "PATH": path, "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1",
         "MPLBACKEND": "Agg", "PYTHONFAULTHANDLER": "1", "COLUMNS": "120",
     }  # fmt: skip
     with forking(variables) as python:

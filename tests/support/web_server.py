@@ -4,10 +4,11 @@
 
 prints its port and serves FOLDER. FOLDER/.faults.json, read anew for each request, maps a file's name to
 [fault, times]: the first `times` GETs of it fail (a status, or one of FAULTS), those after them do not.
-FOLDER/.log gets a line a request: method and name.
+FOLDER/.log gets a line a request: method, name, and the byte that it begins at ("Range: bytes=N-").
 """
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -26,6 +27,7 @@ FAULTS = {
     "damage": "one byte is another one",
     "long": "ten times as much as the file holds",
     "slow": "the file, over three seconds",
+    "whole": "the file from its beginning, whatever was asked for",
 }
 
 
@@ -44,9 +46,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, body: bool) -> None:
         name = self.path.rpartition("/")[2]
+        ranged = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        start = int(ranged[1]) if ranged else 0
         with self.lock:
             with open(self.folder / ".log", "a") as log:
-                print(self.command, name, file=log)
+                print(self.command, name, start, file=log)
             faults = self.folder / ".faults.json"
             fault, times = json.loads(faults.read_text()).get(name, ("", 0)) if faults.exists() else ("", 0)
             fault = fault if body and self.failed[name] < times else ""
@@ -64,7 +68,16 @@ class Handler(BaseHTTPRequestHandler):
             data = bytes([data[0] ^ 1]) + data[1:]
         if fault == "long":
             data *= 10
-        self.send_response(200)
+        whole, start = len(data), 0 if fault == "whole" else start
+        if start >= whole > 0:
+            self.send_response(416)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        data = data[start:]
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{whole - 1}/{whole}")
         self.send_header("Content-Length", str(len(data)))
         self.send_header("ETag", f'"{path.stat().st_mtime_ns}"')
         self.end_headers()
@@ -94,16 +107,24 @@ class Site:
 
     def fail(self, **faults: tuple[str, int]) -> None:
         """Names with "_" for "-" and without ".tar"."""
-        named = {f"{name.replace('_', '-')}.tar": fault for name, fault in faults.items()}
+        self.fail_files({f"{name.replace('_', '-')}.tar": fault for name, fault in faults.items()})
+
+    def fail_files(self, named: dict[str, tuple[str, int]]) -> None:
         part = self.folder / ".faults.part"
         part.write_text(json.dumps(named))
         part.replace(self.folder / ".faults.json")
 
     def asked(self, method: str = "GET") -> Counter[str]:
         """Names of files with how often they were asked for."""
+        return Counter(name for done, name, _ in self._log() if done == method)
+
+    def starts(self, name: str) -> list[int]:
+        """The bytes that GETs of a file began at."""
+        return [int(start) for done, each, start in self._log() if (done, each) == ("GET", name)]
+
+    def _log(self) -> list[list[str]]:
         log = self.folder / ".log"
-        lines = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
-        return Counter(name for done, name in lines if done == method)
+        return [line.split() for line in log.read_text().splitlines()] if log.exists() else []
 
 
 @contextmanager

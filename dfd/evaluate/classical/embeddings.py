@@ -14,6 +14,7 @@ from dfd.detector.card import load_net
 from dfd.evaluate.names import detector_name
 from dfd.evaluate.plan import sha256_of
 from dfd.media.crops import View
+from dfd.released import resolve
 
 PLACES = 4  # down and across, of a map that has not been pooled by its net
 
@@ -133,7 +134,7 @@ def load_embedder(
         net,
         view.resolved(),
         title=detector_name(str(checkpoint)),
-        digest=sha256_of(Path(checkpoint)),
+        digest=sha256_of(resolve(checkpoint)),
         device=device,
         seen=np.unique(np.concatenate(prints)) if prints else None,
         learnt_labels=getattr(net, "role", "detector") == "detector",

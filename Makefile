@@ -8,6 +8,8 @@ PYTEST_ARGS ?=
 PARALLEL ?= -n logical --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 ROUNDS ?= 200
 MINUTES ?= 30
+# make notebooks NOTEBOOK=02_train: one of them
+NOTEBOOK ?=
 
 # python3.11 first: it is the version that small CPU builds of torch exist for everywhere
 PYTHON ?= $(shell for each in python3.11 python3 python3.12 python3.13 python3.14 python; do \
@@ -16,7 +18,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # the type checker; TY=true leaves it out
 TY ?= $(BIN)/ty check
 
-.PHONY: help fit test soak lint docs clean
+.PHONY: help fit test soak lint docs notebooks clean
 .DELETE_ON_ERROR:
 
 help:
@@ -26,6 +28,7 @@ help:
 	@echo "            and 100,000 hostile pictures (HOSTILE_FILES)"
 	@echo "make lint   ruff: check and format; ty: types"
 	@echo "make docs   the documentation as a site, in site/; a broken link is an error"
+	@echo "make notebooks  run the six notebooks on the toy set, and write their outputs (NOTEBOOK=02_train: one of them)"
 	@echo "make clean  remove the environment and the run of make fit"
 
 fit: $(VENV)/.installed
@@ -50,6 +53,9 @@ docs: $(VENV)/.installed-dev
 	@test -f zensical.toml || { echo "there is no zensical.toml here, which says what the documentation is made of" >&2; exit 1; }
 	$(BIN)/zensical build --strict
 
+notebooks: $(VENV)/.installed-notebooks
+	$(BIN)/python notebooks/execute.py $(NOTEBOOK)
+
 clean:
 	rm -rf $(VENV) $(RUN)
 
@@ -62,9 +68,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 # --group needs pip 25.1
+$(VENV)/.installed-notebooks: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install "pip>=25.1"
+	$(PIP) install -e ".[train]" --group notebooks -c constraints.txt
+	@touch $@ $(VENV)/.installed
+
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install "pip>=25.1"
 	$(PIP) install -e ".[train,export,video,sweep,remote,attacks,c2pa,heif,serve]" --group dev -c constraints.txt
 # peft lies apart, for the tests that need it: beside its transformers every start of dfd takes half a second longer
 	$(PIP) install --target $(VENV)/lora --upgrade --no-deps peft accelerate transformers tokenizers regex -c constraints.txt
-	@touch $@ $(VENV)/.installed
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-notebooks

@@ -143,11 +143,11 @@ last = {name: value.clone() for name, value in task.net.state_dict().items()}
 
 
 def logged(name):
-    """(epochs, values) of a metric in metrics.csv."""
+    """(steps, values) of a metric in metrics.csv."""
     path = WORK / "whole" / "metrics.csv"
     lines = np.genfromtxt(path, delimiter=",", names=True, deletechars="", dtype=float)
     known = ~np.isnan(lines[name])
-    return lines["epoch"][known], lines[name][known]
+    return lines["step"][known], lines[name][known]
 
 
 figure = Figure(figsize=(8, 2.8), layout="constrained")
@@ -155,8 +155,8 @@ loss, auroc = figure.subplots(1, 2)
 for split, style in (("train", "--"), ("val", "-")):
     loss.plot(*logged(f"{split}/loss"), style, label=split)
     auroc.plot(*logged(f"{split}/auroc"), style, label=split)
-loss.set(xlabel="Epoch", ylabel="Loss")
-auroc.set(xlabel="Epoch", ylabel="AUROC", ylim=(0.4, 1.02))
+loss.set(xlabel="Step", ylabel="Loss")
+auroc.set(xlabel="Step", ylabel="AUROC", ylim=(0.4, 1.02))
 auroc.legend(frameon=False)
 display(figure)
 

@@ -217,7 +217,7 @@ for which, task in tasks.items():
 # The attacker here knows the weights, as anybody does who was given the checkpoint.
 
 # %%
-BUDGETS = (1, 2, 4)
+BUDGETS = (1, 4)
 attacked = {}
 truth = torch.from_numpy(label)
 for which, task in tasks.items():

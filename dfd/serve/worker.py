@@ -38,7 +38,7 @@ def work(pipe: Connection, setup: Setup) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ.setdefault("OMP_NUM_THREADS", str(setup.threads))  # torch and `OnnxNet` read it
+    os.environ.setdefault("OMP_NUM_THREADS", str(setup.threads))  # torch and exports read it
     try:
         detector, facts = _load(setup)
     except (ValueError, OSError, ModuleNotFoundError) as error:

@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # the type checker; TY=true leaves it out
 TY ?= $(BIN)/ty check
 
-.PHONY: help fit test soak lint docs clean
+.PHONY: help fit test soak lint docs screenshots clean
 .DELETE_ON_ERROR:
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "            and 100,000 hostile pictures (HOSTILE_FILES)"
 	@echo "make lint   ruff: check and format; ty: types"
 	@echo "make docs   the documentation as a site, in site/; a broken link is an error"
+	@echo "make screenshots  the screenshots of the documentation, by the detector of make fit; needs Chromium"
 	@echo "make clean  remove the environment and the run of make fit"
 
 fit: $(VENV)/.installed
@@ -50,6 +51,9 @@ docs: $(VENV)/.installed-dev
 	@test -f zensical.toml || { echo "there is no zensical.toml here, which says what the documentation is made of" >&2; exit 1; }
 	$(BIN)/zensical build --strict
 
+screenshots: $(VENV)/.installed-dev fit
+	DFD_SCREENSHOTS=$(RUN)/checkpoints/best.ckpt $(BIN)/python -m pytest tests/serve/test_screenshots.py
+
 clean:
 	rm -rf $(VENV) $(RUN)
 
@@ -64,7 +68,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 # --group needs pip 25.1
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install "pip>=25.1"
-	$(PIP) install -e ".[train,export,video,sweep,remote,attacks,c2pa,heif,serve]" --group dev -c constraints.txt
+	$(PIP) install -e ".[train,export,openvino,video,sweep,remote,attacks,c2pa,heif,serve]" --group dev -c constraints.txt
 # peft lies apart, for the tests that need it: beside its transformers every start of dfd takes half a second longer
 	$(PIP) install --target $(VENV)/lora --upgrade --no-deps peft accelerate transformers tokenizers regex -c constraints.txt
 	@touch $@ $(VENV)/.installed

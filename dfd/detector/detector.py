@@ -14,8 +14,8 @@ from scipy.special import expit
 
 from dfd.calibration import WORDS, band, check_prior, decide, shortage, with_prior
 from dfd.detector.card import Card, load_net
-from dfd.detector.face_cutter import FaceCutter
 from dfd.detector.exported_net import ExportedNet
+from dfd.detector.face_cutter import FaceCutter
 from dfd.detector.onnx_net import SUFFIX as ONNX
 from dfd.detector.onnx_net import read_onnx
 from dfd.detector.openvino_net import SUFFIX as OPENVINO

@@ -33,27 +33,35 @@ class OpenVinoNet(ExportedNet):
     Args:
         answers: compiled for the logits, and of experts their parts.
         distances: compiled for the distances; None without a gate.
+        sizes: by the name of an input its shape without the number of pictures.
         facts: as of `ExportedNet`.
     """
 
     kind = "OpenVINO"
 
-    def __init__(self, answers: Any, distances: Any | None, **facts: Any):
+    def __init__(
+        self, answers: Any, distances: Any | None, sizes: Mapping[str, tuple[int, ...]], **facts: Any
+    ):
         super().__init__(**facts)
-        self._compiled = {"answers": answers, "distances": distances}
+        self.sizes = sizes
+        self.compiled = {"answers": answers, "distances": distances}
         self._requests = threading.local()  # one request serves one thread at a time
 
     def run(self, output: str, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         part = "distances" if output == "distance" else "answers"
+        for name, each in inputs.items():
+            if each.shape[1:] != self.sizes[name]:  # OpenVINO looks at the number of dimensions alone
+                raise ValueError(
+                    f"OpenVINO cannot judge {name} {each.shape}: they are {self.sizes[name]} each."
+                )
         try:
             request = getattr(self._requests, part, None)
             if request is None:
-                request = self._compiled[part].create_infer_request()
+                request = self.compiled[part].create_infer_request()
                 setattr(self._requests, part, request)
             return request.infer(dict(inputs))[output]
         except RuntimeError as error:
-            why = _last_line(error)
-            raise ValueError(f"OpenVINO cannot judge {shapes_of(inputs)}: {why}.") from error
+            raise ValueError(f"OpenVINO cannot judge {shapes_of(inputs)}: {_last_line(error)}.") from error
 
 
 def import_openvino() -> ModuleType:
@@ -110,10 +118,16 @@ def read_openvino(path: Path) -> tuple[OpenVinoNet, Card]:
         }
         inputs = {each.any_name: each.get_node() for each in model.inputs}
         outputs = {each.any_name: each for each in model.outputs}
+        sizes = {
+            each.any_name: tuple(side.get_length() for side in list(each.partial_shape)[1:])
+            for each in model.inputs
+        }
     except RuntimeError as error:
-        raise ValueError(f"OpenVINO {openvino.__version__} cannot read {path}: {_last_line(error)}") from error
+        raise ValueError(
+            f"OpenVINO {openvino.__version__} cannot read {path}: {_last_line(error)}"
+        ) from error
     facts, card = read_texts(texts, inputs, path)
-    if facts["gate"] is not None and "distance" not in outputs or "logit" not in outputs:
+    if (facts["gate"] is not None and "distance" not in outputs) or "logit" not in outputs:
         raise ValueError(f"{path} has a graph without logits or distances: dfd did not write it.")
     options = {
         # else bfloat16 where the processor has it: other logits, and other verdicts
@@ -131,7 +145,7 @@ def read_openvino(path: Path) -> tuple[OpenVinoNet, Card]:
     # two graphs: one would answer to an input without pictures what it answered to the one before
     answers = compiled({"logit", "parts"}, {"crops", "cues"})
     distances = None if facts["gate"] is None else compiled({"distance"}, {"middle"})
-    return OpenVinoNet(answers, distances, **facts), card
+    return OpenVinoNet(answers, distances, sizes, **facts), card
 
 
 def _whole(path: Path) -> tuple[bytes, bytes]:
@@ -156,8 +170,8 @@ def _check(path: Path, data: bytes | memoryview, recorded: str) -> None:
     found = hashlib.sha256(data).hexdigest()
     if found != recorded:
         raise ValueError(
-            f"{path} is damaged, or of another export: the sha256 of its contents is {found}, where {recorded} "
-            "was recorded when it was written. Copy both files again, or export anew."
+            f"{path} is damaged, or of another export: the sha256 of its contents is {found}, where "
+            f"{recorded} was recorded when it was written. Copy both files again, or export anew."
         )
 
 

@@ -99,7 +99,8 @@ def check_members(members: Sequence[NamedDetector]) -> None:
     for member in members:
         if isinstance(runtime := member.detector.runtime, ExportedNet):
             raise ValueError(
-                f"{member.path} is an export to {runtime.kind}, so it joins no other file. Give its checkpoint."
+                f"{member.path} is an export to {runtime.kind}, so it joins no other file. Give its "
+                "checkpoint."
             )
         net = member.detector.net
         prints = [each for each in (member.sha256, member.detector.card.checkpoint_sha256) if each]

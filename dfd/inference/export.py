@@ -25,8 +25,8 @@ def export(
     model_card: Path | None = None,
 ) -> str:
     """Writes the net that judges, the average of the training where it kept one, and returns what to tell the
-    user. The suffix of `out` says how: safetensors, ONNX, or OpenVINO's XML; without one it is a folder in the
-    layout of the Hugging Face Hub.
+    user. The suffix of `out` says how: safetensors, ONNX, or OpenVINO's XML; without one it is a folder in
+    the layout of the Hugging Face Hub.
 
     Args:
         int8: of ONNX, shards as `write_onnx` says.
@@ -81,8 +81,8 @@ def _check_file(checkpoint: Path, out: Path) -> None:
     if out.suffix not in (SUFFIX, ONNX, OPENVINO):
         names = [str(out.with_suffix(suffix)) for suffix in (SUFFIX, ONNX, OPENVINO)]
         raise ValueError(
-            f"--out {out}: an export is safetensors, ONNX or OpenVINO's XML, so call it {names[0]}, {names[1]} "
-            f"or {names[2]}. Without a suffix it is a folder for the Hub."
+            f"--out {out}: an export is safetensors, ONNX or OpenVINO's XML, so call it {names[0]}, "
+            f"{names[1]} or {names[2]}. Without a suffix it is a folder for the Hub."
         )
     files = _written(out)
     for file in files[1:]:

@@ -73,8 +73,8 @@ def known_and_plain(net: Net, card: Card, kind: str) -> tuple[TorchNet, dict[str
     """
     if net.role != "detector" or not card.view:
         raise ValueError(
-            f"{kind} is for detectors that know how their pictures are cut, and this net is none: export it as "
-            "safetensors."
+            f"{kind} is for detectors that know how their pictures are cut, and this net is none: export it "
+            "as safetensors."
         )
     plain = card.to_plain()
     for name in ("seen", "familiarity"):

@@ -31,8 +31,8 @@ def write_openvino(net: Net, card: Card, path: Path) -> str:
     except RuntimeError as error:
         why = str(error).strip().rpartition("\n")[2]
         raise ValueError(
-            f"OpenVINO {openvino.__version__} cannot read the graph of {type(net).__name__}: {why}. Export it "
-            "to ONNX."
+            f"OpenVINO {openvino.__version__} cannot read the graph of {type(net).__name__}: {why}. Export "
+            "it to ONNX."
         ) from error
     text = as_json(plain)
     model.set_rt_info(text, [CARD])

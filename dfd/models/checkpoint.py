@@ -136,8 +136,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     refuse_lfs_pointer(path)
     if path.suffix in (".onnx", ".xml"):
         raise ValueError(
-            f"{path} is an export to ONNX or OpenVINO, of which torch makes no net again: it is for dfd score, "
-            "explain, inspect and evaluate. Give the checkpoint here, or its export as safetensors."
+            f"{path} is an export to ONNX or OpenVINO, of which torch makes no net again: it is for dfd "
+            "score, explain, inspect and evaluate. Give the checkpoint here, or its export as safetensors."
         )
     if path.suffix == SUFFIX:
         return read_export(path)

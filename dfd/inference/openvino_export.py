@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from dfd.detector import Card
 from dfd.detector.exported_net import CARD, RUNTIME
@@ -13,6 +16,9 @@ from dfd.inference.onnx_export import compared, facts_of, graph_of, known_and_pl
 from dfd.models import Net
 from dfd.models.safetensors_export import as_json, beside, page_of
 from dfd.outputs import output_file
+
+if TYPE_CHECKING:
+    import onnx
 
 
 def write_openvino(net: Net, card: Card, path: Path) -> str:
@@ -26,6 +32,7 @@ def write_openvino(net: Net, card: Card, path: Path) -> str:
     openvino = import_openvino()
     known, plain = known_and_plain(net, card, "OpenVINO")
     graph = graph_of(known, card)
+    whole_spectra(graph)
     try:
         model = openvino.Core().read_model(graph.SerializeToString())
     except RuntimeError as error:
@@ -54,3 +61,37 @@ def write_openvino(net: Net, card: Card, path: Path) -> str:
             temporary.write_bytes(made.read_bytes())
             page.write_text(page_of(text, temporary), encoding="utf-8")
     return said
+
+
+def whole_spectra(model: onnx.ModelProto) -> None:
+    """Half spectra of real numbers become those halves of whole ones, in place: of the first, OpenVINO 2026.4
+    reads one dimension too many ([..., 1, 2]), and refuses what follows.
+    """
+    from onnx import numpy_helper
+    from onnx.helper import make_node
+
+    shapes = {each.name: each.type.tensor_type.shape.dim for each in model.graph.value_info}
+    nodes = []
+    for node in model.graph.node:
+        said: dict[str, Any] = {each.name: each.i for each in node.attribute}
+        if node.op_type != "DFT" or not said.get("onesided") or said.get("inverse"):
+            nodes.append(node)
+            continue
+        real, (out,), axis = node.input[0], node.output, said.get("axis", 1)
+        constants = {
+            "zero": np.float32(0),
+            "begin": np.array([0]),
+            "end": np.array([shapes[out][axis].dim_value]),
+            "axis": np.array([axis]),
+        }
+        for name, value in constants.items():
+            model.graph.initializer.append(numpy_helper.from_array(value, f"{out}_{name}"))
+        parts = [f"{out}_begin", f"{out}_end", f"{out}_axis"]
+        nodes += [
+            make_node("Mul", [real, f"{out}_zero"], [f"{out}_imaginary"]),
+            make_node("Concat", [real, f"{out}_imaginary"], [f"{out}_complex"], axis=-1),
+            make_node("DFT", [f"{out}_complex", *node.input[1:]], [f"{out}_whole"], axis=axis),
+            make_node("Slice", [f"{out}_whole", *parts], [out]),
+        ]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)

@@ -19,7 +19,9 @@ FOLDER = DOCS / "screenshots"
 TAKEN_BY = "DFD_SCREENSHOTS"  # a detector of the toy set: the files are written anew, by its verdicts
 PATIENCE = 90_000  # milliseconds
 LARGEST = 200_000  # bytes of a file
-# by the name of the file the width of the window, and how much of it is shown
+# without them each file is taken as a crop of a face, and no video's face is followed
+WEIGHTS = {"--faces": "yunet_n_640_640.onnx", "--mesh": "mediapipe_face_landmark_468.tflite"}
+# by the name of the file the width of the window
 DESKTOP, PHONE = 1280, 390
 SHOTS = {
     "serve.png": DESKTOP,
@@ -72,7 +74,9 @@ def served(tmp_path_factory):
     """The detector that is named, or one that is made in a moment; what it says is in the pictures."""
     named = os.environ.get(TAKEN_BY)
     checkpoint = Path(named) if named else save_detector(tmp_path_factory.mktemp("served") / "best.ckpt")
-    with serving(checkpoint, "--drawings") as served:
+    weights = Path(os.environ.get("DFD_REAL_DATA", "none"), "weights")
+    found = {option: weights / name for option, name in WEIGHTS.items() if (weights / name).is_file()}
+    with serving(checkpoint, "--drawings", *(str(word) for pair in found.items() for word in pair)) as served:
         yield served
 
 
@@ -116,8 +120,7 @@ def take(name: str, page, part=None) -> None:
         assert len(colours) > 500, f"{name} shows no drawing"
         if os.environ.get(TAKEN_BY):
             FOLDER.mkdir(exist_ok=True)
-            # text and lines stay as they are, and the file is a third
-            picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(FOLDER / name, optimize=True)
+            picture.convert("RGB").save(FOLDER / name, optimize=True)
 
 
 def send(page, **files: bytes) -> None:

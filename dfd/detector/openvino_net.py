@@ -73,7 +73,8 @@ def import_openvino() -> ModuleType:
     """
     known = _REPORTS in sys.modules
     if not known:
-        sys.modules[_REPORTS] = None  # OpenVINO goes on without it
+        # OpenVINO goes on without it
+        sys.modules[_REPORTS] = None  # ty: ignore[invalid-assignment]
     try:
         import openvino
     finally:

@@ -133,7 +133,7 @@ def send(page, **files: bytes) -> None:
 @pytest.mark.slow
 def test_verdicts_in_a_wide_window(served, open_page):
     page = open_page(served.address, DESKTOP)
-    send(page, **{f"drawing-{number}.jpg": jpeg(drawing(number, 256)) for number in (2, 3, 9)})
+    send(page, **{f"drawing-{number}.jpg": jpeg(drawing(number, 192)) for number in (2, 6, 3)})
     assert page.locator("article .badge").count() == 3
     assert page.locator("#summary").inner_text().startswith("3 files judged: ")
     take("serve.png", page)
@@ -142,7 +142,7 @@ def test_verdicts_in_a_wide_window(served, open_page):
 @pytest.mark.slow
 def test_a_map_on_a_phone(served, open_page):
     page = open_page(served.address, PHONE)
-    send(page, **{"drawing-3.jpg": jpeg(drawing(3, 256))})
+    send(page, **{"drawing-3.jpg": jpeg(drawing(3, 192))})
     article = page.get_by_role("article")
     article.get_by_role("button", name="Show what moved the verdict").click()
     article.get_by_role("slider").wait_for()
@@ -153,7 +153,7 @@ def test_a_map_on_a_phone(served, open_page):
 def test_a_video_and_what_its_file_says(served, open_page, tmp_path):
     pytest.importorskip("av", reason="PyAV is not installed: pip install 'dfd[video]'")
     page = open_page(served.address, DESKTOP)
-    send(page, **{"clip.mp4": film(tmp_path / "clip.mp4", walking(drawing(3, 256))).read_bytes()})
+    send(page, **{"clip.mp4": film(tmp_path / "clip.mp4", walking(drawing(3, 192))).read_bytes()})
     article = page.get_by_role("article")
     assert article.locator(".moments img").count() == 3
     article.get_by_role("button", name="Show what the file says").click()

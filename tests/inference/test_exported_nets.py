@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -258,28 +260,36 @@ def test_a_strange_file_says_why(detector, path, tmp_path):
     assert dfd.load(strange).card.thresholds == BAND
 
 
-NETS = {
-    "dual stream": lambda: DualStream(SmallCNN(width=8), SmallCNN(width=8)),
-    "face context": lambda: FaceContext(SmallCNN(width=8)),
-}
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["single stream", *NETS])
-def test_real_faces_get_the_same_numbers(kind, detector, suffix, request, tmp_path, faces_140k):
-    if kind == "single stream":
-        path = request.getfixturevalue("path")
-    else:
-        torch.manual_seed(2)
-        net = NETS[kind]().eval()
-        torch.nn.init.normal_(net.head.weight, std=20.0)
-        detector, path = Detector(net, card_of(net)), tmp_path / f"net{suffix}"
-        write(net, detector.card, path)
-    again, logits = dfd.load(path), []
+def test_real_faces_get_the_same_numbers(detector, path, suffix, faces_140k):
+    again = dfd.load(path)
     for face in faces_140k[:: len(faces_140k) // 20]:
         for found, expected in zip(again.score(face, True), detector.score(face, True), strict=True):
             same(found, expected, suffix)
-            logits.append(expected.logit)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".xml"], indirect=True)  # ONNX: tests/models/test_nets.py
+@pytest.mark.parametrize(
+    "make",
+    [lambda: DualStream(SmallCNN(8), SmallCNN(8)), lambda: FaceContext(SmallCNN(8))],
+    ids=["dual stream", "face context"],
+)
+def test_nets_of_several_parts_are_exported_too(make, suffix, tmp_path, noise):
+    torch.manual_seed(2)
+    net = make().eval()
+    torch.nn.init.normal_(net.head.weight, std=20.0)
+    detector, path = Detector(net, card_of(net)), tmp_path / f"net{suffix}"
+    write(net, detector.card, path)
+    again, logits = dfd.load(path), []
+    # and real faces, where they are
+    faces = sorted(
+        Path(os.environ.get("DFD_REAL_DATA", "none"), "data", "140k-real-and-fake-faces").rglob("*.jpg")
+    )
+    for picture in (*(noise(96, 96, seed) for seed in range(8)), *faces[:: len(faces) // 20 + 1]):
+        ((found,), (expected,)) = again.score(picture, True), detector.score(picture, True)
+        same(found, expected, suffix)
+        logits.append(expected.logit)
     assert np.std(logits) > 0.01, "these pictures would get the same numbers of any net"
 
 

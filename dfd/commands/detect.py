@@ -131,15 +131,15 @@ def export(
     allow: tuple[str, ...] = (),
 ) -> None:
     """A trained net without its training: weights that any program reads, which judge wherever a checkpoint
-    does; as ONNX without torch.
+    does; as ONNX or for OpenVINO without torch.
 
     Of weights and their moving average, the average. Recipe, view, calibration and where it came from stand
     in the file, and once more in OUT.json.
 
     Args:
         checkpoint: File that dfd fit wrote.
-        out: File to write, NAME.safetensors or NAME.onnx; without a suffix a folder in the layout of the
-            Hugging Face Hub.
+        out: File to write, NAME.safetensors, NAME.onnx, or NAME.xml for OpenVINO, beside which NAME.bin has
+            the weights; without a suffix a folder in the layout of the Hugging Face Hub.
         int8: Shards that the detector was trained on: the ONNX computes with 8 bits, in ranges that their
             training pictures show, and the AUROC that this costs on their validation pictures is printed.
         model_card: README.md of that folder: the MODEL_CARD.md that dfd report wrote. Without one it says

@@ -14,6 +14,7 @@ def serve(
     hosts: tuple[str, ...] = (),
     tokens: Path | None = None,
     faces: Path | None = None,
+    mesh: Path | None = None,
     device: str = "cpu",
     workers: int = 1,
     batch: int = 8,
@@ -42,6 +43,8 @@ def serve(
         tokens: File of a line each: a name, scopes of score, inspect and metrics, and the SHA-256 of a token.
             Without it whoever reaches the port may ask.
         faces: YuNet's .onnx file; by default the one of DFD_YUNET or of the extra dfd[faces].
+        mesh: Mesh of 468 face points, a .tflite file, for finer measurements on faces, and for blinks and
+            jitter in videos.
         device: Where the net runs, as torch names it.
         workers: Processes that judge, each with a detector of its own.
         batch: Files that a worker judges together, where so many wait.
@@ -65,6 +68,7 @@ def serve(
     setup = Setup(
         checkpoint=checkpoint,
         faces=faces,
+        mesh=mesh,
         device=device,
         allow=allow,
         drawings=drawings,

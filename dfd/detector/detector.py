@@ -14,8 +14,12 @@ from scipy.special import expit
 
 from dfd.calibration import WORDS, band, check_prior, decide, shortage, with_prior
 from dfd.detector.card import Card, load_net
+from dfd.detector.exported_net import ExportedNet
 from dfd.detector.face_cutter import FaceCutter
-from dfd.detector.onnx_net import SUFFIX, OnnxNet, read_onnx
+from dfd.detector.onnx_net import SUFFIX as ONNX
+from dfd.detector.onnx_net import read_onnx
+from dfd.detector.openvino_net import SUFFIX as OPENVINO
+from dfd.detector.openvino_net import read_openvino
 from dfd.detector.published import detector_file, find_published, published_card, write_published
 from dfd.detector.runtime import Runtime
 from dfd.detector.score import FaceCrops, Score, unfamiliar
@@ -29,12 +33,15 @@ if TYPE_CHECKING:
     from dfd.detector.inputs import Input
     from dfd.models import Net
 
+# by suffix: of exports to other programs than torch, which are judged on the CPU
+EXPORTS = {ONNX: read_onnx, OPENVINO: read_openvino}
+
 
 class Detector:
     """A trained net with its card: from pixels to a decision.
 
     Args:
-        net: image (B, 3, H, W) in [0, 1] -> logits (B,), or an export to ONNX.
+        net: image (B, 3, H, W) in [0, 1] -> logits (B,), or an export to ONNX or OpenVINO.
         card: what is known of the net; it must have a view.
         faces: finds faces; without one, only whole face crops are judged.
         device: where the net runs, as torch names it.
@@ -53,7 +60,7 @@ class Detector:
 
     def __init__(
         self,
-        net: Net | OnnxNet,
+        net: Net | ExportedNet,
         card: Card,
         faces: FaceDetector | None = None,
         device: str = "cpu",
@@ -71,7 +78,7 @@ class Detector:
         self.prior, self.calibration = prior, card.calibration
         if prior is not None:
             self.calibration = with_prior(card.calibration, prior, card.certificate)
-        if isinstance(net, OnnxNet):
+        if isinstance(net, ExportedNet):
             self.runtime: Runtime = net
         else:
             from dfd.detector.torch_net import TorchNet
@@ -109,16 +116,17 @@ class Detector:
                 detector knows of itself.
 
         Raises:
-            ValueError: the folder exists with something in it, or this is an export to ONNX.
+            ValueError: the folder exists with something in it, or this is an export to ONNX or
+                OpenVINO.
             OSError: disk full or unwritable, in words.
         """
-        if isinstance(self.runtime, OnnxNet):
-            raise ValueError("an export to ONNX has no weights to save: load its checkpoint.")
+        if isinstance(self.runtime, ExportedNet):
+            raise ValueError(f"an export to {self.runtime.kind} has no weights to save: load its checkpoint.")
         write_published(self.net, published_card(self.card), Path(folder), model_card)
 
     @property
     def net(self) -> nn.Module:
-        """The net as torch's; an export to ONNX has no gradients, layers or weights."""
+        """The net as torch's; an export to ONNX or OpenVINO has no gradients, layers or weights."""
         return self.runtime.module
 
     @property
@@ -329,8 +337,8 @@ def load(
     needed.
 
     Args:
-        path: a checkpoint (.ckpt), an export (.safetensors, or .onnx, which needs no torch), a folder that
-            `Detector.save_pretrained` wrote, or the name of a released detector that lies here (see
+        path: a checkpoint (.ckpt), an export (.safetensors, or .onnx or .xml, which need no torch), a folder
+            that `Detector.save_pretrained` wrote, or the name of a released detector that lies here (see
             `dfd models`).
         faces: YuNet's .onnx file; None takes the one of DFD_YUNET or dfd[faces]. Without any, only whole face
             crops are judged.
@@ -350,14 +358,16 @@ def load(
     if prior is not None:
         check_prior(prior)
     path = detector_file(path)
-    onnx = path.suffix == SUFFIX
-    if not onnx:
+    read = EXPORTS.get(path.suffix)
+    if read is None:
         check_device(device)
     elif device != "cpu":
-        raise ValueError(f"device={device!r}: an export to ONNX is judged on the CPU here. Leave device out.")
+        raise ValueError(
+            f"device={device!r}: an export to ONNX or OpenVINO is judged on the CPU here. Leave device out."
+        )
     weights = find_weights(faces)
     finder = FaceDetector(weights) if weights else None
-    net, card = read_onnx(path) if onnx else load_net(path, map_location=device, allow=allow)
+    net, card = read(path) if read else load_net(path, map_location=device, allow=allow)
     if not card.view:
         raise ValueError(
             f"{path} does not say how its pictures were cut, so a file cannot be shown to its net as in "

@@ -1,4 +1,4 @@
-"""Runtime: what runs a detector's net, torch or onnxruntime, asked in the same way."""
+"""Runtime: what runs a detector's net, torch, onnxruntime or OpenVINO, asked in the same way."""
 
 from __future__ import annotations
 

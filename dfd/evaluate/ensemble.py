@@ -18,7 +18,7 @@ from dfd.calibration import certificate, fit_calibration, fit_thresholds
 from dfd.calibration.ensemble import Numbers, auroc, fit_ensemble, log_loss, of_experts
 from dfd.data import ShardDataModule
 from dfd.detector.card import NET, Card
-from dfd.detector.onnx_net import OnnxNet
+from dfd.detector.exported_net import ExportedNet
 from dfd.detector.selection import chosen_on
 from dfd.evaluate.grid import Options, named_detector
 from dfd.evaluate.judging import EnoughPixels, judge
@@ -97,9 +97,10 @@ def check_members(members: Sequence[NamedDetector]) -> None:
     """
     seen: dict[str, str] = {}
     for member in members:
-        if isinstance(member.detector.runtime, OnnxNet):
+        if isinstance(runtime := member.detector.runtime, ExportedNet):
             raise ValueError(
-                f"{member.path} is an export to ONNX, so it joins no other file. Give its checkpoint."
+                f"{member.path} is an export to {runtime.kind}, so it joins no other file. Give its "
+                "checkpoint."
             )
         net = member.detector.net
         prints = [each for each in (member.sha256, member.detector.card.checkpoint_sha256) if each]

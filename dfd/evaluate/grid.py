@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from dfd.detector import Detector, load
-from dfd.detector.onnx_net import SUFFIX as ONNX
+from dfd.detector.detector import EXPORTS
 from dfd.detector.published import detector_file
 from dfd.durable import explain_os_error
 from dfd.evaluate.attacked import judge_attacked
@@ -133,7 +133,7 @@ def named_detector(name: str, path: str, options: Options) -> NamedDetector:
     file = detector_file(path)
     detector = load(
         file,
-        device="cpu" if file.suffix == ONNX and options.device is None else _device(options),
+        device="cpu" if file.suffix in EXPORTS and options.device is None else _device(options),
         allow=options.allow or ("dfd.",),
         batch_size=options.batch_size,
         drawings=options.drawings,

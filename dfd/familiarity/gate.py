@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-ROUNDING = np.float32(1e-4)  # of a distance, between torch and onnxruntime
+ROUNDING = np.float32(1e-4)  # of a distance, between torch and what runs an export
 
 
 class Gate:

@@ -1,4 +1,6 @@
-"""Export: the trained net of a checkpoint as safetensors or ONNX, with its card and without its training."""
+"""Export: the trained net of a checkpoint as safetensors, ONNX or OpenVINO, with its card and without its
+training.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,8 @@ from pathlib import Path
 
 from dfd.detector.card import load_net
 from dfd.detector.onnx_net import SUFFIX as ONNX
+from dfd.detector.openvino_net import SUFFIX as OPENVINO
+from dfd.detector.openvino_net import weights_of
 from dfd.detector.published import CONFIG, README, WEIGHTS, published_card, write_published
 from dfd.models.safetensors_export import SUFFIX, beside, write_export
 from dfd.models.seal import sha256_of
@@ -22,8 +26,8 @@ def export(
     model_card: Path | None = None,
 ) -> str:
     """Writes the net that judges, the average of the training where it kept one, and returns what to tell the
-    user. The suffix of `out` says how: safetensors, or ONNX; without one it is a folder in the layout of the
-    Hugging Face Hub.
+    user. The suffix of `out` says how: safetensors, ONNX, or OpenVINO's XML; without one it is a folder in
+    the layout of the Hugging Face Hub.
 
     Args:
         int8: of ONNX, shards as `write_onnx` says.
@@ -31,7 +35,7 @@ def export(
 
     Raises:
         ValueError: no net in the checkpoint, code from outside `allow` in it, `out` taken or of another
-            suffix, or a net that ONNX cannot hold.
+            suffix, or a net that ONNX or OpenVINO cannot hold.
         OSError: disk full or unwritable, in words.
     """
     if out.suffix:
@@ -53,7 +57,11 @@ def export(
         text = None if model_card is None else model_card.read_text(encoding="utf-8")
         write_published(net, exported, out, text)
         return f"{what} with {WEIGHTS}, {CONFIG} and {README}"
-    what = f"{what}, {beside(out)}"
+    what = ", ".join([what, *map(str, _written(out)[1:])])
+    if out.suffix == OPENVINO:
+        from dfd.inference.openvino_export import write_openvino
+
+        return f"{what}\n{write_openvino(net, exported, out)}"
     if out.suffix == ONNX:
         from dfd.inference.onnx_export import write_onnx
 
@@ -64,16 +72,36 @@ def export(
     return what
 
 
+def _written(out: Path) -> list[Path]:
+    """The files of an export, in the order in which they are named."""
+    return [out, *([weights_of(out)] if out.suffix == OPENVINO else []), beside(out)]
+
+
 def _check_file(checkpoint: Path, out: Path) -> None:
     """ValueError unless an export of the checkpoint may be written there."""
     check_file(out, f"--out {out}")  # of a folder or a device no other suffix is advised
-    if out.suffix not in (SUFFIX, ONNX):
+    if out.suffix not in (SUFFIX, ONNX, OPENVINO):
+        names = [str(out.with_suffix(suffix)) for suffix in (SUFFIX, ONNX, OPENVINO)]
         raise ValueError(
-            f"--out {out}: an export is safetensors or ONNX, so call it {out.with_suffix(SUFFIX)} or "
-            f"{out.with_suffix(ONNX)}. Without a suffix it is a folder for the Hub."
+            f"--out {out}: an export is safetensors, ONNX or OpenVINO's XML, so call it {names[0]}, "
+            f"{names[1]} or {names[2]}. Without a suffix it is a folder for the Hub."
         )
-    check_file(beside(out), f"--out {beside(out)}")
-    taken = [file for file in (out, beside(out)) if file.exists()]
-    # one of the two alone, of this checkpoint, is what a killed run of the same command left
-    if len(taken) == 2 or any(sha256_of(checkpoint).encode() not in file.read_bytes() for file in taken):
+    files = _written(out)
+    for file in files[1:]:
+        check_file(file, f"--out {file}")
+    taken = [file for file in files if file.exists()]
+    # some of them, of this checkpoint, are what a killed run of the same command left
+    if len(taken) == len(files) or not all(_is_of(checkpoint, out, file) for file in taken):
         raise ValueError(f"{taken[0]} exists. Choose another name or remove it.")
+
+
+def _is_of(checkpoint: Path, out: Path, file: Path) -> bool:
+    """Whether a file of the export `out` was made of a checkpoint. Weights alone do not say so."""
+    if out.suffix == OPENVINO and file == weights_of(out):
+        return out.is_file() and _is_of(checkpoint, out, out) and _names(out, file)
+    return _names(file, checkpoint)
+
+
+def _names(file: Path, other: Path) -> bool:
+    """Whether a file has in it the SHA-256 of another."""
+    return sha256_of(other).encode() in file.read_bytes()

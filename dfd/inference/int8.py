@@ -12,6 +12,7 @@ import numpy as np
 
 from dfd.batch import Predictions
 from dfd.detector import Detector
+from dfd.detector.onnx_net import OnnxNet
 from dfd.inference.predictor import Predictor
 from dfd.metrics import detection_metrics, format_metric, paired
 from dfd.shards.pattern import parse_root
@@ -108,10 +109,12 @@ def _apart_from(graph: Any, output: str) -> list[str]:
 
 def _inputs(detector: Detector, lines: list[dict[str, Any]], folder: Path) -> Iterator[dict[str, np.ndarray]]:
     """What the graph is shown of each picture: its crops, and cues where it reads some."""
+    runtime = detector.runtime
+    assert isinstance(runtime, OnnxNet)
     for line in lines:
         for face in detector.crop_faces(read_bytes(folder, line), whole=True):
             if face.crops is not None:
-                yield detector.runtime.inputs(face.crops, face.crop_cues)
+                yield runtime.filled(runtime.inputs(face.crops, face.crop_cues))
 
 
 def cost(exact: Detector, small: Detector, shards: Path) -> str:

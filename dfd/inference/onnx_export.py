@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from dfd.detector import Card, Detector
-from dfd.detector.onnx_net import CARD, END, RUNTIME, read_onnx
+from dfd.detector.exported_net import CARD, RUNTIME, ExportedNet
+from dfd.detector.onnx_net import END, read_onnx
 from dfd.detector.torch_net import TorchNet, as_images
 from dfd.familiarity.distance import Distance
 from dfd.models import Net
@@ -45,19 +46,11 @@ def write_onnx(net: Net, card: Card, path: Path, int8: Path | None = None) -> st
         OSError: disk full or unwritable, in words.
         ModuleNotFoundError: onnx, onnxscript or onnxruntime is missing.
     """
-    if net.role != "detector" or not card.view:
-        raise ValueError(
-            "ONNX is for detectors that know how their pictures are cut, and this net is none: export it as "
-            "safetensors."
-        )
-    plain = card.to_plain()
-    for name in ("seen", "familiarity"):
-        plain.pop(name, None)
-    known = TorchNet(net, card, "cpu")
+    known, plain = known_and_plain(net, card, "ONNX")
     model = graph_of(known, card)
     with output_file(beside(path)) as page, output_file(path) as temporary:
         write_model(model, plain, facts_of(known), temporary)
-        said = _compared(known, card, temporary)
+        said = compared(known, card, read_onnx(temporary)[0])
         if int8 is not None:
             from dfd.inference.int8 import cost, quantized
 
@@ -72,6 +65,23 @@ def write_onnx(net: Net, card: Card, path: Path, int8: Path | None = None) -> st
     return said
 
 
+def known_and_plain(net: Net, card: Card, kind: str) -> tuple[TorchNet, dict[str, Any]]:
+    """What an export is made of and compared with, and the card that it holds.
+
+    Raises:
+        ValueError: the card has no view; `kind` is how the message calls the format.
+    """
+    if net.role != "detector" or not card.view:
+        raise ValueError(
+            f"{kind} is for detectors that know how their pictures are cut, and this net is none: export it "
+            "as safetensors."
+        )
+    plain = card.to_plain()
+    for name in ("seen", "familiarity"):
+        plain.pop(name, None)
+    return TorchNet(net, card, "cpu"), plain
+
+
 def write_model(model: onnx.ModelProto, card: dict[str, Any], facts: dict[str, Any], path: Path) -> None:
     """A graph with a card in its metadata, sealed by the SHA-256 of all that stands before it."""
     from onnx.helper import set_model_props
@@ -82,7 +92,7 @@ def write_model(model: onnx.ModelProto, card: dict[str, Any], facts: dict[str, A
 
 
 def facts_of(known: TorchNet) -> dict[str, Any]:
-    """What an `OnnxNet` is told beside the card."""
+    """What an `ExportedNet` is told beside the card."""
     gate, net = known.gate, known.module
     return {
         "cue_names": list(known.cue_names),
@@ -169,13 +179,12 @@ def _noise(known: TorchNet, card: Card, num: int) -> dict[str, np.ndarray]:
     return inputs
 
 
-def _compared(known: TorchNet, card: Card, path: Path) -> str:
-    """In words, how far a file's answers are from torch's on noise, with one picture and with several.
+def compared(known: TorchNet, card: Card, net: ExportedNet) -> str:
+    """In words, how far an export's answers are from torch's on noise, with one picture and with several.
 
     Raises:
         ValueError: so far that it is another net.
     """
-    net, _ = read_onnx(path)
     far = {"logits": 0.0, "distances": 0.0}
     for num in (1, PICTURES):
         inputs = _noise(known, card, num + 1)
@@ -188,7 +197,7 @@ def _compared(known: TorchNet, card: Card, path: Path) -> str:
             far["distances"] = max(far["distances"], _apart(net.distance(inputs["middle"]), expected))
     if max(far.values()) > APART:
         raise ValueError(
-            f"what torch wrote is another net: its logits differ by {far['logits']:.1e}, its distances by "
+            f"what was written is another net: its logits differ by {far['logits']:.1e}, its distances by "
             f"{far['distances']:.1e}. Export it as safetensors."
         )
     return (

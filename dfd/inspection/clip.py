@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -12,8 +12,6 @@ from dfd.forensics.face.clip import METHODS, clip_findings
 from dfd.forensics.tools import Files, tools_with
 from dfd.media.face_mesh import FaceMesh
 from dfd.media.faces import FaceDetector, find_weights
-from dfd.media.file_kinds import HEAD_BYTES, VIDEO, kind_of
-from dfd.media.files import VIDEO_SUFFIXES
 from dfd.media.formats import Undecodable
 from dfd.media.video import timed_frames
 
@@ -21,13 +19,7 @@ from dfd.media.video import timed_frames
 _OF_ANY_FILE = ("file_structure", "provenance", "hashes")
 
 
-def is_clip(path: Path, data: bytes) -> bool:
-    """Whether a file is a video, by its first bytes or else by its name."""
-    kind = kind_of(data[:HEAD_BYTES])
-    return kind is VIDEO or (kind is None and path.suffix.lower() in VIDEO_SUFFIXES)
-
-
-def examine_clip(path: Path, data: bytes, files: Files) -> Examination:
+def examine_clip(data: bytes, files: Files) -> Examination:
     """As `dfd.forensics.examine`; `pixels` are the first frame.
 
     Raises:
@@ -37,8 +29,8 @@ def examine_clip(path: Path, data: bytes, files: Files) -> Examination:
     start = time.perf_counter()
     pixels, refused, found = None, "", ()
     try:
-        pixels = _first_frame(path)
-        found = _over_time(path, files)
+        pixels = _first_frame(data)
+        found = _over_time(data, files)
     except Undecodable as error:
         refused = str(error)
         found = tuple(method("abstained", "not_decoded", facts={"why": refused}) for method in METHODS)
@@ -47,13 +39,12 @@ def examine_clip(path: Path, data: bytes, files: Files) -> Examination:
     return Examination(pixels, 1, refused, findings, (*of_bytes.seconds, *[spent] * len(found)))
 
 
-def _first_frame(path: Path) -> np.ndarray:
-    with open(path, "rb") as file:
-        return next(pixels for _, pixels in timed_frames(file))
+def _first_frame(data: bytes) -> np.ndarray:
+    return next(pixels for _, pixels in timed_frames(io.BytesIO(data)))
 
 
-def _over_time(path: Path, files: Files) -> tuple[Finding, ...]:
+def _over_time(data: bytes, files: Files) -> tuple[Finding, ...]:
     weights = find_weights(files.faces)
     detector = None if weights is None else FaceDetector(weights)
     mesh = None if files.mesh is None else FaceMesh(files.mesh)
-    return clip_findings(path, detector, mesh)
+    return clip_findings(data, detector, mesh)

@@ -16,6 +16,7 @@ from dfd.detector import Score
 from dfd.forensics import Catalogue, Tool
 from dfd.forensics.custody import CustodyLog, Entry, versions
 from dfd.forensics.tools import Files, tools_with
+from dfd.inference.clip import is_clip, score_clip
 from dfd.inference.score import closing, find_files, not_tried, sentences, shown_prob
 from dfd.inspection.index_page import index_page
 from dfd.inspection.one_file import Inspected, Task, inspect_file, unreadable
@@ -178,10 +179,13 @@ def _detector(
 
     refuse_lfs_pointer(Path(checkpoint))
     predictor = Predictor(checkpoint, files.faces, device, tuple(allow))
-    scores: dict[Path, list[Score]] = {}
+    scores: dict[Path, Sequence[Score]] = {}
     with progress(len(paths), "detecting") as advance:
         for path in paths:
-            scores[path] = predictor.score(path)
+            if is_clip(path):
+                scores[path] = score_clip(predictor.detector, path)
+            else:
+                scores[path] = predictor.score(path)
             advance(1)
     basis = closing(predictor.detector)
     return {

@@ -17,8 +17,9 @@ import numpy as np
 from dfd import __version__
 from dfd.forensics import Catalogue, Examination, examine
 from dfd.forensics.tools import Files, tools_with
+from dfd.inference.clip import is_clip
 from dfd.inference.score import elsewhere
-from dfd.inspection.clip import examine_clip, is_clip
+from dfd.inspection.clip import examine_clip
 from dfd.inspection.drawings import small_photo
 from dfd.inspection.evidence import Evidence, in_order
 from dfd.inspection.index_page import Line
@@ -124,7 +125,7 @@ def inspect_bytes(task: Task, data: bytes) -> Examined:
     """Examines the bytes of a task's file, and writes nothing."""
     words = Catalogue(task.language)
     if is_clip(task.path, data):
-        examination = examine_clip(task.path, data, task.files)
+        examination = examine_clip(data, task.files)
     else:
         examination = examine(data, _tools(task.files))
     evidence = in_order(examination.findings, examination.seconds, words)

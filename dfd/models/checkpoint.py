@@ -134,10 +134,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if file_kind(path) is PICTURE:
         raise ValueError(f"{path} is a picture. The checkpoint comes first: give a .ckpt file.")
     refuse_lfs_pointer(path)
-    if path.suffix == ".onnx":
+    if path.suffix in (".onnx", ".xml"):
         raise ValueError(
-            f"{path} is an export to ONNX, of which torch makes no net again: it is for dfd score, explain, "
-            "inspect and evaluate. Give the checkpoint here, or its export as safetensors."
+            f"{path} is an export to ONNX or OpenVINO, of which torch makes no net again: it is for dfd "
+            "score, explain, inspect and evaluate. Give the checkpoint here, or its export as safetensors."
         )
     if path.suffix == SUFFIX:
         return read_export(path)

@@ -41,12 +41,14 @@ class Setup:
     """What each worker loads before its first job; as of `dfd.load`.
 
     Args:
+        mesh: weights of a face mesh, for the tools of an inspection that measure by it.
         threads: of torch, in each worker, where OMP_NUM_THREADS does not say.
         memory: megabytes that judging may take beyond the loaded detector, on the CPU under Linux.
     """
 
     checkpoint: Path
     faces: Path | None = None
+    mesh: Path | None = None
     device: str = "cpu"
     allow: Sequence[str] = ("dfd.",)
     batch_size: int = 32

@@ -16,11 +16,10 @@ from dfd.detector.published import detector_file
 from dfd.forensics import Catalogue
 from dfd.forensics.tools import Files
 from dfd.html import data_address
-from dfd.inference.clip import score_clip
+from dfd.inference.clip import is_clip, score_clip
 from dfd.inference.clip_page import FACES, curve_png, moment_pictures, worst_moments
 from dfd.inference.score import closing, sentences
 from dfd.inference.uncertified import with_shortage
-from dfd.inspection.clip import is_clip
 from dfd.inspection.drawings import small_photo
 from dfd.inspection.inspect import face_title
 from dfd.inspection.one_file import Task, inspect_bytes
@@ -89,27 +88,31 @@ def score_video(detector: Detector, job: Job) -> dict[str, Any]:
 
 def inspect(detector: Detector, job: Job, setup: Setup) -> dict[str, Any]:
     """What a file says of its own making, as `dfd inspect --json` prints it, with the detector's verdict."""
+    scores: Sequence[Score]
     if is_clip(Path(job.name), job.data):
-        # whose frames are read from a path, and a path that a stranger names is none to open
-        raise Fault(
-            415,
-            "a_video",
-            f"{job.name} is a video, which is scored here and not inspected. Run dfd inspect FILE --out "
-            "FOLDER where it lies.",
-        )
-    scores = [with_shortage(detector, each) for each in detector.score(job.data, job.whole)]
+        scores = score_clip(detector, job.data, job.whole)
+    else:
+        scores = [with_shortage(detector, each) for each in detector.score(job.data, job.whole)]
     says = DetectorSays([(face_title(each), sentences(each)) for each in scores], closing(detector))
     task = Task(
         path=Path(Path(job.name).name),
         shown=job.name,
         folder=Path(),
         name=job.name,
-        files=Files(faces=setup.faces),
+        files=Files(faces=setup.faces, mesh=setup.mesh),
         language="en",
         detector=says,
         detector_facts=[asdict(each) for each in scores],
     )
-    examined = inspect_bytes(task, job.data)
+    try:
+        examined = inspect_bytes(task, job.data)
+    except ModuleNotFoundError as error:
+        raise Fault(
+            422,
+            "no_inspection",
+            f"{job.name} is a video, and {error.name}, which decodes it, is not installed where the service "
+            "runs. Whoever runs it adds it by pip install 'dfd[video]'.",
+        ) from error
     words = Catalogue(task.language)
     evidence = [
         {

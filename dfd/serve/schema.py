@@ -182,7 +182,7 @@ _MEANINGS = {
     403: "The token has other scopes, or a page of another site asks.",
     408: "The request did not arrive in time.",
     413: "The request is too large.",
-    415: "The body is no form, or a file to be inspected is a video.",
+    415: "The body is no form.",
     421: "The service is asked by a name that it does not know.",
     422: "There is no file, or it cannot be judged.",
     429: "Too much is underway; Retry-After says when to come again.",

@@ -38,7 +38,7 @@ def work(pipe: Connection, setup: Setup) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ.setdefault("OMP_NUM_THREADS", str(setup.threads))  # torch and `OnnxNet` read it
+    os.environ.setdefault("OMP_NUM_THREADS", str(setup.threads))  # torch and exports read it
     try:
         detector, facts = _load(setup)
     except (ValueError, OSError, ModuleNotFoundError) as error:
@@ -58,8 +58,11 @@ def work(pipe: Connection, setup: Setup) -> None:
 
 def _load(setup: Setup) -> tuple[Detector, dict[str, Any]]:
     from dfd.detector import load
+    from dfd.media.face_mesh import FaceMesh
     from dfd.serve.judging import about
 
+    if setup.mesh is not None:
+        FaceMesh(setup.mesh)  # one that cannot be read is said at the start
     detector = load(
         setup.checkpoint, setup.faces, setup.device, setup.allow, setup.batch_size, setup.drawings
     )

@@ -1,5 +1,7 @@
 "use strict";
 const AT_ONCE = 2, TRIES = 6;
+// tools that are shown whatever they say: what a file itself claims, and what only time shows of a video
+const FIRST_HAND = /^(metadata|provenance|clip_.*)$/;
 const { maxBytes, suffixes, detector } = document.body.dataset;
 const byId = id => document.getElementById(id);
 const visit = []; // what was judged: { name, answer } or { name, problem }, and its article
@@ -116,7 +118,7 @@ const judged = (entry, answer) => {
   article.querySelector(".state").hidden = true;
   // a crop of one face may be judged after all
   article.querySelector(".again").hidden = !["no_face", "no_detector"].includes(answer.scores[0].status);
-  article.querySelector(".evidence").hidden = answer.scores.some(score => "moments" in score);
+  article.querySelector(".evidence").hidden = false;
   if (answer.picture) article.querySelector(".shown").replaceChildren(boxed(answer, entry.name));
   if (answer.clip) article.querySelector(".shown").replaceChildren(...overTime(answer.clip, entry.name));
   article.querySelector(".faces").replaceChildren(...answer.scores.map(score => face(entry, score)));
@@ -236,7 +238,7 @@ const evidence = async (entry, button) => {
   if (!body) return;
   const { evidence: found, inspection, page } = body.files[0];
   const list = make("ul");
-  for (const { status, word, title, sentence, figure } of found.filter(each => ["found", "failed"].includes(each.status) || each.tool === "metadata" || each.tool === "provenance")) {
+  for (const { status, word, title, sentence, figure } of found.filter(each => ["found", "failed"].includes(each.status) || FIRST_HAND.test(each.tool))) {
     const line = make("li"), first = make("p");
     first.append(make("span", word, "badge " + status), " ", make("b", title));
     line.append(first, make("p", sentence));

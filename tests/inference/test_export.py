@@ -82,7 +82,7 @@ def test_a_net_that_was_never_calibrated_keeps_its_infinite_thresholds(save, tmp
 
 def test_what_exists_is_not_overwritten(checkpoint, tmp_path):
     with pytest.raises(
-        ValueError, match=r"is safetensors or ONNX, so call it .*best\.safetensors or .*best\.onnx"
+        ValueError, match=r"call it .*best\.safetensors, .*best\.onnx or .*best\.xml\. Without"
     ):
         export(checkpoint, out=tmp_path / "best.pt")
     (tmp_path / "folder.onnx").mkdir()

@@ -1,3 +1,6 @@
+import shutil
+
+import browser
 import pytest
 from serving import save_detector
 from starlette.testclient import TestClient
@@ -16,6 +19,19 @@ LIMITS = Limits(max_bytes=200_000, max_files=6, seconds=20, memory=1000)
 @pytest.fixture(scope="session")
 def detector_file(tmp_path_factory):
     return save_detector(tmp_path_factory.mktemp("served") / "best.ckpt")
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A browser, driven by playwright."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    if why := browser.missing():
+        pytest.skip(why)
+    program = next(path for path in map(shutil.which, browser.PROGRAMS) if path)
+    with sync_api.sync_playwright() as playwright:
+        browser_ = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser_
+        browser_.close()
 
 
 @pytest.fixture(scope="session")

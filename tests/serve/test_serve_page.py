@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from hashlib import sha256
 from itertools import pairwise
 
@@ -12,11 +11,7 @@ from clips import brightening, film
 from serving import VIEW, png, save_detector, serving
 from unruly_net import ENDS
 
-sync_api = pytest.importorskip("playwright.sync_api")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(bool(browser.missing()), reason=browser.missing() or "there is one"),
-]
+pytestmark = pytest.mark.slow
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 PATIENCE = 60_000  # milliseconds
 GREYS = [(f"{level:03d}.png", png((level, level, level))) for level in range(10, 250, 24)]
@@ -43,15 +38,6 @@ CONTRAST = """() => {
 def served(detector_file):
     with serving(detector_file, "--max-bytes", "100000") as served:
         yield served
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    program = next(path for path in map(shutil.which, browser.PROGRAMS) if path)
-    with sync_api.sync_playwright() as playwright:
-        browser_ = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser_
-        browser_.close()
 
 
 @pytest.fixture
@@ -124,7 +110,14 @@ def test_a_video_has_its_curve_and_its_worst_moments(served, open_page, viewport
         re.fullmatch(r"face 1 at \d+\.\d s: P\(fake\) 0\.\d\d", alt) for alt in alts
     )
     assert "The sound was not looked at." in shown.inner_text()
-    assert not shown.get_by_role("button").count(), "a video has no map and no inspection here"
+    assert not shown.get_by_role("button", name="Show what moved").count(), "a video has no map"
+    shown.get_by_role("button", name="Show what the file says").click()
+    shown.get_by_role("heading", name=re.compile(r"0 of \d tools found a trace")).wait_for()
+    for title in ("Blinks in the clip", "Shaking points", "Inner face against the head"):
+        assert title in shown.inner_text()
+    with page.expect_download() as saved:
+        shown.get_by_role("button", name="Save its full page").click()
+    assert saved.value.suggested_filename == "film.mp4.inspected.html"
     assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
 
 

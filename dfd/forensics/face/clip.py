@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -22,11 +23,14 @@ MAX_GAP = 0.5  # seconds without the face after which its following ends
 NO_MESH = "a face is followed by the mesh of 468 points: name its weights by --mesh"
 
 
-def clip_findings(path: str | Path, detector: Detector | None, mesh: Mesh | None) -> tuple[Finding, ...]:
+def clip_findings(
+    clip: str | Path | bytes, detector: Detector | None, mesh: Mesh | None
+) -> tuple[Finding, ...]:
     """Blinks, jitter and warping over time of the largest face in a video file.
 
     Args:
-        path: mp4, mov, avi, mkv or webm; read with PyAV (the extra dfd[video]).
+        clip: path of the file, or its bytes: mp4, mov, avi, mkv or webm; read with PyAV (the extra
+            dfd[video]).
         detector: of faces, as `dfd.media.FaceDetector`; without one all abstain.
         mesh: as `dfd.media.face_mesh.FaceMesh`; without one all abstain.
 
@@ -36,7 +40,7 @@ def clip_findings(path: str | Path, detector: Detector | None, mesh: Mesh | None
     """
     if detector is None or mesh is None:
         return clip_cues((), detector, mesh)
-    with open(path, "rb") as file:
+    with io.BytesIO(clip) if isinstance(clip, bytes) else open(clip, "rb") as file:
         return clip_cues(timed_frames(file), detector, mesh)
 
 

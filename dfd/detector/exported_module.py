@@ -1,4 +1,4 @@
-"""OnnxModule: an export to ONNX as a torch module, for what asks a net in tensors: evaluation, maps of black
+"""ExportedModule: an export as a torch module, for what asks a net in tensors: evaluation, maps of black
 boxes.
 """
 
@@ -10,16 +10,16 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from dfd.detector.onnx_net import OnnxNet
+    from dfd.detector.exported_net import ExportedNet
 
 
-class OnnxModule(nn.Module):
+class ExportedModule(nn.Module):
     """image (B, 3, size, size) in [0, 1], cues (B, C) -> logits (B,) on the image's device.
 
     There are no gradients, and images are rounded to the 8 bits that the file takes.
     """
 
-    def __init__(self, net: OnnxNet):
+    def __init__(self, net: ExportedNet):
         super().__init__()
         self.asked, self.cue_names, self.cue_version = net, net.cue_names, net.cue_version
 

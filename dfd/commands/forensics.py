@@ -92,7 +92,7 @@ def fingerprint(*photos: Path, out: Path) -> None:
         out: File for the fingerprint, such as camera.npz.
     """
     from dfd.forensics.noise import fingerprint_files
-    from dfd.inference.score import find_files, not_tried
+    from dfd.inference.named_files import find_files, not_tried
     from dfd.outputs import check_file
 
     check_file(out, f"--out {out}", heads=(b"PK\x03\x04",))

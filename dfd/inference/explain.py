@@ -12,8 +12,9 @@ import numpy as np
 
 from dfd.detector import Detector, Score, load
 from dfd.detector.score import FaceCrops
-from dfd.inference.score import COLOURS, closing, count, find_files, line
+from dfd.inference.named_files import find_files
 from dfd.inference.uncertified import with_shortage
+from dfd.inference.verdict_words import COLOURS, closing, count, line
 from dfd.media.file_kinds import refuse_lfs_pointer
 from dfd.outputs import check_new_folder, output_folder
 from dfd.progress import progress

@@ -29,7 +29,7 @@ from dfd.explain import (
 from dfd.explain.faithfulness import ADVANTAGE, INCOMPLETE, SURVIVES, UNSTEADY
 from dfd.html import png, render
 from dfd.inference.explain import FACTS, PAGE, Explained
-from dfd.inference.score import closing, sentences
+from dfd.inference.verdict_words import closing, sentences
 from dfd.media.encode import encode_png
 from dfd.media.formats import Undecodable
 from dfd.terminal import printable

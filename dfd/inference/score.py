@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv as csv_format
 import json as json_format
 import os
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,16 +14,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from dfd.calibration import EXPERTS, UNFAMILIAR, WORDS, check_prior, in_words, worth_in_words
+from dfd.calibration import check_prior
 from dfd.detector import Detector, Score, load
-from dfd.detector.selection import warning
-from dfd.inference.clip import RATE, ClipScore, is_clip, score_clip
-from dfd.inference.clip import in_words as in_words_of_clip
+from dfd.inference.clip import RATE, is_clip, score_clip
 from dfd.inference.folders import FolderAlarm
+from dfd.inference.named_files import find_files
 from dfd.inference.predictor import Predictor
-from dfd.inference.uncertified import never_speaks, with_shortage
+from dfd.inference.uncertified import with_shortage
+from dfd.inference.verdict_words import COLOURS, closing, count, line
 from dfd.media.file_kinds import refuse_lfs_pointer
-from dfd.media.files import IMAGE_SUFFIXES, READ_SUFFIXES, VIDEO_SUFFIXES
+from dfd.media.files import IMAGE_SUFFIXES
 from dfd.outputs import (
     check_file,
     check_new_folder,
@@ -36,7 +35,6 @@ from dfd.outputs import (
 )
 from dfd.terminal import commanding, is_terminal, nobody_reads, printable
 
-COLOURS = {"fake": "31", "no_trace": "32", "inconclusive": "33", "unfamiliar": "35"}  # the rest is grey
 COLUMNS = [field.name for field in fields(Score)]
 
 
@@ -151,209 +149,6 @@ def _scores(
             yield from scores
 
 
-def find_files(
-    paths: Sequence[str | Path], command: str = "score CHECKPOINT"
-) -> tuple[list[Path], list[Path]]:
-    """The files to try, each once, and those in the folders that have no picture's suffix. A leading ~ is the
-    home folder, also where the shell did not see it.
-
-    Args:
-        command: what stands before the files, for an error's advice.
-
-    Raises ValueError where no path is given or one does not exist, a folder cannot be read, or nothing is
-    left to try.
-    """
-    if not paths:
-        raise ValueError(f"no picture was named. Name files or folders: dfd {command} photo.jpg folder/")
-    files: dict[Path, None] = {}
-    others: dict[Path, None] = {}
-    for path in map(Path, paths):
-        if str(path).startswith("~") and not path.exists():
-            path = Path(os.path.expanduser(path))
-        if path.is_dir():
-            for found in _walk(path):
-                if found.suffix.lower() in IMAGE_SUFFIXES and (found.is_file() or found.is_symlink()):
-                    files[found] = None
-                else:
-                    others[found] = None
-        elif path.exists():
-            files[path] = None
-        else:
-            raise ValueError(f"there is no file or folder {path}. {elsewhere(str(path))}Nothing was done.")
-    if not files:
-        what = count(0, 0, list(others), Counter()).partition("; ")[2]
-        shards = any(path.suffix == ".tar" for path in others)
-        more = "Shards are judged by dfd test CHECKPOINT --data.roots=FOLDER. " if shards else ""
-        raise ValueError(
-            f"no pictures in {', '.join(map(str, paths))}{f' ({what})' if what else ''}. {more}"
-            f"Name files, or folders with files named {', '.join(sorted(READ_SUFFIXES))}."
-        )
-    return list(files), [path for path in others if path not in files]
-
-
-def elsewhere(path: str) -> str:
-    """What to do about a path that is written for something else."""
-    if re.match(r"\w+:/", path):
-        return (
-            "Addresses are not opened: whoever runs that host would learn that you ask, and may hand out "
-            "another file than others got. So download it first, and keep what you downloaded. "
-        )
-    if re.match(r"[A-Za-z]:\\|\\\\", path):
-        return "That is a path of Windows: write it as this system does, in WSL as /mnt/c/... "
-    return ""
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Every file below a folder, by name; links to folders are followed, each folder is entered once."""
-
-    def stop(error: OSError) -> None:
-        raise ValueError(f"cannot read the folder {error.filename}: {error.strerror}. Nothing was done.")
-
-    entered: set[str] = set()
-    for root, folders, names in os.walk(folder, onerror=stop, followlinks=True):
-        if os.path.realpath(root) in entered:
-            folders.clear()
-            continue
-        entered.add(os.path.realpath(root))
-        folders.sort()  # in place: os.walk goes down in this order
-        yield from (Path(root, name) for name in sorted(names))
-
-
-def line(score: Score, colour: bool = False) -> str:
-    """One line for people: verdict or status, P(fake) with its threshold, file, face, and what to mind."""
-    verdict = score.verdict or score.status
-    start = f"{WORDS.get(verdict, verdict):<14}"
-    parts = [f"\033[{COLOURS.get(verdict, '90')}m{start}\033[0m" if colour else start]
-    if score.expert:
-        parts.append(expert_words(score))
-    if score.prob is not None:
-        basis = printable(score.calibrated_on, keep="")
-        parts.append(f"P(fake) {shown_prob(score.prob)}")
-        # beside a threshold, P(fake) reads as a verdict
-        never = score.inconclusive == (0.0, 1.0)
-        threshold = "" if never else f"threshold {shown_prob(score.threshold).strip()} "
-        parts.append(f"{threshold}({basis}{'' if never else ', balanced'})")
-    parts.append(printable(score.path, keep=""))
-    if score.box:
-        sides = zip(("x", "y", "width", "height"), score.box, strict=True)
-        where = " ".join(f"{side}={value:.0f}" for side, value in sides)
-        parts.append(f"face {score.face}/{score.faces} at {where}")
-    if isinstance(score, ClipScore) and score.moments:
-        parts.append(in_words_of_clip(score))
-    if score.reason:
-        parts.append(f"({printable(score.reason, keep='')})")
-    return "  ".join(parts)
-
-
-def expert_words(score: Score) -> str:
-    """What the expert that spoke looks for: "a pasted border"; of one without words its name."""
-    return EXPERTS.get(score.expert, printable(score.expert, keep=""))
-
-
-def count(num_files: int, num_faces: int, others: Sequence[Path], seen: Counter[str]) -> str:
-    """What was seen in all: files as files, faces as faces."""
-    verdicts = ", ".join(f"{seen[verdict]} {WORDS[verdict]}" for verdict in COLOURS)
-    statuses = ", ".join(f"{number} {word}" for word, number in sorted(seen.items()) if word not in COLOURS)
-    # with --whole a file is a face
-    faces = f" with {_many(num_faces, 'face')}" if num_faces else ""
-    text = f"{_many(num_files, 'file')}{faces}: {verdicts}{f'; no verdict: {statuses}' if statuses else ''}"
-    return "; ".join([text, *not_tried(others)])
-
-
-def not_tried(others: Sequence[Path], of_videos: str = "name a video itself") -> list[str]:
-    """What was left out of the folders that were walked, in words; of videos also what to do."""
-    said = []
-    videos = sum(path.suffix.lower() in VIDEO_SUFFIXES for path in others)
-    if videos:
-        said.append(f"{_many(videos, 'video')} not tried ({of_videos})")
-    if rest := len(others) - videos:
-        said.append(f"{_many(rest, 'other file')} not tried (no picture's suffix: {_kinds(others)})")
-    return said
-
-
-def sentences(score: Score) -> list[str]:
-    """The verdict with its uncertainty, or why there is none, as sentences."""
-    if score.verdict is None:
-        return [f"No verdict: {score.reason or score.status.replace('_', ' ')}."]
-    if score.verdict == "unfamiliar":
-        said = [
-            "Unfamiliar: this picture is unlike those that the detector was calibrated on, so it gives no "
-            "P(fake)."
-        ]
-    elif score.prob is None:
-        said = ["Inconclusive: there is no P(fake)."]
-    else:
-        told = f"P(fake) is {shown_prob(score.prob).strip()}, on data like {score.calibrated_on}"
-        low, high = score.inconclusive or (0.0, 1.0)
-        band = f"Between {low:.2f} and {high:.2f} the word would be inconclusive."
-        if (low, high) == (0.0, 1.0):
-            band = "No verdict is possible, whatever P(fake) is."
-        if score.verdict == "fake":
-            said = [f"Fake: {told}. {band} This is evidence, not proof."]
-            if score.expert:
-                said.append(f"Of its experts the one that looks for {expert_words(score)} spoke.")
-        elif score.verdict == "inconclusive":
-            said = [f"Inconclusive: {told}. {band}"]
-        else:
-            said = [f"No trace found: {told}. {band} This does not show that the picture is real."]
-    if isinstance(score, ClipScore) and score.moments:
-        seen = in_words_of_clip(score)
-        said.append(f"{seen[0].upper()}{seen[1:]}. The sound was not looked at.")
-    if score.reason:
-        said.append(f"Mind: {score.reason}.")
-    return said
-
-
-def _kinds(others: Sequence[Path]) -> str:
-    """The commonest endings of files that are no pictures: ".txt, .csv and more"."""
-    endings = Counter(path.suffix.lower()[:10] or "none" for path in others)
-    common = [ending for ending, _ in endings.most_common() if ending not in VIDEO_SUFFIXES]
-    return printable(", ".join(common[:3]) + (" and more" if len(common) > 3 else ""), keep="")
-
-
-def _many(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"
-
-
-def closing(detector: Detector) -> str:
-    """What P(fake) is and is not."""
-    if not detector.speaks:
-        return (
-            "This detector was trained on the toy set, which is drawn: it knows nothing of photographs, and "
-            "has no verdict on them. Train one on photographs: dfd prepare, then dfd fit --data "
-            "data/140k.yaml. If these files are the toy set's own drawings: --drawings."
-        )
-    if not detector.card.calibrated_on:
-        return "These weights were never calibrated on a validation set: their logits are no verdicts."
-    low, high = detector.band
-    where = (
-        "No verdict is possible: every picture is inconclusive or unfamiliar, whatever its P(fake)."
-        if never_speaks(detector)
-        else f"From {shown_prob(low).strip()} to {shown_prob(high).strip()} the verdict is inconclusive."
-    )
-    lines = [
-        f"P(fake) is calibrated on {detector.basis}, and is no proof: on generators, cameras and "
-        f"uploads unlike those it can be sure and wrong. {where}",
-        *in_words(detector.card.certificate),
-        *worth_in_words(detector.card.certificate, detector.prior),
-        _of_strange(detector),
-    ]
-    if chosen := warning("", detector.card.calibrated_on, detector.card.selected_on):
-        lines.append(chosen)
-    return "\n".join(lines)
-
-
-def _of_strange(detector: Detector) -> str:
-    """What is known of pictures that are unlike the detector's own."""
-    if detector.gate is None:
-        return "It never learnt what its own pictures are like: of strange ones it speaks as of others."
-    facts = detector.gate.facts
-    return (
-        f"Unfamiliar are pictures stranger than {1 - UNFAMILIAR:.0%} of its own {facts['split']}, by "
-        f"{facts['basis']}. A forgery of a kind it does not know, in a familiar picture, is not noticed."
-    )
-
-
 @contextmanager
 def _table(csv: str | Path | None) -> Iterator[Any]:
     """A csv writer, or None. A file appears under its name when it is complete, not before."""
@@ -384,10 +179,3 @@ def _table(csv: str | Path | None) -> Iterator[Any]:
 def _cell(value: object) -> object:
     """A box as four numbers with spaces between them; None as an empty cell, which csv does itself."""
     return " ".join(map(str, value)) if isinstance(value, tuple) else value
-
-
-def shown_prob(prob: float) -> str:
-    """Five letters; never 0.00 or 1.00, because no detector is certain."""
-    if prob < 0.005:
-        return "<0.01"
-    return ">0.99" if prob > 0.995 else f" {prob:.2f}"

@@ -21,8 +21,8 @@ from dfd.inference.clip import RATE, clip_time, is_clip, score_clip
 from dfd.inference.frame_queue import Frame, FrameQueue
 from dfd.inference.frame_source import Source, Thinning, find_source, start_reading
 from dfd.inference.new_files import NewFiles
-from dfd.inference.score import COLOURS, closing, line, shown_prob
 from dfd.inference.uncertified import with_shortage
+from dfd.inference.verdict_words import COLOURS, closing, line, shown_prob
 from dfd.inference.watch_screen import Latencies, WatchScreen
 from dfd.inference.watched_faces import Sighting, WatchedFaces, check_smoothing
 from dfd.media.faces import NO_WEIGHTS

@@ -17,7 +17,8 @@ from dfd.forensics import Catalogue, Tool
 from dfd.forensics.custody import CustodyLog, Entry, versions
 from dfd.forensics.tools import Files, tools_with
 from dfd.inference.clip import is_clip, score_clip
-from dfd.inference.score import closing, find_files, not_tried, sentences, shown_prob
+from dfd.inference.named_files import find_files, not_tried
+from dfd.inference.verdict_words import closing, sentences, shown_prob
 from dfd.inspection.index_page import index_page
 from dfd.inspection.one_file import Inspected, Task, inspect_file, unreadable
 from dfd.inspection.page import DetectorSays

@@ -18,7 +18,7 @@ from dfd import __version__
 from dfd.forensics import Catalogue, Examination, examine
 from dfd.forensics.tools import Files, tools_with
 from dfd.inference.clip import is_clip
-from dfd.inference.score import elsewhere
+from dfd.inference.named_files import elsewhere
 from dfd.inspection.clip import examine_clip
 from dfd.inspection.drawings import small_photo
 from dfd.inspection.evidence import Evidence, in_order

@@ -18,8 +18,8 @@ from dfd.forensics.tools import Files
 from dfd.html import data_address
 from dfd.inference.clip import is_clip, score_clip
 from dfd.inference.clip_page import FACES, curve_png, moment_pictures, worst_moments
-from dfd.inference.score import closing, sentences
 from dfd.inference.uncertified import with_shortage
+from dfd.inference.verdict_words import closing, sentences
 from dfd.inspection.drawings import small_photo
 from dfd.inspection.inspect import face_title
 from dfd.inspection.one_file import Task, inspect_bytes

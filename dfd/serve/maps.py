@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dfd.html import data_address
-from dfd.inference.score import sentences
+from dfd.inference.verdict_words import sentences
 from dfd.inspection.drawings import small_photo
 from dfd.serve.faults import Fault
 from dfd.serve.jobs import Job

@@ -20,7 +20,7 @@ from dfd.evaluate.ensemble import ensemble
 from dfd.evaluate.grid import Options, evaluate
 from dfd.evaluate.prediction_file import read_predictions
 from dfd.inference.explain import explain
-from dfd.inference.score import line, sentences
+from dfd.inference.verdict_words import line, sentences
 from dfd.models import Generator, recipe
 from dfd.shards.samples import write_samples
 

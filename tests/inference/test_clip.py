@@ -13,7 +13,7 @@ from dfd.cli import main
 from dfd.detector import Detector
 from dfd.inference.clip import LEAST, MOST, ClipScore, is_clip, score_clip
 from dfd.inference.clip_page import write_clip_page
-from dfd.inference.score import line
+from dfd.inference.verdict_words import line
 
 av = pytest.importorskip("av", reason="PyAV is not installed: pip install 'dfd[video]'")
 

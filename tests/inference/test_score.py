@@ -15,7 +15,8 @@ from dfd.cli import main
 from dfd.detector import Score
 from dfd.detector.card import TOY
 from dfd.inference import Predictor, score_files
-from dfd.inference.score import count, find_files, line
+from dfd.inference.named_files import find_files
+from dfd.inference.verdict_words import count, line
 
 CLOSING = re.compile(
     r"(\d+) files?(?: with \d+ faces?)?: (\d+) fake, (\d+) no trace found, (\d+) inconclusive, 0 unfamiliar"

@@ -11,8 +11,8 @@ from dfd.detector import load
 from dfd.detector.card import TOY
 from dfd.inference import score_files
 from dfd.inference.explain_page import in_words
-from dfd.inference.score import line
 from dfd.inference.uncertified import with_shortage
+from dfd.inference.verdict_words import line
 
 NEVER = {"balanced": 0.0, "fpr5": math.inf, "fnr5": -math.inf}
 MISSING = '"fake" is never said: it takes at least 49 more reals of ciplab'

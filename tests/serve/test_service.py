@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from dfd.cli import main
 from dfd.detector import load
 from dfd.inference import score_files
-from dfd.inference.score import sentences
+from dfd.inference.verdict_words import sentences
 from dfd.serve.keep import Keep
 from dfd.serve.limits import Limits
 from dfd.serve.schema import Explained, InspectedFiles, Models, ScoredFiles

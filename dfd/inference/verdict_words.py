@@ -1,0 +1,138 @@
+"""Verdicts in words: a line a face, sentences, what was seen in all, and what P(fake) is and is not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from dfd.calibration import EXPERTS, UNFAMILIAR, WORDS, in_words, worth_in_words
+from dfd.detector import Detector, Score
+from dfd.detector.selection import warning
+from dfd.inference.clip import ClipScore
+from dfd.inference.clip import in_words as in_words_of_clip
+from dfd.inference.named_files import many, not_tried
+from dfd.inference.uncertified import never_speaks
+from dfd.terminal import printable
+
+COLOURS = {"fake": "31", "no_trace": "32", "inconclusive": "33", "unfamiliar": "35"}  # the rest is grey
+
+
+def line(score: Score, colour: bool = False) -> str:
+    """One line for people: verdict or status, P(fake) with its threshold, file, face, and what to mind."""
+    verdict = score.verdict or score.status
+    start = f"{WORDS.get(verdict, verdict):<14}"
+    parts = [f"\033[{COLOURS.get(verdict, '90')}m{start}\033[0m" if colour else start]
+    if score.expert:
+        parts.append(expert_words(score))
+    if score.prob is not None:
+        basis = printable(score.calibrated_on, keep="")
+        parts.append(f"P(fake) {shown_prob(score.prob)}")
+        # beside a threshold, P(fake) reads as a verdict
+        never = score.inconclusive == (0.0, 1.0)
+        threshold = "" if never else f"threshold {shown_prob(score.threshold).strip()} "
+        parts.append(f"{threshold}({basis}{'' if never else ', balanced'})")
+    parts.append(printable(score.path, keep=""))
+    if score.box:
+        sides = zip(("x", "y", "width", "height"), score.box, strict=True)
+        where = " ".join(f"{side}={value:.0f}" for side, value in sides)
+        parts.append(f"face {score.face}/{score.faces} at {where}")
+    if isinstance(score, ClipScore) and score.moments:
+        parts.append(in_words_of_clip(score))
+    if score.reason:
+        parts.append(f"({printable(score.reason, keep='')})")
+    return "  ".join(parts)
+
+
+def expert_words(score: Score) -> str:
+    """What the expert that spoke looks for: "a pasted border"; of one without words its name."""
+    return EXPERTS.get(score.expert, printable(score.expert, keep=""))
+
+
+def count(num_files: int, num_faces: int, others: Sequence[Path], seen: Counter[str]) -> str:
+    """What was seen in all: files as files, faces as faces."""
+    verdicts = ", ".join(f"{seen[verdict]} {WORDS[verdict]}" for verdict in COLOURS)
+    statuses = ", ".join(f"{number} {word}" for word, number in sorted(seen.items()) if word not in COLOURS)
+    # with --whole a file is a face
+    faces = f" with {many(num_faces, 'face')}" if num_faces else ""
+    text = f"{many(num_files, 'file')}{faces}: {verdicts}{f'; no verdict: {statuses}' if statuses else ''}"
+    return "; ".join([text, *not_tried(others)])
+
+
+def sentences(score: Score) -> list[str]:
+    """The verdict with its uncertainty, or why there is none, as sentences."""
+    if score.verdict is None:
+        return [f"No verdict: {score.reason or score.status.replace('_', ' ')}."]
+    if score.verdict == "unfamiliar":
+        said = [
+            "Unfamiliar: this picture is unlike those that the detector was calibrated on, so it gives no "
+            "P(fake)."
+        ]
+    elif score.prob is None:
+        said = ["Inconclusive: there is no P(fake)."]
+    else:
+        told = f"P(fake) is {shown_prob(score.prob).strip()}, on data like {score.calibrated_on}"
+        low, high = score.inconclusive or (0.0, 1.0)
+        band = f"Between {low:.2f} and {high:.2f} the word would be inconclusive."
+        if (low, high) == (0.0, 1.0):
+            band = "No verdict is possible, whatever P(fake) is."
+        if score.verdict == "fake":
+            said = [f"Fake: {told}. {band} This is evidence, not proof."]
+            if score.expert:
+                said.append(f"Of its experts the one that looks for {expert_words(score)} spoke.")
+        elif score.verdict == "inconclusive":
+            said = [f"Inconclusive: {told}. {band}"]
+        else:
+            said = [f"No trace found: {told}. {band} This does not show that the picture is real."]
+    if isinstance(score, ClipScore) and score.moments:
+        seen = in_words_of_clip(score)
+        said.append(f"{seen[0].upper()}{seen[1:]}. The sound was not looked at.")
+    if score.reason:
+        said.append(f"Mind: {score.reason}.")
+    return said
+
+
+def closing(detector: Detector) -> str:
+    """What P(fake) is and is not."""
+    if not detector.speaks:
+        return (
+            "This detector was trained on the toy set, which is drawn: it knows nothing of photographs, and "
+            "has no verdict on them. Train one on photographs: dfd prepare, then dfd fit --data "
+            "data/140k.yaml. If these files are the toy set's own drawings: --drawings."
+        )
+    if not detector.card.calibrated_on:
+        return "These weights were never calibrated on a validation set: their logits are no verdicts."
+    low, high = detector.band
+    where = (
+        "No verdict is possible: every picture is inconclusive or unfamiliar, whatever its P(fake)."
+        if never_speaks(detector)
+        else f"From {shown_prob(low).strip()} to {shown_prob(high).strip()} the verdict is inconclusive."
+    )
+    lines = [
+        f"P(fake) is calibrated on {detector.basis}, and is no proof: on generators, cameras and "
+        f"uploads unlike those it can be sure and wrong. {where}",
+        *in_words(detector.card.certificate),
+        *worth_in_words(detector.card.certificate, detector.prior),
+        _of_strange(detector),
+    ]
+    if chosen := warning("", detector.card.calibrated_on, detector.card.selected_on):
+        lines.append(chosen)
+    return "\n".join(lines)
+
+
+def _of_strange(detector: Detector) -> str:
+    """What is known of pictures that are unlike the detector's own."""
+    if detector.gate is None:
+        return "It never learnt what its own pictures are like: of strange ones it speaks as of others."
+    facts = detector.gate.facts
+    return (
+        f"Unfamiliar are pictures stranger than {1 - UNFAMILIAR:.0%} of its own {facts['split']}, by "
+        f"{facts['basis']}. A forgery of a kind it does not know, in a familiar picture, is not noticed."
+    )
+
+
+def shown_prob(prob: float) -> str:
+    """Five letters; never 0.00 or 1.00, because no detector is certain."""
+    if prob < 0.005:
+        return "<0.01"
+    return ">0.99" if prob > 0.995 else f" {prob:.2f}"

@@ -54,7 +54,9 @@ def test_outputs_are_there_and_may_be_shown(name, runner):
     assert runner.faults(stored) == []
     kinds = {kind for output in outputs(stored) for kind in output.get("data", {"stdout": 0})}
     assert {"image/png", "stdout"} <= kinds
-    said = "\n".join(output.get("text", "") or output.data.get("text/plain", "") for output in outputs(stored))
+    said = "\n".join(
+        output.get("text", "") or output.data.get("text/plain", "") for output in outputs(stored)
+    )
     assert not ABSOLUTE.search(said)
     assert not re.search(r"\d%\|", said)  # a progress bar
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dfd.shards.fetch import is_remote
+from dfd.terminal import printable
 
 # of names that become names of files
 NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,79}", re.ASCII)
@@ -42,9 +43,22 @@ def named(given: Iterable[str], what: str, default: Any) -> dict[str, str]:
 
 
 def split_name(text: str) -> tuple[str, str]:
-    """The name, "" for none, and the path of "NAME=PATH" or of a path."""
-    match = None if Path(text).exists() else _NAMED.fullmatch(text)
-    return (match[1], match[2]) if match else ("", text)
+    """The name, "" for none, and the path of "NAME=PATH" or of a path.
+
+    Raises:
+        ValueError: a path that is there has a name that could not be one of a file.
+    """
+    if Path(text).exists():
+        return "", text
+    if match := _NAMED.fullmatch(text):
+        return match[1], match[2]
+    name, _, path = text.partition("=")
+    if path and Path(path).exists():
+        raise ValueError(
+            f"{printable(name)!r} cannot name {path}: files are called by it. Use up to 80 letters, digits, "
+            "dots, dashes and underscores, a letter or digit first."
+        )
+    return "", text
 
 
 def detector_name(path: str) -> str:

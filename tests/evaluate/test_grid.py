@@ -478,6 +478,7 @@ def test_faults_of_the_command_are_one_clear_error(root, checkpoint, tmp_path):
     faults = [
         (([path, path], [root], out), "two detectors are called mine.*NAME="),
         (([path], [root, root], out), "two roots are called lab.*NAME="),
+        (([f"log+gate={path}"], [root], out), "'log.gate' cannot name .*letters, digits"),
         (([path], [root, f"again={root}"], out), "lab and again are the same root.*name it once"),
         (([], [root], out), "at least one checkpoint and one root"),
         (([path], [root], taken), "is not empty and no grid"),

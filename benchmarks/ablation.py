@@ -109,15 +109,23 @@ def fit(name: str, seed: int, settings: dict[str, Any], args: argparse.Namespace
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(yaml.safe_dump(settings, sort_keys=False))
     data = ("--data", "data/140k.yaml", "--data.roots", args.root, "--data.num_workers", 0)
+    data += ("--data.view.size", args.size)
     seeds = ("--seed_everything", seed, "--data.seed", seed)
     dfd(args.threads, "fit", "--config", file, *data, *seeds, "--run_folder", folder)
     (folder / "done").touch()
     print(f"trained {name}, seed {seed}", flush=True)
 
 
+def cell(name: str, seed: int) -> str:
+    """A net's name in the grid, where a + has no place."""
+    return f"{name.replace('+', '.')}-{seed}"
+
+
 def judge(name: str, args: argparse.Namespace) -> None:
     out, seeds = args.out, args.seeds
-    checkpoints = [f"{name}-{seed}={out}/fits/{name}-{seed}/checkpoints/best.ckpt" for seed in range(seeds)]
+    checkpoints = [
+        f"{cell(name, seed)}={out}/fits/{name}-{seed}/checkpoints/best.ckpt" for seed in range(seeds)
+    ]
     on = [word for root in (args.root, *args.on) for word in ("--on", root)]
     limit = ("--limit", args.limit) if args.limit else ()
     grid = out / "grids" / f"{name}-{seeds}"
@@ -140,7 +148,7 @@ def side_by_side(jobs: int, *calls: Callable[[], None]) -> None:
 
 def tables_of(out: Path, name: str, seeds: int, root: str, condition: str) -> list[Predictions]:
     cells = out / "grids" / f"{name}-{seeds}" / "cells"
-    files = [cells / f"{name}-{seed}" / root / f"{condition}.parquet" for seed in range(seeds)]
+    files = [cells / cell(name, seed) / root / f"{condition}.parquet" for seed in range(seeds)]
     return [read_predictions(file)[0] for file in files]
 
 
@@ -213,6 +221,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("ablation"))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument(
+        "--size",
+        type=int,
+        default=128,
+        help="of the crops, in pixels; each net sees five of a judged picture",
+    )
     parser.add_argument("--only", nargs="+", default=["*"], help="nets by name, such as log srm+*; RGB too")
     parser.add_argument("--conditions", default="conditions/quick", help="as of dfd evaluate")
     parser.add_argument("--limit", type=int, help="judge so many pictures of a class and source")
@@ -223,7 +237,7 @@ def main() -> None:
     every = nets(args.weights)
     names = [name for name in every if name == RGB or any(fnmatch(name, only) for only in args.only)]
     split = pq.read_table(args.root / "samples.parquet", columns=["split"])["split"].to_pylist()
-    hours = core_hours(names, args.seeds, args.epochs, split.count("train"))
+    hours = core_hours(names, args.seeds, args.epochs, split.count("train")) * (args.size / 128) ** 2
     print(f"{len(names)} nets, {args.seeds} seeds, {args.epochs} epochs: about {hours:.1f} core hours")
     if args.dry_run:
         print(*names, sep="\n")
@@ -241,7 +255,7 @@ def main() -> None:
     cells = [(root, condition) for root in roots for condition in conditions]
     lines = [
         "# Ablation of streams and fusions\n",
-        f"{args.epochs} epochs on {args.root.name}, the same for every net. AUROC, the mean over seeds; 95% "
+        f"{args.epochs} epochs of crops of {args.size} px on {args.root.name}, the same for every net. AUROC, the mean over seeds; 95% "
         "intervals of the bootstrap over families, which speak of other pictures, not of other seeds.\n",
         *overview(args.out, names, args.seeds, cells),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import struct
 import subprocess
 from collections import deque
@@ -17,6 +18,7 @@ from dfd.durable import check_folder
 from dfd.interpreters import fresh
 
 TIMEOUT = 15  # seconds for W&B's server to answer
+ENDING = 45  # seconds more for W&B's programs to start and to end, which at times they do not
 HEADER, BLOCK = 7, 1 << 15  # bytes of a .wandb file: LevelDB's log format behind a header
 WHOLE, FIRST, LAST, PIECES = 1, 2, 4, (1, 2, 3, 4)  # kinds of a piece of a record
 MAGIC = b":W&B"
@@ -25,6 +27,7 @@ LOGIN = """
 import sys, wandb
 try:
     wandb.login(verify=True, timeout=int(sys.argv[1]))
+    print("reached", flush=True)
 except wandb.errors.UsageError as error:
     sys.exit("no key: " + str(error))
 except Exception as error:
@@ -146,8 +149,8 @@ def _records(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _check_server() -> None:
-    done = _python("-c", LOGIN, str(TIMEOUT))
-    if done.returncode:
+    done = _python("-c", LOGIN, str(TIMEOUT), seconds=TIMEOUT + ENDING)
+    if "reached" not in done.stdout.splitlines():
         words = _last_line(done.stderr)
         if words.startswith("no key: "):
             raise ValueError("W&B has no key: run wandb login once, or set WANDB_API_KEY.")
@@ -161,20 +164,34 @@ def _send(parts: Sequence[Path]) -> str:
     return done.stdout + done.stderr
 
 
-def _python(*args: str) -> subprocess.CompletedProcess:
-    """A process of its own: the settings of W&B's library stay those of its first use."""
+def _python(*args: str, seconds: float | None = None) -> subprocess.CompletedProcess:
+    """A process of its own: the settings of W&B's library stay those of its first use. After `seconds` it is
+    killed with all that it started.
+    """
     environment = {**os.environ, "WANDB_MODE": "online", "WANDB_SILENT": "false"}
     environment.setdefault("WANDB_ERROR_REPORTING", "false")
     environment.pop("WANDB_SERVICE", None)  # of a run in this process
     with TemporaryDirectory(prefix="dfd-sync-") as logs:  # W&B's own, which else lie in the current folder
-        return subprocess.run(
+        process = subprocess.Popen(
             fresh(*args),
             env={**environment, "WANDB_DIR": logs},
             cwd=logs,  # a stranger's folder may hold wandb/settings, which name a server
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
+        try:
+            said = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            said = process.communicate()
+        except BaseException:  # Ctrl-C does not reach another session
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+    return subprocess.CompletedProcess(args, process.returncode, *said)
 
 
 def _contents(parts: Sequence[Path]) -> str:

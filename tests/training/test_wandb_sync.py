@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,16 @@ def test_without_key_or_server_it_says_so_in_a_line(settings, words, run, monkey
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"dfd sync: {words}")
     assert not list(run.glob("wandb/offline-run-*/*.synced"))
+
+
+def test_a_program_of_wandb_that_does_not_end_is_not_waited_for():
+    """Seen once: wandb-core stayed after a login, and with it the pipe that its words came through."""
+    begun = time.monotonic()
+    lingering = (
+        "import subprocess, sys; print('reached', flush=True); subprocess.Popen(['sleep', '60']).wait()"
+    )
+    done = wandb_sync._python("-c", lingering, seconds=2)
+    assert done.stdout == "reached\n" and time.monotonic() - begun < 30
 
 
 def part(run: Path, name: str = "offline-run-20260101_000000-z") -> Path:

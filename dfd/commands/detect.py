@@ -139,7 +139,8 @@ def export(
     Args:
         checkpoint: File that dfd fit wrote.
         out: File to write, NAME.safetensors, NAME.onnx, or NAME.xml for OpenVINO, beside which NAME.bin has
-            the weights; without a suffix a folder in the layout of the Hugging Face Hub.
+            the weights; without a suffix a folder in the layout of the Hugging Face Hub. Missing folders are
+            made.
         int8: Shards that the detector was trained on: the ONNX computes with 8 bits, in ranges that their
             training pictures show, and the AUROC that this costs on their validation pictures is printed.
         model_card: README.md of that folder: the MODEL_CARD.md that dfd report wrote. Without one it says

@@ -20,7 +20,6 @@ from dfd.inference.clip import RATE, is_clip, score_clip
 from dfd.inference.folders import FolderAlarm
 from dfd.inference.named_files import find_files
 from dfd.inference.predictor import Predictor
-from dfd.inference.uncertified import with_shortage
 from dfd.inference.verdict_words import COLOURS, closing, count, line
 from dfd.media.file_kinds import refuse_lfs_pointer
 from dfd.media.files import IMAGE_SUFFIXES
@@ -108,7 +107,6 @@ def score_files(
             # a table of its own is finished all the same
             if nobody_reads(sys.stdout) and (csv is None or printed):
                 break
-            score = with_shortage(detector, score)
             seen[score.verdict or score.status] += 1
             faces_seen += score.face > 0
             if table:

@@ -97,7 +97,7 @@ def test_what_exists_is_not_overwritten(checkpoint, tmp_path):
             export(checkpoint, out=tmp_path / "best.safetensors")
         assert (tmp_path / taken).read_text() == "mine"
         (tmp_path / taken).unlink()
-    with pytest.raises(ValueError, match="There is no checkpoint"):
+    with pytest.raises(ValueError, match="There is no detector"):
         export(tmp_path / "gone.ckpt", out=tmp_path / "best.safetensors")
     assert not list(tmp_path.iterdir())
 

@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import json
 import math
 import os
@@ -330,6 +331,20 @@ def test_faces_are_scored_from_a_folder(checkpoint, yunet, faces_140k, capsys):
     rows = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
     assert [row["path"] for row in rows if row["face"] == 1] == [str(file) for file in faces_140k[:6]]
     assert all(row["status"] == "ok" and row["prob"] is not None for row in rows)
+
+
+def test_which_file_looked_for_faces_is_said(checkpoint, yunet, folder, tmp_path, capsys):
+    other = tmp_path / "another.onnx"
+    other.write_bytes(yunet.read_bytes())
+    digits = hashlib.sha256(yunet.read_bytes()).hexdigest()[:12]
+    for weights in (yunet, other):
+        score_files(checkpoint, [folder / "c.png"], faces=weights, json=True)
+        printed = capsys.readouterr()
+        said = f"{weights.name} sha256:{digits}"
+        assert json.loads(printed.out)["face_detector"] == said
+        assert f"Faces are looked for by {said}. Compare only numbers of one face detector." in printed.err
+    score_files(checkpoint, [folder / "c.png"], faces=yunet, json=True, whole=True)
+    assert json.loads(capsys.readouterr().out)["face_detector"] == "", "nothing looked for a face"
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,7 @@ def score(
             a verdict that does not survive them all is inconclusive. Costs four times as much.
         rate: Frames of a video that are judged a second; at least 12 in all, and at most 600.
         pages: New folder for a page a video: each face over time, and the moments that look most fake.
+            Pictures have none.
     """
     from dfd.inference import score_files
 
@@ -147,6 +148,10 @@ def export(
             what the checkpoint knows, which is no test.
         allow: Packages beside dfd whose code the checkpoint may name, such as my_package; on PYTHONPATH.
     """
+    from dfd.detector.published import detector_file
+
+    # of a file that is no detector it is said without torch
+    checkpoint = detector_file(checkpoint)
     from dfd.inference.export import export
 
     print(export(checkpoint, out, allow=allow, int8=int8, model_card=model_card))

@@ -71,6 +71,8 @@ def _verify(names: tuple[str, ...], list: str | None, trust: Path | None) -> int
                 way = how_to_get(open_list(list, trust).find(name))
             except ValueError as error:  # of no such name, or of the list itself
                 way = str(error)
+            except ModuleNotFoundError:  # of the package that checks the list's signature
+                way = "`dfd models` lists what there is; it needs dfd[models]."
             raise ValueError(f"{name} is not here, in {store()}. {way}")
     chosen = [one for one in here if not names or one.name in names]
     if not chosen:

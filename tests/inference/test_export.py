@@ -102,6 +102,16 @@ def test_what_exists_is_not_overwritten(checkpoint, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_folder_of_an_export_is_made_and_not_left_empty(checkpoint, save, tmp_path):
+    for name in ("best.safetensors", "hub"):
+        export(checkpoint, out=tmp_path / "new" / "deep" / name)
+        assert (tmp_path / "new" / "deep" / name).exists()
+        shutil.rmtree(tmp_path / "new")
+    with pytest.raises(ValueError, match="net is none"):
+        export(save(view=None), out=tmp_path / "new" / "deep" / "best.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_checkpoint_has_one_export_to_the_byte(checkpoint, tmp_path):
     for number in range(8):  # the library shuffles what it writes
         export(checkpoint, out=tmp_path / f"{number}.safetensors")

@@ -350,7 +350,10 @@ def test_which_file_looked_for_faces_is_said(checkpoint, yunet, folder, tmp_path
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("https://example.org/photo.jpg", "download it first"),
+        (
+            "https://example.org/photo.jpg",
+            "no file or folder https://example.org/photo.jpg. .*download it first",
+        ),
         ("s3://bucket/photo.jpg", "download it first"),
         (r"C:\Users\ada\photo.jpg", "a path of Windows"),
         (r"\\server\share\photo.jpg", "a path of Windows"),

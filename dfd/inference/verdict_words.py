@@ -118,7 +118,7 @@ def closing(detector: Detector) -> str:
         lines.append(chosen)
     if detector.faces is not None:
         lines.append(
-            f"Faces are looked for by {detector.faces.identity}. Compare only numbers of one face detector."
+            f"What looks for faces here: {detector.faces.identity}. Compare only numbers of one face detector."
         )
     return "\n".join(lines)
 

@@ -342,7 +342,7 @@ def test_which_file_looked_for_faces_is_said(checkpoint, yunet, folder, tmp_path
         printed = capsys.readouterr()
         said = f"{weights.name} sha256:{digits}"
         assert json.loads(printed.out)["face_detector"] == said
-        assert f"Faces are looked for by {said}. Compare only numbers of one face detector." in printed.err
+        assert f"What looks for faces here: {said}. Compare only numbers of one face detector." in printed.err
     score_files(checkpoint, [folder / "c.png"], faces=yunet, json=True, whole=True)
     assert json.loads(capsys.readouterr().out)["face_detector"] == "", "nothing looked for a face"
 

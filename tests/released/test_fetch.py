@@ -118,7 +118,7 @@ def test_a_fetched_detector_is_known_by_its_name_without_list_and_network(
     # what lies in the current folder has its own name
     Path("faces-small").mkdir()
     assert main(["score", "faces-small", str(picture), "--whole"]) == 1
-    assert "holds no model.safetensors" in capsys.readouterr().err
+    assert "There is no detector faces-small. That is a folder." in capsys.readouterr().err
     Path("faces-small").rmdir()
     data = bytearray(held("faces-small").path.read_bytes())
     data[-1] ^= 1

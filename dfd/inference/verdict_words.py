@@ -117,9 +117,8 @@ def closing(detector: Detector) -> str:
     if chosen := warning("", detector.card.calibrated_on, detector.card.selected_on):
         lines.append(chosen)
     if detector.faces is not None:
-        lines.append(
-            f"What looks for faces here: {detector.faces.identity}. Compare only numbers of one face detector."
-        )
+        looks = detector.faces.identity
+        lines.append(f"What looks for faces here: {looks}. Compare only numbers of one face detector.")
     return "\n".join(lines)
 
 

@@ -74,6 +74,9 @@ def explain_os_error(error: OSError, folder: Path) -> OSError:
             f"a name in {folder} is too long for its file system. Choose a shorter one: {MAX_NAME} bytes are "
             "always few enough."
         )
+    elif error.errno == errno.ENOENT and error.filename and meant_name(Path(error.filename).name):
+        # as /proc says it; the temporary name tells a user nothing
+        text = f"{folder} takes no new files. Choose another folder."
     else:
         return error
     return OSError(error.errno, text)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import sys
 import traceback
 import unicodedata
@@ -95,6 +96,11 @@ class ScreenStream(io.TextIOBase):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)  # buffer, mode, name and the like
+
+
+def as_written(path: os.PathLike[str] | str) -> str:
+    """A path as its user wrote it: pathlib takes one of the two slashes of an address away."""
+    return re.sub(r"^(\w{2,}):/(?=[^/])", r"\1://", os.fspath(path))
 
 
 def is_terminal(stream: Any) -> bool:

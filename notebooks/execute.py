@@ -18,12 +18,19 @@ import sys
 import tempfile
 from pathlib import Path
 
-import jupytext
-import nbformat
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-from PIL import Image
-from traitlets.config import Config
+try:
+    import jupytext
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+    from PIL import Image
+    from traitlets.config import Config
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"running notebooks needs {error.name}, which is not installed. `make notebooks` installs what they "
+        "need and runs them. Without make, in the repository and with pip 25.1 or newer: pip install "
+        "'.[train]' --group notebooks -c constraints.txt"
+    )
 
 FOLDER = Path(__file__).resolve().parent
 DATA = "DFD_NOTEBOOK_DATA"  # the notebooks read their data's path from it

@@ -1,5 +1,6 @@
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +59,12 @@ def test_errors_of_the_disk_say_what_to_do(tmp_path, monkeypatch):
     ):
         with pytest.raises(OSError, match="cannot be a folder: a file is in the way"):
             act()
+    if Path("/proc/self").exists():  # a folder that says of new files that they are not there
+        for act in (lambda: make_folder(Path("/proc")), lambda: _written(Path("/proc/x"))):
+            with pytest.raises(
+                OSError, match=r"^\[Errno 2\] /proc takes no new files\. Choose another"
+            ) as error:
+                act()
     monkeypatch.setattr(os, "fsync", full)
     with (
         pytest.raises(OSError, match=r"no space left for .* Free some") as error,
@@ -65,3 +72,8 @@ def test_errors_of_the_disk_say_what_to_do(tmp_path, monkeypatch):
     ):
         temporary.touch()
     assert error.value.errno == errno.ENOSPC and [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def _written(path):
+    with atomic_write(path) as temporary:
+        temporary.touch()

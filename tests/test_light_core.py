@@ -209,7 +209,7 @@ def test_an_export_is_judged_and_files_are_inspected_without_torch_or_shards(
 @pytest.mark.slow
 def test_what_needs_a_package_names_the_extra_that_brings_it(light, pictures, tmp_path):
     checkpoint = tmp_path / "best.ckpt"
-    checkpoint.write_bytes(b"PK")
+    checkpoint.write_bytes(b"PK\3\4")
     for args in (
         ("fit", "--config", "dual_stream"),
         ("fit", "--help"),

@@ -47,6 +47,7 @@ def score(
             a verdict that does not survive them all is inconclusive. Costs four times as much.
         rate: Frames of a video that are judged a second; at least 12 in all, and at most 600.
         pages: New folder for a page a video: each face over time, and the moments that look most fake.
+            Pictures have none.
     """
     from dfd.inference import score_files
 
@@ -139,13 +140,18 @@ def export(
     Args:
         checkpoint: File that dfd fit wrote.
         out: File to write, NAME.safetensors, NAME.onnx, or NAME.xml for OpenVINO, beside which NAME.bin has
-            the weights; without a suffix a folder in the layout of the Hugging Face Hub.
+            the weights; without a suffix a folder in the layout of the Hugging Face Hub. Missing folders are
+            made.
         int8: Shards that the detector was trained on: the ONNX computes with 8 bits, in ranges that their
             training pictures show, and the AUROC that this costs on their validation pictures is printed.
         model_card: README.md of that folder: the MODEL_CARD.md that dfd report wrote. Without one it says
             what the checkpoint knows, which is no test.
         allow: Packages beside dfd whose code the checkpoint may name, such as my_package; on PYTHONPATH.
     """
+    from dfd.detector.published import detector_file
+
+    # of a file that is no detector it is said without torch
+    checkpoint = detector_file(checkpoint)
     from dfd.inference.export import export
 
     print(export(checkpoint, out, allow=allow, int8=int8, model_card=model_card))

@@ -33,7 +33,7 @@ def models(
     from dfd.released.store import everything_held, fetch, held
 
     if do == "verify":
-        return _verify(names)
+        return _verify(names, list, trust)
     known = open_list(list, trust)
     if do == "list":
         if names:
@@ -60,13 +60,20 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _verify(names: tuple[str, ...]) -> int:
-    from dfd.released.store import everything_held, store
+def _verify(names: tuple[str, ...], list: str | None, trust: Path | None) -> int:
+    from dfd.released.model_list import open_list
+    from dfd.released.store import everything_held, how_to_get, store
 
     here = everything_held()
     for name in names:
         if name not in {one.name for one in here}:
-            raise ValueError(f"{name} is not here, in {store()}. `dfd models fetch {name}` brings it.")
+            try:
+                way = how_to_get(open_list(list, trust).find(name))
+            except ValueError as error:  # of no such name, or of the list itself
+                way = str(error)
+            except ModuleNotFoundError:  # of the package that checks the list's signature
+                way = "`dfd models` lists what there is; it needs dfd[models]."
+            raise ValueError(f"{name} is not here, in {store()}. {way}")
     chosen = [one for one in here if not names or one.name in names]
     if not chosen:
         print(f"nothing is here, in {store()}")

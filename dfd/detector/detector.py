@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from dfd.detector.inputs import Input
     from dfd.models import Net
 
+TOO_FEW = "the validation set had too few real or fake images to certify any error rate"
 # by suffix: of exports to other programs than torch, which are judged on the CPU
 EXPORTS = {ONNX: read_onnx, OPENVINO: read_openvino}
 
@@ -138,6 +139,11 @@ class Detector:
     def threshold(self) -> float:
         """The balanced threshold on the scale of P(fake)."""
         return self.prob(self.card.thresholds["balanced"])
+
+    @property
+    def never_speaks(self) -> bool:
+        """Whether every familiar picture is inconclusive, whatever its P(fake): nothing is certified."""
+        return all(math.isinf(self.card.thresholds[name]) for name in ("fpr5", "fnr5"))
 
     @property
     def band(self) -> tuple[float, float]:
@@ -301,11 +307,11 @@ class Detector:
         if verdict == "unfamiliar":
             return unfamiliar(score, self.gate.reason(familiarity))
         silent = any(math.isinf(self.card.thresholds[name]) for name in ("fpr5", "fnr5"))
-        if verdict == "inconclusive" and silent and not score.reason:
-            reasons = shortage(self.card.certificate) or [
-                "the validation set had too few real or fake images to certify any error rate"
-            ]
-            score = replace(score, reason="; ".join(reasons))
+        if verdict == "inconclusive" and silent:
+            reason = "; ".join(shortage(self.card.certificate)) or TOO_FEW
+            if self.never_speaks:
+                reason = f"no verdict is possible: {reason}"
+            score = replace(score, reason=f"{reason}; {score.reason}" if score.reason else reason)
         if verdict == "inconclusive" and decide(logit, self.card.thresholds) != verdict:
             # the word that its logit alone would get is not said
             reason = (

@@ -61,18 +61,18 @@ class FaceCutter:
         if self.faces is None:
             reason = f"{NO_WEIGHTS}; or --whole if the files are face crops"
             return [FaceCrops(Score(path, "no_detector", reason=reason))]
-        image = shown.pixels
+        image, named = shown.pixels, self.faces.identity
         faces = self.faces.find(image)
         if not faces:
             crop = "; only a file that is a crop of one face, as in training, may be judged with --whole"
             reason = f"no face was found{crop if self.speaks else ''}"
             if shown.scale > 1:
                 reason += f"; it was {_reduced(shown)}"
-            return [FaceCrops(Score(path, "no_face", reason=reason))]
+            return [FaceCrops(Score(path, "no_face", reason=reason, face_detector=named))]
         filling = [face for face in faces if max(image.shape[:2]) <= FILLS * self.view.margin * face.side]
         crops = []
         for number, face in enumerate(faces, 1):
-            score = Score(path, "ok", number, len(faces), face.box)
+            score = Score(path, "ok", number, len(faces), face.box, face_detector=named)
             where = None if filling == [face] else crop_box(image.shape, face.box, self.view.margin)
             cut = self._crops(score, shown, where, [other for other in faces if other is not face])
             # the file's cues say how a whole picture was made, not a part of it

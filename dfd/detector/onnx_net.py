@@ -61,8 +61,6 @@ def read_onnx(path: Path) -> tuple[OnnxNet, Card]:
         OSError: it cannot be read.
         ModuleNotFoundError: onnxruntime is missing.
     """
-    import onnxruntime
-
     data = path.read_bytes()
     if data[-HEX - len(END) : -HEX] != END:
         raise ValueError(
@@ -76,6 +74,8 @@ def read_onnx(path: Path) -> tuple[OnnxNet, Card]:
             f"{data[-HEX:].decode(errors='replace')} was recorded when it was written. Copy it again, or "
             "export it anew."
         )
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors, which are raised as well
     options.intra_op_num_threads = threads()

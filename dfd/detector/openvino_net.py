@@ -106,8 +106,8 @@ def read_openvino(path: Path) -> tuple[OpenVinoNet, Card]:
         OSError: they cannot be read.
         ModuleNotFoundError: openvino is missing.
     """
-    openvino = import_openvino()
     xml, weights = _whole(path)
+    openvino = import_openvino()
     core = openvino.Core()
     try:
         # of bytes: no other file is opened

@@ -17,6 +17,7 @@ from dfd import __version__
 from dfd.calibration import in_words
 from dfd.detector.card import AVERAGE, NET, Card
 from dfd.html import render
+from dfd.models.checkpoint_path import check_detector_path
 from dfd.outputs import output_folder
 from dfd.released import resolve
 
@@ -115,10 +116,14 @@ def detector_file(path: str | os.PathLike[str]) -> Path:
     of a released detector that lies here.
 
     Raises:
-        ValueError: the folder holds none, or the released detector is not here or damaged.
+        ValueError: nothing lies there, it cannot be a detector by its first bytes, or the released detector
+            is not here or damaged.
     """
     file = resolve(path)
-    return find_published(file) if file.is_dir() else file
+    if (file / WEIGHTS).is_file():
+        return file / WEIGHTS
+    check_detector_path(file)
+    return file
 
 
 def _readme(name: str, card: Card) -> str:

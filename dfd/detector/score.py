@@ -37,6 +37,7 @@ class Score:
         calibrated_on: where calibration and thresholds come from: split, data and number of images; "" if
             from nowhere.
         reason: why there is no verdict, or what to mind about this one.
+        face_detector: what looked for faces, as `FaceDetector.identity`; "" where nothing did.
     """
 
     path: str
@@ -54,6 +55,7 @@ class Score:
     inconclusive: tuple[float, float] | None = None
     calibrated_on: str = ""
     reason: str = ""
+    face_detector: str = ""
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ class Moment:
         frame: its number, from 0.
         seconds: since the first frame.
         box: x, y, width, height in the upright frame, in pixels.
-        status, verdict, prob, logit, familiarity: as of a `Score`.
+        status, verdict, prob, logit, familiarity, reason: as of a `Score`.
     """
 
     frame: int
@@ -51,6 +51,7 @@ class Moment:
     prob: float | None
     logit: float | None
     familiarity: float | None
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ def score_clip(
     score = ClipScore("" if isinstance(clip, bytes) else str(clip), "ok")
     if detector.faces is None and not whole:
         return [replace(score, status="no_detector", reason=NO_WEIGHTS)]
+    if detector.faces is not None and not whole:
+        score = replace(score, face_detector=detector.faces.identity)
     times: list[float] = []
     frames: list[list[Moment]] = []
     broken = ""
@@ -159,7 +162,7 @@ def _nobody(count: int) -> None:
 
 
 def _moment(number: int, seconds: float, score: Score, whole: tuple[float, float, float, float]) -> Moment:
-    told = score.verdict, score.prob, score.logit, score.familiarity
+    told = score.verdict, score.prob, score.logit, score.familiarity, score.reason
     return Moment(number, seconds, score.box or whole, score.status, *told)
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dfd.detector import Detector, Score, load
+from dfd.detector.published import detector_file
 from dfd.detector.score import FaceCrops
 from dfd.inference.named_files import find_files
-from dfd.inference.uncertified import with_shortage
 from dfd.inference.verdict_words import COLOURS, closing, count, line
 from dfd.media.file_kinds import refuse_lfs_pointer
 from dfd.outputs import check_new_folder, output_folder
@@ -109,6 +109,7 @@ def explain_files(
     check_new_folder(out)
     refuse_lfs_pointer(Path(checkpoint))
     files, others = find_files(paths, "explain CHECKPOINT")
+    checkpoint = detector_file(checkpoint)
     # the checks above answer at once
     from torch import OutOfMemoryError
 
@@ -167,7 +168,7 @@ def explain(
         mind = "explained without the cues of the file, with which the verdict may be another"
         reason = f"{face.score.reason}; {mind}" if face.score.reason else mind
         face = replace(face, cues=None, score=replace(face.score, reason=reason))
-    score = with_shortage(detector, *detector.judge([face]))
+    (score,) = detector.judge([face])
     if face.crops is None or not detector.speaks:
         return Explained(score)
     crops = torch.from_numpy(face.crops).movedim(-1, -3).float().div(255)  # (N, 3, h, w)

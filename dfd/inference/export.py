@@ -6,16 +6,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dfd.detector.card import load_net
+from dfd.detector.card import Card, load_net
 from dfd.detector.onnx_net import SUFFIX as ONNX
 from dfd.detector.openvino_net import SUFFIX as OPENVINO
 from dfd.detector.openvino_net import weights_of
-from dfd.detector.published import CONFIG, README, WEIGHTS, published_card, write_published
+from dfd.detector.published import (
+    CONFIG,
+    README,
+    WEIGHTS,
+    detector_file,
+    published_card,
+    write_published,
+)
+from dfd.durable import folder_if_used
 from dfd.models.safetensors_export import SUFFIX, beside, write_export
 from dfd.models.seal import sha256_of
 from dfd.outputs import check_file, check_new_folder
-from dfd.released import resolve
+
+if TYPE_CHECKING:
+    from dfd.models import Net
 
 
 def export(
@@ -30,6 +41,7 @@ def export(
     the layout of the Hugging Face Hub.
 
     Args:
+        out: its folder is made where it is missing, and not left empty after an error.
         int8: of ONNX, shards as `write_onnx` says.
         model_card: README.md of a folder, as `write_published` says.
 
@@ -48,7 +60,7 @@ def export(
         raise ValueError(
             f"--model-card {model_card}: only a folder for the Hub has one, an --out without a suffix."
         )
-    checkpoint = resolve(checkpoint)
+    checkpoint = detector_file(checkpoint)
     net, card = load_net(checkpoint, allow=allow, role=None)
     exported = published_card(card, sha256_of(checkpoint))
     parameters = sum(weight.numel() for weight in net.parameters())
@@ -57,19 +69,24 @@ def export(
         text = None if model_card is None else model_card.read_text(encoding="utf-8")
         write_published(net, exported, out, text)
         return f"{what} with {WEIGHTS}, {CONFIG} and {README}"
-    what = ", ".join([what, *map(str, _written(out)[1:])])
+    with folder_if_used(out.parent):
+        return f"{', '.join([what, *map(str, _written(out)[1:])])}{_write(net, exported, out, int8)}"
+
+
+def _write(net: Net, card: Card, out: Path, int8: Path | None) -> str:
+    """Writes the files of an export; returns what is known of how it judges, a line below others."""
     if out.suffix == OPENVINO:
         from dfd.inference.openvino_export import write_openvino
 
-        return f"{what}\n{write_openvino(net, exported, out)}"
+        return f"\n{write_openvino(net, card, out)}"
     if out.suffix == ONNX:
         from dfd.inference.onnx_export import write_onnx
 
-        return f"{what}\n{write_onnx(net, exported, out, int8)}"
-    plain = exported.to_plain()
+        return f"\n{write_onnx(net, card, out, int8)}"
+    plain = card.to_plain()
     del plain["seen"]
     write_export(net.state_dict(), plain, out)
-    return what
+    return ""
 
 
 def _written(out: Path) -> list[Path]:

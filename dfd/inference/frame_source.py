@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from dfd.inference.frame_queue import Frame, FrameQueue
+from dfd.media.file_kinds import PICTURE, file_kind
 from dfd.media.files import open_file
 from dfd.media.formats import Undecodable
 from dfd.media.live import SCHEMES, LiveFrame, SourceStopped, camera_frames, stream_frames, without_password
@@ -55,6 +56,11 @@ def find_source(text: str) -> Source:
         return Source("camera", text, text)
     if path.is_dir():
         return Source("folder", str(path), text)
+    if file_kind(path) is PICTURE:
+        raise ValueError(
+            f"{text} is a picture, and a watch goes on: dfd score CHECKPOINT {text} judges it. To watch for "
+            "pictures, name the folder where they appear."
+        )
     if path.exists():
         return Source("clip", str(path), text)
     raise ValueError(

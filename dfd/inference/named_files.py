@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dfd.media.files import IMAGE_SUFFIXES, READ_SUFFIXES, VIDEO_SUFFIXES
-from dfd.terminal import printable
+from dfd.terminal import as_written, printable
 
 
 def find_files(
@@ -42,7 +42,8 @@ def find_files(
         elif path.exists():
             files[path] = None
         else:
-            raise ValueError(f"there is no file or folder {path}. {elsewhere(str(path))}Nothing was done.")
+            shown = as_written(path)
+            raise ValueError(f"there is no file or folder {shown}. {elsewhere(shown)}Nothing was done.")
     if not files:
         what = "; ".join(not_tried(list(others)))
         shards = any(path.suffix == ".tar" for path in others)

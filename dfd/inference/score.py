@@ -18,9 +18,8 @@ from dfd.calibration import check_prior
 from dfd.detector import Detector, Score, load
 from dfd.inference.clip import RATE, is_clip, score_clip
 from dfd.inference.folders import FolderAlarm
-from dfd.inference.named_files import find_files
+from dfd.inference.named_files import find_files, many
 from dfd.inference.predictor import Predictor
-from dfd.inference.uncertified import with_shortage
 from dfd.inference.verdict_words import COLOURS, closing, count, line
 from dfd.media.file_kinds import refuse_lfs_pointer
 from dfd.media.files import IMAGE_SUFFIXES
@@ -108,7 +107,6 @@ def score_files(
             # a table of its own is finished all the same
             if nobody_reads(sys.stdout) and (csv is None or printed):
                 break
-            score = with_shortage(detector, score)
             seen[score.verdict or score.status] += 1
             faces_seen += score.face > 0
             if table:
@@ -119,7 +117,10 @@ def score_files(
                 print(line(score, colour), file=screen)
     counts = count(len(files), faces_seen, others, seen)
     raised = [f"{printable(source, keep='')}: {said}." for source, said in alarm.raised.items()]
-    clips = ["Of clips the sound was not looked at."] if any(map(is_clip, files)) else []
+    num_clips = sum(map(is_clip, files))
+    clips = ["Of clips the sound was not looked at."] if num_clips else []
+    if pages is not None:
+        clips += _pages_in_words(pages, len(files) - num_clips)
     text = "\n".join([f"{counts}.", *clips, *raised, closing(detector)])
     print(text, file=sys.stderr if machine else sys.stdout)
     return 0 if seen.keys() & COLOURS.keys() else 1
@@ -147,6 +148,15 @@ def _scores(
                 page = pages / f"{len(list(pages.iterdir())) + 1:03d}-{path.stem}.html"
                 write_clip_page(detector, scores, page, closing(detector).splitlines())
             yield from scores
+
+
+def _pages_in_words(pages: Path, num_pictures: int) -> list[str]:
+    """Where each page lies, a line each, and that pictures have none."""
+    said = [f"page: {printable(str(page), keep='')}" for page in sorted(pages.glob("*.html"))]
+    if num_pictures:
+        none = f"{many(num_pictures, 'picture')} {'has' if num_pictures == 1 else 'have'} none"
+        said.append(f"Pages are of videos, and {none}: dfd explain makes one of pictures.")
+    return said
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from dfd.detector.selection import warning
 from dfd.inference.clip import ClipScore
 from dfd.inference.clip import in_words as in_words_of_clip
 from dfd.inference.named_files import many, not_tried
-from dfd.inference.uncertified import never_speaks
 from dfd.terminal import printable
 
 COLOURS = {"fake": "31", "no_trace": "32", "inconclusive": "33", "unfamiliar": "35"}  # the rest is grey
@@ -105,7 +104,7 @@ def closing(detector: Detector) -> str:
     low, high = detector.band
     where = (
         "No verdict is possible: every picture is inconclusive or unfamiliar, whatever its P(fake)."
-        if never_speaks(detector)
+        if detector.never_speaks
         else f"From {shown_prob(low).strip()} to {shown_prob(high).strip()} the verdict is inconclusive."
     )
     lines = [
@@ -117,6 +116,9 @@ def closing(detector: Detector) -> str:
     ]
     if chosen := warning("", detector.card.calibrated_on, detector.card.selected_on):
         lines.append(chosen)
+    if detector.faces is not None:
+        looks = detector.faces.identity
+        lines.append(f"What looks for faces here: {looks}. Compare only numbers of one face detector.")
     return "\n".join(lines)
 
 

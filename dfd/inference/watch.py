@@ -21,7 +21,6 @@ from dfd.inference.clip import RATE, clip_time, is_clip, score_clip
 from dfd.inference.frame_queue import Frame, FrameQueue
 from dfd.inference.frame_source import Source, Thinning, find_source, start_reading
 from dfd.inference.new_files import NewFiles
-from dfd.inference.uncertified import with_shortage
 from dfd.inference.verdict_words import COLOURS, closing, line, shown_prob
 from dfd.inference.watch_screen import Latencies, WatchScreen
 from dfd.inference.watched_faces import Sighting, WatchedFaces, check_smoothing
@@ -210,7 +209,7 @@ class Watch:
         else:
             scores = self.detector.score(file, self.whole)
         latency = self.latencies.add(arrived, begun, time.monotonic())
-        for score in (with_shortage(self.detector, each) for each in scores):
+        for score in scores:
             self.verdicts += score.verdict is not None
             if self.json:
                 self.screen.line(json_format.dumps(asdict(score) | {"latency_ms": round(latency, 1)}))

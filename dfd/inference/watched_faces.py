@@ -111,5 +111,5 @@ class WatchedFaces:
         if logits.mean is None:
             # nothing was judged, or nothing may be said of anything
             return score if score.verdict else None
-        shown = Score(score.path, "ok", track, score.faces, score.box)
+        shown = Score(score.path, "ok", track, score.faces, score.box, face_detector=score.face_detector)
         return self.detector.decide(logits.mean, shown, ranks.mean)

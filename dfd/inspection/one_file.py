@@ -26,6 +26,7 @@ from dfd.inspection.index_page import Line
 from dfd.inspection.page import DetectorSays, write_page
 from dfd.media.files import read_file
 from dfd.media.formats import Undecodable
+from dfd.terminal import as_written
 
 _THUMBNAIL = 120
 
@@ -155,14 +156,14 @@ def unreadable(task: Task, why: str) -> Inspected:
         "reason": why,
     }
     _write_json(task, facts)
-    return Inspected(task, line, [f"{task.path}: {why}"], facts, "", False)
+    return Inspected(task, line, [f"{as_written(task.path)}: {why}"], facts, "", False)
 
 
 def _why(path: Path, error: Exception) -> str:
     """Why a file cannot be read."""
     if isinstance(error, FileNotFoundError):
         what = "No such file (a broken link)" if os.path.islink(path) else "No such file"
-        return f"{what}. {elsewhere(str(path))}".removesuffix(". ")
+        return f"{what}. {elsewhere(as_written(path))}".removesuffix(". ")
     return getattr(error, "strerror", None) or str(error)
 
 

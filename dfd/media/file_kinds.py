@@ -22,6 +22,7 @@ LFS_POINTER = FileKind(
 )
 PICTURE = FileKind("a picture", "")
 VIDEO = FileKind("a video", "")
+SAFETENSORS = FileKind("weights (safetensors)", "name it where weights are asked for")
 TAR = FileKind("a tar", "unpack it: tar -xf FILE -C FOLDER")
 PARQUET = FileKind("a parquet file", "export its pictures into class folders")
 _ARROW = "read it with Hugging Face's datasets.load_from_disk, and save its pictures into class folders"
@@ -51,7 +52,7 @@ _MARKS = (
     (16, b"\xde\xc0\xef\xbe", FileKind("an LMDB database", _DATABASE)),
     (0, b"\0\x05\x16\x07", FileKind("notes that macOS keeps beside a file (AppleDouble)", "remove it")),
     (0, b"%PDF-", FileKind("a PDF", "export its pictures as files")),
-    (4, b'\0\0\0\0{"', FileKind("weights (safetensors)", "name it where weights are asked for")),
+    (4, b'\0\0\0\0{"', SAFETENSORS),
     (0, b"\xff\xd8\xff", PICTURE),
     (0, b"\x89PNG\r\n\x1a\n", PICTURE),
     (0, b"GIF8", PICTURE),

@@ -4,7 +4,7 @@ import io
 import os
 import threading
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from dfd.media import png_chunks, webp_chunks
 from dfd.media.colour import cmyk_to_srgb, png_profile, to_srgb, webp_profile
 from dfd.media.formats import PILLOW_FORMATS, Undecodable, not_a_picture
 from dfd.media.orientation import image_orientation, upright
-from dfd.media.picture import MAX_PIXELS, OPAQUE, Picture, check_size
+from dfd.media.picture import MAX_PIXELS, OPAQUE, Picture, check_size, too_large
 
 # From so many pixels on, one picture at a time is decoded by a process, whatever its threads: Pillow and its
 # libraries take up to 20 bytes a pixel meanwhile, and a file of a few kilobytes can ask for all of them.
@@ -62,9 +62,21 @@ def read_with_pillow(data: bytes, orientation: int | None = None, profile: bytes
     except UnidentifiedImageError as error:
         raise not_a_picture(data) from error
     except Image.DecompressionBombError as error:
-        raise Undecodable(f"more than the {MAX_PIXELS // 1_000_000} million pixels that are read") from error
+        raise too_large(*_claimed_size(data)) from error
     except Exception as error:  # on hostile bytes the plugins raise anything from SyntaxError to struct.error
         raise Undecodable(f"damaged or truncated: {error or type(error).__name__}") from error
+
+
+def _claimed_size(data: bytes) -> tuple[int, int]:
+    """Width and height that the header of a picture gives which Pillow refuses to open for its size."""
+    from PIL import Image
+
+    for name in PILLOW_FORMATS:
+        read, accepts = Image.OPEN[name]
+        if accepts is None or accepts(data[:16]) is True:
+            with suppress(Exception):  # another format's plugin raises anything
+                return read(io.BytesIO(data), "").size
+    raise Undecodable(f"more than the {MAX_PIXELS // 1_000_000} million pixels that are read")
 
 
 def one_large(width: int, height: int) -> AbstractContextManager:

@@ -18,11 +18,12 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from dfd.durable import kind_of
 from dfd.media.file_kinds import PICTURE, file_kind, refuse_lfs_pointer
+from dfd.models.checkpoint_path import instead_of
 from dfd.models.net import OURS, ForeignCode, Net, build, class_paths, difference, shapes
 from dfd.models.safetensors_export import SUFFIX, read_export
 from dfd.models.seal import check_whole
+from dfd.terminal import as_written
 
 USES = {
     "detector": "`dfd test` and `dfd score` use it",
@@ -130,7 +131,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         ValueError: the file is damaged, or none that dfd wrote.
     """
     if not path.is_file():
-        raise ValueError(f"There is no checkpoint {path}. {_nearest(path)}")
+        give = "Give the path of a .ckpt file that `dfd fit` wrote."
+        raise ValueError(f"There is no checkpoint {as_written(path)}. {instead_of(path, give)}")
     if file_kind(path) is PICTURE:
         raise ValueError(f"{path} is a picture. The checkpoint comes first: give a .ckpt file.")
     refuse_lfs_pointer(path)
@@ -213,18 +215,3 @@ def _knows_its_steps(checkpoint: dict[str, Any]) -> bool:
         )
     except (KeyError, TypeError, AttributeError):
         return False
-
-
-def _nearest(path: Path) -> str:
-    """What to give instead of a path that is no file."""
-    best = path / "checkpoints" / "best.ckpt"
-    if best.is_file():
-        return f"That is the folder of a run: give {best}."
-    found = sorted(path.glob("*.ckpt")) if path.is_dir() else []
-    if found:
-        return f"That is a folder: give {next((each for each in found if each.stem == 'best'), found[0])}."
-    if "://" in str(path) or str(path).startswith(("http:/", "https:/", "s3:/", "gs:/")):
-        return "Addresses are not opened: download it first."
-    if path.exists():
-        return f"That is {kind_of(path.stat().st_mode)}. Give the path of a .ckpt file that `dfd fit` wrote."
-    return "Give the path of a .ckpt file that `dfd fit` wrote."

@@ -166,11 +166,15 @@ def resolve(path: str | os.PathLike[str]) -> Path:
     except ModuleNotFoundError:  # without the package that checks signatures nothing is known of the list
         return given
     if name in names:
-        way = f"`dfd models fetch {name}` brings it." if names[name].files else how_to_make(name)
-        raise ValueError(f"{name} is a released detector that is not here. {way}")
+        raise ValueError(f"{name} is a released detector that is not here. {how_to_get(names[name])}")
     if like := closest(name, [*names, *(each.name for each in everything_held())]):
         raise ValueError(f"there is no file {name}, and no released detector of this name. {like}".strip())
     return given
+
+
+def how_to_get(entry: Entry) -> str:
+    """What brings a detector of a list here."""
+    return f"`dfd models fetch {entry.name}` brings it." if entry.files else how_to_make(entry.name)
 
 
 def how_to_make(name: str) -> str:

@@ -18,7 +18,6 @@ from dfd.forensics.tools import Files
 from dfd.html import data_address
 from dfd.inference.clip import is_clip, score_clip
 from dfd.inference.clip_page import FACES, curve_png, moment_pictures, worst_moments
-from dfd.inference.uncertified import with_shortage
 from dfd.inference.verdict_words import closing, sentences
 from dfd.inspection.drawings import small_photo
 from dfd.inspection.inspect import face_title
@@ -44,6 +43,7 @@ def about(detector: Detector, checkpoint: Path) -> dict[str, Any]:
         "inconclusive": list(detector.band) if speaks else None,
         "knows_strange_pictures": detector.gate is not None,
         "finds_faces": detector.faces is not None,
+        "face_detector": detector.faces.identity if detector.faces is not None else "",
         "closing": closing(detector),
     }
 
@@ -54,10 +54,7 @@ def score(detector: Detector, jobs: Sequence[Job]) -> list[dict[str, Any]]:
     """
     faces = [detector.crop_faces(job.data, job.whole) for job in jobs]
     scores = iter(detector.judge([face for each in faces for face in each]))
-    return [
-        _file(job, [with_shortage(detector, next(scores)) for _ in each])
-        for job, each in zip(jobs, faces, strict=True)
-    ]
+    return [_file(job, [next(scores) for _ in each]) for job, each in zip(jobs, faces, strict=True)]
 
 
 def score_video(detector: Detector, job: Job) -> dict[str, Any]:
@@ -92,7 +89,7 @@ def inspect(detector: Detector, job: Job, setup: Setup) -> dict[str, Any]:
     if is_clip(Path(job.name), job.data):
         scores = score_clip(detector, job.data, job.whole)
     else:
-        scores = [with_shortage(detector, each) for each in detector.score(job.data, job.whole)]
+        scores = detector.score(job.data, job.whole)
     says = DetectorSays([(face_title(each), sentences(each)) for each in scores], closing(detector))
     task = Task(
         path=Path(Path(job.name).name),

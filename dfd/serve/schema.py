@@ -29,6 +29,7 @@ class Moment(BaseModel):
     prob: float | None
     logit: float | None
     familiarity: float | None
+    reason: str
 
 
 class Face(BaseModel):
@@ -50,6 +51,7 @@ class Face(BaseModel):
     inconclusive: tuple[float, float] | None
     calibrated_on: str
     reason: str
+    face_detector: str
     word: str
     sentences: list[str]
     start: float | None = None
@@ -144,6 +146,7 @@ class Model(BaseModel):
     inconclusive: tuple[float, float] | None
     knows_strange_pictures: bool
     finds_faces: bool
+    face_detector: str
     closing: str
 
 

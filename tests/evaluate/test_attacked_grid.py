@@ -138,7 +138,7 @@ def test_a_net_without_gradients_ends_it_in_one_line(tmp_path, root):
 
 def test_a_transfer_from_no_checkpoint_is_said_before_anything_is_judged(tmp_path, root):
     net = checkpoint(tmp_path / "net.ckpt", SingleStream(SmallCNN(width=4)))
-    with pytest.raises(ValueError, match="There is no checkpoint"):
+    with pytest.raises(ValueError, match="There is no detector"):
         judged(
             tmp_path / "grid",
             net,

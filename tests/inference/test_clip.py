@@ -180,6 +180,10 @@ def test_the_command_takes_pictures_and_clips(checkpoint, noise, encoded, tmp_pa
     assert len(of_clip["moments"]) == of_clip["looked"] == 13 and "moments" not in of_picture
     assert math.isfinite(of_clip["logit"]) and "Of clips the sound was not looked at." in captured.err
     assert [file.name for file in pages.iterdir()] == ["001-it.html"]
+    assert f"\npage: {pages / '001-it.html'}\n" in captured.err
+    assert (
+        "\nPages are of videos, and 1 picture has none: dfd explain makes one of pictures.\n" in captured.err
+    )
     assert len(table.read_text().splitlines()) == 3
     assert main(["score", *words, "--pages", str(pages)]) == 1
     assert "not empty" in capsys.readouterr().err

@@ -97,8 +97,18 @@ def test_what_exists_is_not_overwritten(checkpoint, tmp_path):
             export(checkpoint, out=tmp_path / "best.safetensors")
         assert (tmp_path / taken).read_text() == "mine"
         (tmp_path / taken).unlink()
-    with pytest.raises(ValueError, match="There is no checkpoint"):
+    with pytest.raises(ValueError, match="There is no detector"):
         export(tmp_path / "gone.ckpt", out=tmp_path / "best.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_folder_of_an_export_is_made_and_not_left_empty(checkpoint, save, tmp_path):
+    for name in ("best.safetensors", "hub"):
+        export(checkpoint, out=tmp_path / "new" / "deep" / name)
+        assert (tmp_path / "new" / "deep" / name).exists()
+        shutil.rmtree(tmp_path / "new")
+    with pytest.raises(ValueError, match="net is none"):
+        export(save(view=None), out=tmp_path / "new" / "deep" / "best.onnx")
     assert not list(tmp_path.iterdir())
 
 

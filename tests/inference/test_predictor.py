@@ -31,6 +31,8 @@ def finding(checkpoint, yunet):
 class Pointer:
     """Stands where the face detector stands, and points at given boxes."""
 
+    identity = "pointer"
+
     def __init__(self, *boxes):
         self.boxes = boxes
 

@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import json
 import math
 import os
@@ -332,10 +333,27 @@ def test_faces_are_scored_from_a_folder(checkpoint, yunet, faces_140k, capsys):
     assert all(row["status"] == "ok" and row["prob"] is not None for row in rows)
 
 
+def test_which_file_looked_for_faces_is_said(checkpoint, yunet, folder, tmp_path, capsys):
+    other = tmp_path / "another.onnx"
+    other.write_bytes(yunet.read_bytes())
+    digits = hashlib.sha256(yunet.read_bytes()).hexdigest()[:12]
+    for weights in (yunet, other):
+        score_files(checkpoint, [folder / "c.png"], faces=weights, json=True)
+        printed = capsys.readouterr()
+        said = f"{weights.name} sha256:{digits}"
+        assert json.loads(printed.out)["face_detector"] == said
+        assert f"What looks for faces here: {said}. Compare only numbers of one face detector." in printed.err
+    score_files(checkpoint, [folder / "c.png"], faces=yunet, json=True, whole=True)
+    assert json.loads(capsys.readouterr().out)["face_detector"] == "", "nothing looked for a face"
+
+
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("https://example.org/photo.jpg", "download it first"),
+        (
+            "https://example.org/photo.jpg",
+            "no file or folder https://example.org/photo.jpg. .*download it first",
+        ),
         ("s3://bucket/photo.jpg", "download it first"),
         (r"C:\Users\ada\photo.jpg", "a path of Windows"),
         (r"\\server\share\photo.jpg", "a path of Windows"),

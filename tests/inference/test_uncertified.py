@@ -5,14 +5,18 @@ import json
 import math
 
 import pytest
+from clips import film
 from PIL import Image
 
 from dfd.detector import load
 from dfd.detector.card import TOY
 from dfd.inference import score_files
+from dfd.inference.clip import score_clip
 from dfd.inference.explain_page import in_words
-from dfd.inference.uncertified import with_shortage
+from dfd.inference.frame_queue import Frame
 from dfd.inference.verdict_words import line
+from dfd.inference.watched_faces import WatchedFaces
+from dfd.media.decode import decode
 
 NEVER = {"balanced": 0.0, "fpr5": math.inf, "fnr5": -math.inf}
 MISSING = '"fake" is never said: it takes at least 49 more reals of ciplab'
@@ -67,9 +71,19 @@ def test_what_is_missing_is_said_beside_other_reasons(save, picture, tmp_path, n
     pixels.putalpha(255)
     pixels.paste((0, 0, 0, 0), (100, 0, 128, 64))
     (score,) = detector.score(pixels, whole=True)
-    assert "transparent" in score.reason and "never said" not in score.reason
-    told = with_shortage(detector, score).reason
-    assert told == f"no verdict is possible: {MISSING}; {ASK}; {score.reason}"
+    missing = f"no verdict is possible: {MISSING}; {ASK}; "
+    assert score.reason.startswith(missing) and "transparent" in score.reason.removeprefix(missing)
+
+
+def test_each_moment_of_a_clip_and_each_frame_that_is_watched_says_it(save, picture):
+    detector = load(save(calibrated_on=CARD, thresholds=NEVER))
+    frame = decode(picture.read_bytes())
+    reason = f"no verdict is possible: {MISSING}; {ASK}"
+    (seen,) = WatchedFaces(detector, 0.0, whole=True).see(Frame(0, 0.0, 0.0, frame))
+    assert seen.score.reason == seen.smoothed.reason == reason
+    pytest.importorskip("av", reason="PyAV is not installed: pip install 'dfd[video]'")
+    (score,) = score_clip(detector, film(picture.with_suffix(".mp4"), [frame] * 12), whole=True)
+    assert score.reason == reason and {moment.reason for moment in score.moments} == {reason}
 
 
 def test_an_earlier_card_without_sources_says_that_they_were_too_few(save, picture, capsys):
@@ -90,15 +104,14 @@ def test_where_one_word_alone_is_missing_a_verdict_is_possible(save, picture, ca
 
 
 def test_what_is_certified_is_told_as_before(save, picture):
-    detector = load(save())
-    (score,) = detector.score(picture, whole=True)
-    assert with_shortage(detector, score) is score and "threshold 0.51" in line(score)
+    (score,) = load(save()).score(picture, whole=True)
+    assert "never said" not in score.reason and "threshold 0.51" in line(score)
 
 
 def test_the_page_of_maps_says_it_too(save, picture):
     detector = load(save(calibrated_on=CARD, thresholds=NEVER))
     (score,) = detector.score(picture, whole=True)
-    said = in_words(with_shortage(detector, score), 1.0)
+    said = in_words(score, 1.0)
     assert "No verdict is possible, whatever P(fake) is" in said[0] and MISSING in said[1]
 
 

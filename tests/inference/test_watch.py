@@ -165,6 +165,9 @@ def test_a_source_is_what_it_looks_like(tmp_path, monkeypatch):
             find_source(text)
     with pytest.raises(ValueError, match="there is no file or folder nowhere"):
         find_source("nowhere")
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    with pytest.raises(ValueError, match=r"is a picture, .* dfd score CHECKPOINT photo\.jpg judges it"):
+        find_source("photo.jpg")
 
 
 def test_a_frame_says_what_the_detector_says(detector):

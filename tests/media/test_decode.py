@@ -135,7 +135,10 @@ def frames(name: str) -> bytes:
         (encoded(transparent(), "PNG"), "transparent"),
         (encoded(transparent(), "WEBP", lossless=True), "transparent"),
         (encoded(photo().convert("F"), "TIFF"), "type F"),
-        (png(60_000, 60_000, 8, 2, b"\0"), "million"),
+        (
+            png(60_000, 50_000, 8, 2, b"\0"),
+            "60000 x 50000 pixels, more than the 64 million .* Save it smaller",
+        ),
         (png(MAX_PIXELS // 4, 5, 1, 0, b"\0"), "million"),
     ],
     ids=[

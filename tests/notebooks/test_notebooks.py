@@ -1,14 +1,18 @@
 """The notebooks: pairs of one text, outputs that may be committed, and each of them runs."""
 
+import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import jupytext
 import nbformat
 import pytest
 from jupytext.compare import NotebookDifference, compare_notebooks
+
+from dfd.forensics.catalogue import FOLDER
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 NAMES = ["01_audit", "02_train", "03_explain", "04_robustness", "05_deepfake_detection", "06_inspect"]
@@ -61,6 +65,16 @@ def test_outputs_are_there_and_may_be_shown(name, runner):
     assert not re.search(r"\d%\|", said)  # a progress bar
 
 
+def test_its_words_of_the_tools_are_those_of_today():
+    stored = nbformat.read(NOTEBOOKS / "06_inspect.ipynb", as_version=4)
+    said = "".join(output.get("text", "") for output in outputs(stored))
+    told = re.findall(r"^  (?:look at:|ignore: ) (.+)$", said, re.MULTILINE)
+    words = tomllib.loads((FOLDER / "en.toml").read_text(encoding="utf-8")).values()
+    known = {tool[name] for tool in words for name in ("look", "ignore") if name in tool}
+    assert len(told) >= 4
+    assert not set(told) - known, "run: make notebooks NOTEBOOK=06_inspect"
+
+
 def test_the_folder_is_small():
     assert sum(path.stat().st_size for path in NOTEBOOKS.iterdir() if path.is_file()) < MOST_BYTES
 
@@ -106,3 +120,16 @@ def test_what_it_refuses(arguments, said, tmp_path):
     ended = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
     assert ended.returncode == 2 and said in ended.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_without_its_packages_it_says_in_one_line_what_brings_them(tmp_path):
+    (tmp_path / "jupytext.py").write_text("raise ModuleNotFoundError('no', name='jupytext')\n")
+    ended = subprocess.run(
+        [sys.executable, NOTEBOOKS / "execute.py", "02_train"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 1 and ended.stderr.count("\n") == 1
+    assert "needs jupytext, which is not installed. `make notebooks`" in ended.stderr
+    assert "--group notebooks" in ended.stderr

@@ -118,7 +118,7 @@ def test_a_fetched_detector_is_known_by_its_name_without_list_and_network(
     # what lies in the current folder has its own name
     Path("faces-small").mkdir()
     assert main(["score", "faces-small", str(picture), "--whole"]) == 1
-    assert "holds no model.safetensors" in capsys.readouterr().err
+    assert "There is no detector faces-small. That is a folder." in capsys.readouterr().err
     Path("faces-small").rmdir()
     data = bytearray(held("faces-small").path.read_bytes())
     data[-1] ^= 1
@@ -139,7 +139,8 @@ def test_a_fetched_detector_is_known_by_its_name_without_list_and_network(
         (["models", "show"], "name a detector: dfd models show dual-stream-140k."),
         (["models", "list", "dual-stream-140k"], "dfd models show dual-stream-140k"),
         (["models", "fetch", "dual-stream-140k"], "hosted nowhere. `dfd reproduce dual-stream-140k"),
-        (["models", "verify", "dual-stream-140k"], "is not here"),
+        (["models", "verify", "dual-stream-140k"], "/models. `dfd reproduce dual-stream-140k --data"),
+        (["models", "verify", "nope"], "dfd's list has no 'nope'. It has: dual-stream-140k."),
         (
             ["score", "dual-stream-140k", "photo.png"],
             "is a released detector that is not here. `dfd reproduce",
@@ -149,7 +150,7 @@ def test_a_fetched_detector_is_known_by_its_name_without_list_and_network(
             ["score", "dual-stream-140", "photo.png"],
             "no file dual-stream-140, and no released detector of this name. Did",
         ),
-        (["score", "zzz", "photo.png"], "There is no checkpoint zzz."),
+        (["score", "zzz", "photo.png"], "There is no detector zzz. A detector is a checkpoint of `dfd fit`"),
     ],
 )
 def test_what_is_not_here_is_said_in_one_line(words, said, picture, tmp_path, monkeypatch, capsys):

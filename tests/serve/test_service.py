@@ -194,6 +194,7 @@ def test_models_health_and_readiness(client, detector_file):
     (model,) = Models.model_validate(client.get("/v1/models").json()).models
     assert model.sha256 == hashlib.sha256(detector_file.read_bytes()).hexdigest()
     assert "val, 300 images" in model.calibrated_on and "calibrated on" in model.closing
+    assert model.finds_faces == bool(model.face_detector), "which file looks for faces"
     assert client.get("/health").json() == {"state": "ok"}
     assert client.get("/ready").json() == {"state": "ready"}
 

@@ -29,6 +29,8 @@ class Red(Net):
 class Squares:
     """Finds squares that are not gray, left to right, as if they were faces."""
 
+    identity = "squares"
+
     def find(self, image):
         import cv2
 

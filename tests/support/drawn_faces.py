@@ -48,6 +48,8 @@ def portrait(seed: int = 0, size: int = 512, identity: int = IDENTITY, **sitting
 class DrawnFace:
     """Stands in for a detector: whatever the picture, its face is where `portrait` draws it."""
 
+    identity = "drawn"
+
     def find(self, image: np.ndarray) -> list[Face]:
         marks = portrait(0, 512).marks
         size = np.array(image.shape[1::-1]) / 512

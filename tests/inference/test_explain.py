@@ -15,6 +15,7 @@ from dfd.detector.score import FaceCrops
 from dfd.explain import METHODS
 from dfd.inference.explain import explain, explain_files
 from dfd.inference.explain_page import _facts, _one_stream, in_words, word
+from dfd.inference.verdict_words import no_verdict
 from dfd.media.crops import View
 from dfd.models import DualStream, LocalSpectrum, SmallCNN, recipe
 
@@ -95,7 +96,7 @@ def test_gradcam_looks_at_the_stream_that_moves_the_logit_most(detector, noise, 
     assert _facts(named)["streams"]["decided"] == strong
 
 
-def test_a_detector_without_gradients_gets_occlusion_and_bands(detector, noise, few):
+def test_a_detector_without_gradients_gets_occlusion_and_bands(detector, noise, few, monkeypatch):
     class Exported(torch.nn.Module):
         """A net whose numbers leave torch on the way."""
 
@@ -115,8 +116,12 @@ def test_a_detector_without_gradients_gets_occlusion_and_bands(detector, noise, 
     assert set(found.refused) == set(ATTRIBUTIONS) - {"occlusion"}
     assert all("Use 'occlusion'" in why for why in found.refused.values())
     assert found.falls is not None and found.frequencies is None
+    face = crops(exported, noise)
+    # refused before anything is judged or measured
+    monkeypatch.setattr(Detector, "judge", None)
+    monkeypatch.setattr("dfd.explain.random_orders", None)
     with pytest.raises(ValueError, match="gradcam needs gradients"):
-        explain(exported, crops(exported, noise), ["gradcam"])
+        explain(exported, face, ["gradcam"])
 
 
 def test_transparent_crops_are_not_explained(detector, noise, few):
@@ -143,7 +148,8 @@ def test_a_verdict_is_said_with_its_uncertainty(verdict, prob, starts, warned):
     )
     said = in_words(score, 1.5)
     assert said[0].startswith(starts) and any("not where a forgery is" in sentence for sentence in said)
-    assert any("evidence of nothing" in sentence for sentence in said) == warned
+    why = no_verdict(score)
+    assert why.startswith("This map explains no verdict, since there is none: ") == warned == bool(why)
     assert "real" not in word(score)
     assert prob is None or "Between 0.40 and 0.60 the word would be inconclusive" in said[0]
 

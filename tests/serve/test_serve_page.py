@@ -164,7 +164,7 @@ def test_by_keyboard_alone(served, open_page):
     assert ring == "3px"
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Space")
-    chooser.value.set_files({"name": "a.png", "mimeType": "image/png", "buffer": GREYS[-1][1]})
+    chooser.value.set_files({"name": "a.png", "mimeType": "image/png", "buffer": GREYS[5][1]})
     page.locator("#save-json:enabled").wait_for()
     for _ in range(20):
         page.keyboard.press("Tab")
@@ -175,6 +175,9 @@ def test_by_keyboard_alone(served, open_page):
     slider.wait_for()
     # the focus goes where the work's result is
     assert page.evaluate("document.activeElement.type") == "range"
+    # the grey one is inconclusive: what is said of its map begins with that
+    said = article(page, "a.png").locator("figcaption > *").first.inner_text()
+    assert said.startswith("This map explains no verdict, since there is none: P(fake) lies between")
     before = page.evaluate("document.querySelector('.stack img + img').style.opacity")
     page.keyboard.press("Home")
     assert (before, page.evaluate("document.querySelector('.stack img + img').style.opacity")) == (
@@ -186,6 +189,23 @@ def test_by_keyboard_alone(served, open_page):
     heading = page.get_by_role("heading", name=re.compile("What the file says of itself"))
     heading.wait_for()
     assert page.evaluate("document.activeElement.tagName") == "H4"
+
+
+def test_a_service_without_maps_offers_none(served, open_page):
+    page = open_page(served)
+    send(page, GREYS[:1])
+    assert article(page, GREYS[0][0]).get_by_role("button", name="Show what moved the verdict").count() == 1
+
+    def without(route):
+        route.fulfill(
+            body=route.fetch().text().replace('data-maps="yes"', 'data-maps=""'), content_type="text/html"
+        )
+
+    page.route(f"{served.address}/", without)
+    page.reload()
+    send(page, GREYS[:1])
+    assert article(page, GREYS[0][0]).locator(".badge").inner_text() == "no trace found"
+    assert page.get_by_role("button", name="Show what moved").count() == 0
 
 
 def test_everything_that_acts_has_a_name_and_what_changes_is_announced(served, open_page):

@@ -225,8 +225,8 @@ const explain = async (entry, number, button, place) => {
   show();
   label.append(slider);
   stack.append(picture(found.seen, `What was judged, under a map by ${found.title}`), map);
-  if (found.no_verdict) caption.append(make("p", found.no_verdict, "mind"));
   caption.append(label, make("p", `${found.title}. ${found.meaning} Red speaks for fake${found.signed ? ", blue against it" : ""}.`), make("p", found.how_far));
+  if (found.no_verdict) figure.append(make("p", found.no_verdict, "mind"));
   figure.append(stack, caption);
   button.parentElement.hidden = true;
   place.append(figure);
@@ -309,6 +309,7 @@ byId("save-page").addEventListener("click", async () => {
   save(`<!doctype html>\n<html lang="en"><head>${head}</head><body>${whole.outerHTML}</body></html>`, "text/html", "verdicts.html");
 });
 
+byId("token")?.addEventListener("input", () => { byId("token-state").textContent = ""; });
 byId("access")?.addEventListener("submit", async event => {
   event.preventDefault();
   const state = byId("token-state");

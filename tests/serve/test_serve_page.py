@@ -176,7 +176,7 @@ def test_by_keyboard_alone(served, open_page):
     # the focus goes where the work's result is
     assert page.evaluate("document.activeElement.type") == "range"
     # the grey one is inconclusive: what is said of its map begins with that
-    said = article(page, "a.png").locator("figcaption > *").first.inner_text()
+    said = article(page, "a.png").locator(".faces figure > *").first.inner_text()
     assert said.startswith("This map explains no verdict, since there is none: P(fake) lies between")
     before = page.evaluate("document.querySelector('.stack img + img').style.opacity")
     page.keyboard.press("Home")

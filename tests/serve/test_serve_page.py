@@ -272,6 +272,7 @@ def test_what_is_saved_stands_alone(served, open_page, chromium, tmp_path):
     assert "<script" not in text and "<button" not in text
     seen = browser.look_at(path, tmp_path / "profile", width=390)
     assert "Fake: P(fake) is" in seen.text and "calibrated on" in seen.text and hostile in seen.text
+    assert "3 files: 1 fake, 1 no trace found; no verdict: 1 no answer. Saved " in seen.text
     assert seen.overflow <= 0 and not seen.complaints and seen.requests == [path.resolve().as_uri()]
     assert all(width for _, width in seen.images)
 

@@ -54,7 +54,7 @@ def serve(
         memory: Megabytes that judging may take in a worker, beyond the loaded detector.
         queue: Requests that are underway at once; more are told to come again.
         keep: Folder in which uploads are kept, by their SHA-256.
-        keep_minutes: For which each is kept.
+        keep_minutes: For which each is kept; it is deleted by a service that runs, or by the next one.
         allow: Packages beside dfd whose code the checkpoint may name, such as my_package; on PYTHONPATH.
         drawings: The files are the toy set's drawings, the only ones that a detector of the toy set has a
             verdict on.

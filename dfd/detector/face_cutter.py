@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 # times the face's. A margin is a median: 140K's pictures are 1.3 to 1.4 faces wide (two versions of YuNet),
 # and 99% of them under 1.61.
 FILLS = 1.25
+# what to do with a file in which no face is found, or can be
+OR_WHOLE = "or --whole if the files are face crops"
+WITH_WHOLE = "may be judged with --whole"
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,12 @@ class FaceCutter:
         if whole:
             return [self._without_cues(replace(self._crops(Score(path, "ok"), shown), cues=cues))]
         if self.faces is None:
-            reason = f"{NO_WEIGHTS}; or --whole if the files are face crops"
+            reason = f"{NO_WEIGHTS}; {OR_WHOLE}"
             return [FaceCrops(Score(path, "no_detector", reason=reason))]
         image, named = shown.pixels, self.faces.identity
         faces = self.faces.find(image)
         if not faces:
-            crop = "; only a file that is a crop of one face, as in training, may be judged with --whole"
+            crop = f"; only a file that is a crop of one face, as in training, {WITH_WHOLE}"
             reason = f"no face was found{crop if self.speaks else ''}"
             if shown.scale > 1:
                 reason += f"; it was {_reduced(shown)}"

@@ -9,7 +9,7 @@ import numpy as np
 
 from dfd.media.decode import read_picture
 from dfd.media.files import MAX_BYTES, read_file
-from dfd.media.formats import Undecodable
+from dfd.media.formats import EMPTY, Undecodable
 from dfd.media.picture import OPAQUE, Picture, check_size
 
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ def read_input(picture: Any) -> Picture:
     if isinstance(picture, (str, os.PathLike)):
         return read_picture(read_file(picture))
     if isinstance(picture, (bytes, bytearray, memoryview)):
-        if not 0 < len(picture) <= MAX_BYTES:
+        if not len(picture):
+            raise Undecodable(EMPTY)
+        if len(picture) > MAX_BYTES:
             raise Undecodable(f"{len(picture)} bytes: up to {MAX_BYTES // 1_000_000} MB are read")
         return read_picture(bytes(picture))
     if isinstance(picture, np.ndarray):

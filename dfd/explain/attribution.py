@@ -53,26 +53,28 @@ class Kind:
 
 METHODS: dict[str, Kind] = {
     "gradcam": Kind(
-        "Grad-CAM", "Evidence for fake at that place, in the coarse grid of a layer (1610.02391).", False
+        "Grad-CAM",
+        "Evidence for fake at that place, in the coarse grid of a layer (arXiv 1610.02391).",
+        False,
     ),
     "guided_gradcam": Kind(
         "guided Grad-CAM",
-        "Grad-CAM's places, drawn with the pixels' gradients through the ReLUs (1610.02391).",
+        "Grad-CAM's places, drawn with the pixels' gradients through the ReLUs (arXiv 1610.02391).",
         False,
     ),
     "integrated_gradients": Kind(
         "integrated gradients",
-        "Each pixel's share of the logit's distance from that of a black picture (1703.01365).",
+        "Each pixel's share of the logit's distance from that of a black picture (arXiv 1703.01365).",
         True,
     ),
     "smoothgrad": Kind(
         "SmoothGrad",
-        "How strongly the logit answers to a change of that pixel, whichever way (1706.03825).",
+        "How strongly the logit answers to a change of that pixel, whichever way (arXiv 1706.03825).",
         False,
     ),
     "occlusion": Kind(
         "occlusion",
-        "How far the logit falls when that place loses its detail (1311.2901).",
+        "How far the logit falls when that place loses its detail (arXiv 1311.2901).",
         True,
         gradients=False,
     ),

@@ -13,6 +13,7 @@ import numpy as np
 from dfd.detector import Detector, Score, load
 from dfd.detector.published import detector_file
 from dfd.detector.score import FaceCrops
+from dfd.inference.clip import is_clip
 from dfd.inference.named_files import find_files
 from dfd.inference.verdict_words import COLOURS, closing, count, line
 from dfd.media.file_kinds import refuse_lfs_pointer
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     )
 
 PAGE, FACTS = "explain.html", "explain.json"
+NO_MAP_OF_VIDEO = "a video, and videos have no map: a map is of one picture"
 # where no crop looks, any value does
 UNSEEN = 0.5
 
@@ -122,6 +124,11 @@ def explain_files(
     found: list[Explained] = []
     with progress(len(files), "explaining") as advance, output_folder(out, PAGE) as part:
         for path in files:
+            if is_clip(path):
+                found.append(Explained(Score(str(path), "unreadable", reason=NO_MAP_OF_VIDEO)))
+                print(line(found[-1].score))
+                advance(1)
+                continue
             for face in detector.crop_faces(path, whole):
                 try:
                     found.append(explain(detector, face, methods, layer))
@@ -162,16 +169,20 @@ def explain(
         stream_contributions,
     )
     from dfd.explain.streams import has_streams
-    from dfd.explain.unchanged import coarse, has_gradients
+    from dfd.explain.unchanged import check_gradients, coarse, has_gradients
 
     if face.cues is not None:  # maps are of pixels: the cues of the file have no place in the picture
         mind = "explained without the cues of the file, with which the verdict may be another"
         reason = f"{face.score.reason}; {mind}" if face.score.reason else mind
         face = replace(face, cues=None, score=replace(face.score, reason=reason))
-    (score,) = detector.judge([face])
     if face.crops is None or not detector.speaks:
-        return Explained(score)
+        return Explained(*detector.judge([face]))
     crops = torch.from_numpy(face.crops).movedim(-1, -3).float().div(255)  # (N, 3, h, w)
+    # before anything is judged: the measurements take seconds
+    for method in methods:
+        if METHODS[method].gradients:
+            check_gradients(detector.net, crops.to(detector.device), method)
+    (score,) = detector.judge([face])
     decision = Decision(detector.net, face.corners, crops.shape[-2:], detector.batch_size)
     canvas = decision.picture(crops)
     picture = canvas.nan_to_num(UNSEEN)

@@ -29,7 +29,7 @@ from dfd.explain import (
 from dfd.explain.faithfulness import ADVANTAGE, INCOMPLETE, SURVIVES, UNSTEADY
 from dfd.html import png, render
 from dfd.inference.explain import FACTS, PAGE, Explained
-from dfd.inference.verdict_words import closing, sentences
+from dfd.inference.verdict_words import closing, no_verdict, sentences
 from dfd.media.encode import encode_png
 from dfd.media.formats import Undecodable
 from dfd.terminal import printable
@@ -127,8 +127,6 @@ def in_words(score: Score, logit: float) -> list[str]:
         f"The maps explain the logit {logit:+.2f}; above 0 speaks for fake. They show what moved this net, "
         "not where a forgery is."
     )
-    if score.verdict in ("inconclusive", "unfamiliar"):
-        said.append("Since there is no verdict, they are evidence of nothing.")
     return said
 
 
@@ -148,8 +146,8 @@ def _shown(detector: Detector, found: Explained, layer: str | None) -> Shown:
             (
                 METHODS[each.method].title,
                 encode_png(plots.overlay(found.seen, each.values)),
-                each.measured.holds,
-                how_far(each.measured) + _one_stream(found, each.method),
+                each.measured.holds and not no_verdict(score),
+                f"{no_verdict(score)} {how_far(each.measured)}".strip() + _one_stream(found, each.method),
                 _numbers(each.measured),
             )
             for each in found.maps

@@ -15,6 +15,7 @@ from dfd.inference.named_files import many, not_tried
 from dfd.terminal import printable
 
 COLOURS = {"fake": "31", "no_trace": "32", "inconclusive": "33", "unfamiliar": "35"}  # the rest is grey
+OF_DRAWINGS = "If these files are the toy set's own drawings: --drawings."
 
 
 def line(score: Score, colour: bool = False) -> str:
@@ -60,8 +61,9 @@ def count(num_files: int, num_faces: int, others: Sequence[Path], seen: Counter[
 
 def sentences(score: Score) -> list[str]:
     """The verdict with its uncertainty, or why there is none, as sentences."""
+    reason = score.reason.rstrip(".")
     if score.verdict is None:
-        return [f"No verdict: {score.reason or score.status.replace('_', ' ')}."]
+        return [f"No verdict: {reason or score.status.replace('_', ' ')}."]
     if score.verdict == "unfamiliar":
         said = [
             "Unfamiliar: this picture is unlike those that the detector was calibrated on, so it gives no "
@@ -86,9 +88,32 @@ def sentences(score: Score) -> list[str]:
     if isinstance(score, ClipScore) and score.moments:
         seen = in_words_of_clip(score)
         said.append(f"{seen[0].upper()}{seen[1:]}. The sound was not looked at.")
-    if score.reason:
-        said.append(f"Mind: {score.reason}.")
+    if reason:
+        said.append(f"Mind: {reason}.")
     return said
+
+
+def no_verdict(score: Score) -> str:
+    """What a map of a face without a verdict of fake or no trace found begins with: that it explains none,
+    and why there is none; "" of one with such a verdict.
+    """
+    if score.verdict in ("fake", "no_trace"):
+        return ""
+    low, high = score.inconclusive or (0.0, 1.0)
+    if score.verdict == "unfamiliar":
+        why = "this picture is unlike those that the detector was calibrated on"
+    elif score.verdict is None or score.prob is None:
+        why = score.reason.rstrip(".") or "the detector has no P(fake)"
+    elif (low, high) == (0.0, 1.0):
+        why = "this detector has none, whatever P(fake) is"
+    elif low <= score.prob <= high:
+        why = f"P(fake) lies between {low:.2f} and {high:.2f}, where the detector does not decide"
+    else:
+        why = score.reason.rstrip(".") or "the answer is inconclusive"
+    return (
+        f"This map explains no verdict, since there is none: {why}. It shows what moved the net all the "
+        "same, and is evidence of nothing."
+    )
 
 
 def closing(detector: Detector) -> str:
@@ -97,7 +122,7 @@ def closing(detector: Detector) -> str:
         return (
             "This detector was trained on the toy set, which is drawn: it knows nothing of photographs, and "
             "has no verdict on them. Train one on photographs: dfd prepare, then dfd fit --data "
-            "data/140k.yaml. If these files are the toy set's own drawings: --drawings."
+            f"data/140k.yaml. {OF_DRAWINGS}"
         )
     if not detector.card.calibrated_on:
         return "These weights were never calibrated on a validation set: their logits are no verdicts."

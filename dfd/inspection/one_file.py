@@ -106,7 +106,9 @@ def inspect_file(task: Task) -> Inspected:
     (task.folder / f"{task.name}.html").write_text(examined.page, encoding="utf-8", errors="backslashreplace")
     _write_json(task, facts)
     failed = [each.title for each in evidence if each.finding.status == "failed"]
-    problems = [words.page("summary_refused", why=examination.refused)] if examination.refused else []
+    problems = (
+        [words.page("summary_refused", why=examination.refused.rstrip("."))] if examination.refused else []
+    )
     problems += [words.page("tool_failed", title=title) for title in failed]
     line = Line(
         path=task.shown,

@@ -90,7 +90,7 @@ def summary(examination: Examination, evidence: Sequence[Evidence], words: Catal
     answer = "summary_found" if counts["found"] else "summary_silent"
     said = [words.page(answer, **counts, tools=len(evidence))]
     if examination.refused:
-        said.append(words.page("summary_refused", why=examination.refused))
+        said.append(words.page("summary_refused", why=examination.refused.rstrip(".")))
     if examination.scale > 1:
         said.append(words.page("summary_scaled", scale=examination.scale))
     said.append(words.page("summary_others", **counts))

@@ -22,7 +22,7 @@ MARGIN = 1.5  # side of what it sees, in longer sides of the face's box
 POINTS, PRESENCE = "conv2d_20", "conv2d_30"
 _NOSE_TIP, _MOUTH_CORNERS = 4, (61, 291)
 _BOX = 1.1  # sides of a detector's box in those of the points' own
-NO_MESH = "no weights of the face mesh: name MediaPipe's face_landmark.tflite (468 points) by --mesh"
+BY_MESH = "name its weights by --mesh"  # what to do where a tool has none
 
 
 class FaceMesh:

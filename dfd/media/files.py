@@ -7,7 +7,7 @@ import stat
 from functools import lru_cache
 from io import FileIO
 
-from dfd.media.decode import Undecodable
+from dfd.media.formats import EMPTY, Undecodable
 
 MAX_BYTES = 256_000_000  # of one file
 NO_FILE = "no file: a pipe, a socket or a device"
@@ -58,7 +58,7 @@ def _read(file: FileIO) -> bytes:
     except OSError as error:
         raise Undecodable(f"cannot be read: {os.strerror(error.errno or 0)}") from error
     if not data:
-        raise Undecodable("empty file")
+        raise Undecodable(EMPTY)
     return data
 
 

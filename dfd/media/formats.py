@@ -5,6 +5,7 @@ from dfd.media.file_kinds import HEAD_BYTES, kind_of
 # Pillow's other plugins start programs (EPS), or read formats that neither cameras nor generators write
 PILLOW_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM")
 FORMATS = (*PILLOW_FORMATS, "HEIF")  # HEIC among them, by the extra heif
+EMPTY = "the file is empty"
 
 # beside what file_kinds knows: where in the file, the bytes there, what that is, and what to do
 _OTHERS = (

@@ -10,7 +10,7 @@ import numpy as np
 
 from dfd.media import png_chunks, webp_chunks
 from dfd.media.colour import cmyk_to_srgb, png_profile, to_srgb, webp_profile
-from dfd.media.formats import PILLOW_FORMATS, Undecodable, not_a_picture
+from dfd.media.formats import EMPTY, PILLOW_FORMATS, Undecodable, not_a_picture
 from dfd.media.orientation import image_orientation, upright
 from dfd.media.picture import MAX_PIXELS, OPAQUE, Picture, check_size, too_large
 
@@ -33,7 +33,7 @@ def read_with_pillow(data: bytes, orientation: int | None = None, profile: bytes
     from PIL import Image, UnidentifiedImageError
 
     if not data:
-        raise Undecodable("empty file")
+        raise Undecodable(EMPTY)
     if data.startswith(png_chunks.SIGNATURE):
         profile, data = png_profile(data), png_chunks.without_metadata(data)
     elif webp_chunks.is_webp(data):

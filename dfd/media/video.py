@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from dfd.media.formats import Undecodable
+from dfd.media.formats import EMPTY, Undecodable
 from dfd.media.picture import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def _opened(file: BinaryIO) -> "Iterator[tuple[InputContainer, VideoStream]]":
     )
     if name is None:
         raise Undecodable(
-            "empty file" if not head else "no video in a container that is read (mp4, mov, avi, mkv, webm)"
+            EMPTY if not head else "no video in a container that is read (mp4, mov, avi, mkv, webm)"
         )
     with av.open(file, format=name) as container:
         films = _films(container)

@@ -135,11 +135,12 @@ def _add_faults(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
-        said = {
-            404: "There is nothing at this address. Open / for the page, /openapi.json for programs.",
-            405: "This address is asked in another way. /openapi.json tells which.",
-        }.get(error.status_code, str(error.detail))
-        answer = problem(Fault(error.status_code, "no_such_request", said))
+        allowed = (error.headers or {}).get("Allow", "another method")
+        code, said = {
+            404: ("no_address", "There is nothing here. Open / for the page, /openapi.json for programs."),
+            405: ("other_method", f"This address is not asked by {request.method}: it takes {allowed}."),
+        }.get(error.status_code, ("not_taken", str(error.detail)))
+        answer = problem(Fault(error.status_code, code, said))
         answer.headers.update(error.headers or {})
         return answer
 

@@ -8,6 +8,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from markupsafe import escape
+
 from dfd import __version__
 from dfd.calibration import WORDS
 from dfd.detector import Detector, Score
@@ -22,10 +24,12 @@ from dfd.inference.verdict_words import closing, sentences
 from dfd.inspection.drawings import small_photo
 from dfd.inspection.inspect import face_title
 from dfd.inspection.one_file import Task, inspect_bytes
-from dfd.inspection.page import DetectorSays, badge
+from dfd.inspection.page import DetectorSays, badge, summary
 from dfd.media.formats import Undecodable
 from dfd.serve.faults import Fault
 from dfd.serve.jobs import Job, Setup
+from dfd.serve.maps import no_maps
+from dfd.serve.reader_words import for_reader
 
 
 def about(detector: Detector, checkpoint: Path) -> dict[str, Any]:
@@ -33,6 +37,7 @@ def about(detector: Detector, checkpoint: Path) -> dict[str, Any]:
     with detector_file(checkpoint).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     speaks = detector.speaks and bool(detector.card.calibrated_on)
+    why = no_maps(detector)
     return {
         "name": checkpoint.name,
         "sha256": digest,
@@ -44,7 +49,9 @@ def about(detector: Detector, checkpoint: Path) -> dict[str, Any]:
         "knows_strange_pictures": detector.gate is not None,
         "finds_faces": detector.faces is not None,
         "face_detector": detector.faces.identity if detector.faces is not None else "",
-        "closing": closing(detector),
+        "maps": not why,
+        "no_maps": why,
+        "closing": for_reader(closing(detector)),
     }
 
 
@@ -117,13 +124,18 @@ def inspect(detector: Detector, job: Job, setup: Setup) -> dict[str, Any]:
             "status": each.finding.status,
             "word": badge(each.finding, words),
             "title": each.title,
-            "sentence": each.sentence,
+            "sentence": for_reader(each.sentence),
             "figure": each.figure,
         }
         for each in examined.evidence
     ]
-    said = _file(job, scores) | {"inspection": examined.facts, "evidence": evidence}
-    return said | ({"page": examined.page} if job.page else {})
+    said = _file(job, scores) | {
+        "inspection": examined.facts,
+        "summary": summary(examined.examination, examined.evidence, words),
+        "evidence": evidence,
+    }
+    # its words are of the command line, whose options a reader of the page does not have
+    return said | ({"page": for_reader(examined.page, escape)} if job.page else {})
 
 
 def _file(job: Job, scores: Sequence[Score]) -> dict[str, Any]:
@@ -142,7 +154,7 @@ def _face(found: Score) -> dict[str, Any]:
     plain = asdict(found)
     del plain["path"]  # the file's name stands beside its faces
     word = WORDS.get(found.verdict or "", "no verdict")
-    return plain | {"word": word, "sentences": sentences(found)}
+    return plain | {"word": word, "sentences": [for_reader(each) for each in sentences(found)]}
 
 
 def _picture(job: Job) -> dict[str, Any] | None:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 from dfd.durable import TEMPORARY, atomic_write
+from dfd.inference.named_files import many
 from dfd.serve.faults import Fault
 
 _NAME = re.compile(rf"upload-[0-9a-f]{{64}}({re.escape(TEMPORARY)}[0-9a-f]{{8}})?")
@@ -52,9 +57,32 @@ class Keep:
 
     def delete_old(self) -> int:
         """Deletes the files whose time is up, and says how many."""
-        until, deleted = time.time() - 60 * self.minutes, 0
-        for path in self.folder.iterdir():
-            if _NAME.fullmatch(path.name) and path.stat().st_mtime < until:
+        now, deleted = time.time(), 0
+        for path, until in self._kept():
+            if until < now:
                 path.unlink(missing_ok=True)
                 deleted += 1
         return deleted
+
+    def left(self) -> str:
+        """Of a service that stops, in a sentence: how many files are left, until when, and who deletes them;
+        "" where there is none.
+        """
+        self.delete_old()
+        times = [until for _, until in self._kept()]
+        if not times:
+            return ""
+        last = datetime.fromtimestamp(max(times)).strftime("%Y-%m-%d %H:%M:%S")
+        return (
+            f"{many(len(times), 'upload')} left in {self.folder}, whose time is up by {last}: while no "
+            "service runs nothing deletes them. The next dfd serve with this --keep does, or you by: "
+            f"rm {shlex.quote(str(self.folder))}/upload-*"
+        )
+
+    def _kept(self) -> Iterator[tuple[Path, float]]:
+        """Each kept file, and when its time is up."""
+        for path in self.folder.iterdir():
+            if _NAME.fullmatch(path.name):
+                # another service of the same folder may delete it meanwhile
+                with suppress(FileNotFoundError):
+                    yield path, path.stat().st_mtime + 60 * self.minutes

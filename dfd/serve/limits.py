@@ -30,9 +30,8 @@ class Limits:
         for field in fields(self):
             if getattr(self, field.name) < 1:
                 value = getattr(self, field.name)
-                raise ValueError(
-                    f"--{field.name} {value}: it takes at least 1. Leave it out for {field.default}."
-                )
+                option = f"--{field.name.replace('_', '-')}"
+                raise ValueError(f"{option} {value}: it takes at least 1. Leave it out for {field.default}.")
 
     @property
     def max_request(self) -> int:

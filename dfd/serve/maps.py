@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import io
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dfd.html import data_address
-from dfd.inference.verdict_words import sentences
+from dfd.inference.verdict_words import closing, no_verdict, sentences
 from dfd.inspection.drawings import small_photo
 from dfd.serve.faults import Fault
 from dfd.serve.jobs import Job
+from dfd.serve.reader_words import for_reader
 
 if TYPE_CHECKING:
     from dfd.detector import Detector
     from dfd.inference.explain import Explained
 
+_NEEDED = ("torch", "captum")  # beside what every service has
 # the first that the net has is drawn; the second needs no gradients
 _METHODS = ("gradcam", "occlusion")
 _FOR, _AGAINST = (213, 32, 0), (0, 90, 200)
+
+
+def no_maps(detector: Detector) -> str:
+    """Why this service makes no maps, without a full stop; "" where it does."""
+    for name in _NEEDED:
+        if find_spec(name) is None:
+            return (
+                f"maps need {name}, which is not installed where the service runs; whoever runs it adds it "
+                "by pip install 'dfd[train]'"
+            )
+    return "" if detector.speaks else for_reader(closing(detector)).rstrip(".")
 
 
 def explain(detector: Detector, job: Job) -> dict[str, Any]:
@@ -28,15 +42,7 @@ def explain(detector: Detector, job: Job) -> dict[str, Any]:
     Raises:
         Fault: the file has no such face, nothing of it was judged, or the net has no such map.
     """
-    try:
-        from dfd.explain import METHODS, how_far
-    except ModuleNotFoundError as error:
-        raise Fault(
-            422,
-            "no_map",
-            f"There is no map here: {error.name} is not installed where the service runs. Whoever runs it "
-            "adds it by pip install 'dfd[train]'.",
-        ) from error
+    from dfd.explain import METHODS, how_far
 
     faces = detector.crop_faces(job.data, job.whole)
     if not 1 <= job.face <= len(faces):
@@ -47,7 +53,8 @@ def explain(detector: Detector, job: Job) -> dict[str, Any]:
         )
     found = _explained(detector, faces[job.face - 1], job.method)
     if not found.maps:
-        why = " ".join([*sentences(found.score), *found.refused.values()])
+        said = [for_reader(sentence) for sentence in sentences(found.score)]
+        why = " ".join([*said, *found.refused.values()])
         raise Fault(422, "no_map", f"There is no map of this face. {why}")
     drawn = found.maps[0]
     kind = METHODS[drawn.method]
@@ -58,6 +65,7 @@ def explain(detector: Detector, job: Job) -> dict[str, Any]:
         "title": kind.title,
         "meaning": kind.meaning,
         "signed": kind.signed,
+        "no_verdict": no_verdict(found.score),
         "holds": drawn.measured.holds,
         "how_far": how_far(drawn.measured),
         "seen": data_address(small_photo(found.seen), "jpeg"),

@@ -32,6 +32,8 @@ def add_page(app: FastAPI, service: Service) -> None:
                 detector=about["name"],
                 closing=about["closing"].split("\n"),
                 finds_faces=about["finds_faces"],
+                maps=about["maps"],
+                no_maps=about["no_maps"],
                 needs_token=bool(service.tokens),
                 kept_minutes=None if service.keep is None else service.keep.minutes,
                 max_bytes=limits.max_bytes,

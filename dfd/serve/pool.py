@@ -61,6 +61,7 @@ class WorkerPool:
 
     Raises:
         ValueError: the first worker says that the detector cannot be loaded.
+        ModuleNotFoundError: it needs a package that is not installed.
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class WorkerPool:
         )
 
     def _start(self) -> _Worker:
-        """A worker with its detector loaded; ValueError where it cannot be."""
+        """A worker with its detector loaded; ValueError or ModuleNotFoundError where it cannot be."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(
@@ -138,6 +139,8 @@ class WorkerPool:
             facts = {"fault": "its process was ended, perhaps for want of memory"}
         if "fault" in facts:
             worker.end()
+            if "missing" in facts:
+                raise ModuleNotFoundError(facts["fault"], name=facts["missing"])
             raise ValueError(facts["fault"])
         self.about = facts
         return worker
@@ -170,7 +173,7 @@ class WorkerPool:
         while not self._closing:
             try:
                 return self._start()
-            except (ValueError, OSError) as error:
+            except (ValueError, OSError, ModuleNotFoundError) as error:
                 if not self._ready:
                     why = f"No worker can be started: {error}. Whoever runs the service must look at it."
                     with self._changed:

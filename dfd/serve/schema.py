@@ -101,6 +101,7 @@ class Inspected(Scored):
     """A file's scores, and what it says of its own making, as `dfd inspect --json` prints it."""
 
     inspection: dict[str, Any] | None = None
+    summary: list[str] | None = None
     evidence: list[dict[str, Any]] | None = None
     page: str | None = None
 
@@ -118,7 +119,9 @@ class InspectedFiles(BaseModel):
 
 
 class Explained(BaseModel):
-    """A map of one face's verdict, and how far to believe it; pictures as data: addresses."""
+    """A map of one face's verdict, and how far to believe it; pictures as data: addresses. Of a face without
+    a verdict of fake or no trace found, `no_verdict` says that the map explains none, and why.
+    """
 
     name: str
     face: int
@@ -127,6 +130,7 @@ class Explained(BaseModel):
     meaning: str
     signed: bool
     holds: bool
+    no_verdict: str
     how_far: str
     seen: str
     map: str
@@ -135,7 +139,7 @@ class Explained(BaseModel):
 
 
 class Model(BaseModel):
-    """A detector, and what its P(fake) rests on."""
+    """A detector, what its P(fake) rests on, and whether maps are made here, or in `no_maps` why not."""
 
     name: str
     sha256: str
@@ -147,6 +151,8 @@ class Model(BaseModel):
     knows_strange_pictures: bool
     finds_faces: bool
     face_detector: str
+    maps: bool
+    no_maps: str
     closing: str
 
 

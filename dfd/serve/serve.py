@@ -49,6 +49,7 @@ def serve_detector(
 
     Raises:
         ValueError: what is wrong with the checkpoint, the port, or a file.
+        ModuleNotFoundError: the detector needs a package that is not installed.
     """
     refuse_lfs_pointer(setup.checkpoint)
     known = Tokens() if tokens is None else Tokens.read(tokens)
@@ -81,6 +82,8 @@ def serve_detector(
         finally:
             pool.close()
     print("stopped; every request that was underway had its answer.", flush=True)
+    if keep is not None and (left := keep.left()):
+        print(left, flush=True)
 
 
 def worker_threads(workers: int) -> int:
@@ -119,7 +122,7 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         listener.listen(256)
     except (OSError, OverflowError) as error:
         listener.close()
-        why = getattr(error, "strerror", None) or str(error)
+        why = (getattr(error, "strerror", None) or str(error)).rstrip(".")
         raise ValueError(
             f"cannot listen on {host}, port {port}: {why}. Choose another --port, or 0 for a free one."
         ) from error

@@ -26,11 +26,11 @@ class Form:
     """What a form brought.
 
     Args:
-        files: (name, bytes) each.
+        files: (name, bytes) each; of one that is too large a fault in place of its bytes.
         others: (name of the part, value, "" of a file) of what is no part named file.
     """
 
-    files: list[tuple[str, bytes]] = field(default_factory=list)
+    files: list[tuple[str, bytes | Fault]] = field(default_factory=list)
     others: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -38,7 +38,7 @@ async def read_form(request: Request, limits: Limits) -> Form:
     """The form of a request.
 
     Raises:
-        Fault: it is none, breaks off, is too large or too slow, or has no file.
+        Fault: it is none, breaks off, is too large as a whole or too slow, or has no file.
     """
     kind, options = _content_type(request.headers.get("content-type", ""))
     if kind != "multipart/form-data" or not options.get("boundary"):
@@ -94,6 +94,7 @@ class _Reader:
         from python_multipart.multipart import MultipartParser
 
         self.limits, self.form, self.total, self.is_whole = limits, Form(), 0, False
+        self._size = 0  # of the part, whose bytes are dropped once they are too many
         self._header = self._value = b""
         self._headers: dict[str, str] = {}
         self._data = bytearray()
@@ -129,7 +130,7 @@ class _Reader:
         return self.form
 
     def _begin(self) -> None:
-        self._headers, self._data = {}, bytearray()
+        self._headers, self._data, self._size = {}, bytearray(), 0
 
     def _on_header(self, data: bytes, start: int, end: int) -> None:
         self._header += data[start:end]
@@ -142,10 +143,15 @@ class _Reader:
         self._header = self._value = b""
 
     def _on_data(self, data: bytes, start: int, end: int) -> None:
-        self._data += data[start:end]
-        limit = self.limits.max_bytes if self._options().get("filename") is not None else _FIELD_BYTES
-        if len(self._data) > limit:
-            raise too_large("A part of the form has", len(self._data), limit)
+        self._size += end - start
+        options = self._options()
+        if options.get("filename") is None and self._size > _FIELD_BYTES:
+            what = f"The part {printable(options.get('name', ''))[:40]!r} of the form has"
+            raise too_large(what, self._size, _FIELD_BYTES)
+        if self._size > self.limits.max_bytes:
+            self._data.clear()
+        else:
+            self._data += data[start:end]
 
     def _on_part_end(self) -> None:
         options = self._options()
@@ -156,8 +162,11 @@ class _Reader:
         elif part != "file":
             self.form.others.append((part, ""))
         # a browser sends a nameless, empty file for a form in which none was chosen
-        elif name or self._data:
-            self.form.files.append((_plain(name), bytes(self._data)))
+        elif name or self._size:
+            shown, limit = _plain(name), self.limits.max_bytes
+            whole = self._size <= limit
+            data = bytes(self._data) if whole else too_large(f"{shown} has", self._size, limit)
+            self.form.files.append((shown, data))
         if len(self.form.files) + len(self.form.others) > self.limits.max_files:
             raise Fault(
                 422,
@@ -184,5 +193,5 @@ def too_large(what: str, size: int, limit: int) -> Fault:
         413,
         "too_large",
         f"{what} {size:,} bytes or more, and {limit:,} are read. Send a smaller file, or fewer at once; "
-        "whoever runs the service sets the limit by --max_bytes.",
+        "whoever runs the service sets the limit by --max-bytes.",
     )

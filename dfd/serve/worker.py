@@ -41,8 +41,11 @@ def work(pipe: Connection, setup: Setup) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(setup.threads))  # torch and exports read it
     try:
         detector, facts = _load(setup)
-    except (ValueError, OSError, ModuleNotFoundError) as error:
-        _send(pipe, {"fault": str(error)})
+    except ModuleNotFoundError as error:
+        _send(pipe, {"fault": str(error), "missing": error.name})
+        return
+    except (ValueError, OSError) as error:
+        _send(pipe, {"fault": _words(error)})
         return
     if setup.device == "cpu":  # what a GPU's driver maps counts as memory of the process
         _limit_memory(setup.memory)
@@ -93,6 +96,13 @@ def _answers(detector: Detector, jobs: Sequence[Job], setup: Setup) -> Iterator[
             yield {"fault": fault.plain()}
         except Exception as error:
             yield {"fault": _fault(error, setup).plain()}
+
+
+def _words(error: Exception) -> str:
+    """The message; of an OSError without its number, and with the file."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 def _fault(error: Exception, setup: Setup) -> Fault:

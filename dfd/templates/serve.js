@@ -2,7 +2,7 @@
 const AT_ONCE = 2, TRIES = 6;
 // tools that are shown whatever they say: what a file itself claims, and what only time shows of a video
 const FIRST_HAND = /^(metadata|provenance|clip_.*)$/;
-const { maxBytes, suffixes, detector } = document.body.dataset;
+const { maxBytes, suffixes, detector, maps } = document.body.dataset;
 const byId = id => document.getElementById(id);
 const visit = []; // what was judged: { name, answer } or { name, problem }, and its article
 const waiting = [];
@@ -21,21 +21,24 @@ const options = more => {
   return "?" + query;
 };
 
-// one file to an address of the service; resolves to { status, body, wait }, whatever becomes of it
-const send = (address, file, name, sent = () => {}) => new Promise(resolve => {
+// a file, or none, to an address of the service; resolves to { status, body, wait }, whatever becomes of it
+const send = (address, file = null, name = "", sent = () => {}) => new Promise(resolve => {
   const request = new XMLHttpRequest();
   const unreachable = () => resolve({ status: 0, wait: 0, body: {
     message: "The service cannot be reached, or ended the request. Look whether it still runs, and try again.",
   } });
-  request.open("POST", address);
+  request.open(file ? "POST" : "GET", address);
   if (byId("token")?.value.trim()) request.setRequestHeader("Authorization", "Bearer " + byId("token").value.trim());
   request.upload.addEventListener("progress", event => sent(event.loaded / event.total));
   request.addEventListener("error", unreachable);
   request.addEventListener("load", () => {
     let body;
     try { body = JSON.parse(request.responseText); } catch { return unreachable(); }
+    // its words are for programs
+    if (body.code === "no_token") body.message = "This service needs a token: write yours above, or ask whoever runs it for one.";
     resolve({ status: request.status, wait: Number(request.getResponseHeader("Retry-After")), body });
   });
+  if (!file) return request.send();
   const form = new FormData();
   form.append("file", file, name);
   request.send(form);
@@ -132,15 +135,14 @@ const face = (entry, score) => {
   title.append(make("span", said(score), "badge " + (score.verdict ?? "")));
   if (score.faces > 1) title.append(` face ${score.face} of ${score.faces}`);
   part.append(title, ...score.sentences.map(sentence => make("p", sentence)));
-  if (score.status === "ok" && !("moments" in score)) {
-    const button = make("button", score.faces > 1 ? `Show what moved the verdict on face ${score.face}` : "Show what moved the verdict");
+  if (maps && score.status === "ok" && !("moments" in score)) {
+    const what = ["fake", "no_trace"].includes(score.verdict) ? "verdict" : "detector";
+    const button = make("button", `Show what moved the ${what}${score.faces > 1 ? ` on face ${score.face}` : ""}`);
     button.type = "button";
     button.addEventListener("click", () => explain(entry, Math.max(score.face, 1), button, part));
     const line = make("p", "", "actions");
     line.append(button);
     part.append(line);
-  } else if (["no_face", "no_detector"].includes(score.status)) {
-    part.append(make("p", "If it is a crop of one face, tick the box above that says so, and try again."));
   }
   return part;
 };
@@ -224,6 +226,7 @@ const explain = async (entry, number, button, place) => {
   label.append(slider);
   stack.append(picture(found.seen, `What was judged, under a map by ${found.title}`), map);
   caption.append(label, make("p", `${found.title}. ${found.meaning} Red speaks for fake${found.signed ? ", blue against it" : ""}.`), make("p", found.how_far));
+  if (found.no_verdict) figure.append(make("p", found.no_verdict, "mind"));
   figure.append(stack, caption);
   button.parentElement.hidden = true;
   place.append(figure);
@@ -236,7 +239,7 @@ const evidence = async (entry, button) => {
   const body = await working(button, "Examining the file.", place, () =>
     send("v1/inspect" + options({ page: true }), entry.file, entry.name));
   if (!body) return;
-  const { evidence: found, inspection, page } = body.files[0];
+  const { evidence: found, inspection, page, summary: sentences } = body.files[0];
   const list = make("ul");
   for (const { status, word, title, sentence, figure } of found.filter(each => ["found", "failed"].includes(each.status) || FIRST_HAND.test(each.tool))) {
     const line = make("li"), first = make("p");
@@ -245,10 +248,9 @@ const evidence = async (entry, button) => {
     if (figure) line.append(make("p", figure, "quiet"));
     list.append(line);
   }
-  const traces = found.filter(each => each.status === "found").length;
-  const heading = make("h4", `What the file says of itself: ${traces} of ${found.length} tools found a trace`);
+  const heading = make("h4", "What the file says of itself");
   heading.tabIndex = -1;
-  place.replaceChildren(heading, list, make("p", "The full page has every tool, its map, and how often it errs.", "quiet"));
+  place.replaceChildren(heading, ...sentences.map(sentence => make("p", sentence)), list, make("p", "The full page has every tool, its map, and how often it errs.", "quiet"));
   entry.inspection = inspection;
   button.hidden = true;
   const full = entry.article.querySelector(".full");
@@ -257,17 +259,25 @@ const evidence = async (entry, button) => {
   heading.focus();
 };
 
+const several = (number, what) => `${number} ${what}${number === 1 ? "" : "s"}`;
+const VERDICTS = ["fake", "no trace found", "inconclusive", "unfamiliar"];
+
+// what was judged in all, as dfd score counts it: files as files, faces as faces
+const counted = () => {
+  if (!visit.length) return "No picture yet.";
+  const counts = new Map(), scores = visit.flatMap(({ answer }) => answer?.scores ?? []);
+  const problems = visit.filter(({ problem }) => problem).map(() => "no answer");
+  for (const word of [...scores.map(said), ...problems]) counts.set(word, (counts.get(word) ?? 0) + 1);
+  const listed = words => words.filter(word => counts.has(word)).map(word => `${counts.get(word)} ${word}`).join(", ");
+  const others = listed([...counts.keys()].filter(word => !VERDICTS.includes(word)).sort());
+  const faces = scores.filter(score => score.face > 0).length;
+  const files = left ? `${visit.length - left} of ${several(visit.length, "file")} judged` : several(visit.length, "file");
+  const parts = [listed(VERDICTS), others && `no verdict: ${others}`].filter(Boolean).join("; ");
+  return `${files}${faces ? ` with ${several(faces, "face")}` : ""}${parts && ": " + parts}.`;
+};
+
 const summary = () => {
-  const counts = new Map();
-  for (const { answer, problem } of visit) {
-    for (const score of answer?.scores ?? []) counts.set(said(score), (counts.get(said(score)) ?? 0) + 1);
-    if (problem) counts.set("no answer", (counts.get("no answer") ?? 0) + 1);
-  }
-  const parts = [...counts].map(([word, count]) => `${count} ${word}`);
-  const files = `${visit.length} ${visit.length === 1 ? "file" : "files"}`;
-  byId("summary").textContent = visit.length
-    ? `${left ? `${visit.length - left} of ${files} judged` : `${files} judged`}${parts.length ? ": " + parts.join(", ") : ""}.`
-    : "No picture yet.";
+  byId("summary").textContent = counted();
   byId("saving").hidden = !visit.length;
   for (const button of byId("saving").querySelectorAll("button")) button.disabled = left > 0;
 };
@@ -291,7 +301,7 @@ byId("save-json").addEventListener("click", () => {
 byId("save-page").addEventListener("click", async () => {
   const style = await (await fetch("serve.css")).text();
   const whole = make("main"), title = "Verdicts of " + detector;
-  whole.append(make("h1", title), make("p", `${byId("summary").textContent} Saved ${new Date().toLocaleString()}.`));
+  whole.append(make("h1", title), make("p", `${counted()} Saved ${new Date().toLocaleString()}.`));
   whole.append(...["closing", "history", "results"].map(id => byId(id).cloneNode(true)));
   whole.querySelectorAll("button, input, progress").forEach(each => each.remove());
   whole.querySelectorAll("details").forEach(each => { each.open = true; });
@@ -299,7 +309,14 @@ byId("save-page").addEventListener("click", async () => {
   save(`<!doctype html>\n<html lang="en"><head>${head}</head><body>${whole.outerHTML}</body></html>`, "text/html", "verdicts.html");
 });
 
-byId("access")?.addEventListener("submit", event => event.preventDefault());
+byId("token")?.addEventListener("input", () => { byId("token-state").textContent = ""; });
+byId("access")?.addEventListener("submit", async event => {
+  event.preventDefault();
+  const state = byId("token-state");
+  state.textContent = "Asking.";
+  const { status, body } = await send("v1/models");
+  state.textContent = status === 200 ? "This service knows this token." : body.message;
+});
 
 byId("clear").addEventListener("click", () => {
   visit.length = 0;

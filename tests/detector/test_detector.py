@@ -126,7 +126,7 @@ def test_what_is_no_file_of_a_picture_is_said_and_never_waited_for(net, card, tm
     for path, why in (
         (pipe, "a pipe"),
         ("/dev/zero", "a device"),
-        (empty, "empty file"),
+        (empty, "the file is empty"),
         (large, f"{MAX_BYTES + 1} bytes, more than"),
         (tmp_path, "Is a directory"),
         (tmp_path / "none.jpg", "No such file"),

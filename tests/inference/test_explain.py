@@ -1,6 +1,7 @@
 """`dfd explain`: a page that says where verdicts come from, and lists what could not be judged."""
 
 import json
+from dataclasses import replace
 
 import browser
 import numpy as np
@@ -14,7 +15,8 @@ from dfd.detector import Detector, Score, load
 from dfd.detector.score import FaceCrops
 from dfd.explain import METHODS
 from dfd.inference.explain import explain, explain_files
-from dfd.inference.explain_page import _facts, _one_stream, in_words, word
+from dfd.inference.explain_page import _facts, _one_stream, _shown, in_words, word
+from dfd.inference.verdict_words import no_verdict
 from dfd.media.crops import View
 from dfd.models import DualStream, LocalSpectrum, SmallCNN, recipe
 
@@ -78,6 +80,14 @@ def test_two_streams_are_compared(detector, noise, few):
     # LogSpectrum keeps no places, so Grad-CAM is of the pixels
     assert found.layer == "rgb" and "rgb alone" in _one_stream(found, "gradcam")
     assert "beside it: fft" in _one_stream(found, "gradcam") and not _one_stream(found, "occlusion")
+    # each map of a face without a verdict begins with that, and is not marked as one that may be read
+    for verdict in ("fake", "unfamiliar"):
+        drawn = replace(found, score=replace(found.score, verdict=verdict))
+        for measured, (_, _, holds, sentence, _) in zip(
+            drawn.maps, _shown(two, drawn, None).maps, strict=True
+        ):
+            assert sentence.startswith("This map explains no verdict") == (verdict == "unfamiliar")
+            assert holds == (measured.measured.holds and verdict == "fake")
 
 
 @pytest.mark.parametrize("strong", ["rgb", "fft"])
@@ -95,7 +105,7 @@ def test_gradcam_looks_at_the_stream_that_moves_the_logit_most(detector, noise, 
     assert _facts(named)["streams"]["decided"] == strong
 
 
-def test_a_detector_without_gradients_gets_occlusion_and_bands(detector, noise, few):
+def test_a_detector_without_gradients_gets_occlusion_and_bands(detector, noise, few, monkeypatch):
     class Exported(torch.nn.Module):
         """A net whose numbers leave torch on the way."""
 
@@ -115,8 +125,12 @@ def test_a_detector_without_gradients_gets_occlusion_and_bands(detector, noise, 
     assert set(found.refused) == set(ATTRIBUTIONS) - {"occlusion"}
     assert all("Use 'occlusion'" in why for why in found.refused.values())
     assert found.falls is not None and found.frequencies is None
+    face = crops(exported, noise)
+    # refused before anything is judged or measured
+    monkeypatch.setattr(Detector, "judge", None)
+    monkeypatch.setattr("dfd.explain.random_orders", None)
     with pytest.raises(ValueError, match="gradcam needs gradients"):
-        explain(exported, crops(exported, noise), ["gradcam"])
+        explain(exported, face, ["gradcam"])
 
 
 def test_transparent_crops_are_not_explained(detector, noise, few):
@@ -143,7 +157,8 @@ def test_a_verdict_is_said_with_its_uncertainty(verdict, prob, starts, warned):
     )
     said = in_words(score, 1.5)
     assert said[0].startswith(starts) and any("not where a forgery is" in sentence for sentence in said)
-    assert any("evidence of nothing" in sentence for sentence in said) == warned
+    why = no_verdict(score)
+    assert why.startswith("This map explains no verdict, since there is none: ") == warned == bool(why)
     assert "real" not in word(score)
     assert prob is None or "Between 0.40 and 0.60 the word would be inconclusive" in said[0]
 
@@ -155,20 +170,34 @@ def test_the_page_names_every_file_and_escapes_it(detector_file, noise, encoded,
     (pictures / "broken.jpg").write_text("no picture")
     (pictures / "small.png").write_bytes(encoded(noise(20, 20)))
     (pictures / "notes.txt").write_text("notes")
+    film = tmp_path / "film.mp4"
+    film.write_bytes(b"\0\0\0\x18ftypisom" + bytes(50))
     out = tmp_path / "out"
-    assert explain_files(detector_file, [pictures], out, ["occlusion", "gradcam"], whole=True) == 0
+    assert explain_files(detector_file, [pictures, film], out, ["occlusion", "gradcam"], whole=True) == 0
     page = (out / "explain.html").read_text(encoding="utf-8")
     assert "<script" not in page and "a&lt;script&gt;.png" in page
-    for text in ("broken.jpg", "unreadable", "too small", "the net needs 32", "notes.txt"):
+    for text in (
+        "broken.jpg",
+        "unreadable",
+        "too small",
+        "the net needs 32",
+        "notes.txt",
+        "videos have no map",
+    ):
         assert text in page
     facts = json.loads((out / "explain.json").read_text(encoding="utf-8"))
-    assert [face["score"]["status"] for face in facts["faces"]] == ["ok", "unreadable", "too_small"]
+    assert [face["score"]["status"] for face in facts["faces"]] == [
+        "ok",
+        "unreadable",
+        "too_small",
+        "unreadable",
+    ]
     judged = facts["faces"][0]
     assert set(judged["methods"]) == {"occlusion", "gradcam"} and len(judged["bands"]["shares"]) == 16
     names = sorted(path.name for path in out.glob("*.png"))
     assert "001-a-script-occlusion.png" in names and len(names) >= 6
     printed = capsys.readouterr().out
-    assert "3 files" in printed and str(out / "explain.html") in printed and "unreadable" in printed
+    assert "4 files" in printed and str(out / "explain.html") in printed and "unreadable" in printed
     with pytest.raises(ValueError, match="exists and is not empty"):
         explain_files(detector_file, [pictures], out, whole=True)
 

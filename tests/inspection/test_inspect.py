@@ -68,7 +68,8 @@ def test_what_cannot_be_read_is_said_and_the_others_are_done(files, tmp_path, ca
     assert main(["inspect", *named, str(files), "--out", str(tmp_path / "out"), "--workers", "2"]) == 1
     out = capsys.readouterr().out
     assert (
-        "c.jpg: it cannot be read: empty file" in out and "f.jpg: it cannot be read: no file: a pipe" in out
+        "c.jpg: it cannot be read: the file is empty" in out
+        and "f.jpg: it cannot be read: no file: a pipe" in out
     )
     assert "g.jpg: it cannot be read: No such file (a broken link)\n" in out
     assert out.count("could not be decoded") == 2
@@ -78,17 +79,19 @@ def test_what_cannot_be_read_is_said_and_the_others_are_done(files, tmp_path, ca
         "003-d.html",
     }
     index = (tmp_path / "out" / "index.html").read_text()
-    assert "empty file" in index and "c.jpg" in index
+    assert "the file is empty" in index and "c.jpg" in index
 
 
 def test_a_single_file_that_cannot_be_read_has_a_record_and_no_page(tmp_path, capsys):
     (tmp_path / "empty.jpg").write_bytes(b"")
     assert main(["inspect", str(tmp_path / "empty.jpg"), "--out", str(tmp_path / "out")]) == 1
     out = capsys.readouterr().out
-    assert out == f"{tmp_path / 'empty.jpg'}: it cannot be read: empty file\n"
+    assert out == f"{tmp_path / 'empty.jpg'}: it cannot be read: the file is empty\n"
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["empty.json"]
     facts = json.loads((tmp_path / "out" / "empty.json").read_text())
-    assert facts["status"] == "unreadable" and "empty file" in facts["reason"] and facts["inspected_at"]
+    assert (
+        facts["status"] == "unreadable" and "the file is empty" in facts["reason"] and facts["inspected_at"]
+    )
 
 
 def test_names_that_are_not_there_are_lines_and_the_others_are_done(files, tmp_path, capsys):

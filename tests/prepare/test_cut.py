@@ -155,7 +155,7 @@ def test_corrupt_videos_say_what_is_wrong(tmp_path):
     damaged = bytearray(whole)
     damaged[len(whole) // 3 : len(whole) // 3 + 4000] = bytes(4000)
     for data, words in (
-        (b"", "empty file"),
+        (b"", "the file is empty"),
         (b"#EXTM3U\n/etc/passwd\n", "no video in a container that is read"),
         (whole[: len(whole) // 2], "damaged video: "),
         (bytes(damaged), "damaged video: "),
@@ -358,7 +358,7 @@ def test_class_folders_and_tables_of_videos(tmp_path, yunet):
         prepare(tmp_path / "set", tmp_path / "out", faces=yunet)
     with pytest.raises(ValueError, match="1 of 4 files were rejected"):
         prepare(tmp_path / "set", tmp_path / "out", frames=2, faces=yunet, workers=1)
-    assert listed(tmp_path / "out") == {"real/empty.mp4": "empty file"}
+    assert listed(tmp_path / "out") == {"real/empty.mp4": "the file is empty"}
     (tmp_path / "set/real/empty.mp4").unlink()
     with pytest.raises(ValueError, match="the source or the options changed: 1 removed"):
         prepare(tmp_path / "set", tmp_path / "out", frames=2, faces=yunet, workers=1)

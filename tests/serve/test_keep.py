@@ -2,6 +2,7 @@ import hashlib
 import os
 import resource
 import time
+from datetime import datetime
 
 import pytest
 
@@ -24,6 +25,21 @@ def test_an_upload_is_kept_until_its_time_is_up(tmp_path):
         others.name,
         f"upload-{hashlib.sha256(b'new').hexdigest()}",
     }
+
+
+def test_what_is_left_at_a_stop_is_said_with_its_time(tmp_path):
+    keep = Keep(tmp_path, minutes=10)
+    assert keep.left() == ""
+    keep.add(b"old")
+    keep.add(b"new")
+    old, new = (tmp_path / f"upload-{hashlib.sha256(data).hexdigest()}" for data in (b"old", b"new"))
+    now = time.time()
+    os.utime(old, (now - 300, now - 300))
+    os.utime(new, (now, now))
+    until = datetime.fromtimestamp(now + 600).strftime("%Y-%m-%d %H:%M:%S")
+    assert f"2 uploads left in {tmp_path}, whose time is up by {until}" in keep.left()
+    os.utime(old, (now - 601, now - 601))
+    assert keep.left().startswith("1 upload left") and not old.exists()
 
 
 def test_a_disk_that_takes_no_more_is_one_clear_answer(tmp_path):

@@ -207,12 +207,13 @@ def test_nothing_of_an_upload_is_on_the_disk(detector_file, tmp_path):
             assert asked.result().status_code == 200
 
 
-def run(*args):
+def run(*args, env=None):
     return subprocess.run(
         [sys.executable, "-m", "dfd.cli", "serve", *map(str, args)],
         capture_output=True,
         text=True,
         timeout=PATIENCE,
+        env=env,
     )
 
 
@@ -225,7 +226,9 @@ def test_what_is_wrong_is_said_in_one_line_before_it_listens(detector_file, tmp_
     tokens = tmp_path / "tokens"
     tokens.write_text("# nobody yet\n")
     for args, said in (
-        ((tmp_path / "none.ckpt",), "none.ckpt"),
+        ((tmp_path / "none.ckpt",), "There is no checkpoint"),
+        ((tmp_path / "none.onnx",), "There is no checkpoint"),
+        ((detector_file, "--port", "99999"), "0-65535. Choose another --port"),
         ((detector_file, "--tokens", tokens), "has no token"),
         ((detector_file, "--workers", "0"), "at least 1"),
         ((detector_file, "--queue", "0"), "--queue 0"),
@@ -248,9 +251,22 @@ def test_a_missing_package_is_said_with_its_extra(detector_file):
     )
 
 
-def test_an_open_port_without_tokens_is_warned_of(detector_file):
-    with serving(detector_file, "--host", "0.0.0.0") as served:
+def test_a_package_that_the_detector_needs_is_said_with_its_extra(tmp_path):
+    (tmp_path / "openvino.py").write_text("raise ModuleNotFoundError('none here', name='openvino')")
+    checkpoint = tmp_path / "best.xml"
+    checkpoint.write_text("<net/>")
+    # the worker is a process of its own
+    done = run(checkpoint, "--port", "0", env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 1 and "pip install 'dfd[openvino]'" in done.stderr, done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_an_open_port_and_what_a_stop_leaves_are_said(detector_file, tmp_path):
+    with serving(detector_file, "--host", "0.0.0.0", "--keep", str(tmp_path)) as served:
         port = served.address.rpartition(":")[2]
         assert ask(f"http://127.0.0.1:{port}").status_code == 200
         assert served.stop() == 0
-        assert "there are no --tokens" in served.process.stdout.read()
+        said = served.process.stdout.read()
+        assert "there are no --tokens" in said
+        assert f"1 upload left in {tmp_path}, whose time is up by" in said
+        assert len(list(tmp_path.iterdir())) == 1

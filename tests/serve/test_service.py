@@ -1,6 +1,8 @@
 import asyncio
 import hashlib
 import json
+import re
+import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -13,9 +15,11 @@ from starlette.testclient import TestClient
 from dfd.cli import main
 from dfd.detector import load
 from dfd.inference import score_files
-from dfd.inference.verdict_words import sentences
+from dfd.inference.verdict_words import no_verdict, sentences
+from dfd.serve.jobs import Job
 from dfd.serve.keep import Keep
 from dfd.serve.limits import Limits
+from dfd.serve.maps import explain, no_maps
 from dfd.serve.schema import Explained, InspectedFiles, Models, ScoredFiles
 from dfd.serve.tokens import Token, Tokens
 
@@ -78,7 +82,7 @@ def test_a_picture_is_given_where_it_is_asked_for(client):
         ("a.jpg", b"just a text", "not a picture in a format that is read"),
         ("a.zip", b"PK\x03\x04" + bytes(100), "a zip archive: unpack it"),
         ("a.png", GREY[:60], "truncated PNG"),
-        ("a.png", b"", "0 bytes"),
+        ("a.png", b"", "the file is empty"),
     ],
     ids=["text", "zip", "truncated", "empty"],
 )
@@ -90,7 +94,21 @@ def test_a_file_that_is_no_picture_is_an_answer_too(client, name, data, reason):
 
 def test_without_a_face_detector_that_is_said(client):
     (face,) = client.post("/v1/score", files=files(("a.png", GREY))).json()["files"][0]["scores"]
-    assert face["status"] == "no_detector"
+    assert face["status"] == "no_detector" and "--whole" in face["reason"]
+    # who asks has no command line
+    assert (
+        'tick "Each file is a crop of one face' in face["sentences"][0] and "--" not in face["sentences"][0]
+    )
+
+
+def test_a_file_that_is_too_large_has_its_problem_and_the_others_their_scores(client):
+    sent = files(("big.png", bytes(200_001)), ("a.png", GREY))
+    said = client.post("/v1/score", params=WHOLE, files=sent)
+    assert said.status_code == 200
+    ScoredFiles.model_validate(said.json())
+    big, good = said.json()["files"]
+    assert (big["name"], big["problem"]["status"], big["problem"]["code"]) == ("big.png", 413, "too_large")
+    assert (good["name"], good["scores"][0]["status"]) == ("a.png", "ok")
 
 
 def test_an_inspection_has_the_evidence_and_the_page(client):
@@ -102,6 +120,13 @@ def test_an_inspection_has_the_evidence_and_the_page(client):
     assert found["page"].startswith("<!doctype html>") and "a.png" in found["page"]
     # the page holds the verdict, apart from the tools
     assert found["scores"][0]["sentences"][0][:20] in found["page"]
+    # the counts of its page, and advice that needs no command line
+    tools = len(found["evidence"])
+    assert found["summary"][0].startswith((f"None of {tools} tools", f"1 of {tools} tools"))
+    assert re.search(r"[1-9]\d* could not judge this picture", found["summary"][-1])
+    assert found["summary"][-1] in found["page"]
+    advice = [each["sentence"] for each in found["evidence"] if "ask whoever runs this" in each["sentence"]]
+    assert advice and not [text for text in (*advice, found["page"]) if re.search("--(faces|mesh)", text)]
 
 
 @pytest.mark.slow
@@ -169,6 +194,7 @@ def test_a_map_says_how_far_to_believe_it(client):
     assert said.status_code == 200, said.text
     found = Explained.model_validate(said.json())
     assert (found.method, found.width, found.height) == ("occlusion", 96, 96) and found.how_far
+    assert found.no_verdict == ""
     assert found.map.startswith("data:image/png") and found.seen.startswith("data:image/jpeg")
 
 
@@ -177,7 +203,8 @@ def test_a_map_says_how_far_to_believe_it(client):
     [
         ({"face": "2"}, [GREY], 422, "face 2 of 1"),
         ({"method": "tea_leaves"}, [GREY], 422, "tea_leaves"),
-        ({}, [b"x"], 422, "No verdict"),
+        ({}, [b"x"], 422, "No verdict: not a picture"),
+        ({}, [b"\0\0\0\x18ftypisom" + bytes(50)], 422, "a.png is a video, and videos have no map"),
         ({}, [GREY, GREY], 422, "Send it alone"),
         ({"face": "0"}, [GREY], 400, "option face"),
         ({"hole": "true"}, [GREY], 400, "no option 'hole'"),
@@ -188,6 +215,33 @@ def test_a_map_that_cannot_be_made_is_said(client, params, sent, status, said):
         "/v1/explain", params={**WHOLE, **params}, files=files(*(("a.png", each) for each in sent))
     )
     assert answer.status_code == status and said in answer.json()["message"]
+    assert ".." not in answer.json()["message"]
+
+
+@pytest.mark.slow
+def test_a_map_of_no_verdict_begins_with_that(pool):
+    detector = load(pool.setup.checkpoint, allow=("unruly_net.",))
+    for grey, verdict in ((128, "inconclusive"), (230, "fake")):
+        data = png((grey, grey, grey), 64)
+        (score,) = detector.score(data, whole=True)
+        found = explain(detector, Job("explain", "a.png", data, whole=True, method="occlusion"))
+        assert score.verdict == verdict and found["no_verdict"] == no_verdict(score)
+        assert found["no_verdict"].startswith("This map explains no verdict") == (verdict == "inconclusive")
+
+
+def test_without_torch_there_are_no_maps_and_clients_know(client, pool, monkeypatch):
+    detector = load(pool.setup.checkpoint, allow=("unruly_net.",))
+    assert no_maps(detector) == "" and 'data-maps="yes"' in client.get("/").text
+    monkeypatch.setitem(sys.modules, "captum", None)
+    why = no_maps(detector)
+    assert why.startswith("maps need captum, which is not installed") and "dfd[train]" in why
+    monkeypatch.setattr(pool, "about", pool.about | {"maps": False, "no_maps": why})
+    (model,) = Models.model_validate(client.get("/v1/models").json()).models
+    assert not model.maps and model.no_maps == why
+    page = client.get("/").text
+    assert 'data-maps=""' in page and "There are no maps here: maps need captum" in page
+    said = client.post("/v1/explain", params=WHOLE, files=files(("a.png", BRIGHT)))
+    assert (said.status_code, said.json()["code"]) == (422, "no_map") and why in said.json()["message"]
 
 
 def test_models_health_and_readiness(client, detector_file):
@@ -277,10 +331,16 @@ def test_uploads_are_kept_only_where_that_is_asked_for(app_with, client, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("method", "route", "status"), [("GET", "/v1/score", 405), ("GET", "/v2", 404), ("GET", "/docs", 404)]
+    ("method", "route", "status", "code"),
+    [
+        ("GET", "/v1/score", 405, "other_method"),
+        ("GET", "/v2", 404, "no_address"),
+        ("GET", "/docs", 404, "no_address"),
+    ],
 )
-def test_what_is_not_there_is_a_problem_like_the_others(client, method, route, status):
+def test_what_is_not_there_is_a_problem_like_the_others(client, method, route, status, code):
     said = client.request(method, route)
+    assert said.json()["code"] == code and (status == 404 or "it takes POST." in said.json()["message"])
     assert said.status_code == said.json()["status"] == status
     assert said.headers["content-type"] == "application/problem+json"
 

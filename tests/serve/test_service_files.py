@@ -61,3 +61,10 @@ def test_the_image_can_be_built(tmp_path):
         [docker, "run", "--rm", "--read-only", "dfd-test", "--version"], capture_output=True
     )
     assert version.returncode == 0
+
+
+def test_each_code_of_a_problem_stands_in_the_guide():
+    sources = "".join(path.read_text() for path in (ROOT / "dfd/serve").glob("*.py"))
+    codes = set(re.findall(r'(?:Fault\(|\d{3}: \()\s*(?:\d{3},\s*)?"([a-z_]+)",', sources))
+    table = (ROOT / "docs/guides/serve.md").read_text()
+    assert len(codes) > 25 and not [code for code in codes if f"`{code}`" not in table]

@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from dfd.serve.faults import Fault
 from dfd.serve.limits import Limits
-from dfd.serve.uploads import read_form
+from dfd.serve.uploads import _Reader, read_form
 
 LIMITS = Limits(max_bytes=1000, max_files=4, seconds=1)
 NAMES = st.text("abcé .-_/", min_size=1, max_size=20)
@@ -65,11 +65,10 @@ def test_an_option_in_the_form_is_not_passed_over(body):
 @pytest.mark.parametrize(
     ("files", "fields", "status", "said"),
     [
-        ([("a.png", b"1" * 1001)], (), 413, "1,000 are read"),
         ([("a.png", b"1" * 900)] * 5, (), 413, "4,000 are read"),
         ([(f"{n}.png", b"1") for n in range(5)], (), 422, "more than 4 parts"),
         ((), [("url", "http://example.org/a.jpg")], 422, "Addresses are not opened"),
-        ((), [("note", "x" * 1001)], 413, "1,000 are read"),
+        ((), [("note", "x" * 1001)], 413, "part 'note' of the form has 1,001 .* 1,000 are read"),
     ],
 )
 def test_what_is_too_much_or_no_file_is_said(files, fields, status, said):
@@ -78,6 +77,25 @@ def test_what_is_too_much_or_no_file_is_said(files, fields, status, said):
     with pytest.raises(Fault, match=said) as caught:
         read(body, kind)
     assert caught.value.status == status
+
+
+@pytest.mark.parametrize("sizes", [(), [7] * 200], ids=["at once", "in chunks"])
+def test_a_file_that_is_too_large_costs_the_others_nothing(sizes):
+    sent = [("first.png", b"1" * 1000), ("big.png", b"2" * 1001), ("last.png", b"3")]
+    body, kind = form(sent)
+    first, (name, fault), last = read(body, kind, sizes).files
+    assert (first, last) == (sent[0], sent[2])
+    assert (name, fault.status, fault.code) == ("big.png", 413, "too_large")
+    assert fault.message.startswith("big.png has 1,001 bytes") and "1,000 are read" in fault.message
+    assert "--max-bytes" in fault.message
+
+
+def test_of_a_file_that_is_too_large_nothing_is_held():
+    reader = _Reader("b", Limits(max_bytes=1000, max_files=4))
+    reader.feed(b'--b\r\nContent-Disposition: form-data; name="file"; filename="big.png"\r\n\r\n')
+    for _ in range(30):
+        reader.feed(b"1" * 100)
+    assert not reader._data and reader.total > 3000
 
 
 def test_a_form_in_which_no_file_was_chosen_has_none():
@@ -110,9 +128,9 @@ def test_too_much_is_refused_before_the_rest_is_read():
         return {"type": "http.request", "body": body[:500], "more_body": True}
 
     scope = {"type": "http", "method": "POST", "headers": [(b"content-type", kind.encode())]}
-    with pytest.raises(Fault, match="1,000 are read"):
+    with pytest.raises(Fault, match="4,000 are read"):
         asyncio.run(read_form(Request(scope, receive), LIMITS))
-    assert len(seen) <= 4
+    assert len(seen) <= 9
 
 
 def test_a_sender_that_is_too_slow_is_not_waited_for():

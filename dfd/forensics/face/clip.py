@@ -14,13 +14,14 @@ from dfd.forensics.face.clip_blinks import clip_blinks, openness
 from dfd.forensics.face.clip_motion import JITTER, WARPING, clip_jitter, clip_warping, square
 from dfd.forensics.face.geometry import Detector, FaceFinder, FaceGeometry, Mesh
 from dfd.forensics.finding import Finding
+from dfd.media.face_mesh import BY_MESH
 from dfd.media.faces import NO_WEIGHTS
 from dfd.media.video import timed_frames
 
 METHODS = (BLINKS, JITTER, WARPING)
 MAX_SECONDS = 60.0  # of a clip that are looked at: blinks are rare, and each frame costs some 30 ms
 MAX_GAP = 0.5  # seconds without the face after which its following ends
-NO_MESH = "a face is followed by the mesh of 468 points: name its weights by --mesh"
+NO_MESH = f"a face is followed by the mesh of 468 points: {BY_MESH}"
 
 
 def clip_findings(

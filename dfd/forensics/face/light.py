@@ -15,13 +15,14 @@ import numpy as np
 
 from dfd.forensics.face.geometry import FaceFinder, FaceGeometry, filled
 from dfd.forensics.finding import Finding, Method, Region, Table
+from dfd.media.face_mesh import BY_MESH
 from dfd.media.warp import sampled
 
 METHOD = Method("face_light", "Johnson and Farid 2007; Kee and Farid 2010", kind="shows")
 MIN_UNIT = 24  # about the distance of the eyes, in pixels
 NUM = 64  # side of the grid on which a face is measured
 MAX_FACES = 8  # the largest ones
-NO_MESH = "the directions of skin come from the mesh of 468 points: name its weights by --mesh"
+NO_MESH = f"the directions of skin come from the mesh of 468 points: {BY_MESH}"
 
 
 @dataclass(frozen=True)

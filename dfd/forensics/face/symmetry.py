@@ -9,6 +9,7 @@ import numpy as np
 
 from dfd.forensics.face.geometry import FaceFinder, FaceGeometry, cut, filled
 from dfd.forensics.finding import Finding, Method
+from dfd.media.face_mesh import BY_MESH
 from dfd.media.face_topology import MIDLINE, MIRRORED, PARTS
 
 METHOD = Method(
@@ -16,7 +17,7 @@ METHOD = Method(
 )
 MIN_UNIT = 24  # about the distance of the eyes, in pixels
 MAX_YAW = 0.45  # of FaceGeometry.yaw, beyond which one half hides
-NO_MESH = "a face's halves are compared by the mesh of 468 points alone: name its weights by --mesh"
+NO_MESH = f"a face's halves are compared by the mesh of 468 points alone: {BY_MESH}"
 _LEFT, _RIGHT = np.array(MIRRORED).T
 _LEFT_OUTLINE = PARTS["face"][: len(PARTS["face"]) // 2 + 1]  # from the forehead to the chin
 

@@ -13,13 +13,14 @@ import numpy as np
 
 from dfd.forensics.face.geometry import FaceFinder, FaceGeometry, cut, filled
 from dfd.forensics.finding import Finding, Method, Region
+from dfd.media.face_mesh import BY_MESH
 
 METHOD = Method("face_teeth", "Matern, Riess and Stamminger 2019", kind="shows")
 LONGEST = 1024  # pixels of the cutting that is measured
 MIN_WIDTH = 24  # of the open mouth, in pixels
 MIN_OPEN = 0.1  # height of the opening, in its widths
 MIN_AREA = 60  # of the teeth, in pixels
-NO_MESH = "whether a mouth is open is told by the mesh of 468 points alone: name its weights by --mesh"
+NO_MESH = f"whether a mouth is open is told by the mesh of 468 points alone: {BY_MESH}"
 
 
 def face_teeth(pixels: np.ndarray, finder: FaceFinder) -> Finding:

@@ -48,5 +48,5 @@ def test_a_fault_inside_gives_the_place_back():
 
 @pytest.mark.parametrize("name", ["max_bytes", "max_files", "seconds", "memory", "queue"])
 def test_a_limit_below_one_is_refused(name):
-    with pytest.raises(ValueError, match=f"--{name} 0"):
+    with pytest.raises(ValueError, match=f"--{name.replace('_', '-')} 0"):
         Limits(**{name: 0})

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 
 import httpx
 import pytest
@@ -226,8 +227,8 @@ def test_what_is_wrong_is_said_in_one_line_before_it_listens(detector_file, tmp_
     tokens = tmp_path / "tokens"
     tokens.write_text("# nobody yet\n")
     for args, said in (
-        ((tmp_path / "none.ckpt",), "There is no checkpoint"),
-        ((tmp_path / "none.onnx",), "There is no checkpoint"),
+        ((tmp_path / "none.ckpt",), "There is no detector"),
+        ((tmp_path / "none.onnx",), "There is no detector"),
         ((detector_file, "--port", "99999"), "0-65535. Choose another --port"),
         ((detector_file, "--tokens", tokens), "has no token"),
         ((detector_file, "--workers", "0"), "at least 1"),
@@ -254,7 +255,10 @@ def test_a_missing_package_is_said_with_its_extra(detector_file):
 def test_a_package_that_the_detector_needs_is_said_with_its_extra(tmp_path):
     (tmp_path / "openvino.py").write_text("raise ModuleNotFoundError('none here', name='openvino')")
     checkpoint = tmp_path / "best.xml"
-    checkpoint.write_text("<net/>")
+    checkpoint.with_suffix(".bin").touch()
+    # whole by its own seal: OpenVINO would be asked next
+    xml = b"<net/>\n<!-- dfd_bin_sha256 " + sha256().hexdigest().encode() + b" dfd_sha256 "
+    checkpoint.write_bytes(xml + sha256(xml).hexdigest().encode() + b" -->\n")
     # the worker is a process of its own
     done = run(checkpoint, "--port", "0", env={**os.environ, "PYTHONPATH": str(tmp_path)})
     assert done.returncode == 1 and "pip install 'dfd[openvino]'" in done.stderr, done.stderr

@@ -19,6 +19,7 @@ from dfd.durable import make_folder
 from dfd.evaluate.conditions import CLEAN
 from dfd.evaluate.folder import METRICS_FILE
 from dfd.evaluate.tidy import read_metrics
+from dfd.interpreters import fresh
 from dfd.outputs import lies_within, output_file
 from dfd.released.download import sha256_of
 from dfd.released.entry import Entry, Figure, Recipe
@@ -200,7 +201,7 @@ def _steps(
 
 def _run(words: Sequence[str]) -> int:
     """The exit code of a command of dfd in a process of its own, which ends with this one."""
-    process = subprocess.Popen([sys.executable, "-m", "dfd.cli", *words])
+    process = subprocess.Popen(fresh("-m", "dfd.cli", *words))
     try:
         return process.wait()
     except BaseException:

@@ -57,7 +57,9 @@ detector:
 # compiled before, since where PYTHONDONTWRITEBYTECODE is set each of some hundred processes would compile all of dfd anew
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m compileall -q dfd
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m "not openvino" $(PYTEST_ARGS)
+# apart: a worker that had loaded it was once ended by a segmentation fault some tests later, of a cause not found
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m openvino tests/inference/test_exported_nets.py tests/inference/test_openvino_files.py
 
 soak: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 SOAK_ROUNDS=$(ROUNDS) SOAK_MINUTES=$(MINUTES) $(BIN)/python -m pytest -m soak -o faulthandler_timeout=0 $(PYTEST_ARGS)

@@ -73,7 +73,10 @@ def write(net, card, path):
     return write_openvino(net, card, path)
 
 
-@pytest.fixture(scope="module", params=FORMATS)
+OPENVINO = pytest.param(".xml", marks=pytest.mark.openvino)
+
+
+@pytest.fixture(scope="module", params=[".onnx", OPENVINO])
 def suffix(request):
     return request.param
 
@@ -269,7 +272,7 @@ def test_real_faces_get_the_same_numbers(detector, path, suffix, faces_140k):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("suffix", [".xml"], indirect=True)  # ONNX: tests/models/test_nets.py
+@pytest.mark.parametrize("suffix", [OPENVINO], indirect=True)  # ONNX: tests/models/test_nets.py
 @pytest.mark.parametrize(
     "make",
     [lambda: DualStream(SmallCNN(8), SmallCNN(8)), lambda: FaceContext(SmallCNN(8))],

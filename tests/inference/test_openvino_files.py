@@ -16,7 +16,7 @@ from dfd.inference.export import export
 
 for package, extra in (("onnxscript", "export"), ("openvino", "openvino")):
     pytest.importorskip(package, reason=f"pip install 'dfd[{extra}]'")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.openvino]
 # a Python that has neither torch nor ONNX, whose packages may not reach the network
 ALONE = """
 import socket, sys

@@ -141,6 +141,7 @@ def main() -> None:
     for preset in args.presets or PRESETS:
         took = times(preset, args)
         wall, cpu = took[:, 2] / took[:, 0], took[:, 3] / took[:, 1]
+        print(f"{preset}: {np.median(cpu):.3f} of its CPU time", flush=True)  # a killed run said so much
         page.add_row(
             preset,
             f"{1000 * np.median(took[:, 2]) / args.batch:.1f}",

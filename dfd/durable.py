@@ -1,6 +1,7 @@
 """Atomic file writes: a file is there whole or not at all, whatever kills the process that writes it."""
 
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -182,3 +183,9 @@ def sync(path: Path) -> None:
             raise
     finally:
         os.close(handle)
+
+
+def sha256_of(path: os.PathLike[str] | str) -> str:
+    """Hex digest of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

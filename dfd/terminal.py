@@ -98,6 +98,11 @@ class ScreenStream(io.TextIOBase):
         return getattr(self.stream, name)  # buffer, mode, name and the like
 
 
+def many(number: int, what: str) -> str:
+    """A number of things, in words: "1 file", "2 files"."""
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
 def as_written(path: os.PathLike[str] | str) -> str:
     """A path as its user wrote it: pathlib takes one of the two slashes of an address away."""
     return re.sub(r"^(\w{2,}):/(?=[^/])", r"\1://", os.fspath(path))

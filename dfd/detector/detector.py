@@ -365,10 +365,6 @@ def load(
         check_prior(prior)
     path = detector_file(path)
     read = EXPORTS.get(path.suffix)
-    if read is not None and not path.is_file():
-        raise ValueError(
-            f"There is no checkpoint {path}. Give the path of a {path.suffix} file that `dfd export` wrote."
-        )
     if read is None:
         check_device(device)
     elif device != "cpu":

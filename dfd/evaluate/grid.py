@@ -16,7 +16,7 @@ import pyarrow as pa
 from dfd.detector import Detector, load
 from dfd.detector.detector import EXPORTS
 from dfd.detector.published import detector_file
-from dfd.durable import explain_os_error
+from dfd.durable import explain_os_error, sha256_of
 from dfd.evaluate.attacked import judge_attacked
 from dfd.evaluate.conditions import Condition, load_conditions
 from dfd.evaluate.cue_baseline import write_cue_baseline
@@ -24,7 +24,7 @@ from dfd.evaluate.folder import CSV_FILE, METRICS_FILE, check_out, missing_cells
 from dfd.evaluate.gradient_masking import masking_of
 from dfd.evaluate.judging import Judged, judge, verdicts
 from dfd.evaluate.names import detector_name, named, root_name
-from dfd.evaluate.plan import Cell, NamedDetector, NamedRoot, Pass, passes, sha256_of
+from dfd.evaluate.plan import Cell, NamedDetector, NamedRoot, Pass, passes
 from dfd.evaluate.prediction_file import read_facts, write_predictions
 from dfd.evaluate.provenance import cell_facts, plain, write_record
 from dfd.evaluate.screen import show

@@ -15,6 +15,7 @@ import numpy as np
 from dfd import run_record
 from dfd.detector import load
 from dfd.detector.published import detector_file
+from dfd.durable import sha256_of
 from dfd.evaluate.compare import CALIBRATED, LOWER_IS_BETTER, of_metric
 from dfd.evaluate.conditions import load_conditions
 from dfd.evaluate.grid import Options, evaluate, named_detector
@@ -23,7 +24,6 @@ from dfd.evaluate.names import clean_name, detector_name, named, root_name, spli
 from dfd.evaluate.plan import cell_file
 from dfd.evaluate.prediction_tables import Judged, read_judged
 from dfd.metrics import detection_metrics, holm, mean_interval, paired_sides, resamples
-from dfd.models.seal import sha256_of
 from dfd.run_record import RunFolder
 
 METRICS = ("auroc", "balanced_acc", "ece")  # of a table of models; the first ranks it

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,6 @@ from dfd.evaluate.judging import EnoughPixels
 from dfd.evaluate.names import root_name
 from dfd.media.crops import View
 from dfd.models import Net
-
-SHARE = 1 << 20  # bytes read at once to hash a checkpoint
 
 
 @dataclass(frozen=True)
@@ -208,12 +205,3 @@ def passes(
                 key = root.name, condition.title, detector.view, cues, alone
                 found.setdefault(key, Pass(root, condition)).cells.append(Cell(detector, root, condition))
     return list(found.values())
-
-
-def sha256_of(path: Path) -> str:
-    """Of a file's bytes, in hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(SHARE):
-            digest.update(part)
-    return digest.hexdigest()

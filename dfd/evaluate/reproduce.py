@@ -15,13 +15,12 @@ from typing import Any
 import yaml
 
 from dfd.detector.published import CONFIG, WEIGHTS
-from dfd.durable import make_folder
+from dfd.durable import make_folder, sha256_of
 from dfd.evaluate.conditions import CLEAN
 from dfd.evaluate.folder import METRICS_FILE
 from dfd.evaluate.tidy import read_metrics
 from dfd.interpreters import fresh
 from dfd.outputs import lies_within, output_file
-from dfd.released.download import sha256_of
 from dfd.released.entry import Entry, Figure, Recipe
 from dfd.released.show import in_words, number
 from dfd.released.store import keep

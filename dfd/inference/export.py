@@ -20,9 +20,8 @@ from dfd.detector.published import (
     published_card,
     write_published,
 )
-from dfd.durable import folder_if_used
+from dfd.durable import folder_if_used, sha256_of
 from dfd.models.safetensors_export import SUFFIX, beside, write_export
-from dfd.models.seal import sha256_of
 from dfd.outputs import check_file, check_new_folder
 
 if TYPE_CHECKING:

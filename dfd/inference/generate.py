@@ -14,12 +14,12 @@ import torch
 
 from dfd.batch import FAKE
 from dfd.detector import load_net
+from dfd.durable import sha256_of
 from dfd.forensics.imitate import JpegStyle
 from dfd.inference.reconstruct import Reconstructions
 from dfd.inference.written_like import Reals
 from dfd.media.decode import decode
 from dfd.models import Autoencoder, Generator
-from dfd.models.seal import sha256_of
 from dfd.outputs import check_new_folder
 from dfd.progress import progress
 from dfd.shards.pattern import parse_root

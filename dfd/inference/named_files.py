@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dfd.media.files import IMAGE_SUFFIXES, READ_SUFFIXES, VIDEO_SUFFIXES
-from dfd.terminal import as_written, printable
+from dfd.terminal import as_written, many, printable
 
 
 def find_files(
@@ -99,7 +99,3 @@ def _kinds(others: Sequence[Path]) -> str:
     endings = Counter(path.suffix.lower()[:10] or "none" for path in others)
     common = [ending for ending, _ in endings.most_common() if ending not in VIDEO_SUFFIXES]
     return printable(", ".join(common[:3]) + (" and more" if len(common) > 3 else ""), keep="")
-
-
-def many(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"

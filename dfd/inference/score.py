@@ -18,7 +18,7 @@ from dfd.calibration import check_prior
 from dfd.detector import Detector, Score, load
 from dfd.inference.clip import RATE, is_clip, score_clip
 from dfd.inference.folders import FolderAlarm
-from dfd.inference.named_files import find_files, many
+from dfd.inference.named_files import find_files
 from dfd.inference.predictor import Predictor
 from dfd.inference.verdict_words import COLOURS, closing, count, line
 from dfd.media.file_kinds import refuse_lfs_pointer
@@ -32,7 +32,7 @@ from dfd.outputs import (
     output_file,
     table_heads,
 )
-from dfd.terminal import commanding, is_terminal, nobody_reads, printable
+from dfd.terminal import commanding, is_terminal, many, nobody_reads, printable
 
 COLUMNS = [field.name for field in fields(Score)]
 

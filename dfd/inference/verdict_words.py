@@ -11,8 +11,8 @@ from dfd.detector import Detector, Score
 from dfd.detector.selection import warning
 from dfd.inference.clip import ClipScore
 from dfd.inference.clip import in_words as in_words_of_clip
-from dfd.inference.named_files import many, not_tried
-from dfd.terminal import printable
+from dfd.inference.named_files import not_tried
+from dfd.terminal import many, printable
 
 COLOURS = {"fake": "31", "no_trace": "32", "inconclusive": "33", "unfamiliar": "35"}  # the rest is grey
 OF_DRAWINGS = "If these files are the toy set's own drawings: --drawings."

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
-from dfd.models.seal import sha256_of
+from dfd.durable import sha256_of
 from dfd.outputs import output_file
 
 SUFFIX = ".safetensors"

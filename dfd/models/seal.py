@@ -67,7 +67,7 @@ def check_whole(path: Path) -> None:
     if not comment.startswith(MARK):
         return
     # as the archive ended before it was sealed
-    found = sha256_of(path, size - COMMENT - LENGTH.size, LENGTH.pack(0))
+    found = _digest(path, size - COMMENT - LENGTH.size, LENGTH.pack(0))
     if found != (recorded := comment.removeprefix(MARK).decode("ascii", "replace")):
         raise ValueError(
             f"{path} is damaged: its sha256 is {found}, where {recorded} was recorded when it was written. "
@@ -75,9 +75,9 @@ def check_whole(path: Path) -> None:
         )
 
 
-def sha256_of(path: Path, size: int | None = None, end: bytes = b"") -> str:
-    """Hex digest of a file, or of its first `size` bytes and `end`."""
-    sha256, left = hashlib.sha256(), path.stat().st_size if size is None else size
+def _digest(path: Path, size: int, end: bytes) -> str:
+    """Hex digest of the first `size` bytes of a file and of `end`."""
+    sha256, left = hashlib.sha256(), size
     with path.open("rb") as file:
         while chunk := file.read(min(CHUNK, left)):
             sha256.update(chunk)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from dfd.durable import atomic_write
+from dfd.durable import atomic_write, sha256_of
 from dfd.media.crops import DEFAULT_MARGIN
 from dfd.media.decode import decode
 from dfd.media.face_mesh import FaceMesh, face_of
@@ -118,7 +118,7 @@ def check_weights(mesh: Path, faces: Path | None) -> Path | None:
 
 def _add(root: Path, mesh: Path, faces: Path | None, processes: int) -> str:
     index = read_index(root)
-    weights = {"mesh": _digest(mesh), "faces": "" if faces is None else _digest(faces)}
+    weights = {"mesh": sha256_of(mesh), "faces": "" if faces is None else sha256_of(faces)}
     if _has(root, index, weights):
         shutil.rmtree(root / STATE, ignore_errors=True)
         return f"{root}: {_told(index[LANDMARKS], index['images'])} already."
@@ -150,7 +150,7 @@ def store(root: Path, index: dict[str, Any], numbers: np.ndarray, weights: dict[
     with atomic_write(root / name) as temporary:
         with open(temporary, "wb") as file:
             np.save(file, numbers)
-        facts = {"file": name, "bytes": temporary.stat().st_size, "sha256": _digest(temporary)}
+        facts = {"file": name, "bytes": temporary.stat().st_size, "sha256": sha256_of(temporary)}
     facts |= {"missing": int(is_missing(numbers).sum()), **weights}
     # before the list of shards, as the rest
     kept = {name: value for name, value in index.items() if name not in (LANDMARKS, "shards")}
@@ -178,8 +178,3 @@ def _told(facts: dict[str, Any], images: int) -> str:
 def _numbers(chunk: pa.FixedSizeBinaryArray) -> np.ndarray:
     data = chunk.buffers()[1][chunk.offset * _BYTES :][: len(chunk) * _BYTES]
     return np.frombuffer(data, np.uint16).reshape(-1, NUM_LANDMARKS, 2)
-
-
-def _digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,7 +5,6 @@ By the standard library alone, so that whoever may score may fetch, without the 
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import os
 import random
@@ -21,7 +20,7 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 from dfd import __version__
-from dfd.durable import explain_os_error, sync
+from dfd.durable import explain_os_error, sha256_of, sync
 from dfd.released.entry import ListedFile
 from dfd.shards.fetch import is_remote
 
@@ -120,12 +119,6 @@ def place_of(mirror: str, base: str) -> str:
     if is_remote(base) and not Path(mirror).is_absolute():
         return urljoin(base, mirror)
     return str(Path(base).parent / mirror)
-
-
-def sha256_of(path: Path) -> str:
-    """Hex digest of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _web(url: str) -> str:

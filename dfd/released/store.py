@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from dfd.durable import explain_os_error, make_folder
+from dfd.durable import explain_os_error, make_folder, sha256_of
 from dfd.locks import take
 from dfd.outputs import output_file
-from dfd.released.download import fetch_file, sha256_of
+from dfd.released.download import fetch_file
 from dfd.released.entry import Entry
 from dfd.released.model_list import closest, open_list
 from dfd.text_files import read_object

@@ -15,6 +15,7 @@ from dfd.calibration import WORDS
 from dfd.detector import Detector, Score
 from dfd.detector.inputs import read_input
 from dfd.detector.published import detector_file
+from dfd.durable import sha256_of
 from dfd.forensics import Catalogue
 from dfd.forensics.tools import Files
 from dfd.html import data_address
@@ -34,8 +35,7 @@ from dfd.serve.reader_words import for_reader
 
 def about(detector: Detector, checkpoint: Path) -> dict[str, Any]:
     """What the service says of its detector."""
-    with detector_file(checkpoint).open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256_of(detector_file(checkpoint))
     speaks = detector.speaks and bool(detector.card.calibrated_on)
     why = no_maps(detector)
     return {

@@ -13,8 +13,8 @@ from datetime import datetime
 from pathlib import Path
 
 from dfd.durable import TEMPORARY, atomic_write
-from dfd.inference.named_files import many
 from dfd.serve.faults import Fault
+from dfd.terminal import many
 
 _NAME = re.compile(rf"upload-[0-9a-f]{{64}}({re.escape(TEMPORARY)}[0-9a-f]{{8}})?")
 

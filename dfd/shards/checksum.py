@@ -5,9 +5,8 @@ import os
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
+from dfd.durable import sha256_of
 from dfd.locks import flock
-
-_CHUNK = 1 << 20
 
 
 def verify(shard: Path, sha256: str, again: bool = False) -> None:
@@ -39,7 +38,7 @@ def verify(shard: Path, sha256: str, again: bool = False) -> None:
                 os.truncate(file.fileno(), 0)
             if os.fstat(file.fileno()).st_size:
                 return
-        found = _digest(shard)
+        found = sha256_of(shard)
         if found != sha256:
             raise ValueError(
                 f"{shard} is damaged or was replaced: its sha256 is {found[:12]}..., index.json says "
@@ -49,14 +48,6 @@ def verify(shard: Path, sha256: str, again: bool = False) -> None:
         if file is not None:
             with suppress(OSError):  # a full disk
                 file.write(b"whole\n")
-
-
-def _digest(path: Path) -> str:
-    digest, buffer = hashlib.sha256(), bytearray(_CHUNK)
-    with open(path, "rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            digest.update(memoryview(buffer)[:count])
-    return digest.hexdigest()
 
 
 def _folder() -> Path:

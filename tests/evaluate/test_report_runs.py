@@ -13,7 +13,7 @@ from small import small_fit
 from test_report import Outline
 
 from dfd.cli import main
-from dfd.evaluate.plan import sha256_of
+from dfd.durable import sha256_of
 from dfd.evaluate.report import report
 from dfd.evaluate.report.evidence import read_evidence
 from dfd.evaluate.report.gallery import gallery

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from dfd.detector.card import load_net
+from dfd.durable import sha256_of
 from dfd.evaluate.names import detector_name
-from dfd.evaluate.plan import sha256_of
 from dfd.media.crops import View
 from dfd.released import resolve
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dfd.batch import FAKE, LABELS, REAL
-from dfd.evaluate.plan import sha256_of
+from dfd.durable import sha256_of
 from dfd.evaluate.report.evidence import Cell, Evidence, Place
 from dfd.evaluate.report.originals import Originals
 from dfd.evaluate.report.page import Block, Gallery, Part, Shown, Text, percent

@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 from dfd import __version__
 from dfd.batch import FAKE, REAL, Predictions
 from dfd.calibration import Temperature
+from dfd.durable import sha256_of
 from dfd.evaluate.folder import CELLS, GRID, METRICS_FILE
 from dfd.evaluate.names import clean_name, root_name
-from dfd.evaluate.plan import NamedDetector, sha256_of
+from dfd.evaluate.plan import NamedDetector
 from dfd.evaluate.prediction_file import write_predictions
 from dfd.evaluate.report.originals import Originals
 from dfd.evaluate.tidy import SHORTCUTS, write_metrics

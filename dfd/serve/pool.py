@@ -6,6 +6,7 @@ others of its batch are judged again, each alone.
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import threading
@@ -19,10 +20,11 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from dfd.malloc import hand_back_pages
 from dfd.serve.faults import Fault, busy, too_slow, worker_ended
 from dfd.serve.jobs import Job, Setup
 from dfd.serve.limits import Limits
-from dfd.serve.worker import work
+from dfd.serve.worker import HAND_BACK, work
 
 # seconds: of loading a detector at most; between looks at an idle worker; before another try to start one
 LOADING, LOOK, PAUSE = 300.0, 1.0, 5.0
@@ -146,7 +148,9 @@ class WorkerPool:
         return worker
 
     def _tend(self, number: int, worker: _Worker | None) -> None:
-        while True:
+        for turn in itertools.count(1):
+            if turn % HAND_BACK == 0:
+                hand_back_pages()
             if worker is None:
                 worker = self._replace(number)
             if worker is None:

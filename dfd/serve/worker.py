@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -12,12 +13,15 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dfd.malloc import hand_back_pages
 from dfd.serve.faults import Fault, too_much_memory
 from dfd.serve.jobs import Job, Setup
 
 if TYPE_CHECKING:
     from dfd.detector import Detector
 
+# messages between two times that freed memory is handed back, which takes some milliseconds
+HAND_BACK = 500
 # what C libraries say in place of a MemoryError
 _NO_MEMORY = (
     "can't allocate memory",
@@ -50,7 +54,9 @@ def work(pipe: Connection, setup: Setup) -> None:
     if setup.device == "cpu":  # what a GPU's driver maps counts as memory of the process
         _limit_memory(setup.memory)
     _send(pipe, facts)
-    while True:
+    for number in itertools.count(1):
+        if number % HAND_BACK == 0:
+            hand_back_pages()
         try:
             jobs = pipe.recv()
         except EOFError:

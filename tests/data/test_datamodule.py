@@ -7,29 +7,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from noise_shards import VIEW, make, shards
 from pictures import noise
 
 from dfd.augment import CutMix, FaceBlend, MixUp
 from dfd.batch import FAKE, REAL
-from dfd.data import ShardDataModule, View
+from dfd.data import ShardDataModule
 from dfd.data.resume import check_same
 from dfd.detector.card import TOY
 from dfd.shards.samples import NewSample, write_samples
 from dfd.shards.table import load_table
 from dfd.signals import ASKS
-
-VIEW = View(size=32, crops=5, longest=None)
-
-
-def shards(root, name, train=20, val=6, test=6, labels=(REAL, FAKE)):
-    counts = {"train": train, "val": val, "test": test}
-    made = [
-        NewSample(f"{split}-{i}", noise(hash((name, split, i)) % 2**32), labels[i % len(labels)], split, name)
-        for split, count in counts.items()
-        for i in range(count)
-    ]
-    write_samples(made, root / name, {"test": name})
-    return str(root / name)
 
 
 def on_ranks(data, world, rank=0):
@@ -49,12 +37,6 @@ def on_ranks(data, world, rank=0):
 def roots(tmp_path_factory):
     folder = tmp_path_factory.mktemp("roots")
     return [shards(folder, "first"), shards(folder, "second", train=10)]
-
-
-def make(roots, **kwargs):
-    data = ShardDataModule(roots, VIEW, **{"batch_size": 4, "num_workers": 0, **kwargs})
-    data.setup("fit")
-    return data
 
 
 def test_pixels_become_floats_in_the_unit_interval_on_the_device(roots):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_datamodule import VIEW, make, shards
+from noise_shards import VIEW, make, shards
 
 from dfd.data.stream import ShardDataset
 from dfd.shards.checksum import verify

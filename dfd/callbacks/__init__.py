@@ -7,6 +7,7 @@ from dfd.callbacks.curves import Curves
 from dfd.callbacks.frechet import FrechetDistance
 from dfd.callbacks.freezing import FreezeThenUnfreeze
 from dfd.callbacks.masking_stats import MaskingStats
+from dfd.callbacks.net_summary import NetSummary
 from dfd.callbacks.non_finite import FiniteGuard
 from dfd.callbacks.predictions import PredictionWriter
 from dfd.callbacks.preemption import Preemption
@@ -26,6 +27,7 @@ __all__ = [
     "FrechetDistance",
     "FreezeThenUnfreeze",
     "MaskingStats",
+    "NetSummary",
     "PredictionWriter",
     "Preemption",
     "ProgressLines",

@@ -331,6 +331,7 @@ class RunCLI(LightningCLI):
             self.verb,
             seed=seed if isinstance(seed, int) else 0,
             progress=config.enable_progress_bar is not False,
+            summary=config.enable_model_summary is not False,
             prior=None if self.verb == "fit" else self._get(self.config_init, "prior"),
         )
         kwargs = {"default_root_dir": str(self.folder), "callbacks": callbacks, **kwargs}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import ModelSummary, ProgressBar
 from lightning.pytorch.plugins import TorchCheckpointIO
 from lightning.pytorch.plugins.layer_sync import TorchSyncBatchNorm
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -21,17 +21,24 @@ from dfd.training.sync_batchnorm import SyncBatchNorm
 
 
 def with_defaults(
-    callbacks: list[Callback], verb: str, seed: int, progress: bool, prior: float | None = None
+    callbacks: list[Callback],
+    verb: str,
+    seed: int,
+    progress: bool,
+    summary: bool = False,
+    prior: float | None = None,
 ) -> list[Callback]:
     """A config's callbacks, and those of dfd that it names none of.
 
     Args:
         seed: of the steps of a fit.
         progress: whether there is to be a bar or lines.
+        summary: whether a fit says at its start what learns.
         prior: share of fakes that P(fake) is corrected to, where a checkpoint is judged.
     """
     from dfd.callbacks import (
         FiniteGuard,
+        NetSummary,
         PredictionWriter,
         Preemption,
         ProgressLines,
@@ -48,6 +55,9 @@ def with_defaults(
         RelocatedCheckpoints(),
         Preemption(),
     ]
+    # one of Lightning's own is left as it is asked for
+    if summary and not any(isinstance(callback, ModelSummary) for callback in callbacks):
+        wanted.append(NetSummary())
     if verb != "fit":
         from dfd.evaluate.shortcut_check import ShortcutCheck  # and the audit, which no fit need wait for
 

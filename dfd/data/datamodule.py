@@ -232,6 +232,11 @@ class ShardDataModule(LightningDataModule):
         return names if self.fakes else f"the reals of {names}, and fakes made of them"
 
     @property
+    def face_detector(self) -> str:
+        """What found the faces that the roots were cut by, as `FaceDetector.identity`; "" where none did."""
+        return ", ".join(sorted({*self.catalog.face_detectors.values()}))
+
+    @property
     def contents(self) -> Contents:
         return self.catalog.contents
 

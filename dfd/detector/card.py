@@ -37,8 +37,9 @@ class Card:
         view: the arguments of the `View` that cut its images; None where a data module of one's own has none.
         calibration: raw logits to log odds of P(fake).
         thresholds: raw logits by name: balanced, fpr5, fnr5.
-        calibrated_on: split, images, groups (families) of the calibration and, where known, its data and, by
-            source and class, the errors at these thresholds (`dfd.calibration.certificate`); None for none.
+        calibrated_on: split, images, groups (families) of the calibration and, where known, its data, what
+            found their faces (`FaceDetector.identity`) and, by source and class, the errors at these
+            thresholds (`dfd.calibration.certificate`); None for none.
         familiarity: state of the gate that knows strange pictures (`dfd.familiarity.Familiarity.of` restores
             it); None where the fit learnt none.
         selected_on: what chose this checkpoint among those of its run.
@@ -130,6 +131,11 @@ class Card:
     def certificate(self) -> Certificate:
         """Errors at the thresholds, by source and class; empty where the card does not know them."""
         return (self.calibrated_on or {}).get("sources", {})
+
+    @property
+    def face_detector(self) -> str:
+        """What found the faces that it was calibrated on; "" where the card does not say."""
+        return (self.calibrated_on or {}).get("face_detector", "")
 
     @property
     def basis(self) -> str:

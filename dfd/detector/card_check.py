@@ -224,7 +224,8 @@ def _calibrated_on(value: Any) -> str:
     if not value:
         return ""  # on nothing
     counts = all(type(value.get(name)) is int and value[name] >= 0 for name in ("images", "groups"))
-    texts = isinstance(value.get("split"), str) and isinstance(value.get("data", ""), str)
+    texts = all(isinstance(value.get(name, ""), str) for name in ("data", "face_detector"))
+    texts = texts and isinstance(value.get("split"), str)
     if not (counts and texts):
         return "without a split and its numbers of images and groups"
     return _sources(value.get("sources", {}))

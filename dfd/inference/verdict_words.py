@@ -15,6 +15,7 @@ from dfd.inference.named_files import not_tried
 from dfd.terminal import many, printable
 
 COLOURS = {"fake": "31", "no_trace": "32", "inconclusive": "33", "unfamiliar": "35"}  # the rest is grey
+OF_FACES = "Name that file with --faces."
 OF_DRAWINGS = "If these files are the toy set's own drawings: --drawings."
 
 
@@ -142,9 +143,25 @@ def closing(detector: Detector) -> str:
     if chosen := warning("", detector.card.calibrated_on, detector.card.selected_on):
         lines.append(chosen)
     if detector.faces is not None:
-        looks = detector.faces.identity
-        lines.append(f"What looks for faces here: {looks}. Compare only numbers of one face detector.")
+        lines.append(_of_faces(detector.faces.identity, detector.card.face_detector))
     return "\n".join(lines)
+
+
+def _of_faces(here: str, home: str) -> str:
+    """Which face detector frames the faces, and whether it framed those of the calibration.
+
+    Args:
+        home: of the calibration's faces; "" where the card does not say.
+    """
+    looks = f"What looks for faces here: {here}"
+    # whatever the file is called
+    if home and home.rpartition(" ")[2] != here.rpartition(" ")[2]:
+        return (
+            f"{looks}; the faces of the calibration were found by {home}. Two frame a face differently, so "
+            f"that P(fake) may be off. {OF_FACES}"
+        )
+    also = ", as for the calibration" if home else ""
+    return f"{looks}{also}. Compare only numbers of one face detector."
 
 
 def _of_strange(detector: Detector) -> str:

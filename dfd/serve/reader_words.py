@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dfd.detector.face_cutter import OR_WHOLE, WITH_WHOLE
-from dfd.inference.verdict_words import OF_DRAWINGS
+from dfd.inference.verdict_words import OF_DRAWINGS, OF_FACES
 from dfd.media.face_mesh import BY_MESH
 from dfd.media.faces import NO_WEIGHTS
 
@@ -18,6 +18,7 @@ _WORDS = (
     (NO_WEIGHTS, f"{_NO_FACES}; {_ASK} for one"),
     (WITH_WHOLE, f"may be judged as one: {_TICK}"),
     (BY_MESH, f"this service was given none; {_ASK} for it"),
+    (OF_FACES, "Whoever runs this service can name that one."),
     (OF_DRAWINGS, f"If these files are the toy set's own drawings, {_ASK}."),
 )
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from dfd.shards.cache import Cache
 from dfd.shards.duplicates import counted
 from dfd.shards.fetch import Remote
-from dfd.shards.format import clip_of, recorded_margin
+from dfd.shards.format import clip_of, recorded_face_detector, recorded_margin
 from dfd.shards.pattern import pick_shards
 from dfd.shards.remote import faults, open_samples, shards_of
 from dfd.shards.sample_file import SampleFile
@@ -76,6 +76,8 @@ class Catalog:
         self.leaks: dict[str, str] = {}
         # of each root whose pictures `dfd prepare` cut out of larger ones: side, as a multiple of the face's
         self.margins: dict[str, float] = {}
+        # of each whose faces a face detector found: its identity
+        self.face_detectors: dict[str, str] = {}
         self.digests: list[dict[str, str]] = []  # of each root: shard -> sha256
         self.made_by: list[dict[str, Any]] = []  # of each root: what made it
         self._roots, self._files = list(roots), []
@@ -89,6 +91,8 @@ class Catalog:
                 self.leaks[root] = known
             if (margin := recorded_margin(file.index)) is not None:
                 self.margins[root] = margin
+            if found_by := recorded_face_detector(file.index):
+                self.face_detectors[root] = found_by
         held = self._numbers()
         shards, digests = [], []
         for root, file, known, names in zip(

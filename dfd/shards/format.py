@@ -94,12 +94,24 @@ def recorded_margin(index: Mapping[str, Any]) -> float | None:
 
     `dfd prepare` records it of faces that it cut, and a re-encoded set has it from those; None for others.
     """
+    return _cut(index).get("margin")
+
+
+def recorded_face_detector(index: Mapping[str, Any]) -> str:
+    """What found the faces that `dfd prepare` cut out, as `FaceDetector.identity`, by index.json; "" where it
+    does not say: for pictures that were taken whole or whose boxes the data set brought.
+    """
+    return _cut(index).get("face_detector", "")
+
+
+def _cut(index: Mapping[str, Any]) -> Mapping[str, Any]:
+    """How faces were cut out, of a re-encoded set those of its first; empty where they were not."""
     maker = index.get("made_by")
     while isinstance(maker, Mapping):
         if isinstance(maker.get("cut"), Mapping):
-            return maker["cut"].get("margin")
+            return maker["cut"]
         maker = maker.get("of")
-    return None
+    return {}
 
 
 def count_classes(table: pa.Table) -> dict[str, int]:

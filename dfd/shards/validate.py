@@ -152,6 +152,7 @@ _MADE_BY: dict[str, Callable[[Any], bool]] = {
         isinstance(value, dict)
         and _is_count(value.get("left_out", 0))
         and (value.get("frames") is None or _is_count(value["frames"]))
+        and _is_text(value.get("face_detector", ""))
     ),
 }
 

@@ -228,6 +228,8 @@ class DetectionTask(LightningModule):
         }
         if title := getattr(self._data, "title", ""):
             self.calibrated_on["data"] = title
+        if found_by := getattr(self._data, "face_detector", ""):
+            self.calibrated_on["face_detector"] = found_by
 
     def _learn_home(self, features: Features) -> None:
         self.familiarity = learn_home(features, self._data, self.device)

@@ -29,7 +29,8 @@ def cut(root, margin, count=36):
         samples.append(
             NewSample(f"{root.name}-{at}", buffer.getvalue(), at % 2, SPLITS[at // 2 % 3], "drawn")
         )
-    made_by = {"what": "test"} if margin is None else {"cut": {"frames": 4, "margin": margin}}
+    of_cut = {"frames": 4, "margin": margin, "face_detector": f"{root.name[0]}.onnx sha256:0123456789ab"}
+    made_by = {"what": "test"} if margin is None else {"cut": of_cut}
     write_samples(samples, root, made_by)
     return str(root)
 
@@ -54,6 +55,8 @@ def test_the_view_takes_the_margin_of_the_shards(tmp_path, recorded, stated, tak
 def test_a_root_that_records_no_margin_leaves_it_to_the_others(tmp_path):
     roots = [cut(tmp_path / "whole", None), cut(tmp_path / "cut", 1.5)]
     assert set_up(roots).view.margin == set_up(roots[::-1]).view.margin == 1.5
+    assert set_up(roots).face_detector == "c.onnx sha256:0123456789ab"
+    assert set_up(roots[0]).face_detector == ""
 
 
 def test_what_is_re_encoded_keeps_its_margin(tmp_path):
@@ -61,6 +64,7 @@ def test_what_is_re_encoded_keeps_its_margin(tmp_path):
     reencode(tmp_path / "set", tmp_path / "alike", Reencoding(jpeg=90, size=32), workers=1)
     reencode(tmp_path / "alike", tmp_path / "again", Reencoding(jpeg=80, size=32), workers=1)
     assert set_up(str(tmp_path / "again")).view.margin == 1.6
+    assert set_up(str(tmp_path / "again")).face_detector == "s.onnx sha256:0123456789ab"
 
 
 @pytest.mark.parametrize("stated", [None, 1.3])

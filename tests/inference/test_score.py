@@ -13,11 +13,12 @@ from dataclasses import fields
 import pytest
 
 from dfd.cli import main
-from dfd.detector import Score
+from dfd.detector import Score, load
 from dfd.detector.card import TOY
 from dfd.inference import Predictor, score_files
 from dfd.inference.named_files import find_files
-from dfd.inference.verdict_words import count, line
+from dfd.inference.verdict_words import closing, count, line
+from dfd.serve.reader_words import for_reader
 
 CLOSING = re.compile(
     r"(\d+) files?(?: with \d+ faces?)?: (\d+) fake, (\d+) no trace found, (\d+) inconclusive, 0 unfamiliar"
@@ -345,6 +346,17 @@ def test_which_file_looked_for_faces_is_said(checkpoint, yunet, folder, tmp_path
         assert f"What looks for faces here: {said}. Compare only numbers of one face detector." in printed.err
     score_files(checkpoint, [folder / "c.png"], faces=yunet, json=True, whole=True)
     assert json.loads(capsys.readouterr().out)["face_detector"] == "", "nothing looked for a face"
+
+
+def test_another_face_detector_than_that_of_the_calibration_is_said(checkpoint, yunet):
+    detector = load(checkpoint, yunet)
+    here = detector.faces.identity
+    detector.card.calibrated_on |= {"face_detector": f"renamed.onnx {here.rpartition(' ')[2]}"}
+    assert f"{here}, as for the calibration. Compare only" in closing(detector)
+    detector.card.calibrated_on |= {"face_detector": "n640.onnx sha256:0123456789ab"}
+    assert "were found by n640.onnx sha256:0123456789ab. Two frame" in closing(detector)
+    assert "Name that file with --faces." in closing(detector)
+    assert "--faces" not in for_reader(closing(detector))
 
 
 @pytest.mark.parametrize(

@@ -306,7 +306,12 @@ def test_videos_become_faces(tree, tmp_path, yunet, capsys):
         "no face found in the original"
     )
     assert report.rejected == 0 and "4 were left out" in str(report) and "4 frames a video" in str(report)
-    assert read_index(tmp_path / "out")["made_by"]["cut"] == {"frames": 4, "margin": 1.3, "left_out": 4}
+    assert read_index(tmp_path / "out")["made_by"]["cut"] == {
+        "frames": 4,
+        "margin": 1.3,
+        "left_out": 4,
+        "face_detector": FaceDetector(yunet).identity,
+    }
 
     sides = {line["path"]: line["width"] for line in table}
     images = pixels(tmp_path / "out")

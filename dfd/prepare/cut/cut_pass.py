@@ -42,15 +42,18 @@ class Cutting:
         frames: of each video; None where there are none.
         margin: side of a cut square as a multiple of the longer side of the face's box.
         weights: YuNet's .onnx file; None where no face has to be found.
+        face_detector: its `FaceDetector.identity`.
     """
 
     frames: int | None
     margin: float
-    weights: str | None
+    weights: str | None = None
+    face_detector: str | None = None
 
     def facts(self) -> dict[str, Any]:
         """What index.json says of how the faces were cut."""
-        return {"frames": self.frames, "margin": self.margin}
+        found_by = {"face_detector": self.face_detector} if self.face_detector else {}
+        return {"frames": self.frames, "margin": self.margin, **found_by}
 
     def settings(self) -> dict[str, str]:
         """What an interrupted run and the one that goes on must agree on."""
@@ -98,7 +101,7 @@ def cutting_of(
             f"--margin {margin:g}: a square of 1 to 4 times the face's longer side. {MARGIN} is usual."
         )
     if not videos:
-        return Cutting(None, margin, None)
+        return Cutting(None, margin)
     if frames is None or frames < 1:
         raise ValueError(
             f"the source holds {videos} videos{'' if frames is None else f' and --frames is {frames}'}. Say "
@@ -109,8 +112,8 @@ def cutting_of(
     weights = find_weights(faces)
     if weights is None:
         raise ValueError(f"{NO_WEIGHTS}.")
-    FaceDetector(weights)  # refuses a wrong file now, not in every worker
-    return Cutting(frames, margin, str(weights.resolve()))
+    detector = FaceDetector(weights)  # refuses a wrong file now, not in every worker
+    return Cutting(frames, margin, str(weights.resolve()), detector.identity)
 
 
 def _check_pyav() -> None:

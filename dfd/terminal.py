@@ -99,8 +99,10 @@ class ScreenStream(io.TextIOBase):
 
 
 def many(number: int, what: str) -> str:
-    """A number of things, in words: "1 file", "2 files"."""
-    return f"{number} {what}{'s' * (number != 1)}"
+    """A number of things, in words: "1 file", "2 files", "2 families"."""
+    if number == 1:
+        return f"1 {what}"
+    return f"{number} {what[:-1]}ies" if what.endswith("y") else f"{number} {what}s"
 
 
 def as_written(path: os.PathLike[str] | str) -> str:

@@ -14,7 +14,6 @@ import pyarrow as pa
 from dfd.audit.pictures import read_pictures
 from dfd.audit.sections import (
     colors,
-    counted,
     duplicates,
     encodings,
     examples,
@@ -37,6 +36,7 @@ from dfd.shards.checksum import verify
 from dfd.shards.duplicates import Leaks, find_leaks
 from dfd.shards.pattern import parse_root
 from dfd.shards.table import load_table, read_index
+from dfd.terminal import many
 
 PAGE, FACTS = "audit.html", "facts.json"
 
@@ -54,7 +54,7 @@ class Audit:
     leaks: Leaks
 
     def __str__(self) -> str:
-        lines = [f"{counted(self.num_images, 'image')} in {counted(self.num_families, 'family')}"]
+        lines = [f"{many(self.num_images, 'image')} in {many(self.num_families, 'family')}"]
         lines += [str(self.sources)] * bool(str(self.sources))
         lines += [*map(str, self.shortcuts), str(self.leaks), f"page: {self.out / PAGE}"]
         return "\n".join(lines)

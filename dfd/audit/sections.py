@@ -20,6 +20,7 @@ from dfd.shards.duplicates import Leaks
 from dfd.shards.rejects import REJECTED, read_rejects
 from dfd.shards.splits import SPLITS
 from dfd.shards.table import read_bytes
+from dfd.terminal import many
 
 if TYPE_CHECKING:
     from dfd.audit.report import Audit
@@ -93,8 +94,8 @@ def holdings(table: pa.Table, label: np.ndarray, index: dict[str, Any]) -> Secti
     ]
     rejected = index.get("rejected", 0)
     held = (
-        f"{counted(index['images'], 'image')} in {counted(index['families'], 'family')}, "
-        f"{counted(rejected, 'file')} rejected. The bytes of {counted(len(index['shards']), 'shard')} are "
+        f"{many(index['images'], 'image')} in {many(index['families'], 'family')}, "
+        f"{many(rejected, 'file')} rejected. The bytes of {many(len(index['shards']), 'shard')} are "
         "those that were written (SHA-256)."
     )
     made = [(name.replace("_", " "), _words(value)) for name, value in index.get("made_by", {}).items()]
@@ -272,13 +273,6 @@ def _first_lines(counts: dict[str, tuple[int, int]]) -> list[tuple[str, int, int
         return lines
     left = lines[_LISTED:]
     return [*lines[:_LISTED], (f"{len(left)} others", sum(x[1] for x in left), sum(x[2] for x in left))]
-
-
-def counted(number: int, unit: str) -> str:
-    """1 family, 2 families, 1 image, 2 images."""
-    if number == 1:
-        return f"1 {unit}"
-    return f"{number} {unit[:-1]}ies" if unit.endswith("y") else f"{number} {unit}s"
 
 
 def _words(value: Any) -> str:

@@ -17,6 +17,7 @@ import pyarrow as pa
 from dfd.audit.pictures import COLORS, Pictures, column
 from dfd.batch import Predictions
 from dfd.metrics import detection_metrics, interval
+from dfd.terminal import many
 
 FOLDS = 5
 MOST = 20_000  # pictures that a model is asked about; more change the interval's third digit
@@ -84,7 +85,7 @@ class Shortcut:
         }[self.word]
         return (
             f"{self.name}: AUROC {self.auroc:.3f} ({self.low:.3f}, {self.high:.3f}) on {self.num_images} "
-            f"images in {self.num_groups} {'family' if self.num_groups == 1 else 'families'}; {means} "
+            f"images in {many(self.num_groups, 'family')}; {means} "
             f"Strongest: {', '.join(best) or 'none alone above .5'}."
         )
 

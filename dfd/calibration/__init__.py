@@ -18,6 +18,7 @@ from dfd.calibration.certified import (
 )
 from dfd.calibration.fit import (
     CALIBRATIONS,
+    STEEPEST,
     Calibration,
     CalibrationKind,
     Isotonic,
@@ -46,6 +47,7 @@ __all__ = [
     "ERROR_RATE",
     "EXPERTS",
     "FEWEST",
+    "STEEPEST",
     "UNFAMILIAR",
     "UNFITTED",
     "WORDS",

@@ -17,6 +17,7 @@ from scipy.special import logit as log_odds_of
 from dfd.calibration.classes import classes
 
 TEMPERATURES = (0.05, 20.0)  # beyond these the val set says "certain" or "worthless", not how much
+STEEPEST = 1 / TEMPERATURES[0]  # slope of a straight line
 CalibrationKind = Literal["temperature", "platt", "isotonic"]
 
 

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from dfd.batch import DetectionData, Predictions
 from dfd.metrics import interval
+from dfd.terminal import many
 
 
 def conditions(data: DetectionData, stage: str) -> dict[str, str]:
@@ -79,10 +80,8 @@ def chosen(
         return facts
     low, high = ends
     words = "none: too few families" if math.isnan(low) else f"({low:.4f}, {high:.4f})"
-    families = predictions.num_families
-    return facts | {
-        "its 95% interval": f"{words}, on {len(predictions)} images of {families} families, which chose it"
-    }
+    counts = f"{many(len(predictions), 'image')} of {many(predictions.num_families, 'family')}"
+    return facts | {"its 95% interval": f"{words}, on {counts}, which chose it"}
 
 
 def _name(transform: Callable) -> str:

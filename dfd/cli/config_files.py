@@ -51,7 +51,7 @@ def with_paths(args: list[str]) -> tuple[Path | None, list[str]]:
 
     A config's keys with a dot, such as `trainer.max_epochs: 8`, become options behind it.
     """
-    first, found, args, overlay = None, [], list(args), None
+    first, found, args, overlay, tuned = None, [], list(args), None, None
     while args:
         option, equals, value = args.pop(0).partition("=")
         if option not in ("-c", "--config", "--data", "--model", "--trainer"):
@@ -71,6 +71,13 @@ def with_paths(args: list[str]) -> tuple[Path | None, list[str]]:
             )
         if is_config and _overlays_data(config):
             overlay = value
+        if is_config and _overlays_finetuning(config):
+            if tuned:
+                raise UsageError(
+                    f"--config {tuned} and --config {value} each say which weights learn, and how fast: of "
+                    "both together one would get the other's learning rate. Give one of them."
+                )
+            tuned = value
         first = first or (path if is_config else None)
         found += [option, str(path)]
         if is_config:
@@ -84,6 +91,14 @@ def _overlays_data(config: dict[str, Any]) -> bool:
     if isinstance(config.get("data"), dict):
         return "class_path" not in config["data"]
     return "data" not in config and any(str(key).startswith("data.") for key in config)
+
+
+def _overlays_finetuning(config: dict[str, Any]) -> bool:
+    """Whether a config says how another one's net is fine-tuned."""
+    model = config.get("model")
+    if not isinstance(model, dict) or "class_path" in model:
+        return False
+    return "finetune" in model or "finetune" in (model.get("init_args") or {})
 
 
 def _as_option(value: Any) -> str:

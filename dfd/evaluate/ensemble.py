@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from dfd.batch import LABELS, Predictions
-from dfd.calibration import certificate, fit_calibration, fit_thresholds
+from dfd.calibration import STEEPEST, Calibration, certificate, fit_calibration, fit_thresholds
 from dfd.calibration.ensemble import Numbers, auroc, fit_ensemble, log_loss, of_experts
 from dfd.data import ShardDataModule
 from dfd.detector.card import NET, Card
@@ -26,6 +26,7 @@ from dfd.evaluate.names import detector_name, named
 from dfd.evaluate.plan import NamedDetector, some
 from dfd.familiarity import Familiarity, Features
 from dfd.media.crops import View
+from dfd.metrics import interval
 from dfd.models import Ensemble, Net, recipe
 from dfd.models.ensemble import HOW, OF_EXPERTS
 from dfd.models.seal import save_sealed
@@ -43,12 +44,14 @@ class Fitted:
     Args:
         net, card: of the checkpoint.
         auroc, nll: on the validation pictures, of each member by its name, and of the ensemble as "".
+        doubts: sentences on members whose figures there say less than they seem to.
     """
 
     net: Ensemble
     card: Card
     auroc: dict[str, float]
     nll: dict[str, float]
+    doubts: list[str]
 
 
 def ensemble(
@@ -154,13 +157,19 @@ def fit(members: Sequence[NamedDetector], roots: Sequence[str], how: str, option
     net, view = assemble(members, how, numbers)
     with torch.inference_mode():
         fused = net.fuse(torch.from_numpy(logits).float()).double().numpy()
-    predictions = replace(predictions, logit=fused)
     calibration = fit_calibration(fused, label, "platt")
     thresholds = fit_thresholds(fused, label, predictions.source, predictions.family)
-    nll = {
-        name: log_loss(fit_calibration(column, label, "platt")(column), label)
-        for name, column in zip(names, logits.T, strict=True)
+    own = {
+        name: fit_calibration(column, label, "platt") for name, column in zip(names, logits.T, strict=True)
     }
+    nll = {name: log_loss(own[name](column), label) for name, column in zip(names, logits.T, strict=True)}
+    doubts = [*_at_limit(own)]
+    if how in OF_EXPERTS:
+        tables = {
+            name: replace(predictions, logit=column) for name, column in zip(names, logits.T, strict=True)
+        }
+        doubts += _at_chance(tables)
+    predictions = replace(predictions, logit=fused)
     card = Card(
         net=recipe(net),
         view=vars(view),
@@ -189,7 +198,7 @@ def fit(members: Sequence[NamedDetector], roots: Sequence[str], how: str, option
         },
     )
     worth[""], nll[""] = auroc(fused, label), log_loss(calibration(fused), label)
-    return Fitted(net, card, worth, nll)
+    return Fitted(net, card, worth, nll, doubts)
 
 
 def assemble(members: Sequence[NamedDetector], how: str, numbers: Numbers) -> tuple[Ensemble, View]:
@@ -281,10 +290,31 @@ def told(fitted: Fitted, out: Path) -> str:
     parameters = sum(weight.numel() for weight in net.parameters())
     decides = "the largest part decides" if HOW[net.how] else "the sum of the parts decides"
     lines.append(f"A part is slope * logit + offset; {decides}. Log loss: each calibrated by itself.")
+    lines += fitted.doubts
     if card.familiarity is None:
         lines.append("It knows no strange pictures: no member did, or the shards have too few.")
     lines.append(f"{net.how} of {len(net.names)}, {parameters:,} parameters, fitted on {card.basis}: {out}")
     return "\n".join(lines)
+
+
+def _at_limit(calibrations: Mapping[str, Calibration]) -> Iterator[str]:
+    for name, calibration in calibrations.items():
+        if calibration(1.0) - calibration(0.0) >= STEEPEST * (1 - 1e-6):
+            yield (
+                f"{name}: its logits are so small that its calibration stops at a slope of {STEEPEST:g}, and "
+                "its log loss is no measure beside the others'. Train it for longer."
+            )
+
+
+def _at_chance(tables: Mapping[str, Predictions]) -> Iterator[str]:
+    """Of experts, which no validation picture keeps out."""
+    for name, table in tables.items():
+        low, high = interval(table)
+        if not low > 0.5:
+            yield (
+                f"{name}: on these pictures it is not shown to tell fakes from reals (AUROC {low:.2f} to "
+                f"{high:.2f}). Where it decides, its word rests on what it was trained on alone."
+            )
 
 
 def _check_direction(worth: Mapping[str, float], images: int) -> None:

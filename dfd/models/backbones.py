@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from dfd.media.file_kinds import refuse_lfs_pointer
-from dfd.models.net import Net, shapes
+from dfd.models.net import Net, check_pictures, shapes
 from dfd.models.weights_file import cached_weights, differing_keys, quiet_timm
 
 # depths of `EarlyLayers`: the first of at most so many weights is taken
@@ -97,6 +97,7 @@ class TimmBackbone(Net):
 
     def _run(self, layers: Callable[[torch.Tensor], Any], image: torch.Tensor) -> Any:
         """What timm's layers make of an image (B, 3, H, W) in [0, 1]."""
+        check_pictures(image)
         try:
             return layers((image - self.mean) / self.std)
         except (AssertionError, RuntimeError) as error:
@@ -139,6 +140,7 @@ class TimmBlock(TimmBackbone):
     def __init__(
         self,
         name: str,
+        *,
         pretrained: bool | str = False,
         block: int = -1,
         options: dict[str, Any] | None = None,
@@ -354,4 +356,9 @@ def _draw(name: str, options: dict[str, Any], **source: Any) -> nn.Module:
         except TypeError:
             # this kind cannot; options={"img_size": 128} fixes another size than the one it was trained with
             pass
-    return timm.create_model(name, **options)
+    try:
+        return timm.create_model(name, **options)
+    except TypeError as error:
+        raise ValueError(
+            f"timm cannot make a {name} with the options {', '.join(sorted(options))}: {error}."
+        ) from error

@@ -28,7 +28,7 @@ class SingleStream(Net):
     """
 
     def __init__(
-        self, backbone: Net, dropout: float = 0.2, spectrum: Net | None = None, rectify: bool = False
+        self, backbone: Net, *, dropout: float = 0.2, spectrum: Net | None = None, rectify: bool = False
     ):
         super().__init__()
         if spectrum is not None:

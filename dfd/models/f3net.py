@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from dfd.models.dct import dct, dct_basis, inverse_dct
 from dfd.models.frequency_statistics import hats
-from dfd.models.net import Net
+from dfd.models.net import Net, at_least_one, check_pictures
 from dfd.models.spectral import LEVELS, in_color
 
 # shares of the spectrum where FAD's bands end: the lowest sixteenth, then the lowest eighth, then all
@@ -27,6 +27,9 @@ class FAD(Net):
     Args:
         bins: the learnt parts have bins x bins frequencies. At H = W = bins they are exact; other sizes read
             them by interpolation.
+
+    Raises:
+        ValueError: `bins` is below 1.
     """
 
     out_channels = 3 * len(BAND_ENDS)
@@ -34,10 +37,12 @@ class FAD(Net):
 
     def __init__(self, bins: int = 128):
         super().__init__()
+        at_least_one(bins=bins)
         self.bins = bins
         self.learnt = nn.Parameter(torch.zeros(len(BAND_ENDS), bins, bins))
 
     def forward(self, image: Tensor) -> Tensor:
+        check_pictures(image)
         with torch.autocast(image.device.type, enabled=False):
             coefficients = dct(image.float())[:, None]  # (B, 1, 3, H, W)
             filters = self.filters(*image.shape[-2:])[:, None]  # (3, 1, H, W)
@@ -72,13 +77,14 @@ class LFS(Net):
         bands: at most 2 * window - 1.
 
     Raises:
-        ValueError: there are more bands than diagonals in a window, or none.
+        ValueError: there are more bands than diagonals in a window, or none; or a number is below 1.
     """
 
     spatial = True
 
     def __init__(self, window: int = 10, stride: int = 2, bands: int = 6):
         super().__init__()
+        at_least_one(window=window, stride=stride)
         if not 1 <= bands <= 2 * window - 1:
             raise ValueError(
                 f"bands={bands}: a window of {window} x {window} frequencies has 1 to {2 * window - 1}. Use "
@@ -94,6 +100,7 @@ class LFS(Net):
         self.learnt = nn.Parameter(torch.zeros(bands, window * window))
 
     def forward(self, image: Tensor) -> Tensor:
+        check_pictures(image, self.window)
         with torch.autocast(image.device.type, enabled=False):
             coefficients = F.conv2d(in_color(image, "luma"), self.basis, stride=self.stride)
             filters = (self.masks + squashed(self.learnt)).abs()  # of an absolute value, as the L1 norm is

@@ -75,6 +75,26 @@ class Net(nn.Module):
         return self
 
 
+def check_pictures(image: torch.Tensor, least: int = 1) -> None:
+    """ValueError where an image is not (B, 3, H, W), or has a side of less than `least` pixels."""
+    if image.dim() != 4 or image.shape[1] != 3:
+        raise ValueError(
+            f"pictures are (B, 3, H, W), a batch in red, green and blue, and this is {tuple(image.shape)}."
+        )
+    if min(image.shape[2:]) < least:
+        raise ValueError(
+            f"a picture of {image.shape[2]} x {image.shape[3]} is too small: use {least} pixels a side or "
+            "more, by --data.view.size."
+        )
+
+
+def at_least_one(**numbers: int) -> None:
+    """ValueError where an argument is below 1."""
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name}={number}: use 1 or more.")
+
+
 def recipe(net: nn.Module) -> dict[str, Any]:
     """{"class_path", "init_args"}: all that `build` needs to make this net again, in plain values.
 

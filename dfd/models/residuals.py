@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dfd.models.net import Net
+from dfd.models.net import Net, at_least_one, check_pictures
 from dfd.models.spectral import LEVELS, Color, color_planes, in_color
 
 # side of all kernels here
@@ -54,6 +54,7 @@ class SRM(Net):
         self.register_buffer("kernels", bank[:, None], persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
+        check_pictures(image, SIDE)
         with torch.autocast(image.device.type, enabled=False):
             planes = in_color(image, self.color)  # (B, C, H, W)
             residual = F.conv2d(planes.flatten(0, 1)[:, None], LEVELS * self.kernels)  # (B * C, K, ...)
@@ -72,12 +73,16 @@ class BayarConv(Net):
 
     Args:
         kernels: how many, each over the three colour channels.
+
+    Raises:
+        ValueError: `kernels` is below 1.
     """
 
     spatial = True
 
     def __init__(self, kernels: int = 3):
         super().__init__()
+        at_least_one(kernels=kernels)
         self.out_channels = kernels
         self.around = nn.Parameter(torch.empty(kernels, 3, SIDE * SIDE - 1))
         nn.init.normal_(self.around, std=0.1)
@@ -92,6 +97,7 @@ class BayarConv(Net):
         return kernel.unflatten(-1, (SIDE, SIDE))
 
     def forward(self, image: Tensor) -> Tensor:
+        check_pictures(image, SIDE)
         with torch.autocast(image.device.type, enabled=False):
             return F.conv2d(LEVELS * image.float(), self.kernels.float())
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from dfd.batch import LUMA
 from dfd.models.dct import dct, dct_basis
 from dfd.models.frequency_statistics import FrequencyStatistics, everywhere, hats
-from dfd.models.net import Net
+from dfd.models.net import Net, at_least_one, check_pictures
 
 Color = Literal["rgb", "luma"]
 # log1p of amplitudes in grey levels: the bend of the curve lies where rounding to 8 bits drowns a trace
@@ -36,6 +36,7 @@ def color_planes(name: str, color: Color) -> int:
 
 def in_color(image: Tensor, color: Color) -> Tensor:
     """Image (B, 3, H, W) -> float32 as it is, or its luma (B, 1, H, W)."""
+    check_pictures(image)
     image = image.float()
     if color == "rgb":
         return image
@@ -73,13 +74,14 @@ class LogSpectrum(Net):
             was trained on.
 
     Raises:
-        ValueError: `color` is neither "rgb" nor "luma".
+        ValueError: `color` is neither "rgb" nor "luma", or `bins` is below 1.
     """
 
     spatial = False
 
     def __init__(self, color: Color = "rgb", bins: int = 128):
         super().__init__()
+        at_least_one(bins=bins)
         self.color, self.bins = color, bins
         self.out_channels = color_planes("LogSpectrum", color)
         self.statistics = FrequencyStatistics(self.out_channels, bins, bins // 2 + 1)
@@ -111,13 +113,14 @@ class DCTSpectrum(Net):
         color, bins: as of `LogSpectrum`; the grid has bins x bins frequencies.
 
     Raises:
-        ValueError: `color` is neither "rgb" nor "luma".
+        ValueError: `color` is neither "rgb" nor "luma", or `bins` is below 1.
     """
 
     spatial = False
 
     def __init__(self, color: Color = "rgb", bins: int = 128):
         super().__init__()
+        at_least_one(bins=bins)
         self.color, self.bins = color, bins
         self.out_channels = color_planes("DCTSpectrum", color)
         self.statistics = FrequencyStatistics(self.out_channels, bins, bins)
@@ -203,12 +206,16 @@ class LocalSpectrum(Net):
     Args:
         block: side of a window in pixels.
         stride: from one window to the next, in pixels.
+
+    Raises:
+        ValueError: one of them is below 1.
     """
 
     spatial = True
 
     def __init__(self, block: int = 8, stride: int = 4):
         super().__init__()
+        at_least_one(block=block, stride=stride)
         self.block, self.stride = block, stride
         self.out_channels = block * block
         # fixed by `block`: rebuilt, not stored
@@ -216,6 +223,7 @@ class LocalSpectrum(Net):
         self.statistics = FrequencyStatistics(self.out_channels, 1, 1)
 
     def forward(self, image: Tensor) -> Tensor:
+        check_pictures(image, self.block)
         with torch.autocast(image.device.type, enabled=False):
             amplitude = F.conv2d(in_color(image, "luma"), self.basis, stride=self.stride).abs()
             return self.statistics(torch.log1p(LEVELS * amplitude), *everywhere(amplitude))

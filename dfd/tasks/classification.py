@@ -21,7 +21,7 @@ from dfd.models.backbones import pretrained_backbone
 from dfd.models.depth import head_of
 from dfd.tasks.detection import DetectionTask
 from dfd.tasks.ema import moving_average
-from dfd.tasks.finetune import FineTuning, LinearProbe
+from dfd.tasks.finetune import FineTuning
 from dfd.tasks.initial import begin_with
 from dfd.tasks.losses import BinaryCrossEntropy
 from dfd.tasks.mask_loss import KeptMap, MaskLoss, check_mask_head_learns, check_mask_loss, mask_head_of
@@ -76,6 +76,8 @@ class ClassificationTask(DetectionTask):
         mask_loss: float = 0.0,
     ):
         check_mask_loss(mask_loss, net)
+        if class_weight not in ("balanced", None):
+            raise ValueError(f"model.class_weight={class_weight!r}: use balanced, or null for none.")
         if not 0 <= warmup <= 1:
             raise ValueError(f"model.warmup={warmup} is a share of all steps, in [0, 1]. Use .05 as a start.")
         if ema_decay is not None and not 0 < ema_decay < 1:
@@ -127,6 +129,13 @@ class ClassificationTask(DetectionTask):
             return self.optimizer(self.net.parameters())
         return self.optimizer([{"params": weights} for weights in self.finetune.groups(self.net).values()])
 
+    def _keeps_random_weights(self) -> bool:
+        """Whether weights that never learn are those that the net was drawn with."""
+        if self.finetune is None or not self.drawn or pretrained_backbone(self.net) is not None:
+            return False
+        learning = self.finetune.learning(self.net)
+        return any(name not in learning for name, _ in self.net.named_parameters())
+
     def on_fit_start(self) -> None:
         if getattr(self.loss, "pairs_only", False) and getattr(self._data, "pairs", True) is None:
             raise ValueError(
@@ -135,7 +144,7 @@ class ClassificationTask(DetectionTask):
                 "pairs_only out."
             )
         _check_whole_pictures(self.net, self._data)
-        if isinstance(self.finetune, LinearProbe) and self.drawn and pretrained_backbone(self.net) is None:
+        if self._keeps_random_weights():
             rank_zero_warn(
                 "The backbone stands still with the random weights that it was drawn with. Give it some: "
                 "--model.net.backbone.pretrained FILE, or --model.init_from CHECKPOINT."

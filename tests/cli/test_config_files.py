@@ -116,6 +116,14 @@ def test_data_that_would_undo_such_lines_are_refused(tmp_path, monkeypatch, caps
     assert "--data data/toy.yaml would undo what --config over.yaml says" in capsys.readouterr().err
 
 
+def test_two_ways_of_fine_tuning_are_refused(capsys):
+    one = ["--config", "single_stream", "--config", "overlay/linear_probe"]
+    assert main(["fit", *one, "--config", "overlay/gradual", "--print_config"]) == 2
+    said = capsys.readouterr().err
+    assert "overlay/linear_probe and --config overlay/gradual each say which weights learn" in said
+    assert main(["fit", *one, "--config", "overlay/cpu", "--print_config"]) == 0
+
+
 @pytest.mark.parametrize("name", ["small_cnn", "small_cnn.yaml", "data/toy.yaml"])
 def test_a_name_of_dfds_own_is_not_taken_over_by_the_current_folder(name, tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)

@@ -144,6 +144,21 @@ def test_of_two_experts_the_one_that_speaks_is_named(bright, shards, tmp_path):
     assert (score.verdict, score.expert) == ("no_trace", "")
 
 
+def test_what_a_members_figures_do_not_say_is_said(bright, checkpoint, shards, tmp_path, capsys):
+    silent = f"trace={bright('flat', 2, gain=0.0, calibration=Platt(1.0, 0.0))}"
+    named = [f"blend={bright('red', 0)}", silent]
+    made = ensemble(named, [str(shards)], tmp_path / "pair.ckpt", "experts", HERE)
+    (doubt,) = made.doubts
+    assert doubt.startswith(
+        "trace: on these pictures it is not shown to tell fakes from reals (AUROC 0.50 to"
+    )
+    assert doubt in capsys.readouterr().out
+    small = [str(bright("small", 0, gain=0.01)), str(bright("large", 1))]
+    made = ensemble(small, [str(shards)], tmp_path / "mean.ckpt", "mean", HERE)
+    (doubt,) = made.doubts
+    assert doubt.startswith("small: its logits are so small that its calibration stops at a slope of 20")
+
+
 def test_experts_whose_log_odds_are_added_name_the_one_that_says_most(bright, shards, tmp_path):
     out = tmp_path / "sum.ckpt"
     named = [f"face={bright('red', 0)}", f"trace={bright('green', 1, calibration=Platt(2.0, 0.5))}"]

@@ -20,6 +20,15 @@ def test_a_wrong_name_is_answered_with_near_ones(name, words):
         TimmBackbone(name)
 
 
+def test_pictures_of_other_channels_and_unknown_options_are_said():
+    with pytest.raises(ValueError, match=r"a batch in red, green and blue, and this is \(2, 4, 64, 64\)"):
+        TimmBackbone("test_resnet")(torch.rand(2, 4, 64, 64))
+    with pytest.raises(
+        ValueError, match=r"cannot make a test_resnet with the options drop_pathrate, .*unexpected"
+    ):
+        TimmBackbone("test_resnet", options={"drop_pathrate": 0.1})
+
+
 def test_options_reach_timm():
     assert TimmBackbone("test_vit", options={"global_pool": "avg"}).model.global_pool == "avg"
 

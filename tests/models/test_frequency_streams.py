@@ -1,5 +1,6 @@
 """Frequency streams beside second implementations in numpy and scipy, and what their learnt filters keep."""
 
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +11,18 @@ import scipy.signal
 import torch
 
 from dfd.forensics.spectrum.power import azimuthal_profile, power_spectrum
-from dfd.models import FAD, LFS, MLP, SRM, AzimuthalSpectrum, BayarConv, DCTSpectrum, PhaseSpectrum
+from dfd.models import (
+    FAD,
+    LFS,
+    MLP,
+    SRM,
+    AzimuthalSpectrum,
+    BayarConv,
+    DCTSpectrum,
+    LocalSpectrum,
+    LogSpectrum,
+    PhaseSpectrum,
+)
 from dfd.models.residuals import srm_kernels
 
 SIZES = [(32, 32), (33, 48)]
@@ -236,3 +248,40 @@ def test_onnx_gives_the_same_maps(tmp_path):
         np.testing.assert_allclose(
             maps, expected.detach(), rtol=1e-3, atol=2e-2, err_msg=type(stream).__name__
         )
+
+
+@pytest.mark.parametrize(
+    "make", [SRM, BayarConv, FAD, LFS, PhaseSpectrum, DCTSpectrum, LocalSpectrum, LogSpectrum]
+)
+def test_what_is_no_batch_of_pictures_is_said(make):
+    for shape in ((3, 64, 64), (2, 4, 64, 64), (2, 1, 64, 64)):
+        with pytest.raises(
+            ValueError,
+            match=re.escape(
+                f"pictures are (B, 3, H, W), a batch in red, green and blue, and this is {shape}"
+            ),
+        ):
+            make()(torch.rand(shape))
+
+
+@pytest.mark.parametrize(("make", "least"), [(SRM, 5), (BayarConv, 5), (LFS, 10), (LocalSpectrum, 8)])
+def test_a_picture_smaller_than_a_window_is_refused(make, least):
+    assert make()(torch.rand(1, 3, least, least)).shape[-2:] == (1, 1)
+    with pytest.raises(ValueError, match=f"too small: use {least} pixels a side or more"):
+        make()(torch.rand(1, 3, least, least - 1))
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: FAD(bins=0), "bins"),
+        (lambda: LFS(stride=0), "stride"),
+        (lambda: BayarConv(kernels=0), "kernels"),
+        (lambda: LocalSpectrum(block=0), "block"),
+        (lambda: LogSpectrum(bins=0), "bins"),
+        (lambda: DCTSpectrum(bins=-1), "bins"),
+    ],
+)
+def test_numbers_below_one_are_refused(make, name):
+    with pytest.raises(ValueError, match=f"{name}=.*: use 1 or more"):
+        make()

@@ -124,6 +124,18 @@ def test_a_linear_probe_changes_the_head_alone(make):
     assert not any(part.training for part in task.net.backbone.modules()) and task.net.dropout.training
 
 
+@pytest.mark.parametrize("finetune", [LinearProbe, NormLayers, StayPositive])
+def test_weights_that_stand_still_as_they_were_drawn_are_warned_of(finetune):
+    with pytest.warns(UserWarning, match="random weights that it was drawn with"):
+        trained(small(), finetune())
+
+
+@pytest.mark.parametrize("finetune", [FineTuning, LayerDecay, GradualUnfreezing])
+def test_where_all_weights_learn_in_the_end_nobody_is_warned(finetune, recwarn):
+    trained(small(), finetune())
+    assert not [each for each in recwarn if "drawn with" in str(each.message)]
+
+
 def test_norm_layers_change_gains_offsets_and_the_head():
     moved, task = trained(vit(), NormLayers())
     norms = weights(task.net, ".norm")

@@ -30,7 +30,9 @@ def summary(task: nn.Module) -> Iterator[str]:
             continue
         parts = [(part, _counts(module)[0]) for part, module in net.named_children()]
         shown = "; ".join(f"{part} {count:,}" for part, count in parts if count)
-        words = "which all learn" if learn == held else f"of which {learn:,} learn" if learn else "frozen"
+        words = f"of which {learn:,} learn" if learn else "none of which learns"
+        if learn == held:
+            words = "which all learn"
         yield f"{name}: {type(net).__name__}, {held:,} parameters, {words}{f' ({shown})' if shown else ''}"
 
 

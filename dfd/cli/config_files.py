@@ -95,6 +95,8 @@ def _overlays_data(config: dict[str, Any]) -> bool:
 
 def _overlays_finetuning(config: dict[str, Any]) -> bool:
     """Whether a config says how another one's net is fine-tuned."""
+    if "model.finetune" in config:
+        return True
     model = config.get("model")
     if not isinstance(model, dict) or "class_path" in model:
         return False

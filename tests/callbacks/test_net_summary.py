@@ -17,7 +17,7 @@ def test_a_line_a_net_says_how_many_of_its_parameters_learn():
     task = Task()
     assert [*summary(task)] == [
         "net: Sequential, 11 parameters, which all learn (0 8; 2 3)",
-        "teacher: Linear, 5 parameters, frozen",
+        "teacher: Linear, 5 parameters, none of which learns",
     ]
     task.net[0].requires_grad_(False)
     assert next(summary(task)) == "net: Sequential, 11 parameters, of which 3 learn (0 8; 2 3)"

@@ -4,9 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN ?= runs/dual_stream/make-fit
 PYTEST_ARGS ?=
-# a process more than there are cores, since many tests wait for other processes; four at most, since each holds torch; a
-# file's tests share what they trained
-PARALLEL ?= -n $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1))) --maxprocesses=4 --dist loadfile --no-loadscope-reorder
+# two processes a core, since many tests wait for other processes; four at most, since each holds torch; a file's tests
+# share what they trained
+PARALLEL ?= -n $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 2))) --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 ROUNDS ?= 200
 MINUTES ?= 30
 # of make detector: the public data set on this disk, a file of ImageNet weights, a shorter training, where all of it goes

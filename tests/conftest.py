@@ -19,6 +19,7 @@ from forked_python import forking
 
 import dfd  # noqa: F401  before anything that imports torchvision
 from dfd.cli.logs import logs_on_stderr
+from dfd.malloc import hand_back_pages
 
 # before scikit-learn, whose Union[float, int] typing would hand to Lightning in place of its own Union[int, float]: a
 # Trainer's option of 2 batches would then be read as 2.0
@@ -85,6 +86,13 @@ def pools() -> None:
         multiprocessing.get_context("forkserver").set_forkserver_preload(modules)
         resource_tracker.ensure_running()
         forkserver.ensure_running()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def freed_pages() -> Iterator[None]:
+    """What a file's fits have freed goes back: `dfd fit` keeps it, and a process of tests grew to 4 GB."""
+    yield
+    hand_back_pages()
 
 
 @pytest.fixture(scope="session")

@@ -224,18 +224,19 @@ def test_arrays_train_and_judge(cluster):
 
 
 def test_an_allocations_shell_and_srun_start_what_they_say(cluster):
-    fit = [sys.executable, "-m", "dfd.cli", "fit", "--config", "small_cnn", "--config", "overlay/smoke", *FIT]
+    config = ["--config", "small_cnn", "--config", "overlay/smoke"]
+    fit = [sys.executable, "-m", "dfd.cli", "fit", *config, *FIT[:5], "--data.num_workers=0"]
 
     def start(*command: str) -> subprocess.CompletedProcess:
         environment = {**cluster.environment, "WANDB_MODE": "disabled"}
         return subprocess.run(command, cwd=cluster.here, env=environment, capture_output=True, text=True)
 
-    alone = start("salloc", "-n4", *fit, "--run_folder=alone")
+    alone = start("salloc", "-n2", *fit, "--run_folder=alone")
     assert alone.returncode == 0, alone.stderr
     assert (cluster.here / "alone" / "run.json").exists() and (cluster.here / "alone" / ".lock").exists()
-    four = start("srun", "-n4", *fit, "--run_folder=four")
-    assert four.returncode == 1 and not (cluster.here / "four").exists()
-    assert four.stderr.count("dfd fit: srun says 4 processes, and the Trainer has 1 rank") == 1
+    two = start("srun", "-n2", *fit, "--run_folder=two")
+    assert two.returncode == 1 and not (cluster.here / "two").exists()
+    assert two.stderr.count("dfd fit: srun says 2 processes, and the Trainer has 1 rank") == 1
     pair = start("salloc", "-n2", "srun", *fit, "--trainer.devices=2", "--run_folder=pair")
     assert pair.returncode == 0, pair.stderr
     assert pair.stdout.count("run folder: pair") == 2, "said at the start and at the end, by one of two ranks"

@@ -1,4 +1,8 @@
-"""A real Slurm on this machine: two nodes of 16 claimed CPUs and 4 claimed GPUs each, gone with the tests."""
+"""A real Slurm on this machine: two nodes of 16 claimed CPUs and 4 claimed GPUs each, gone with the tests.
+
+Several may run at once. The numbers of their jobs differ, since the port at which a job's ranks meet comes of
+its number.
+"""
 
 import getpass
 import os
@@ -39,6 +43,7 @@ AccountingStorageType=accounting_storage/none
 ReturnToService=2
 KillWait=5
 JobRequeue=1
+FirstJobId={port}
 SlurmdParameters=config_overrides
 NodeName=n[1-2] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{node_ports}] CPUs=16 RealMemory=256000 Gres=gpu:4 State=UNKNOWN
 PartitionName=gpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP
@@ -118,7 +123,14 @@ def wait_for(environment: dict[str, str], job: str, seconds: float = 300) -> dic
         ):
             return {fact.get("ArrayTaskId", fact["JobId"]): fact["JobState"] for fact in facts}
         time.sleep(0.3)
-    raise TimeoutError(f"job {job} did not end in {seconds} s")
+    told = [" ".join(f"{name}={value}" for name, value in fact.items()) for fact in facts]
+    logs = {fact["StdOut"] for fact in facts if Path(fact.get("StdOut", "")).is_file()}
+    ends = [f"{log} ends with\n{Path(log).read_text()[-4000:]}" for log in sorted(logs)]
+    raise TimeoutError(
+        "\n".join(
+            [f"job {job} did not end in {seconds} s", *told, _run(environment, "sinfo", "-N", "-l"), *ends]
+        )
+    )
 
 
 def _run(environment: dict[str, str], *command: str) -> str:

@@ -104,16 +104,16 @@ def python_with(extra: str, how: str, folder: Path) -> Run:
         hidden = [package for packages in EXTRAS.values() for package in packages if package not in there]
         return runner(sys.executable, customized(folder / "custom", HIDE.format(hidden=hidden)), folder)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    venv.create(folder / "venv", with_pip=True)
+    venv.create(folder / "venv", with_pip=False)
     python = folder / "venv" / "bin" / "python"
-    run = runner(python, environment, folder)
-    if run(
-        "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder / "probe", "hatchling"
-    ).returncode:
+    pip = runner(sys.executable, environment, folder)  # this Python's pip: one of its own takes seconds
+    if pip("-m", "pip", "download", "--quiet", "--no-deps", "--dest", "probe", "hatchling").returncode:
         pytest.skip("no package index to install from")
     what = f"{REPOSITORY}[{extra}]", "-c", REPOSITORY / "constraints.txt"
-    installed = run("-m", "pip", "install", "--quiet", *what)
+    # what no test imports need not be compiled
+    installed = pip("-m", "pip", "--python", python, "install", "--quiet", "--no-compile", *what)
     assert installed.returncode == 0, installed.stderr
+    run = runner(python, environment, folder)
     return run
 
 

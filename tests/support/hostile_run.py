@@ -30,7 +30,7 @@ SMALL = 50_000  # pixels up to which that holds for each tool; of larger ones to
 SECONDS_A_MEGAPIXEL = 3.0
 _TIME = "of processor time"
 # so rarely tools of pixels run on larger ones, or ten thousand files would take half an hour
-_LARGE_EVERY = 50
+_LARGE_EVERY = 150
 
 
 def _tried(read: Callable[[bytes], object]) -> Callable[[bytes], object]:

@@ -38,12 +38,13 @@ def shifted_lattice(pixels: np.ndarray) -> Lattice:
         pixels: (H, W) uint8 luma whose own blocks begin at 0, 0; both sides at least 64.
     """
     height, width = ((side - 8) // 8 * 8 for side in pixels.shape)
-    gathered = np.zeros((8, 8, len(LOW_MODES), len(_STEPS)))
+    counts = np.zeros((8, 8, len(LOW_MODES), _REACH * _BINS))
     for y in range(8):
         for x in range(8):
             dct = block_dct(pixels[y : y + height, x : x + width])
             for number, (vertical, horizontal) in enumerate(LOW_MODES):
-                gathered[y, x, number] = _gathering(dct[vertical::8, horizontal::8])
+                counts[y, x, number] = _counts(dct[vertical::8, horizontal::8])
+    gathered = _gathering(counts)
     strength = np.zeros((8, 8, 100))
     # grids that share rows or columns with the picture's own see a part of its quantization: among themselves
     for ys, xs in (((0,), range(1, 8)), (range(1, 8), (0,)), (range(1, 8), range(1, 8))):
@@ -58,11 +59,17 @@ def shifted_lattice(pixels: np.ndarray) -> Lattice:
     return Lattice(x, y, quality + 1, float(strength[y, x, quality]))
 
 
-def _gathering(values: np.ndarray) -> np.ndarray:
-    """(steps,) how much values gather at multiples of each step but 0; unit variance without a lattice."""
+def _counts(values: np.ndarray) -> np.ndarray:
+    """(bins,) how many values are of each size."""
     bins = np.rint(np.abs(values) * _BINS).astype(np.int64).ravel()
-    counts = np.bincount(bins[bins < _REACH * _BINS], minlength=_REACH * _BINS)
-    return _WAVES @ counts / np.sqrt(np.maximum(_SQUARES @ counts, 1))
+    return np.bincount(bins[bins < _REACH * _BINS], minlength=_REACH * _BINS)
+
+
+def _gathering(counts: np.ndarray) -> np.ndarray:
+    """(..., steps) how much values gather at multiples of each step but 0, of their (..., bins) counts; unit
+    variance without a lattice.
+    """
+    return counts @ _WAVES.T / np.sqrt(np.maximum(counts @ _SQUARES.T, 1))
 
 
 def _table_steps() -> np.ndarray:

@@ -68,3 +68,8 @@ def test_a_file_that_is_none_is_refused_by_its_line(tmp_path, text, said):
     path.write_text(text)
     with pytest.raises(ValueError, match=said):
         Tokens.read(path)
+
+
+def test_a_file_that_is_not_there_is_said_with_what_belongs_into_it(tmp_path):
+    with pytest.raises(ValueError, match=r"there is no file of tokens .*nowhere\. Write a line each: NAME"):
+        Tokens.read(tmp_path / "nowhere")

@@ -18,6 +18,7 @@ from typing import Any, get_type_hints
 from dfd.terminal import printable
 
 MAX_LINES = 10
+MAX_LENGTH = 800  # letters of a line
 
 # where a class named in a config usually comes from
 HOMES = (
@@ -63,9 +64,8 @@ def closest(word: str, known: Iterable[str]) -> str:
 
 def shortened(text: str) -> str:
     """At most ten lines of `text`, none of them endless, and no command to the terminal among them."""
-    # the end of a line says what to do
     lines = [
-        line if len(line) <= 600 else f"{line[:345]} ... {line[-250:]}"
+        line if len(line) <= MAX_LENGTH else _without_its_middle(line)
         for line in printable(text).strip().splitlines()
     ]
     return "\n".join(
@@ -73,6 +73,14 @@ def shortened(text: str) -> str:
         if len(lines) <= MAX_LINES
         else [*lines[: MAX_LINES - 1], f"... and {len(lines) - MAX_LINES + 1} more lines"]
     )
+
+
+def _without_its_middle(line: str) -> str:
+    """A long line with whole words; its end says what to do."""
+    start, end = line[: MAX_LENGTH - 300], line[-295:]
+    # a word of many letters is cut all the same
+    head, tail = re.sub(r" \S{0,80}$", "", start), re.sub(r"^\S{0,80} ", "", end)
+    return f"{head} ... {tail}"
 
 
 def explain(message: str, options: Iterable[str]) -> str:

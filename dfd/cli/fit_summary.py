@@ -11,7 +11,9 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
 from dfd.batch import LABELS, Predictions
+from dfd.calibration import Certificate, shortage
 from dfd.callbacks.conditions import chosen, training
+from dfd.models.checkpoint import read_checkpoint
 from dfd.models.seal import previous
 from dfd.run_record import RunFolder
 from dfd.training.resume import steps_of
@@ -46,10 +48,17 @@ def best_facts(trainer: Trainer, task: LightningModule, ends: tuple[float, float
     if path.exists():  # the user may have taken it away
         try:
             facts["chosen after"] = f"step {steps_of(path)}; the plots are of the last validation"
+            if short := shortage(_certificate(path)):
+                facts["verdicts"] = "; ".join(short)
         except ValueError as error:
             facts["best checkpoint"] = f"{shown(path)}, which is damaged"
             facts |= {"damage": str(error), "whole ones": ", ".join(map(shown, _whole(path)))}
     return facts
+
+
+def _certificate(checkpoint: Path) -> Certificate:
+    """What the words of a checkpoint are worth; empty where it gives none, as a generator."""
+    return (read_checkpoint(checkpoint)["dfd"].get("calibrated_on") or {}).get("sources", {})
 
 
 def _undefined(trainer: Trainer, task: LightningModule) -> str:

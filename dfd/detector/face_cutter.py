@@ -13,6 +13,7 @@ from dfd.detector.inputs import bytes_of, path_of, read_input
 from dfd.detector.score import FaceCrops, Score
 from dfd.media.crops import View
 from dfd.media.faces import NO_WEIGHTS, Face, FaceDetector, crop_box
+from dfd.media.files import why_unopened
 from dfd.media.formats import Undecodable
 from dfd.media.picture import Picture
 
@@ -58,7 +59,7 @@ class FaceCutter:
         except Undecodable as error:
             return [FaceCrops(Score(path, "unreadable", reason=str(error)))]
         except OSError as error:
-            return [FaceCrops(Score(path, "unreadable", reason=error.strerror or str(error)))]
+            return [FaceCrops(Score(path, "unreadable", reason=why_unopened(path, error)))]
         if whole:
             return [self._without_cues(replace(self._crops(Score(path, "ok"), shown), cues=cues))]
         if self.faces is None:

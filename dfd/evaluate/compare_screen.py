@@ -13,7 +13,7 @@ from rich.table import Table
 from dfd.evaluate.compare import COVERAGE, Comparison, Test
 from dfd.metrics import format_metric
 from dfd.outputs import check_file, output_file, table_heads
-from dfd.terminal import printable
+from dfd.terminal import many, printable
 
 COLUMNS = (
     "a", "b", "metric", "value_a", "value_b", "difference", "low", "high", "p", "p_holm",
@@ -25,17 +25,17 @@ COLUMNS = (
 def show(found: Comparison) -> None:
     """Prints a comparison."""
     console = Console(markup=False, highlight=False, emoji=False)
-    many = len(found.tests) > 1
-    families = f" in {found.num_families} families" if found.num_families != found.num_images else ""
+    several = len(found.tests) > 1
+    asked = f"{many(found.num_images, 'picture')} in {many(found.num_families, 'family')}, the same for all"
     table = Table(
-        title=f"{found.num_images} pictures{families}, the same for all", title_justify="left", box=SIMPLE,
+        title=asked, title_justify="left", box=SIMPLE,
         padding=0, pad_edge=False, collapse_padding=True,
     )  # fmt: skip
     with_delong = any(test.delong for test in found.tests)
     for name in ("a", "b"):
         table.add_column(name, overflow="fold")
-    # a p that is corrected for many tests is a p of Holm's
-    heads = ["metric", "of a", "of b", "a - b", "95% interval", "p Holm" if many else "p"]
+    # a p that is corrected for several tests is a p of Holm's
+    heads = ["metric", "of a", "of b", "a - b", "95% interval", "p Holm" if several else "p"]
     for name in [*heads, *["DeLong"] * with_delong]:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("better", overflow="fold")

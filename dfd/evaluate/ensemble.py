@@ -14,7 +14,14 @@ import numpy as np
 import torch
 
 from dfd.batch import LABELS, Predictions
-from dfd.calibration import STEEPEST, Calibration, certificate, fit_calibration, fit_thresholds
+from dfd.calibration import (
+    STEEPEST,
+    Calibration,
+    certificate,
+    fit_calibration,
+    fit_thresholds,
+    shortage,
+)
 from dfd.calibration.ensemble import Numbers, auroc, fit_ensemble, log_loss, of_experts
 from dfd.data import ShardDataModule
 from dfd.detector.card import NET, Card
@@ -33,6 +40,7 @@ from dfd.models.seal import save_sealed
 from dfd.outputs import check_file, output_file
 from dfd.progress import progress
 from dfd.tasks.home import learn_home
+from dfd.terminal import many
 
 REVERSED = 0.3  # AUROC up to which a member calls fake what the others call real
 
@@ -43,13 +51,15 @@ class Fitted:
 
     Args:
         net, card: of the checkpoint.
-        auroc, nll: on the validation pictures, of each member by its name, and of the ensemble as "".
+        auroc, ends, nll: on the validation pictures, of each member by its name, and of the ensemble as "";
+            `ends` are of the AUROC's 95% interval.
         doubts: sentences on members whose figures there say less than they seem to.
     """
 
     net: Ensemble
     card: Card
     auroc: dict[str, float]
+    ends: dict[str, tuple[float, float]]
     nll: dict[str, float]
     doubts: list[str]
 
@@ -163,13 +173,13 @@ def fit(members: Sequence[NamedDetector], roots: Sequence[str], how: str, option
         name: fit_calibration(column, label, "platt") for name, column in zip(names, logits.T, strict=True)
     }
     nll = {name: log_loss(own[name](column), label) for name, column in zip(names, logits.T, strict=True)}
-    doubts = [*_at_limit(own)]
-    if how in OF_EXPERTS:
-        tables = {
-            name: replace(predictions, logit=column) for name, column in zip(names, logits.T, strict=True)
-        }
-        doubts += _at_chance(tables)
     predictions = replace(predictions, logit=fused)
+    ends = {
+        name: interval(replace(predictions, logit=column))
+        for name, column in zip(names, logits.T, strict=True)
+    }
+    doubts = [*_at_limit(own), *_at_chance(ends, how)]
+    ends[""] = interval(predictions)
     card = Card(
         net=recipe(net),
         view=vars(view),
@@ -198,7 +208,7 @@ def fit(members: Sequence[NamedDetector], roots: Sequence[str], how: str, option
         },
     )
     worth[""], nll[""] = auroc(fused, label), log_loss(calibration(fused), label)
-    return Fitted(net, card, worth, nll, doubts)
+    return Fitted(net, card, worth, ends, nll, doubts)
 
 
 def assemble(members: Sequence[NamedDetector], how: str, numbers: Numbers) -> tuple[Ensemble, View]:
@@ -282,19 +292,25 @@ def told(fitted: Fitted, out: Path) -> str:
     """For the screen."""
     card, net = fitted.card, fitted.net
     width = max(len(name) for name in (*net.names, "ensemble"))
-    lines = [f"{'':{width}}  val AUROC  log loss   slope  offset"]
+    lines = [f"{'':{width}}  val AUROC (95% interval)  log loss   slope  offset"]
     for name, slope, offset in zip(net.names, net.slope.tolist(), net.offset.tolist(), strict=True):
-        figures = f"{fitted.auroc[name]:9.4f}  {fitted.nll[name]:8.4f}"
-        lines.append(f"{name:{width}}  {figures}  {slope:6.3f}  {offset:+.3f}")
-    lines.append(f"{'ensemble':{width}}  {fitted.auroc['']:9.4f}  {fitted.nll['']:8.4f}")
+        lines.append(f"{name:{width}}  {_figures(fitted, name)}  {slope:6.3f}  {offset:+.3f}")
+    lines.append(f"{'ensemble':{width}}  {_figures(fitted, '')}")
+    of = f"{card.calibrated_on['images']} images in {many(card.calibrated_on['groups'], 'family')}"
+    lines.append(f"Of {of}, which fitted the ensemble and may have chosen its members: figures that flatter.")
     parameters = sum(weight.numel() for weight in net.parameters())
     decides = "the largest part decides" if HOW[net.how] else "the sum of the parts decides"
     lines.append(f"A part is slope * logit + offset; {decides}. Log loss: each calibrated by itself.")
-    lines += fitted.doubts
+    lines += [*fitted.doubts, *(f"{each}." for each in shortage(card.certificate))]
     if card.familiarity is None:
         lines.append("It knows no strange pictures: no member did, or the shards have too few.")
     lines.append(f"{net.how} of {len(net.names)}, {parameters:,} parameters, fitted on {card.basis}: {out}")
     return "\n".join(lines)
+
+
+def _figures(fitted: Fitted, name: str) -> str:
+    low, high = fitted.ends[name]
+    return f"{fitted.auroc[name]:9.4f} ({low:.4f}, {high:.4f})  {fitted.nll[name]:8.4f}"
 
 
 def _at_limit(calibrations: Mapping[str, Calibration]) -> Iterator[str]:
@@ -306,14 +322,18 @@ def _at_limit(calibrations: Mapping[str, Calibration]) -> Iterator[str]:
             )
 
 
-def _at_chance(tables: Mapping[str, Predictions]) -> Iterator[str]:
-    """Of experts, which no validation picture keeps out."""
-    for name, table in tables.items():
-        low, high = interval(table)
+def _at_chance(ends: Mapping[str, tuple[float, float]], how: str) -> Iterator[str]:
+    """Of members whose interval does not lie above chance. No validation picture keeps an expert out."""
+    what = (
+        "Where it decides, its word rests on what it was trained on alone."
+        if how in OF_EXPERTS
+        else "Leave it out, or train it for longer."
+    )
+    for name, (low, high) in ends.items():
         if not low > 0.5:
             yield (
                 f"{name}: on these pictures it is not shown to tell fakes from reals (AUROC {low:.2f} to "
-                f"{high:.2f}). Where it decides, its word rests on what it was trained on alone."
+                f"{high:.2f}). {what}"
             )
 
 

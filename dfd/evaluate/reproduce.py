@@ -175,7 +175,9 @@ def _steps(
     Args:
         judged: whether the evaluation was.
     """
-    shards, run, grid, page = out / "shards", RunFolder(out / "run"), out / "grid", out / "report.html"
+    # verdicts call the pictures by the name of their folder
+    shards, run = out / "shards" / recipe.source, RunFolder(out / "run")
+    grid, page = out / "grid", out / "report.html"
     fit = ["fit", *recipe.fit, f"--data.roots={shards}", f"--trainer.max_epochs={epochs}"]
     if weights is not None:
         fit.append(f"--{recipe.pretrained}={weights}")

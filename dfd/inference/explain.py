@@ -141,7 +141,7 @@ def explain_files(
         write_page(part, str(checkpoint), detector, found, others, layer)
     seen = Counter(each.score.verdict or each.score.status for each in found)
     faces_seen = sum(each.score.face > 0 for each in found)
-    print(f"{count(len(files), faces_seen, others, seen)}.\n{closing(detector)}\npage: {out / PAGE}")
+    print(f"{count(len(files), faces_seen, others, seen)}.\n{closing(detector, whole)}\npage: {out / PAGE}")
     return 0 if seen.keys() & COLOURS.keys() else 1
 
 

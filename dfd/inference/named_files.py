@@ -5,12 +5,11 @@ said of the others.
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dfd.media.files import IMAGE_SUFFIXES, READ_SUFFIXES, VIDEO_SUFFIXES
+from dfd.media.files import IMAGE_SUFFIXES, READ_SUFFIXES, VIDEO_SUFFIXES, elsewhere
 from dfd.terminal import as_written, many, printable
 
 
@@ -53,18 +52,6 @@ def find_files(
             f"Name files, or folders with files named {', '.join(sorted(READ_SUFFIXES))}."
         )
     return list(files), [path for path in others if path not in files]
-
-
-def elsewhere(path: str) -> str:
-    """What to do about a path that is written for something else."""
-    if re.match(r"\w+:/", path):
-        return (
-            "Addresses are not opened: whoever runs that host would learn that you ask, and may hand out "
-            "another file than others got. So download it first, and keep what you downloaded. "
-        )
-    if re.match(r"[A-Za-z]:\\|\\\\", path):
-        return "That is a path of Windows: write it as this system does, in WSL as /mnt/c/... "
-    return ""
 
 
 def _walk(folder: Path) -> Iterator[Path]:

@@ -40,7 +40,9 @@ class NewFiles:
 
     def __init__(self, folder: Path, all: bool = False, clock: Callable[[], float] = time.monotonic):
         self.folder, self.clock = folder, clock
+        self.others: list[Path] = []  # files of other suffixes that the last look met
         self._given: set[_State] = set() if all else set(self._list().values())
+        self.left_out = len(self._given)  # files that were there before
         self._waiting: dict[_State, float] = {}  # since when it has not changed
 
     def look(self) -> list[Path]:
@@ -60,7 +62,7 @@ class NewFiles:
         return [ready[state] for state in sorted(ready, key=lambda state: (state.changed, str(ready[state])))]
 
     def _list(self) -> dict[Path, _State]:
-        found = {}
+        found, others = {}, []
         with os.scandir(self.folder):  # os.walk passes over a folder that is gone
             pass
         for root, folders, names in os.walk(self.folder):
@@ -68,9 +70,10 @@ class NewFiles:
             for name in names:
                 path = Path(root, name)
                 inside = path.relative_to(self.folder).as_posix()
-                if path.suffix.lower() not in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
-                    continue
                 if is_hidden(inside) or is_litter(inside):
+                    continue
+                if path.suffix.lower() not in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+                    others.append(path)
                     continue
                 try:
                     facts = path.stat()
@@ -78,4 +81,5 @@ class NewFiles:
                     continue  # renamed or removed meanwhile, or a link to nothing
                 if stat.S_ISREG(facts.st_mode):
                     found[path] = _State(facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
+        self.others = others
         return found

@@ -121,7 +121,7 @@ def score_files(
     clips = ["Of clips the sound was not looked at."] if num_clips else []
     if pages is not None:
         clips += _pages_in_words(pages, len(files) - num_clips)
-    text = "\n".join([f"{counts}.", *clips, *raised, closing(detector)])
+    text = "\n".join([f"{counts}.", *clips, *raised, closing(detector, whole)])
     print(text, file=sys.stderr if machine else sys.stdout)
     return 0 if seen.keys() & COLOURS.keys() else 1
 
@@ -146,7 +146,7 @@ def _scores(
 
                 pages.mkdir(parents=True, exist_ok=True)
                 page = pages / f"{len(list(pages.iterdir())) + 1:03d}-{path.stem}.html"
-                write_clip_page(detector, scores, page, closing(detector).splitlines())
+                write_clip_page(detector, scores, page, closing(detector, whole).splitlines())
             yield from scores
 
 

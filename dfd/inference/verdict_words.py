@@ -28,7 +28,7 @@ def line(score: Score, colour: bool = False) -> str:
         parts.append(expert_words(score))
     if score.prob is not None:
         basis = printable(score.calibrated_on, keep="")
-        parts.append(f"P(fake) {shown_prob(score.prob)}")
+        parts.append(f"P(fake) {_apart(score)}")
         # beside a threshold, P(fake) reads as a verdict
         never = score.inconclusive == (0.0, 1.0)
         threshold = "" if never else f"threshold {shown_prob(score.threshold).strip()} "
@@ -73,7 +73,7 @@ def sentences(score: Score) -> list[str]:
     elif score.prob is None:
         said = ["Inconclusive: there is no P(fake)."]
     else:
-        told = f"P(fake) is {shown_prob(score.prob).strip()}, on data like {score.calibrated_on}"
+        told = f"P(fake) is {_apart(score).strip()}, on data like {score.calibrated_on}"
         low, high = score.inconclusive or (0.0, 1.0)
         band = f"Between {low:.2f} and {high:.2f} the word would be inconclusive."
         if (low, high) == (0.0, 1.0):
@@ -117,8 +117,12 @@ def no_verdict(score: Score) -> str:
     )
 
 
-def closing(detector: Detector) -> str:
-    """What P(fake) is and is not."""
+def closing(detector: Detector, whole: bool = False) -> str:
+    """What P(fake) is and is not.
+
+    Args:
+        whole: no face was looked for, so that nothing is said of what looks for faces.
+    """
     if not detector.speaks:
         return (
             "This detector was trained on the toy set, which is drawn: it knows nothing of photographs, and "
@@ -142,7 +146,7 @@ def closing(detector: Detector) -> str:
     ]
     if chosen := warning("", detector.card.calibrated_on, detector.card.selected_on):
         lines.append(chosen)
-    if detector.faces is not None:
+    if detector.faces is not None and not whole:
         lines.append(_of_faces(detector.faces.identity, detector.card.face_detector))
     return "\n".join(lines)
 
@@ -173,6 +177,13 @@ def _of_strange(detector: Detector) -> str:
         f"Unfamiliar are pictures stranger than {1 - UNFAMILIAR:.0%} of its own {facts['split']}, by "
         f"{facts['basis']}. A forgery of a kind it does not know, in a familiar picture, is not noticed."
     )
+
+
+def _apart(score: Score) -> str:
+    """P(fake) as `shown_prob`, with a third digit where it would look like the end of the band beside it."""
+    text = shown_prob(score.prob)
+    beside = [shown_prob(end) for end in score.inconclusive or ()]
+    return f" {score.prob:.3f}" if text in beside and text.startswith(" ") else text
 
 
 def shown_prob(prob: float) -> str:

@@ -6,6 +6,7 @@ import json as json_format
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -20,15 +21,16 @@ from dfd.detector import Detector, load
 from dfd.inference.clip import RATE, clip_time, is_clip, score_clip
 from dfd.inference.frame_queue import Frame, FrameQueue
 from dfd.inference.frame_source import Source, Thinning, find_source, start_reading
+from dfd.inference.named_files import not_tried
 from dfd.inference.new_files import NewFiles
-from dfd.inference.verdict_words import COLOURS, closing, line, shown_prob
+from dfd.inference.verdict_words import COLOURS, closing, count, line, shown_prob
 from dfd.inference.watch_screen import Latencies, WatchScreen
 from dfd.inference.watched_faces import Sighting, WatchedFaces, check_smoothing
 from dfd.media.faces import NO_WEIGHTS
 from dfd.media.file_kinds import refuse_lfs_pointer
 from dfd.media.video import NO_PYAV
 from dfd.signals import stop_event
-from dfd.terminal import nobody_reads, printable
+from dfd.terminal import many, nobody_reads, printable
 
 QUEUE, SMOOTH = 2, 1.0
 PATIENCE = 0.1  # seconds without a frame after which the time and the signals are looked at
@@ -123,7 +125,9 @@ class Watch:
     def __init__(self, detector: Detector, source: Source, whole: bool, json: bool):
         self.detector, self.source, self.whole, self.json = detector, source, whole, json
         self.screen, self.latencies = WatchScreen(), Latencies()
-        self.verdicts = 0  # faces of frames, or of files, that got one
+        self.seen: Counter[str] = Counter()  # faces of frames, or of files, by their verdict or status
+        self.num_faces = 0  # of files
+        self.others: list[Path] = []  # files of a folder that were not tried
         self.fault = ""
         self.words: dict[int, str] = {}  # what was said of a track last
 
@@ -140,7 +144,7 @@ class Watch:
             begun = time.monotonic()
             sightings = faces.see(frame)
             latency = self.latencies.add(frame.arrived, begun, time.monotonic())
-            self.verdicts += sum(each.score.verdict is not None for each in sightings)
+            self.seen.update(each.score.verdict or each.score.status for each in sightings)
             self._say(frame, sightings, latency, queue.dropped)
             self.words = {track: self.words[track] for track in self.words if faces.follows(track)}
         for note in queue.notes():
@@ -189,15 +193,18 @@ class Watch:
         """Judges the files that appear in a folder until somebody stops it, or it is gone."""
         try:
             files = NewFiles(path, all)
+            if files.left_out:
+                there = f"what was there already is left out ({many(files.left_out, 'file')})"
+                self.screen.note(f"{self.source.name}: {there}; --all judges it too.")
             while not stop.is_set() and not nobody_reads(sys.stdout):
                 for file in files.look():
                     if stop.is_set():
                         return
                     self._judge(file, time.monotonic())
+                self.others = files.others
                 if self.screen.due():
-                    count = self.latencies.count
-                    files_judged = f"{count} file{'s' * (count != 1)} judged"
-                    self.screen.status(f"{self.source.name}: {files_judged}, waiting for more")
+                    counted = count(self.latencies.count, self.num_faces, self.others, self.seen)
+                    self.screen.status(f"{self.source.name}: {counted}; waiting for more")
                 time.sleep(BETWEEN_LOOKS)
         except OSError as error:
             self.fault = f"the folder cannot be read any more: {error.strerror}"
@@ -210,7 +217,8 @@ class Watch:
             scores = self.detector.score(file, self.whole)
         latency = self.latencies.add(arrived, begun, time.monotonic())
         for score in scores:
-            self.verdicts += score.verdict is not None
+            self.seen[score.verdict or score.status] += 1
+            self.num_faces += score.face > 0
             if self.json:
                 self.screen.line(json_format.dumps(asdict(score) | {"latency_ms": round(latency, 1)}))
             else:
@@ -220,18 +228,25 @@ class Watch:
         """Says the figures and what P(fake) is, and gives the exit code."""
         self.screen.clear()
         out = sys.stderr if self.json else sys.stdout
-        text = self.latencies.in_words("file" if self.source.kind == "folder" else "frame")
-        if self.source.kind != "folder":
-            text += f"; {dropped} frame{'s' * (dropped != 1)} dropped"
+        if self.source.kind == "folder":
+            text = f"{count(self.latencies.count, self.num_faces, self.others, self.seen)}.\n"
+            text += self.latencies.in_words("file")
+        else:
+            text = f"{self.latencies.in_words('frame')}; {many(dropped, 'frame')} dropped"
         if self.latencies.count:
-            text = f"{text}.\n{closing(self.detector)}"
-            print(text, file=out, flush=True)
+            print(f"{text}.\n{closing(self.detector, self.whole)}", file=out, flush=True)
         if self.fault:
             judged = "" if self.latencies.count else "nothing was judged: "
             self.screen.note(f"{self.source.name}: {judged}{self.fault}. {NEXT[self.source.kind]}")
         elif not self.verdicts:
-            self.screen.note(f"{self.source.name}: nothing in it got a verdict.")
+            left = f" ({', '.join(not_tried(self.others))})" if self.others else ""
+            self.screen.note(f"{self.source.name}: nothing in it got a verdict{left}.")
         return 0 if self.verdicts and not self.fault else 1
+
+    @property
+    def verdicts(self) -> bool:
+        """Whether something got one."""
+        return bool(self.seen.keys() & COLOURS.keys())
 
 
 def _object(frame: Frame, seen: Sighting, latency: float, dropped: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dfd.terminal import commanding, is_terminal, printable
+from dfd.terminal import commanding, is_terminal, many, printable
 
 ON_TERMINAL, IN_LOG = 0.2, 10.0  # seconds between two status lines
 KEPT = 100_000  # latencies of which quantiles are taken, the latest: above an hour at 25 a second
@@ -89,14 +89,14 @@ class Latencies:
         return [float(each) * 1000 for each in np.quantile(self._kept, shares)]
 
     def in_words(self, what: str) -> str:
-        """ "250 frames judged in 10.0 s: 25.0 images/s; latency p50 21, p90 30, p99 52 ms; ..." """
+        """ "250 frames looked at in 10.0 s: 25.0 images/s; latency p50 21, p90 30, p99 52 ms; ..." """
         if not self.count:
-            return f"0 {what}s judged"
+            return f"0 {what}s looked at"
         # files come when they come: their rate says nothing of the detector
         rate = f": {self.rate:.1f} images/s" if what == "frame" and self.count > 1 else ""
         middle, high, highest = self.quantiles((0.5, 0.9, 0.99))
         return (
-            f"{self.count} {what}{'s' * (self.count != 1)} judged in {self.last - self.arrived:.1f} s{rate}; "
+            f"{many(self.count, what)} looked at in {self.last - self.arrived:.1f} s{rate}; "
             f"latency p50 {middle:.0f}, p90 {high:.0f}, p99 {highest:.0f} ms; "
-            f"judging took {1000 * self.busy / self.count:.0f} ms each"
+            f"that took {1000 * self.busy / self.count:.0f} ms each"
         )

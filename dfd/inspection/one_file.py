@@ -18,13 +18,12 @@ from dfd import __version__
 from dfd.forensics import Catalogue, Examination, examine
 from dfd.forensics.tools import Files, tools_with
 from dfd.inference.clip import is_clip
-from dfd.inference.named_files import elsewhere
 from dfd.inspection.clip import examine_clip
 from dfd.inspection.drawings import small_photo
 from dfd.inspection.evidence import Evidence, in_order
 from dfd.inspection.index_page import Line
 from dfd.inspection.page import DetectorSays, write_page
-from dfd.media.files import read_file
+from dfd.media.files import elsewhere, read_file
 from dfd.media.formats import Undecodable
 from dfd.terminal import as_written
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -33,6 +34,7 @@ PASSES = ((320, 0.25, 0), (640, 0.1, 320), (1280, 0.0, 1280))
 # In a finer pass larger boxes are parts of faces (8% of face pictures enlarged to 1600 px gain one): YuNet
 # learnt 10 to 300 px.
 LARGEST = 256
+_LEVEL = threading.Lock()  # around OpenCV's log level
 
 
 @dataclass(frozen=True)
@@ -169,19 +171,26 @@ class FaceDetector:
         """YuNet's lines (K, 15) for an RGB picture: box, five landmarks, score."""
         net = getattr(self._thread, "net", None)
         if net is None:
-            level = cv2.utils.logging.getLogLevel()
-            # OpenCV 5 warns of a target that is not used
-            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-            try:
+            with _silent_opencv():
                 net = cv2.FaceDetectorYN.create(
                     "onnx", self._onnx, np.empty(0, np.uint8), (64, 64), self.threshold, 0.3, 5000
                 )
-            finally:
-                cv2.utils.logging.setLogLevel(level)
             self._thread.net = net
         net.setInputSize((image.shape[1], image.shape[0]))
         lines = net.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
         return np.empty((0, 15)) if lines is None else lines.astype(float)
+
+
+@contextmanager
+def _silent_opencv() -> Iterator[None]:
+    """OpenCV 5 warns of a target that is not used. One thread at a time: the level is that of all of them."""
+    with _LEVEL:
+        level = cv2.utils.logging.getLogLevel()
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+        try:
+            yield
+        finally:
+            cv2.utils.logging.setLogLevel(level)
 
 
 def crop_box(shape: Sequence[int], box: Sequence[float], margin: float) -> tuple[int, int, int, int]:

@@ -62,6 +62,25 @@ def _read(file: FileIO) -> bytes:
     return data
 
 
+def elsewhere(path: str) -> str:
+    """What to do about a path that is written for something else."""
+    if re.match(r"\w+:/", path):
+        return (
+            "Addresses are not opened: whoever runs that host would learn that you ask, and may hand out "
+            "another file than others got. So download it first, and keep what you downloaded. "
+        )
+    if re.match(r"[A-Za-z]:\\|\\\\", path):
+        return "That is a path of Windows: write it as this system does, in WSL as /mnt/c/... "
+    return ""
+
+
+def why_unopened(path: str, error: OSError) -> str:
+    """Why a file that somebody named could not be opened, in words."""
+    if isinstance(error, IsADirectoryError):
+        return "a folder: name the files in it"
+    return f"{elsewhere(path)}{error.strerror or error}"
+
+
 def open_inside(root: str, path: str) -> FileIO:
     """A regular file below `root`, open for reading.
 

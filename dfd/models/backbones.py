@@ -341,10 +341,14 @@ def _create(name: str, pretrained: bool | str, options: dict[str, Any]) -> nn.Mo
 
 def _of_another(file: Path, name: str, model: nn.Module) -> str:
     """What to say of a file whose weights are not those of a net."""
-    differs = differing_keys(file, shapes(model))
+    if not (differs := differing_keys(file, shapes(model))):
+        return (
+            f"pretrained={str(file)!r} is no file of weights that can be read. Give timm's file for {name} "
+            "(.safetensors or .pth)."
+        )
     return (
-        f"pretrained={str(file)!r} does not hold weights of {name}{f' ({differs})' if differs else ''}. Give "
-        "timm's file for it (.safetensors or .pth), or the name of the net that the file belongs to."
+        f"pretrained={str(file)!r} does not hold weights of {name} ({differs}). Give timm's file for it "
+        "(.safetensors or .pth), or the name of the net that the file belongs to."
     )
 
 

@@ -303,7 +303,7 @@ def difference(wanted: dict[str, tuple[int, ...]], found: dict[str, tuple[int, .
     ]
     lists = {"missing": missing, "not asked for": extra, "of another shape": shaped}
     return "; ".join(
-        f"{what}: {', '.join(names[:3])}{f' and {len(names) - 3} more' * (len(names) > 3)}"
+        f"{what}: {', '.join(names[:2])}{f' and {len(names) - 2} more' * (len(names) > 2)}"
         for what, names in lists.items()
         if names
     )

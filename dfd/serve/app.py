@@ -130,7 +130,10 @@ def _add_faults(app: FastAPI) -> None:
     async def option(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         name = first["loc"][-1]
-        said = f"The option {name} of the address: {first['msg']}. /openapi.json tells what it takes."
+        wrong = "true or false" if first["type"] == "bool_parsing" else first["msg"]
+        said = (
+            f"The option {name}={first['input']} of the address: {wrong}. /openapi.json tells what it takes."
+        )
         return problem(Fault(400, "wrong_option", said))
 
     @app.exception_handler(HTTPException)

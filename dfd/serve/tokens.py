@@ -44,8 +44,8 @@ class Tokens:
             ValueError: a line is none of a token, or there is none, or no file.
             OSError: the file cannot be read.
         """
-        if not path.exists():
-            raise ValueError(f"there is no file of tokens {path}. Write a line each: {_LINE}.")
+        if not path.is_file():
+            raise ValueError(f"--tokens {path}: there is no such file. Write a line each: {_LINE}.")
         lines = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         tokens = [_token(line, f"{path}:{number}") for number, line in lines if line.split("#")[0].strip()]
         if not tokens:

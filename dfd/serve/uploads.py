@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from dfd.inference.named_files import elsewhere
+from dfd.media.files import elsewhere
 from dfd.serve.faults import Fault
 from dfd.serve.limits import Limits
 from dfd.terminal import printable

@@ -158,4 +158,11 @@ def test_a_data_config_goes_by_its_name_too():
 
 def test_a_long_line_keeps_its_end_which_says_what_to_do():
     said = shortened(f"it came: {'x' * 3000}. Do this next.")
-    assert said.startswith("it came: xxx") and said.endswith("Do this next.") and len(said) < 650
+    assert said.startswith("it came: xxx") and said.endswith("Do this next.") and len(said) < 820
+
+
+def test_a_long_line_loses_its_middle_between_words():
+    names = [f"layer{number}.weight" for number in range(200)]
+    said = shortened(f"these differ: {', '.join(names)}. Do this next.")
+    kept = said.removeprefix("these differ: ").removesuffix(". Do this next.").replace(" ... ", " ")
+    assert set(kept.split(", ")) <= set(names) and len(said) < 820

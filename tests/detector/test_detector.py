@@ -128,8 +128,9 @@ def test_what_is_no_file_of_a_picture_is_said_and_never_waited_for(net, card, tm
         ("/dev/zero", "a device"),
         (empty, "the file is empty"),
         (large, f"{MAX_BYTES + 1} bytes, more than"),
-        (tmp_path, "Is a directory"),
+        (tmp_path, "a folder: name the files in it"),
         (tmp_path / "none.jpg", "No such file"),
+        ("https://example.org/a.jpg", "Addresses are not opened"),
     ):
         (score,) = detector.score(path, whole=True)
         assert score.status == "unreadable" and score.verdict is None and why in score.reason, path

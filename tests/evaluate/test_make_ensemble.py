@@ -152,11 +152,17 @@ def test_what_a_members_figures_do_not_say_is_said(bright, checkpoint, shards, t
     assert doubt.startswith(
         "trace: on these pictures it is not shown to tell fakes from reals (AUROC 0.50 to"
     )
-    assert doubt in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert doubt in said and "val AUROC (95% interval)" in said
+    assert "Of 24 images in 12 families, which fitted the ensemble and may have chosen its members" in said
+    assert '"fake" is never said: it takes at least' in said
     small = [str(bright("small", 0, gain=0.01)), str(bright("large", 1))]
     made = ensemble(small, [str(shards)], tmp_path / "mean.ckpt", "mean", HERE)
     (doubt,) = made.doubts
     assert doubt.startswith("small: its logits are so small that its calibration stops at a slope of 20")
+    made = ensemble([silent, str(bright("large", 1))], [str(shards)], tmp_path / "flat.ckpt", "mean", HERE)
+    (doubt,) = made.doubts
+    assert doubt.startswith("trace: on these") and doubt.endswith("Leave it out, or train it for longer.")
 
 
 def test_experts_whose_log_odds_are_added_name_the_one_that_says_most(bright, shards, tmp_path):

@@ -17,7 +17,7 @@ from dfd.detector import Score, load
 from dfd.detector.card import TOY
 from dfd.inference import Predictor, score_files
 from dfd.inference.named_files import find_files
-from dfd.inference.verdict_words import closing, count, line
+from dfd.inference.verdict_words import closing, count, line, sentences
 from dfd.serve.reader_words import for_reader
 
 CLOSING = re.compile(
@@ -407,3 +407,12 @@ def test_faces_are_counted_as_faces_and_files_as_files():
         == "2 files with 33 faces: 4 fake, 10 no trace found, 17 inconclusive, 0 unfamiliar; no verdict: 2 too_small"
     )
     assert count(1, 0, [], Counter(no_trace=1)).startswith("1 file: 0 fake, 1 no trace found")
+
+
+@pytest.mark.parametrize(
+    ("prob", "shown"), [(0.8833, "0.883"), (0.8788, "0.879"), (0.91, "0.91"), (0.9999, ">0.99")]
+)
+def test_a_probability_never_looks_like_the_end_of_the_band_beside_it(prob, shown):
+    score = Score("a.jpg", "ok", prob=prob, verdict="fake", threshold=0.5, inconclusive=(0.13, 0.8794))
+    assert re.search(r"P\(fake\) +(\S+)", line(score))[1] == shown
+    assert f"P(fake) is {shown}, on" in sentences(score)[0]

@@ -237,9 +237,9 @@ def test_latencies_are_those_of_numpy():
     found = latencies.quantiles((0.5, 0.9, 0.99))
     assert found == pytest.approx(1000 * np.quantile(taken, (0.5, 0.9, 0.99)))
     assert latencies.rate == pytest.approx(499 / (499 / 25 + taken[-1] - taken[0]))
-    assert "500 frames judged in 20.0 s: 25.0 images/s" in latencies.in_words("frame")
-    assert "500 files judged in 20.0 s; latency" in latencies.in_words("file")
-    assert Latencies().in_words("frame") == "0 frames judged"
+    assert "500 frames looked at in 20.0 s: 25.0 images/s" in latencies.in_words("frame")
+    assert "500 files looked at in 20.0 s; latency" in latencies.in_words("file")
+    assert Latencies().in_words("frame") == "0 frames looked at"
 
 
 def test_a_terminal_has_one_status_line_and_a_log_few(monkeypatch, capsys):
@@ -338,7 +338,7 @@ def test_the_command_follows_a_face_and_counts_what_it_drops(loaded, tmp_path, c
     assert all(line["latency_ms"] >= 100 for line in lines)
     assert {line["verdict"] for line in lines} == {line["smoothed_verdict"] for line in lines} == {"fake"}
     assert all(0.9 < line["prob"] <= 1 and line["smoothed_logit"] > 1 for line in lines)
-    assert f"{len(lines)} frames judged" in captured.err
+    assert f"{len(lines)} frames looked at" in captured.err
     assert f"{lines[-1]['dropped']} frames dropped." in captured.err and "p99" in captured.err
     assert "P(fake)" in captured.err  # what it is, at the end
 
@@ -395,7 +395,7 @@ def test_what_cannot_be_watched_gives_one_line(loaded, tmp_path, capsys):
     def said(source: str) -> str:
         assert main(["watch", "any.onnx", source]) == 1
         captured = capsys.readouterr()
-        assert captured.out.startswith("0 frames judged") or not captured.out
+        assert captured.out.startswith("0 frames looked at") or not captured.out
         (line,) = captured.err.splitlines()
         return line
 
@@ -543,7 +543,7 @@ def test_a_signal_ends_it_in_order(number, checkpoint, noise, tmp_path, process)
     out, err = running.communicate(timeout=PATIENCE)
     assert running.returncode == 0
     assert all(json.loads(line)["source"] == str(path) for line in out.splitlines()), "no line is cut"
-    assert "frames judged in" in err and "p99" in err and "dropped" in err
+    assert "frames looked at in" in err and "p99" in err and "dropped" in err
 
 
 @pytest.mark.slow
@@ -567,7 +567,12 @@ def test_a_folder_gets_files_while_it_is_watched(checkpoint, noise, encoded, tmp
     folder.rmdir()
     out, err = running.communicate(timeout=PATIENCE)
     assert running.returncode == 1 and not out
-    assert "3 files judged" in err and "the folder cannot be read any more" in err.splitlines()[-1]
+    assert "folder: what was there already is left out (1 file); --all judges it too." in err
+    assert (
+        "3 files with 1 face: 0 fake, 0 no trace found, 2 inconclusive, 0 unfamiliar; no verdict: 1 unreadable."
+        in err
+    )
+    assert "3 files looked at" in err and "the folder cannot be read any more" in err.splitlines()[-1]
 
 
 @pytest.mark.slow

@@ -206,7 +206,8 @@ def test_a_map_says_how_far_to_believe_it(client):
         ({}, [b"x"], 422, "No verdict: not a picture"),
         ({}, [b"\0\0\0\x18ftypisom" + bytes(50)], 422, "a.png is a video, and videos have no map"),
         ({}, [GREY, GREY], 422, "Send it alone"),
-        ({"face": "0"}, [GREY], 400, "option face"),
+        ({"face": "0"}, [GREY], 400, "option face=0 of the address"),
+        ({"whole": "maybe"}, [GREY], 400, "option whole=maybe of the address: true or false"),
         ({"hole": "true"}, [GREY], 400, "no option 'hole'"),
     ],
 )

@@ -70,6 +70,7 @@ def test_a_file_that_is_none_is_refused_by_its_line(tmp_path, text, said):
         Tokens.read(path)
 
 
-def test_a_file_that_is_not_there_is_said_with_what_belongs_into_it(tmp_path):
-    with pytest.raises(ValueError, match=r"there is no file of tokens .*nowhere\. Write a line each: NAME"):
-        Tokens.read(tmp_path / "nowhere")
+@pytest.mark.parametrize("name", ["nowhere", "."])
+def test_what_is_no_file_is_said_with_what_belongs_into_one(tmp_path, name):
+    with pytest.raises(ValueError, match=r"--tokens .*: there is no such file\. Write a line each: NAME"):
+        Tokens.read(tmp_path / name)

@@ -504,4 +504,5 @@ def test_a_run_that_goes_on_without_its_best_checkpoint_has_the_best_of_what_rem
     kept = torch.load(best, weights_only=True)
     facts = yaml.safe_load(Path("run/summary.yaml").read_text())
     assert facts["best checkpoint"] == "run/checkpoints/best.ckpt" and "chosen after" in facts
+    assert facts["verdicts"].startswith('"fake" is never said: it takes at least')
     assert kept["global_step"] == (2 if "before" in how else 4)

@@ -239,6 +239,7 @@ with logs_on_stderr():
     close(0)
     print(begun, time.monotonic() - start)
 """
+BUSY = 20  # seconds that other tests on the machine may add; W&B itself would wait for minutes
 KEY = {"WANDB_API_KEY": "k" * 40}
 NOBODY = {**KEY, "WANDB_BASE_URL": "http://127.0.0.1:9"}
 
@@ -279,7 +280,7 @@ def assert_one_line_and_whole(done: subprocess.CompletedProcess, folder: Path, w
     assert line.startswith("WARNING: W&B ") and "The run goes on." in line and why in line
     begun, closed = map(float, done.stdout.split())
     # a machine that is busy with other tests starts W&B's own process slowly
-    assert begun < wandb_logger.PATIENCE + 10 and closed < wandb_logger.PATIENCE + 3
+    assert begun < wandb_logger.PATIENCE + BUSY and closed < wandb_logger.PATIENCE + BUSY
     assert wandb_files.summary(folder)["best"] == 1
 
 
@@ -344,7 +345,7 @@ def test_a_server_that_freezes_on_the_way_gets_the_rest_by_dfd_sync(tmp_path, mo
         assert begin.returncode == 0, fault
         (line,) = fault.splitlines()
         assert line.startswith("WARNING: W&B has not got everything") and "dfd sync sends" in line
-        assert float(said.split()[1]) < wandb_logger.PATIENCE + 3
+        assert float(said.split()[1]) < wandb_logger.PATIENCE + BUSY
         assert len(server.runs["x"]["history"]) < 20
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)

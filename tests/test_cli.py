@@ -314,7 +314,7 @@ def test_a_wrong_config_is_named_with_what_was_meant(capsys, text, words):
         ),
         (
             [*TIMM, "--model.net.rgb.pretrained=text.ckpt"],
-            ["fit: model.net.rgb.pretrained='text.ckpt' does not"],
+            ["fit: model.net.rgb.pretrained='text.ckpt' is no file of weights"],
         ),
         ([*TIMM, "--model.net.rgb.options={bad: 1}"], ["model.net.rgb: timm cannot make a ", "'bad'"]),
         ([*SMALL, "--trainer.max_epochs=0"], ["trainer.max_epochs=0: nothing would be trained"]),

@@ -138,6 +138,7 @@ def test_a_batch_of_one_is_trained_on():
     assert net(torch.rand(1, 3, 64, 64)).isfinite().all() and torch.equal(net.scale.running_mean, mean)
 
 
+@pytest.mark.slow
 def test_crops_and_a_frozen_backbone_of_random_weights_are_said(tmp_path):
     def words(*options):
         task = ["--model.net=dfd.models.FaceContext", "--model.net.backbone=dfd.models.SmallCNN"]

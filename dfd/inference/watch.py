@@ -197,11 +197,12 @@ class Watch:
                 there = f"what was there already is left out ({many(files.left_out, 'file')})"
                 self.screen.note(f"{self.source.name}: {there}; --all judges it too.")
             while not stop.is_set() and not nobody_reads(sys.stdout):
-                for file in files.look():
+                ready = files.look()
+                self.others = files.others
+                for file in ready:
                     if stop.is_set():
                         return
                     self._judge(file, time.monotonic())
-                self.others = files.others
                 if self.screen.due():
                     counted = count(self.latencies.count, self.num_faces, self.others, self.seen)
                     self.screen.status(f"{self.source.name}: {counted}; waiting for more")

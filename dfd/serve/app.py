@@ -131,9 +131,8 @@ def _add_faults(app: FastAPI) -> None:
         first = error.errors()[0]
         name = first["loc"][-1]
         wrong = "true or false" if first["type"] == "bool_parsing" else first["msg"]
-        said = (
-            f"The option {name}={first['input']} of the address: {wrong}. /openapi.json tells what it takes."
-        )
+        came = f"{name}={str(first['input'])[:40]}"
+        said = f"The option {came} of the address: {wrong}. /openapi.json tells what it takes."
         return problem(Fault(400, "wrong_option", said))
 
     @app.exception_handler(HTTPException)

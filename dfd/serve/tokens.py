@@ -44,7 +44,7 @@ class Tokens:
             ValueError: a line is none of a token, or there is none, or no file.
             OSError: the file cannot be read.
         """
-        if not path.is_file():
+        if not path.exists() or path.is_dir():  # a pipe is as good as a file
             raise ValueError(f"--tokens {path}: there is no such file. Write a line each: {_LINE}.")
         lines = enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         tokens = [_token(line, f"{path}:{number}") for number, line in lines if line.split("#")[0].strip()]

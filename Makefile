@@ -24,7 +24,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # the type checker; TY=true leaves it out
 TY ?= $(BIN)/ty check
 
-.PHONY: help fit detector test soak lint docs notebooks screenshots clean
+.PHONY: help fit detector test fast soak lint docs notebooks screenshots clean
 .DELETE_ON_ERROR:
 
 help:
@@ -33,6 +33,7 @@ help:
 	@echo "            the first detector of dfd models, made of 140K real and fake faces on your disk, and its figures beside the list's;"
 	@echo "            EPOCHS=2 a short one, WEIGHTS=FILE without a hub, DETECTOR=FOLDER for what is made; goes on where it was stopped"
 	@echo "make test   install what development needs and run the tests"
+	@echo "make fast   the tests that take no seconds each, for the work in between (about four minutes on two cores)"
 	@echo "make soak   runs told to go at every stage, killed, or out of disk, at random, two kinds of ROUNDS=200 or MINUTES=30 each;"
 	@echo "            and 100,000 hostile pictures (HOSTILE_FILES)"
 	@echo "make lint   ruff: check and format; ty: types"
@@ -61,6 +62,10 @@ test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m "not openvino" $(PYTEST_ARGS)
 # apart: a worker that had loaded it was once ended by a segmentation fault some tests later, of a cause not found
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m openvino tests/inference/test_exported_nets.py tests/inference/test_openvino_files.py
+
+fast: $(VENV)/.installed-dev
+	$(BIN)/python -m compileall -q dfd
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PARALLEL) -m "not slow and not openvino" $(PYTEST_ARGS)
 
 soak: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 SOAK_ROUNDS=$(ROUNDS) SOAK_MINUTES=$(MINUTES) $(BIN)/python -m pytest -m soak -o faulthandler_timeout=0 $(PYTEST_ARGS)

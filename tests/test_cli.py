@@ -414,6 +414,7 @@ def test_a_run_folder_holds_what_the_run_was_and_made(small_run):
         assert any(row["val/auroc"] for row in csv.DictReader(table))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("epochs", "judged"), [(1, [0]), (3, [1, 2])])
 def test_the_net_that_a_run_ends_with_is_judged_and_saved(epochs, judged):
     rarely = [f"--trainer.max_epochs={epochs}", "--trainer.check_val_every_n_epoch=2", "--run_folder=run"]
@@ -447,6 +448,7 @@ def test_the_config_that_a_user_passes_is_not_replaced(capsys, run_here, verb):
         assert sorted(run_here.rglob("*")) == files
 
 
+@pytest.mark.slow
 def test_a_saved_config_runs_again_under_the_same_name(small_run, run_here):
     assert main(["fit", "--config", str(run_here / "config.yaml")]) == 0
     assert len(list(Path("runs/small_cnn").iterdir())) == 2
@@ -487,6 +489,7 @@ def test_a_requeued_job_goes_on_in_its_own_folder(monkeypatch):
     assert (done["epoch"], done["global_step"]) == (1, 2 * steps)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_judged_alone_and_offline(capsys, run_here, monkeypatch):
     def refused(*args):
         raise AssertionError("somebody asked the network")
@@ -592,6 +595,7 @@ def judged(capsys, *args):
     return " ".join(capsys.readouterr().out.split()), line
 
 
+@pytest.mark.slow
 def test_a_judging_run_says_of_which_pictures_it_speaks(capsys, run_here):
     jpeg = [
         "--data.corruption=dfd.augment.Corruption",
@@ -612,6 +616,7 @@ def test_a_judging_run_says_of_which_pictures_it_speaks(capsys, run_here):
         )
 
 
+@pytest.mark.slow
 def test_a_folder_is_judged_in_again_by_the_same_verb_and_by_no_other(capsys, run_here):
     checkpoint = run_here / "checkpoints/best.ckpt"
     _, line = judged(capsys, "test", checkpoint)
@@ -656,6 +661,7 @@ def test_a_checkpoint_may_not_choose_code_to_run(capsys, run_here):
     fails(capsys, ["test", str(path)], "os.system")
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_net_is_refused(capsys, run_here):
     checkpoint = f"--ckpt_path={run_here / 'checkpoints/best.ckpt'}"
     fails(

@@ -294,6 +294,7 @@ def test_a_pipe_in_the_place_of_the_index_is_not_waited_for(root):
         load_table(root)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     ["[]", "null", '"made_by"', "3", "[" * 100_000, '{"made_by": []}', '{"made_by": 3}', "{", "", "\xff"],

@@ -97,6 +97,7 @@ def finished(tmp_path_factory):
         yield small_fit(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", [*LEFT_OVER, *SEVERAL], ids=name)
 def test_a_finished_run_is_refused_whatever_was_left_over(environment, finished, monkeypatch, capsys):
     for variable, value in environment.items():

@@ -43,6 +43,7 @@ def faults(code: str, path: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_files_are_read_as_data():
     assert not [(str(path), each) for path in FILES for each in faults(path.read_text("utf-8"), path)]
 

@@ -17,6 +17,7 @@ def test_an_empty_mode_counts_as_none_and_the_others_by_their_names(given, mode,
     assert wandb_mode() == "offline"
 
 
+@pytest.mark.slow
 def test_a_mode_that_there_is_not_is_said_in_one_line_and_logs_offline(monkeypatch, caplog, tmp_path):
     monkeypatch.setenv("WANDB_MODE", "bogus")
     logger = TolerantWandbLogger(name="x", id="x", project="dfd", save_dir=str(tmp_path), mode=wandb_mode())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from dfd.inference.verdict_words import COLOURS, closing, count, line
 from dfd.media.file_kinds import refuse_lfs_pointer
 from dfd.outputs import check_new_folder, output_folder
 from dfd.progress import progress
+from dfd.terminal import many
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -96,7 +98,8 @@ def explain_files(
     Args:
         checkpoint, paths, whole, faces, device, allow, batch_size, drawings: as of `score_files`.
         out: new folder for the page, its pictures as PNG files, and explain.json with the numbers. It is
-            there when it is whole.
+            there when it is whole, or when the work was interrupted: then it has the faces that were
+            explained until then, and says so.
         methods: names of `dfd.explain.METHODS`; by default all that the net has a map for.
         layer: a layer of the net, for Grad-CAM and to have its filters and activations drawn.
 
@@ -104,6 +107,7 @@ def explain_files(
     stand on the page with the reason.
 
     Raises:
+        KeyboardInterrupt: it was interrupted.
         ValueError: an unknown method or layer, one that this net has no map for, or what `score_files`
             refuses.
     """
@@ -122,27 +126,44 @@ def explain_files(
     detector = load(checkpoint, faces, device, allow, batch_size, drawings)
     _check_layer(detector, layer)
     found: list[Explained] = []
+    num_done, stopped, cut_short = 0, None, ""
     with progress(len(files), "explaining") as advance, output_folder(out, PAGE) as part:
-        for path in files:
-            if is_clip(path):
-                found.append(Explained(Score(str(path), "unreadable", reason=NO_MAP_OF_VIDEO)))
-                print(line(found[-1].score))
+        try:
+            for path in files:
+                for each in _explain_file(detector, path, methods, layer, whole):
+                    found.append(each)
+                    print(line(each.score))
+                num_done += 1
                 advance(1)
-                continue
-            for face in detector.crop_faces(path, whole):
-                try:
-                    found.append(explain(detector, face, methods, layer))
-                except OutOfMemoryError as error:
-                    raise ValueError(
-                        f"out of memory on {device}. Use a batch size below {batch_size}."
-                    ) from error
-                print(line(found[-1].score))
-            advance(1)
-        write_page(part, str(checkpoint), detector, found, others, layer)
+        except OutOfMemoryError as error:
+            raise ValueError(f"out of memory on {device}. Use a batch size below {batch_size}.") from error
+        except KeyboardInterrupt as stop:
+            if not found:
+                raise
+            stopped, cut_short = stop, f"Interrupted after {num_done} of {many(len(files), 'file')}."
+        write_page(part, str(checkpoint), detector, found, others, layer, cut_short)
     seen = Counter(each.score.verdict or each.score.status for each in found)
     faces_seen = sum(each.score.face > 0 for each in found)
-    print(f"{count(len(files), faces_seen, others, seen)}.\n{closing(detector, whole)}\npage: {out / PAGE}")
+    num_files = len({each.score.path for each in found})
+    print(f"{count(num_files, faces_seen, others, seen)}.\n{closing(detector, whole)}\npage: {out / PAGE}")
+    if stopped is not None:
+        print(
+            f"{cut_short} The page has what was explained until then; name another folder for the rest.",
+            file=sys.stderr,
+        )
+        raise stopped
     return 0 if seen.keys() & COLOURS.keys() else 1
+
+
+def _explain_file(
+    detector: Detector, path: Path, methods: Sequence[str], layer: str | None, whole: bool
+) -> Iterator[Explained]:
+    """A file's faces, each when it is explained; of a video, that it has no map."""
+    if is_clip(path):
+        yield Explained(Score(str(path), "unreadable", reason=NO_MAP_OF_VIDEO))
+        return
+    for face in detector.crop_faces(path, whole):
+        yield explain(detector, face, methods, layer)
 
 
 def explain(

@@ -68,6 +68,7 @@ def write_page(
     found: Sequence[Explained],
     others: Sequence[Path],
     layer: str | None = None,
+    cut_short: str = "",
 ) -> None:
     """Writes explain.html, a PNG file for each of its pictures, and explain.json into a folder that is there.
 
@@ -75,6 +76,7 @@ def write_page(
         title: the checkpoint's name.
         found: the faces, and the files that gave none.
         others: files in the folders that were not tried.
+        cut_short: that the work was interrupted, as a sentence.
     """
     drawn = [each for each in found if each.seen is not None]
     faces = [_shown(detector, each, layer) for each in drawn]
@@ -88,6 +90,7 @@ def write_page(
         "explain.html.j2",
         title=f"Explanations by {title}",
         closing=closing(detector),
+        cut_short=cut_short,
         listed=[
             (
                 section.get(id(each.score)),

@@ -125,6 +125,7 @@ def test_the_page_stands_in_a_browser(tmp_path, width):
     assert seen.overflow <= 0, "wide tables and figures scroll by themselves, the page does not"
 
 
+@pytest.mark.slow
 def test_pixels_are_those_of_the_shards_in_any_number_of_processes(tmp_path):
     root = made(tmp_path / "set", side=SIDE)
     table = load_table(root)
@@ -192,6 +193,7 @@ def test_leaks_between_splits_end_with_one(tmp_path, capsys):
     assert "no such folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_families_are_kept_together_by_the_folds():
     """Facts that name the family, not the class: remembered, they would score 1."""
     rng = np.random.default_rng(0)
@@ -275,6 +277,7 @@ def test_names_are_drawn_as_they_are(tmp_path):
     assert all(html.escape(name) in page for name in NAMES[:-1]), "in words too"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_trees")
 def test_of_many_methods_the_most_frequent_are_named(tmp_path):
     samples = [

@@ -20,6 +20,7 @@ def columns(rows) -> tuple[np.ndarray, np.ndarray]:
     return np.array(level) * 0.5, np.array(label)
 
 
+@pytest.mark.slow
 @given(ROWS)
 @settings(deadline=None)
 def test_thresholds_keep_the_errors_that_are_allowed_on_ties(rows):

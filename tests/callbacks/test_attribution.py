@@ -22,6 +22,7 @@ def drawn(monkeypatch):
     return calls
 
 
+@pytest.mark.slow
 def test_the_end_of_a_fit_leaves_one_picture(tmp_path, trainer, task, data, drawn):
     trainer(AttributionGrid(num_images=4)).fit(task, datamodule=data)
     assert [path.name for path in (tmp_path / "plots").iterdir()] == ["attribution-epoch002.png"]
@@ -48,6 +49,7 @@ def test_the_end_of_a_fit_leaves_one_picture(tmp_path, trainer, task, data, draw
     assert maps[0] is None and maps[1].shape == maps[2].shape == images[0].shape[:2]
 
 
+@pytest.mark.slow
 def test_the_same_pictures_at_every_interval(tmp_path, trainer, task, data, drawn):
     trainer(AttributionGrid(num_images=2, every_n_epochs=2), max_epochs=5).fit(task, datamodule=data)
     names = sorted(path.name for path in (tmp_path / "plots").iterdir())
@@ -56,6 +58,7 @@ def test_the_same_pictures_at_every_interval(tmp_path, trainer, task, data, draw
     assert drawn[0][1] != drawn[1][1]  # but with the net of that epoch
 
 
+@pytest.mark.slow
 def test_the_fit_does_not_notice(trainer, data):
     def weights(*callbacks):
         torch.manual_seed(0)

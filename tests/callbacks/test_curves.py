@@ -18,6 +18,7 @@ class PictureLogger(CSVLogger):
         self.pictures.append((key, Image.open(images[0]).size, step))
 
 
+@pytest.mark.slow
 def test_curves_are_drawn_after_each_validation_and_test(tmp_path, trainer, task, data):
     logger = PictureLogger(tmp_path / "log")
     run = trainer(Curves(), logger=[logger, CSVLogger(tmp_path / "plain")])
@@ -32,6 +33,7 @@ def test_curves_are_drawn_after_each_validation_and_test(tmp_path, trainer, task
     assert min(Image.open(tmp_path / "plots" / "test-curves.png").size) > 800
 
 
+@pytest.mark.slow
 def test_curves_keep_to_their_interval(tmp_path, trainer, task, data):
     logger = PictureLogger(tmp_path)
     trainer(Curves(every_n_epochs=2), logger=logger, max_epochs=3).fit(task, datamodule=data)

@@ -20,6 +20,7 @@ def trainer(folder, epoch, **more):
     return SimpleNamespace(default_root_dir=folder, state=SimpleNamespace(fn="fit"), **facts | more)
 
 
+@pytest.mark.slow
 def test_a_task_s_pictures_are_drawn_now_and_then_and_at_the_end(tmp_path):
     grid, task = SampleGrid(num_images=10, every_n_epochs=2), Painter()
     for epoch in range(4):

@@ -25,6 +25,7 @@ def stored(small_run, tmp_path, monkeypatch):
     return torch.load(small_run / "checkpoints/last.ckpt", weights_only=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -18,6 +18,7 @@ def windows_of(sizes, roots, weights, window, seed=0):
     ), shard
 
 
+@pytest.mark.slow
 @given(
     sizes=st.lists(st.integers(1, 30), min_size=2, max_size=12),
     weights=st.tuples(st.sampled_from([0.25, 1.0, 1.3, 2.5]), st.sampled_from([0.1, 1.0, 3.0])),

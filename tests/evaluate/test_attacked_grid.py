@@ -74,6 +74,7 @@ def judged(out, detector, root, conditions, **options):
     }
 
 
+@pytest.mark.slow
 def test_attacked_cells_stand_in_the_table_with_their_own_number_of_images(tmp_path, root, capsys):
     net = checkpoint(tmp_path / "net.ckpt", SingleStream(SmallCNN(width=4)))
     other = checkpoint(tmp_path / "other.ckpt", SingleStream(SmallCNN(width=4)), seed=1)

@@ -169,6 +169,7 @@ def test_p_fake_is_needed_of_every_picture_where_it_is_measured(tmp_path):
         assert compare(files).num_images == NUM  # the AUROC does without
 
 
+@pytest.mark.slow
 def test_every_metric_of_the_grid_can_be_compared(tmp_path):
     assert sorted(KNOWN) == sorted([*METRICS, COVERAGE])
     files = [

@@ -154,6 +154,7 @@ def test_an_interval_draws_families(root, checkpoint, tmp_path):
     assert found["auroc_high"] == pytest.approx(high, abs=0.03)
 
 
+@pytest.mark.slow
 def test_the_reals_of_one_source_against_the_fakes_of_another_have_every_interval(tmp_path):
     """Against a bootstrap and metrics of somebody else's; families of one name in two roots are two."""
     out = grid_folder(
@@ -206,6 +207,7 @@ def test_both_classes_get_the_same_corruption(root, checkpoint, tmp_path):
         assert (mine.label != other.label).all() and (mine.logit != clean.logit).all()
 
 
+@pytest.mark.slow
 def test_each_picture_is_decoded_once_for_all_detectors_of_a_view(root, checkpoint, tmp_path, monkeypatch):
     from dfd.data import stream
 
@@ -323,6 +325,7 @@ def test_a_cell_of_another_checkpoint_or_condition_is_not_taken(root, checkpoint
     assert len(seen) == 2
 
 
+@pytest.mark.slow
 def test_a_cell_that_another_process_writes_meanwhile_is_left_alone(root, checkpoint, tmp_path, monkeypatch):
     path, out, theirs = checkpoint(), tmp_path / "out", cell(tmp_path / "theirs", condition="jpeg@50")
     evaluate([path], [root], tmp_path / "theirs", DAMAGED, HERE)
@@ -370,6 +373,7 @@ def test_of_one_class_what_needs_both_is_undefined_and_said(checkpoint, tmp_path
     assert "all 12 pictures are real, so that no metric of both classes is defined" in shown
 
 
+@pytest.mark.slow
 def test_what_spoils_a_figure_is_said_in_red_words(root, checkpoint, tmp_path, capsys):
     catalog = Catalog([str(root)], Cache())
     prints = torch.from_numpy(catalog.fingerprints(catalog.rows["test"]))
@@ -451,6 +455,7 @@ def test_the_worst_cell_comes_first_and_the_minimum_stands_beside_the_mean(
     assert f"{lowest:.3f}" in first
 
 
+@pytest.mark.slow
 def test_grid_json_says_what_the_folder_is_to_hold(root, checkpoint, tmp_path):
     path, out = checkpoint(), tmp_path / "out"
     evaluate([f"better={path}"], [f"home={root}"], out, DAMAGED, HERE)
@@ -585,6 +590,7 @@ def test_a_signal_ends_the_processes_that_resample(tmp_path, end, group):
     assert not list(out.rglob("*.part-*"))
 
 
+@pytest.mark.slow
 def test_unfamiliar_pictures_count_as_the_least_sure_and_strange_sources_are_said(
     root, checkpoint, tmp_path, monkeypatch, capsys
 ):

@@ -27,6 +27,7 @@ def test_run_folders_checkpoints_and_seeds_are_named(tmp_path):
         models_of([str(tmp_path)])
 
 
+@pytest.mark.slow
 def test_a_table_has_the_figures_of_the_cells_and_what_each_model_cost(root, checkpoint, tmp_path, capsys):
     run = tmp_path / "run"
     (run / "checkpoints").mkdir(parents=True)

@@ -106,6 +106,7 @@ def test_a_planted_shortcut_is_marked_in_every_line_and_no_other_root_is(grid):
         assert 0 <= line["color_auroc"] <= 1
 
 
+@pytest.mark.slow
 def test_each_is_asked_once_for_all_detectors_and_kept(grid, checkpoint, monkeypatch):
     place, roots = grid
     kept = {path: path.read_bytes() for path in (place / "out" / "shortcuts").rglob("*.parquet")}
@@ -154,6 +155,7 @@ def together(folder, condition="clean"):
     return {line["part"]: line for line in table if line["root"] == "*" and line["condition"] == condition}
 
 
+@pytest.mark.slow
 def test_of_all_roots_together_it_is_one_model_of_all_their_pictures(grid):
     place, roots = grid
     for condition in ("clean", "jpeg"):
@@ -200,6 +202,7 @@ def test_roots_of_one_class_each_are_told_apart_and_said_to_be(tmp_path, checkpo
     assert "file facts alone reach as much" in shown and "tiny on all roots: 1.000 against" in shown
 
 
+@pytest.mark.slow
 def test_that_files_differ_between_roots_is_no_shortcut_to_the_label(tmp_path, checkpoint, few_trees):
     """Nor where one root has more reals: then its name would tell much of the label."""
     roots = [
@@ -212,6 +215,7 @@ def test_that_files_differ_between_roots_is_no_shortcut_to_the_label(tmp_path, c
         assert "file_facts_match" not in line["flags"].split()
 
 
+@pytest.mark.slow
 def test_where_one_root_was_not_asked_all_together_are_not(grid, tmp_path, few_trees):
     place, _ = grid
     out = tmp_path / "out"

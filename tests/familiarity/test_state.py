@@ -67,6 +67,7 @@ TENSORS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_no_tensor_is_used_unchecked(card):
     state = card.familiarity
     assert judged(card, state) == ""

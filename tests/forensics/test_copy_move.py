@@ -29,6 +29,7 @@ def test_both_ends_of_a_copy_are_outlined_by_blocks():
     assert {region.group for region in finding.regions} == {1}
 
 
+@pytest.mark.slow
 def test_a_copy_is_found_after_jpeg():
     edited = read_picture(jpeg(copied(untouched(5, 512)), 85)).pixels
     assert copy_move_blocks(edited).status == "found"

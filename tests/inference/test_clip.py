@@ -76,6 +76,7 @@ def test_ten_bits_and_a_turned_clip_are_shown_as_players_do(detector, tmp_path):
     assert ten.logit == pytest.approx(eight.logit, abs=0.3) and ten.verdict == "fake"
 
 
+@pytest.mark.slow
 def test_of_a_long_clip_few_moments_are_kept_over_all_of_it(detector, tmp_path):
     frames = [frame((8, 8, PALE), size=(64, 64))] * 1400
     times = [2.5 * at for at in range(1400)]  # close to an hour
@@ -92,6 +93,7 @@ def test_after_a_gap_a_face_elsewhere_is_another_s(detector, tmp_path):
     assert len(score_clip(detector, film(tmp_path / "far.mp4", frames, times=far))) == 2
 
 
+@pytest.mark.slow
 def test_what_cannot_be_judged_says_why(detector, tmp_path, monkeypatch):
     (none,) = score_clip(detector, film(tmp_path / "none.mp4", [frame()] * 20))
     assert none.status == "no_face" and none.verdict is None and "in 13 frames" in none.reason

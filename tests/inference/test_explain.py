@@ -49,6 +49,7 @@ def crops(detector, noise, height=50, width=40):
     return face
 
 
+@pytest.mark.slow
 def test_what_is_explained_is_the_decision(detector, noise, few):
     face = crops(detector, noise)
     with torch.inference_mode():
@@ -72,6 +73,7 @@ def test_what_is_explained_is_the_decision(detector, noise, few):
     assert num_hooks(detector.net) == 0 and not any(m.training for m in detector.net.modules())
 
 
+@pytest.mark.slow
 def test_two_streams_are_compared(detector, noise, few):
     torch.manual_seed(0)
     two = Detector(DualStream(SmallCNN(4), SmallCNN(4)), detector.card)
@@ -90,6 +92,7 @@ def test_two_streams_are_compared(detector, noise, few):
             assert holds == (measured.measured.holds and verdict == "fake")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strong", ["rgb", "fft"])
 def test_gradcam_looks_at_the_stream_that_moves_the_logit_most(detector, noise, few, strong):
     torch.manual_seed(0)
@@ -163,6 +166,7 @@ def test_a_verdict_is_said_with_its_uncertainty(verdict, prob, starts, warned):
     assert prob is None or "Between 0.40 and 0.60 the word would be inconclusive" in said[0]
 
 
+@pytest.mark.slow
 def test_the_page_names_every_file_and_escapes_it(detector_file, noise, encoded, tmp_path, few, capsys):
     pictures = tmp_path / "pictures"
     pictures.mkdir()
@@ -209,7 +213,7 @@ def test_when_nothing_could_be_judged_the_page_says_so(checkpoint, tmp_path, noi
     assert "no detector" in page and "How to read a map" not in page
 
 
-def test_an_interrupt_leaves_nothing(checkpoint, tmp_path, noise, encoded, monkeypatch):
+def test_an_interrupt_before_the_first_face_leaves_nothing(checkpoint, tmp_path, noise, encoded, monkeypatch):
     import dfd.inference.explain as engine
 
     def interrupt(*_):
@@ -222,6 +226,29 @@ def test_an_interrupt_leaves_nothing(checkpoint, tmp_path, noise, encoded, monke
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
+def test_an_interrupt_keeps_what_was_explained(checkpoint, tmp_path, noise, encoded, monkeypatch, capsys):
+    import dfd.inference.explain as engine
+
+    explained = []
+
+    def interrupt_at_the_third(*given):
+        if len(explained) == 2:
+            raise KeyboardInterrupt
+        explained.append(engine.Explained(Score("x", "no_face")))
+        return explained[-1]
+
+    for name in "abc":
+        (tmp_path / f"{name}.png").write_bytes(encoded(noise(100, 100)))
+    monkeypatch.setattr(engine, "explain", interrupt_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        explain_files(checkpoint, [tmp_path], tmp_path / "out", whole=True)
+    said = "Interrupted after 2 of 3 files."
+    assert said in (tmp_path / "out" / "explain.html").read_text(encoding="utf-8")
+    assert len(json.loads((tmp_path / "out" / "explain.json").read_text())["faces"]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_bad_options_are_said_before_any_work(checkpoint, tmp_path, noise, encoded, capsys):
     (tmp_path / "a.png").write_bytes(encoded(noise(100, 100)))
     given = ["explain", str(checkpoint), str(tmp_path / "a.png"), "--whole", "--out", str(tmp_path / "out")]

@@ -137,6 +137,7 @@ def test_a_pipe_gets_the_table(sources, checkpoint, tmp_path):
     os.close(reader)
 
 
+@pytest.mark.slow
 def test_an_export_that_is_killed_at_any_call_is_made_by_the_same_command(checkpoint, tmp_path):
     out = tmp_path / "new" / "best.safetensors"
     for number in range(100):

@@ -313,6 +313,7 @@ def test_files_are_given_once_and_when_they_are_complete(tmp_path):
         files.look()
 
 
+@pytest.mark.slow
 def test_a_clip_is_played_at_its_own_speed(tmp_path):
     path = film(tmp_path / "it.mp4", [frame((20, 40, PALE))] * 26)
     start = time.monotonic()
@@ -326,6 +327,7 @@ def test_a_clip_is_played_at_its_own_speed(tmp_path):
     assert [each.number for each in few] == [0, 5, 10, 15, 20, 25]
 
 
+@pytest.mark.slow
 def test_the_command_follows_a_face_and_counts_what_it_drops(loaded, tmp_path, capsys, monkeypatch):
     path = film(tmp_path / "it.mp4", [frame((20 + at, 40, REDDISH)) for at in range(40)])
     find = loaded.faces.find
@@ -475,6 +477,7 @@ def test_an_error_of_our_own_is_not_taken_for_the_source_s(loaded, tmp_path, mon
         watch("any.onnx", str(path))
 
 
+@pytest.mark.slow
 def test_a_stream_that_stops_is_opened_again_and_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(frame_source, "FIRST_WAIT", 0.05)
     data = film(tmp_path / "it.ts", [frame((20 + at, 40, REDDISH)) for at in range(40)]).read_bytes()
@@ -488,6 +491,7 @@ def test_a_stream_that_stops_is_opened_again_and_given_up(tmp_path, monkeypatch)
     assert "404" in queue.fault and "6 attempts in a row gave no frame" in queue.fault
 
 
+@pytest.mark.slow
 def test_an_rtsp_camera_is_watched_until_it_is_silent(tmp_path, monkeypatch):
     monkeypatch.setattr(frame_source, "FIRST_WAIT", 0.05)
     monkeypatch.setattr(frame_source, "ATTEMPTS", 2)
@@ -501,6 +505,7 @@ def test_an_rtsp_camera_is_watched_until_it_is_silent(tmp_path, monkeypatch):
     assert "nothing came for 2 s" in note and "secret" not in note + queue.fault
 
 
+@pytest.mark.slow
 def test_a_stream_is_not_led_to_a_file_of_this_machine(tmp_path, monkeypatch):
     monkeypatch.setattr(frame_source, "ATTEMPTS", 1)
     path = film(tmp_path / "secret.ts", [frame((20, 40, REDDISH))] * 30)

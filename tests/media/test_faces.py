@@ -96,6 +96,7 @@ def test_faces_cut_off_by_the_frame_are_found(detector, real_data):
     assert sum(len(detector.find(decode(file.read_bytes()))) == 1 for file in files) >= 96
 
 
+@pytest.mark.slow
 def test_a_face_tighter_than_the_frame_is_found(detector, pictures):
     found = 0
     for image in pictures:
@@ -112,6 +113,7 @@ def test_no_face_in_noise_colour_or_a_sliver(detector):
         assert detector.find(image) == []
 
 
+@pytest.mark.slow
 def test_colours_are_read_as_rgb(detector, pictures):
     def score(image):
         return max((face.score for face in detector.find(image)), default=0)

@@ -78,6 +78,7 @@ def opened(code: str) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_no_other_module_opens_pictures():
     wrong = []
     for module in MODULES:

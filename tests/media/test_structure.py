@@ -207,6 +207,7 @@ def test_what_is_no_picture_has_no_format(data):
     assert picture_format(data) == "" and isinstance(structure(data), FileStructure)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM"]),

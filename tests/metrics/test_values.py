@@ -52,6 +52,7 @@ TIED = st.lists(
 ).filter(lambda rows: {label for _, label, weight in rows if weight} == {0, 1})
 
 
+@pytest.mark.slow
 @given(TIED)
 @settings(max_examples=40, deadline=None)
 def test_every_metric_equals_scikit_learn_with_ties_and_weights(rows):
@@ -161,6 +162,7 @@ def test_each_method_meets_the_reals_of_its_sources():
     assert detection_metrics(parts["gan"])["auroc"] == 0  # reported, not flipped
 
 
+@pytest.mark.slow
 def test_interval_agrees_with_a_plain_bootstrap():
     predictions = drawn(60, seed=3)
     rng, plain = np.random.default_rng(1), []

@@ -123,6 +123,7 @@ def test_gradients_after_a_first_look_in_inference_mode():
     assert all(weight.grad is not None for weight in net.backbone.parameters())
 
 
+@pytest.mark.slow
 def test_an_export_before_any_other_look_gives_the_same_logits():
     net, image = FaceContext(SmallCNN(8)).eval(), torch.rand(2, 3, 64, 64)
     nn.init.normal_(net.head.weight)

@@ -352,6 +352,7 @@ def test_masks_are_cut_with_their_faces(tree, tmp_path, yunet):
     assert mask.shape == (line["height"], line["width"]) and set(np.unique(mask)) == {0, 255}
 
 
+@pytest.mark.slow
 def test_class_folders_and_tables_of_videos(tmp_path, yunet):
     film(tmp_path / "set/real/a.mp4", moving(0, 20))
     film(tmp_path / "set/real/c.mp4", moving(12, 20))
@@ -442,6 +443,7 @@ def test_faces_too_small_are_left_out(tmp_path, yunet):
     assert listed(tmp_path / "out")["fake/c.mp4"] == "no face of 32 pixels in any of the 2 frames looked at"
 
 
+@pytest.mark.slow
 def test_a_lost_video_counts_as_one_of_the_videos_however_many_frames_the_others_give(tmp_path, yunet):
     for number in range(10):
         film(tmp_path / "set" / ("real", "fake")[number % 2] / f"{number}.mp4", moving(number, 6))
@@ -519,6 +521,7 @@ def test_of_two_people_the_one_is_cut_who_differs_from_the_original(tmp_path, yu
         assert missing == Missing(None, "two people or more, and nothing says which of them is forged", False)
 
 
+@pytest.mark.slow
 def test_a_forged_video_of_two_people_without_its_original_is_left_out_and_counted(tmp_path, yunet):
     root = tmp_path / "set"
     for number in (0, 3):
@@ -573,6 +576,7 @@ def test_who_differs_clearly():
 # shared out
 
 
+@pytest.mark.slow
 def test_parts_make_what_one_run_makes(tree, tmp_path, yunet):
     options = {"frames": 3, "faces": yunet, "workers": 1}
     prepare(tree, tmp_path / "whole", **options)

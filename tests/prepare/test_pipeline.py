@@ -98,6 +98,7 @@ def test_finished_shards_are_left_alone(source, tmp_path):
         prepare(tmp_path / "others", out)
 
 
+@pytest.mark.slow
 def test_finished_shards_of_a_source_that_changed_are_told(source, tmp_path):
     out = tmp_path / "out"
     write(source / "fake" / "broken.png", b"no picture")
@@ -487,6 +488,7 @@ def test_killed_and_run_again_it_goes_on(source, tmp_path, sign):
     assert {path.suffix for path in out.iterdir()} == {".tar", ".json", ".parquet", ".csv"}
 
 
+@pytest.mark.slow
 def test_two_at_once_into_one_folder(source, tmp_path):
     (tmp_path / "run.py").write_text(RUN)
     out, environment = tmp_path / "out", {**os.environ, "PYTHONPATH": str(Path(module.__file__).parents[2])}
@@ -555,6 +557,7 @@ def splits_of(out: Path) -> dict[str, str]:
     return {row["path"]: row["split"] for row in load_table(out).to_pylist()}
 
 
+@pytest.mark.slow
 def test_a_source_without_val_gives_some_of_its_training_families(source, tmp_path):
     def shown(folder: str, *splits: str) -> tuple[str, dict[str, str]]:
         for path in sorted(source.glob("*/*.png")):
@@ -619,6 +622,7 @@ def test_splits_of_a_small_set_have_both_classes(tmp_path, count):
     assert prepare(tmp_path / "faces", tmp_path / "out").already
 
 
+@pytest.mark.slow
 def test_a_drawn_val_has_both_classes_and_counts_the_training_families_alone(tmp_path):
     for n in range(40):
         split = "train" if n < 16 else "test"
@@ -641,6 +645,7 @@ def test_a_drawn_val_has_both_classes_and_counts_the_training_families_alone(tmp
     )
 
 
+@pytest.mark.slow
 def test_a_file_that_changes_meanwhile_is_noticed(source, tmp_path, monkeypatch):
     look = module.inspect_pass
 
@@ -691,6 +696,7 @@ def test_shards_of_others_are_never_overwritten(source, tmp_path):
         prepare(source, tmp_path / "theirs", workers=1)
 
 
+@pytest.mark.slow
 def test_a_tar_of_somebody_with_a_shards_name_stays(source, tmp_path):
     out = tmp_path / "out"
     prepare(source, out, workers=1)
@@ -704,6 +710,7 @@ def test_a_tar_of_somebody_with_a_shards_name_stays(source, tmp_path):
     assert (out / "extra.tar").read_bytes() == b"years of work"
 
 
+@pytest.mark.slow
 def test_what_a_run_killed_while_it_clears_or_writes_had_made_is_its_own(source, tmp_path, monkeypatch):
     out, whole = tmp_path / "out", tmp_path / "whole"
     for each in (out, whole):
@@ -755,6 +762,7 @@ def test_preparing_needs_no_torch():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pause", [0.0, 0.25])
 def test_ctrl_c_is_answered_in_one_line_and_goes_on(source, tmp_path, pause):
     out, environment = tmp_path / "out", {**os.environ, "PYTHONPATH": str(Path(module.__file__).parents[2])}

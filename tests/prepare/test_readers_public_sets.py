@@ -520,6 +520,7 @@ def test_faceforensics_lists_that_are_not_as_published(tmp_path, lists, said):
         list(videos(ff(tmp_path, **lists)))
 
 
+@pytest.mark.slow
 def test_faceforensics_official_lists(real_data, tmp_path):
     """As published, no pair is in two splits, and all 1000 ids are in one."""
     folder = real_data / "faceforensics-splits"

@@ -267,6 +267,7 @@ def test_a_missing_file_is_looked_for_where_people_mean_it(tmp_path, monkeypatch
     assert "was looked for in" in why_missing(here, "x/y.png")
 
 
+@pytest.mark.slow
 def test_the_refusal_says_where_the_files_were_looked_for_and_its_advice_works(tmp_path, monkeypatch):
     pictures(tmp_path / "sets", "img/real", "img/fake")
     lines = [f"img/{label}/{n:02d}.png,{label}" for label in ("real", "fake") for n in range(12)]
@@ -548,6 +549,7 @@ def test_a_set_of_one_class_becomes_shards_and_its_report_says_what_for(tmp_path
         prepare(root, tmp_path / "other", workers=1, max_rejected=0.5)
 
 
+@pytest.mark.slow
 def test_more_may_be_rejected_where_it_is_said(tmp_path):
     root = pictures(tmp_path / "set", "real", "fake")
     for n in range(3):

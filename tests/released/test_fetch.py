@@ -160,6 +160,7 @@ def test_what_is_not_here_is_said_in_one_line(words, said, picture, tmp_path, mo
     assert said in captured.err and captured.err.count("\n") == 1 and not captured.out, captured.err
 
 
+@pytest.mark.slow
 def test_a_killed_fetch_goes_on_where_it_was(site, blob, key, tmp_path, cache):
     write_list(site.folder / "big.yaml", key, entry(listed(blob)))
     site.fail_files({blob.name: ("slow", 1)})

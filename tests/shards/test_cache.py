@@ -187,6 +187,7 @@ def test_a_cache_of_before_there_were_marks_goes_on(site, tmp_path, left):
     assert held(cache) == [0, 1] and (cache.path / TAG).exists() and not list(cache.path.glob("*.tar.*"))
 
 
+@pytest.mark.slow
 def test_a_cache_that_is_killed_at_any_call_goes_on(site, tmp_path):
     cache = Cache(str(tmp_path / "cache"), gb=20 * KB, timeout=2, patience=2)
     for number in count():
@@ -215,6 +216,7 @@ Cache(sys.argv[1], 30e-6, 2, 2).open(Remote(sys.argv[2], f"{0:064x}.tar", 10_000
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stopped", [signal.SIGKILL, signal.SIGSTOP])
 def test_another_process_is_waited_for_until_it_is_dead(site, tmp_path, stopped):
     """kill -9 in mid-file: what it left is removed and its file fetched. A process that only stands still

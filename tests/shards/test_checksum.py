@@ -91,6 +91,7 @@ checksum.verify(Path(sys.argv[1]), sys.argv[2])
 """
 
 
+@pytest.mark.slow
 def test_of_processes_that_want_one_shard_one_reads_it_and_a_killed_one_costs_nothing(tmp_path, cache):
     content = np.random.default_rng(0).bytes(200_000_000)
     shard = tmp_path / "large.tar"

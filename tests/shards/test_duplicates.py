@@ -24,6 +24,7 @@ def all_pairs(hashes: np.ndarray) -> np.ndarray:
     return np.argwhere(np.triu(distance <= NEAR, 1))
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 999), copies=st.lists(st.integers(0, 60), max_size=12))
 @settings(max_examples=30, deadline=None)
 def test_banding_finds_exactly_the_pairs_within_the_bound(seed, copies):

@@ -96,6 +96,7 @@ def hasty(data, patience):
     return data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [3, None])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_order_and_pixels_are_those_of_local_shards(site, make, workers, window):

@@ -140,6 +140,7 @@ def test_no_process_of_prepare_imports_torch(tmp_path):
     assert done.returncode == 0 and "80 images" in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_a_program_that_imports_webdataset_gets_the_whole_of_it(tmp_path):
     write(tmp_path / "a.tar")
     code = (

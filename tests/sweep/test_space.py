@@ -189,6 +189,7 @@ def test_a_grid_has_each_point_once_in_wandbs_order():
     assert stepped.values == (0.1, 0.3, 0.5), "and not 0.30000000000000004"
 
 
+@pytest.mark.slow
 def test_the_command_is_the_one_that_wandbs_agent_would_run():
     create_args = pytest.importorskip("wandb.sdk.launch.sweeps.utils").create_sweep_command_args
     params = {"lr": 1e-05, "net.deep": True, "betas": "[0.9, 0.99]", "name": "a b"}

@@ -145,6 +145,7 @@ def test_it_goes_on_where_it_stopped_and_on_to_more(capsys):
     assert len(trials("mine")) == 5
 
 
+@pytest.mark.slow
 def test_a_worker_needs_no_torch():
     """Eight of them begin on one node, and wait for their trials."""
     command = ["sweep", write(), "--trials", "1"]
@@ -198,6 +199,7 @@ def test_failures_say_why_and_many_end_it(capsys):
     )
 
 
+@pytest.mark.slow
 def test_a_failed_trial_does_not_end_the_others(capsys):
     half = "for arg; do case $arg in --x=0.[01]*) echo unlucky; exit 1;; esac; done\n" + PLANTED
     assert main(["sweep", write(half, parameters=SPACE | {"x": {"values": [0.1, 0.3]}}, method="grid")]) == 0
@@ -305,6 +307,7 @@ def test_several_devices_are_shared_out(monkeypatch):
 # what may happen to it
 
 
+@pytest.mark.slow
 def test_sigterm_stops_the_trial_gives_it_back_and_the_same_command_goes_on(monkeypatch):
     monkeypatch.setenv("NAP", "30")
     plan = write(SLOW, parameters={"x": SPACE["x"]})

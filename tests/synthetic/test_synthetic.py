@@ -51,6 +51,7 @@ def _bytes(root):
     return {path.name: path.read_bytes() for path in sorted(root.glob("*.tar"))}
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_bytes_on_any_number_of_processes(root, tmp_path):
     again = make_toy(tmp_path / "again", NUM, size=96, seed=3, workers=1)
     assert _bytes(again) == _bytes(root)
@@ -209,6 +210,7 @@ def test_a_finished_set_is_left_alone_and_another_is_not_taken_for_it(root, caps
         make_toy(root / "few", 12)
 
 
+@pytest.mark.slow
 def test_two_makers_at_once_do_not_clash(tmp_path):
     target = tmp_path / "both"
     line = (

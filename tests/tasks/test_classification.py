@@ -112,6 +112,7 @@ def test_label_smoothing_moves_both_targets():
     assert loss == pytest.approx(0.9 * math.log1p(math.exp(-1)) + 0.1 * math.log1p(math.exp(1)))
 
 
+@pytest.mark.slow
 def test_one_batch_can_be_learnt_by_heart(toy, tmp_path):
     torch.manual_seed(0)
     task = ClassificationTask(

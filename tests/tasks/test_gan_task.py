@@ -142,6 +142,7 @@ def test_the_average_forgets_the_first_weights_soon():
     assert average.module.weight.item() == pytest.approx(by_hand, abs=1e-5) and by_hand > 0.99
 
 
+@pytest.mark.slow
 def test_a_checkpoint_gives_the_average_back_and_is_no_detector(fit, tmp_path, capsys):
     task = gan()
     fit(task).save_checkpoint(tmp_path / "gan.ckpt")

@@ -109,6 +109,7 @@ def test_a_split_gives_no_more_than_it_has(roots):
     assert sum(len(batch["row"]) for batch in data.home("val", 1000, 1)) == 96
 
 
+@pytest.mark.slow
 def test_the_first_layers_of_a_pretrained_backbone_are_kept_as_they_came(roots, weights, tmp_path):
     net = small(TimmBackbone("test_resnet", pretrained=weights))
     task, _ = fit(net, roots, tmp_path, optimizer=lambda params: torch.optim.SGD(params, lr=0.5))
@@ -126,6 +127,7 @@ def test_the_first_layers_of_a_pretrained_backbone_are_kept_as_they_came(roots, 
     assert last["dfd"]["familiarity"]["facts"] == card.familiarity["facts"]
 
 
+@pytest.mark.slow
 def test_a_fit_ends_with_the_same_weights_whether_it_learns_its_home_or_not(roots, weights, tmp_path):
     ends = []
     for familiarity in (True, False):
@@ -137,6 +139,7 @@ def test_a_fit_ends_with_the_same_weights_whether_it_learns_its_home_or_not(root
     assert load_net(tmp_path / "False" / "best.ckpt")[1].familiarity is None
 
 
+@pytest.mark.slow
 def test_a_net_without_a_pretrained_backbone_is_asked_itself(roots, tmp_path):
     fit(small(), roots, tmp_path)
     net, card = load_net(tmp_path / "best.ckpt")
@@ -146,6 +149,7 @@ def test_a_net_without_a_pretrained_backbone_is_asked_itself(roots, tmp_path):
     assert np.allclose(gate.home, again.home, atol=1e-4)  # fitted for the weights that were saved
 
 
+@pytest.mark.slow
 def test_validating_gives_each_picture_its_rank_and_a_resumed_fit_keeps_its_gate(roots, weights, tmp_path):
     net = small(TimmBackbone("test_resnet", pretrained=weights))
     task, trainer = fit(net, roots, tmp_path)

@@ -97,6 +97,7 @@ def test_the_last_weights_are_judged_and_saved(options, steps, validations):
     assert summary()["steps"] == steps and run_record.read(Path("run")).state == "done"
 
 
+@pytest.mark.slow
 def test_without_validation_the_last_weights_are_saved_and_claim_nothing(capsys):
     assert main([*FIT, "--trainer.limit_val_batches=0", "--trainer.max_epochs=2"]) == 0
     said = capsys.readouterr().out
@@ -277,6 +278,7 @@ def test_a_figure_that_fails_costs_no_weights(monkeypatch, capsys):
     assert load("last")["global_step"] == load("best")["global_step"] == STEPS
 
 
+@pytest.mark.slow
 def test_output_that_nobody_reads_costs_no_summary(monkeypatch):
     def closed(self, text):
         if "best checkpoint" in text:
@@ -294,6 +296,7 @@ def test_a_rate_that_runs_away_is_blamed_and_not_the_pictures(capsys):
     assert "Look at those pictures" not in said and run_record.read(Path("run")).reason_code == "not_finite"
 
 
+@pytest.mark.slow
 def test_a_validation_of_one_class_ends_well_and_says_why_nothing_was_chosen(capsys):
     assert main([*FIT, "--trainer.limit_val_batches=1", "--data.batch_size=2"]) == 0
     said = " ".join(capsys.readouterr().out.split())
@@ -343,6 +346,7 @@ class Killed(Callback):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("option", "steps"), [("max_steps=3", 3), ("max_epochs=1", 6)])
 def test_a_run_that_was_killed_before_its_last_judgement_is_judged_when_it_goes_on(
     option, steps, monkeypatch

@@ -438,6 +438,7 @@ def test_a_full_disk_or_an_unwritable_folder_ends_the_run_and_costs_no_checkpoin
     assert step_of(last) == 2 * steps and step_of(previous(last)) == steps
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_after_its_last_epoch_lacks_only_its_summary(here, capsys):
     assert main(FIT) == 0
     summary, table = Path("run/summary.yaml").read_text(), Path("run/metrics.csv").read_text()

@@ -35,6 +35,7 @@ def offline(tmp_path):
     close(0)
 
 
+@pytest.mark.slow
 def test_runs_are_ranked_by_the_best_of_a_validation_metric(offline, tmp_path):
     values = {"val/auroc": (0.5, 0.9, 0.7), "val/loss": (0.5, 0.1, 0.3), "train/loss": (3.0, 1.0, 2.0)}
     values |= {
@@ -105,6 +106,7 @@ def test_what_wandb_raises_is_said_once_and_ends_nothing(offline, monkeypatch, m
     assert line.startswith("WARNING: W&B fails: a socket is gone. It goes on offline, and dfd sync sends it")
 
 
+@pytest.mark.slow
 def test_what_hangs_in_the_middle_is_waited_for_once(offline, monkeypatch, messages_on_stderr, capsys):
     monkeypatch.setattr(wandb_logger, "PATIENCE", 0.5)
     offline.log_metrics({"a": 1.0}, 0)

@@ -134,6 +134,7 @@ def test_without_key_or_server_it_says_so_in_a_line(settings, words, run, monkey
     assert not list(run.glob("wandb/offline-run-*/*.synced"))
 
 
+@pytest.mark.slow
 def test_a_program_of_wandb_that_does_not_end_is_not_waited_for():
     """Seen once: wandb-core stayed after a login, and with it the pipe that its words came through."""
     begun = time.monotonic()

@@ -151,6 +151,7 @@ SMALL = [Painted(8, EDITED_SIMULATED), Painted(6, ORIGINALS, ("as_found",))]
 FEW = fake_tools.Toolbox(("oracle", "coin"))
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_goes_on_to_the_same_table(tmp_path):
     expected = without_times(bench(tmp_path / "whole", SMALL, FEW, workers=1).out / METRICS_FILE)
     out, number = tmp_path / "killed", 0

@@ -25,8 +25,8 @@ from torch import nn
 
 from dfd.batch import Predictions
 from dfd.calibration.ensemble import auroc
-from dfd.evaluate.ensemble import member_table
 from dfd.evaluate.grid import Options, named_detector
+from dfd.evaluate.members import member_table
 from dfd.evaluate.names import root_name
 from dfd.evaluate.plan import NamedDetector
 from dfd.metrics import interval, paired

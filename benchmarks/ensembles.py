@@ -21,8 +21,8 @@ import numpy as np
 
 from dfd.batch import Predictions
 from dfd.calibration.ensemble import auroc, best_single, fit_ensemble, of_experts
-from dfd.evaluate.ensemble import check_members, member_table
 from dfd.evaluate.grid import Options, named_detector
+from dfd.evaluate.members import check_members, member_table
 from dfd.evaluate.names import detector_name, named, root_name
 from dfd.evaluate.plan import NamedDetector
 from dfd.metrics import interval, paired

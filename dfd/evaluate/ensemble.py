@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from dfd.batch import LABELS, Predictions
 from dfd.calibration import (
     STEEPEST,
     Calibration,
@@ -25,20 +21,18 @@ from dfd.calibration import (
 from dfd.calibration.ensemble import Numbers, auroc, fit_ensemble, log_loss, of_experts
 from dfd.data import ShardDataModule
 from dfd.detector.card import NET, Card
-from dfd.detector.exported_net import ExportedNet
 from dfd.detector.selection import chosen_on
 from dfd.evaluate.grid import Options, named_detector
-from dfd.evaluate.judging import EnoughPixels, judge
+from dfd.evaluate.members import check_members, member_table, stated
 from dfd.evaluate.names import detector_name, named
-from dfd.evaluate.plan import NamedDetector, some
+from dfd.evaluate.plan import NamedDetector
 from dfd.familiarity import Familiarity, Features
 from dfd.media.crops import View
 from dfd.metrics import interval
-from dfd.models import Ensemble, Net, recipe
+from dfd.models import Ensemble, recipe
 from dfd.models.ensemble import HOW, OF_EXPERTS
 from dfd.models.seal import save_sealed
 from dfd.outputs import check_file, output_file
-from dfd.progress import progress
 from dfd.tasks.home import learn_home
 from dfd.terminal import many
 
@@ -104,49 +98,6 @@ def ensemble(
     return fitted
 
 
-def check_members(members: Sequence[NamedDetector]) -> None:
-    """ValueError where files make no ensemble: the same net twice, faces cut in two ways, or drawings beside
-    photographs.
-    """
-    seen: dict[str, str] = {}
-    for member in members:
-        if isinstance(runtime := member.detector.runtime, ExportedNet):
-            raise ValueError(
-                f"{member.path} is an export to {runtime.kind}, so it joins no other file. Give its "
-                "checkpoint."
-            )
-        net = member.detector.net
-        prints = [each for each in (member.sha256, member.detector.card.checkpoint_sha256) if each]
-        prints.append(_print(net))
-        if twin := next((seen[each] for each in prints if each in seen), None):
-            raise ValueError(
-                f"{twin} and {member.path} are the same net, which would only count twice. Name it once; for "
-                "an ensemble of one recipe, train it with several seeds."
-            )
-        seen |= dict.fromkeys(prints, member.path)
-    margins = {member.detector.view.margin: member for member in members}
-    if len(margins) > 1:
-        cut = " and ".join(f"{member.name} at {margin:g}" for margin, member in margins.items())
-        raise ValueError(
-            f"the members cut faces out of photos at different margins: {cut} times the face. Train them on "
-            "shards that were prepared at one margin."
-        )
-    drawn = {member.detector.card.of_drawings: member for member in members}
-    if len(drawn) > 1:
-        raise ValueError(
-            f"{drawn[True].path} was trained on the toy set's drawings and {drawn[False].path} was not: what "
-            "one knows is nothing to the other. Leave one of them out."
-        )
-
-
-def _print(net: Net) -> str:
-    """SHA-256 of what a net is, wherever its file came from."""
-    digest = hashlib.sha256(json.dumps(recipe(net), sort_keys=True).encode())
-    for value in net.state_dict().values():
-        digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
 def fit(members: Sequence[NamedDetector], roots: Sequence[str], how: str, options: Options) -> Fitted:
     """The ensemble of these members, fitted and calibrated on the validation pictures of the roots."""
     predictions, logits, data = member_table(members, roots, "val", options)
@@ -202,7 +153,7 @@ def fit(members: Sequence[NamedDetector], roots: Sequence[str], how: str, option
                 "roots": [str(root) for root in data.roots],
                 "view": {**vars(view), "margin": None},
                 "batch_size": options.batch_size,
-                "val_augment": _stated(members[0].detector.card),
+                "val_augment": stated(members[0].detector.card),
                 "num_workers": options.workers,
             },
         },
@@ -239,53 +190,6 @@ def assemble(members: Sequence[NamedDetector], how: str, numbers: Numbers) -> tu
         looks,
     )
     return net.eval(), view
-
-
-def member_table(
-    members: Sequence[NamedDetector], roots: Sequence[str], split: str, options: Options
-) -> tuple[Predictions, np.ndarray, ShardDataModule]:
-    """The pictures of a split that every member can judge, their raw logits (N, M), and what describes them.
-
-    Those of val are delivered as the first member's own validation was, the same for all members; those of
-    test are as they were found.
-    """
-    first = members[0].detector
-    data = ShardDataModule(
-        list(roots), view=first.view, batch_size=options.batch_size, num_workers=options.workers
-    )
-    data.setup("validate" if split == "val" else "test")
-    if options.limit is not None:
-        data.catalog.keep(split, some(data, split, options.limit))
-    delivered = _made(_stated(first.card)) if split == "val" else []
-    rows = data.rows(split)
-    groups: dict[tuple[Any, ...], list[int]] = {}
-    for number, member in enumerate(members):
-        cues = getattr(member.detector.net, "cue_names", ())
-        groups.setdefault((*member.view, cues), []).append(number)
-        # what a member finds strange is not asked: the ensemble learns its own home
-        member.detector.gate = None
-    tables: dict[int, Predictions] = {}
-    with progress(len(rows) * len(groups), f"judging {split}") as advance:
-        for numbers in groups.values():
-            detectors = [members[number].detector for number in numbers]
-            data.view, net = detectors[0].view, detectors[0].net
-            if names := getattr(net, "cue_names", ()):
-                data.deliver_cues(names, net.cue_version)
-            else:
-                data.withhold_cues()
-            data.corruption = [*delivered, EnoughPixels(data.view)]
-            judged = judge(detectors, data.judging_dataloader(split), rows, data, advance)
-            tables |= {number: each.predictions for number, each in zip(numbers, judged, strict=True)}
-    ok = np.all([table.status == "ok" for table in tables.values()], axis=0)
-    logits = np.stack([tables[number].logit[ok] for number in range(len(members))], axis=1)
-    table = tables[0].where(ok)
-    counts = [int((table.label == kind).sum()) for kind in range(len(LABELS))]
-    if not all(counts):
-        raise ValueError(
-            f"the {split} split of {', '.join(map(str, roots))} has {counts[0]} real and {counts[1]} fake "
-            "pictures that every member can judge, and an ensemble is fitted on both."
-        )
-    return table, logits, data
 
 
 def told(fitted: Fitted, out: Path) -> str:
@@ -345,28 +249,6 @@ def _check_direction(worth: Mapping[str, float], images: int) -> None:
             f"{worth[wrong[0]]:.2f}, so its labels were the other way round when it was trained, or it never "
             "learnt. Leave it out, or train it again."
         )
-
-
-def _stated(card: Card) -> list[dict[str, Any]]:
-    """The transforms of validation that a member's data module had, as class paths and arguments."""
-    stated = (card.data or {}).get("init_args", {}).get("val_augment") or []
-    return [stated] if isinstance(stated, dict) else list(stated)
-
-
-def _made(stated: Sequence[Any]) -> list[Any]:
-    made = []
-    for each in stated:
-        path = each.get("class_path") if isinstance(each, dict) else None
-        # a file may choose transforms of dfd alone
-        package, _, name = path.rpartition(".") if isinstance(path, str) else ("", "", "")
-        kind = getattr(importlib.import_module("dfd.augment"), name, None)
-        if package != "dfd.augment" or not isinstance(kind, type):
-            raise ValueError(
-                f"the first member was validated on pictures changed by {path}, which is none of "
-                "dfd.augment. Put another member first."
-            )
-        made.append(kind(**(each.get("init_args") or {})))
-    return made
 
 
 def _familiarity(

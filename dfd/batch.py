@@ -228,3 +228,10 @@ class JudgingTask(Protocol):
 
     def use_prior(self, prior: float) -> None:
         """Corrects P(fake) to a share of fakes, in (0, 1)."""
+
+
+def transform_name(transform: Callable) -> str:
+    """As people wrote it: a class of theirs need not say how it is printed."""
+    if type(transform).__repr__ is object.__repr__:
+        return type(transform).__name__
+    return getattr(transform, "__name__", repr(transform))

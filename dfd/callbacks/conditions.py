@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from dfd.batch import DetectionData, Predictions
+from dfd.batch import DetectionData, Predictions, transform_name
 from dfd.metrics import interval
 from dfd.terminal import many
 
@@ -24,8 +23,8 @@ def conditions(data: DetectionData, stage: str) -> dict[str, str]:
     return {
         "roots": ", ".join(data.roots_of(split)),
         "split": split,
-        "corruption": " ".join(map(_name, data.corruption)),
-        "val_augment": " ".join(map(_name, val_augment)),
+        "corruption": " ".join(map(transform_name, data.corruption)),
+        "val_augment": " ".join(map(transform_name, val_augment)),
     }
 
 
@@ -43,7 +42,7 @@ def training(data: DetectionData) -> str:
     """
     transforms = [*_maker(data), *data.augment, *([data.mix] if data.mix else [])]
     return f"train split of {', '.join(data.roots_of('train'))}, " + (
-        f"after {' '.join(map(_name, transforms))}" if transforms else "pictures as found"
+        f"after {' '.join(map(transform_name, transforms))}" if transforms else "pictures as found"
     )
 
 
@@ -82,9 +81,3 @@ def chosen(
     words = "none: too few families" if math.isnan(low) else f"({low:.4f}, {high:.4f})"
     counts = f"{many(len(predictions), 'image')} of {many(predictions.num_families, 'family')}"
     return facts | {"its 95% interval": f"{words}, on {counts}, which chose it"}
-
-
-def _name(transform: Callable) -> str:
-    if type(transform).__repr__ is object.__repr__:
-        return type(transform).__name__
-    return getattr(transform, "__name__", repr(transform))

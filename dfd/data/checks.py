@@ -1,12 +1,15 @@
-"""Checks of a data module: its options, roots and splits, so that a run is refused before it begins."""
+"""Checks of a data module: its options, roots and splits, so that a run is refused before it begins; and what
+transforms make of a sample.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from dfd.batch import LABELS
+from dfd.batch import LABELS, Sample, transform_name
 from dfd.shards.cache import Cache
 from dfd.shards.catalog import Catalog
 from dfd.shards.remote import bytes_at_once, check_limit
@@ -138,3 +141,34 @@ def check_cache(
             needed[split] = on_node * bytes_at_once(shards, num, 1, in_flight)
             needed[split] = min(needed[split], bytes_at_once(shards, num, None, 0))
     check_limit(cache, needed, window)
+
+
+def checked(made: Any, by: Callable, name_of: Callable[[int], str], row: int) -> Sample:
+    """What a transform or a maker of pairs made of a sample.
+
+    Raises:
+        ValueError: it is no sample. Of floats in [0, 1], for one, a net would see black pictures.
+    """
+    image = made.get("image") if isinstance(made, dict) else made
+    mask = made.get("mask") if isinstance(made, dict) else None
+    if isinstance(made, dict) and not made.keys() >= {"label", "row"}:
+        what, wanted = "a sample without its label or row", "the sample as it was given, but for its image"
+    elif fault := _no_pixels(image, 3):
+        what = f"an image that is {fault}" if isinstance(made, dict) else fault
+        wanted = 'the sample with "image" (H, W, 3) uint8'
+    elif mask is not None and ((fault := _no_pixels(mask)) or mask.shape != image.shape[:2]):
+        what = f"a mask that is {fault or mask.shape} beside an image {image.shape}"
+        wanted = '"mask" (H, W) uint8, moved with the image'
+    else:
+        return made
+    raise ValueError(
+        f"{transform_name(by)} returned {what} for sample {name_of(row)}, and has to return {wanted}."
+    )
+
+
+def _no_pixels(value: Any, *channels: int) -> str:
+    """What a value is in place of pixels (H, W, *channels) uint8; "" where it is such."""
+    if not isinstance(value, np.ndarray):
+        return "None" if value is None else f"a {type(value).__name__}"
+    right = value.ndim == 2 + len(channels) and value.shape[2:] == channels and value.dtype == np.uint8
+    return "" if right else f"{value.shape} of {value.dtype}"

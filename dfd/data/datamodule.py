@@ -12,7 +12,7 @@ import torch
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from dfd.batch import FAKE, UNREADABLE, Batch, LoadedBatch, Unjudged
+from dfd.batch import FAKE, UNREADABLE, Batch, LoadedBatch, Unjudged, transform_name
 from dfd.data.checks import (
     check_cache,
     check_classes,
@@ -344,7 +344,17 @@ class ShardDataModule(ShardPictures, LightningDataModule):
             batch["mask"] = batch["mask"].float().div_(255).masked_fill(~known, torch.nan)
         if self.mix is None or not self.trainer.training:
             return batch
-        return self.mix(batch, self._mix_rng)
+        return self._whole(self.mix(batch, self._mix_rng), batch)
+
+    def _whole(self, mixed: Any, batch: Batch) -> Batch:
+        """What `mix` made of a batch; ValueError where it is none."""
+        lacking = sorted(batch.keys() - mixed.keys()) if isinstance(mixed, dict) else []
+        if isinstance(mixed, dict) and not lacking:
+            return mixed
+        gave = f"a batch without {', '.join(lacking)}" if lacking else f"a {type(mixed).__name__}"
+        raise ValueError(
+            f"data.mix={transform_name(self.mix)} returned {gave}, and has to return the batch, mixed."
+        )
 
 
 def _same(windows: list[np.ndarray], epoch: int) -> list[np.ndarray]:

@@ -196,6 +196,12 @@ class ClassificationTask(DetectionTask):
             loss = self.loss(logit, label)
         else:
             loss = self.loss(logit, label, self._at_head.features, batch["row"])
+        if not isinstance(loss, Tensor) or loss.dim():
+            gave = f"numbers {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+            raise ValueError(
+                f"model.loss={type(self.loss).__name__} gave {gave}, and a loss is one tensor without "
+                "dimensions: the mean over the batch, such as losses.mean()."
+            )
         loss = self._of_all_ranks(self._with_masks(loss, batch), len(logit))
         self.log("train/loss", loss, prog_bar=True)
         self._measure(logit, batch)

@@ -99,7 +99,14 @@ class DetectionTask(LightningModule):
     def logits(self, net: nn.Module, image: Tensor, cues: Tensor | None = None) -> Tensor:
         """Logits (B,) of a net for images (B, 3, H, W), which come channels-last in memory."""
         image = image if self.channels_last else image.contiguous()
-        return net(image) if cues is None else net(image, cues)
+        logit = net(image) if cues is None else net(image, cues)
+        if getattr(logit, "shape", None) != image.shape[:1]:
+            gave = tuple(logit.shape) if isinstance(logit, Tensor) else f"a {type(logit).__name__}"
+            raise ValueError(
+                f"{type(self.net).__name__} gave {gave} for {len(image)} pictures, and a net gives one logit "
+                f"a picture, ({len(image)},): above zero means fake."
+            )
+        return logit
 
     # judging: one path
 

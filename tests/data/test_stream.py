@@ -162,6 +162,35 @@ def test_a_crop_beside_the_forgery_is_as_real_as_it_was(contents):
     assert {bool(sample["mask"].any()) for sample in samples} == {True, False}
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda sample: {**sample, "image": sample["image"] / 255}, r"an image that is \(.*, 3\) of float64"),
+        (
+            lambda sample: {**sample, "image": sample["image"][..., 0]},
+            r"an image that is \(\d+, \d+\) of uint8",
+        ),
+        (lambda sample: {**sample, "image": sample["image"].tolist()}, "an image that is a list"),
+        (lambda sample: None, "None"),
+        (lambda sample: sample["image"].tobytes(), "a bytes"),
+        (lambda sample: {"image": sample["image"]}, "a sample without its label or row"),
+        (
+            lambda sample: {**sample, "mask": np.zeros((9, 9), np.uint8)},
+            r"a mask that is \(9, 9\) beside an image .*",
+        ),
+    ],
+)
+def test_what_a_transform_returns_in_place_of_a_sample_is_said(contents, change, words, training):
+    def mine(sample, rng):
+        return change(sample)
+
+    view = View(size=32, longest=None)
+    dataset = ShardDataset(contents, view, [mine], 0, training, lambda row: f"no. {row}")
+    with pytest.raises(ValueError, match=f"^mine returned {words} for sample no. 2, and has to return"):
+        dataset[0, 2]
+
+
 def test_evaluation_refuses_a_label_that_a_stage_changed(contents):
     dataset = ShardDataset(
         contents, View(size=32, longest=None), [forging(4)], 0, False, lambda row: f"no. {row}"

@@ -56,6 +56,39 @@ def fit(task, data, folder, **kwargs):
     return trainer
 
 
+class TwoLogits(Net):
+    def __init__(self):
+        super().__init__()
+        self.head, self.cam_layers = nn.Linear(3, 2), {}
+
+    def forward(self, image, cues=None):
+        return self.head(image.mean((2, 3)))
+
+
+class EachLoss(nn.Module):
+    def forward(self, logit, label):
+        return (logit - label) ** 2
+
+
+def test_a_net_of_two_logits_a_loss_of_many_numbers_and_a_mix_of_no_batch_are_said(toy, tmp_path):
+    for task, data, words in (
+        (ClassificationTask(TwoLogits()), {}, r"TwoLogits gave \(16, 2\) for 16 pictures"),
+        (ClassificationTask(tiny(), loss=EachLoss()), {}, r"model.loss=EachLoss gave numbers \(16,\)"),
+        (
+            ClassificationTask(tiny()),
+            {"mix": lambda batch, rng: batch["image"]},
+            "returned a Tensor, and has",
+        ),
+        (
+            ClassificationTask(tiny()),
+            {"mix": lambda batch, rng: {"image": batch["image"]}},
+            "returned a batch without label, row, valid",
+        ),
+    ):
+        with pytest.raises(ValueError, match=words):
+            fit(task, toy(**data), tmp_path, max_epochs=1, limit_train_batches=1)
+
+
 def test_the_learning_rate_rises_then_falls_to_zero():
     factors = [cosine_with_warmup(step, 100, 0.1) for step in range(100)]
     assert factors[0] < 0.2 and np.argmax(factors) in (9, 10, 11) and max(factors) <= 1

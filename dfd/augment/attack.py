@@ -10,23 +10,37 @@ Under DDP, hand over the bare net.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from dfd.batch import FAKE, REAL
+from dfd.batch import FAKE, REAL, transform_name
 from dfd.eval_mode import eval_mode
 
 
 class Attack(Protocol):
     """`attack(net, image, label)` -> images (B, 3, H, W), within a budget, that the net gets wrong."""
 
-    # -> Any: were it Tensor, jsonargparse would take the attribute for a factory and ask the YAML for a
-    # subclass of Tensor
-    def __call__(self, net: nn.Module, image: Tensor, label: Tensor, seed: int | None = None) -> Any: ...
+    def __call__(self, net: nn.Module, image: Tensor, label: Tensor, seed: int | None = None) -> Tensor: ...
+
+
+# as a config names it: jsonargparse finds a protocol met by classes alone that write the same types
+AnyAttack = Callable[..., Any]
+
+
+def attacked(attack: AnyAttack, net: nn.Module, image: Tensor, label: Tensor, **options: Any) -> Tensor:
+    """What an attack makes of pictures (B, 3, H, W); ValueError where that is none."""
+    made = attack(net, image, label, **options)
+    if not isinstance(made, Tensor) or made.shape != image.shape:
+        gave = tuple(made.shape) if isinstance(made, Tensor) else f"a {type(made).__name__}"
+        raise ValueError(
+            f"{transform_name(attack)} gave {gave} for pictures {tuple(image.shape)}, and an attack gives as "
+            "many pictures of the same size, in [0, 1]."
+        )
+    return made
 
 
 @runtime_checkable

@@ -5,8 +5,7 @@ from __future__ import annotations
 from lightning import Trainer
 from torch import Tensor, nn
 
-from dfd.augment import Attack
-from dfd.augment.attack import pixel_gradient
+from dfd.augment.attack import AnyAttack, attacked, pixel_gradient
 from dfd.batch import FAKE
 from dfd.callbacks.val_pictures import ValPictures
 
@@ -35,14 +34,14 @@ class AttackStats(ValPictures):
 
     names = ("before", "after", "turned", "linf", "l2", "gradient")
 
-    def __init__(self, attack: Attack, num_images: int = 128, every_n_epochs: int = 1):
+    def __init__(self, attack: AnyAttack, num_images: int = 128, every_n_epochs: int = 1):
         super().__init__(num_images, every_n_epochs)
         self.attack = attack
 
     def measure(self, net: nn.Module, image: Tensor, label: Tensor, seed: int) -> list[Tensor]:
-        attacked = self.attack(net, image, label, seed=seed)
-        before, after = ((net(pixels) > 0) == (label == FAKE) for pixels in (image, attacked))
-        change = (attacked - image).flatten(1)
+        changed = attacked(self.attack, net, image, label, seed=seed)
+        before, after = ((net(pixels) > 0) == (label == FAKE) for pixels in (image, changed))
+        change = (changed - image).flatten(1)
         gradient = pixel_gradient(net, image).flatten(1).norm(dim=1)
         return [
             before,

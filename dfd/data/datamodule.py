@@ -26,7 +26,7 @@ from dfd.data.loader import loader_of
 from dfd.data.margin import resolve_margin, with_margin
 from dfd.data.masks import Masks
 from dfd.data.order import Shuffled, Windows
-from dfd.data.pairs import Maker
+from dfd.data.pairs import AnyMaker
 from dfd.data.prefetch import Schedule, ShardFiles
 from dfd.data.resume import check_same, record
 from dfd.data.shard_pictures import ShardPictures
@@ -103,7 +103,7 @@ class ShardDataModule(ShardPictures, LightningDataModule):
         max_undecodable: float = 0.01,
         leave_out: list[str] | None = None,
         balance: str | list[str] | None = None,
-        pairs: Maker | None = None,
+        pairs: AnyMaker = None,
         fakes: bool | list[str] = True,
         masks: bool = False,
     ):

@@ -10,11 +10,12 @@ from __future__ import annotations
 import fnmatch
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from inspect import get_annotations
+from typing import Protocol, cast
 
 import numpy as np
 
-from dfd.batch import FAKE, REAL, Sample
+from dfd.batch import FAKE, REAL, Sample, transform_name
 from dfd.data.checks import fake_share
 from dfd.shards.catalog import Catalog
 from dfd.shards.fetch import Remote
@@ -36,6 +37,10 @@ class Maker(Protocol):
     needs_remade: bool
 
     def __call__(self, sample: Sample, rng: np.random.Generator, /) -> Sample: ...
+
+
+# as a config names it: jsonargparse finds a protocol met by classes alone that write the same types
+AnyMaker = Callable[[Sample, np.random.Generator], Sample] | None
 
 
 class Pairing:
@@ -153,8 +158,13 @@ def pairing_of(maker: Maker, catalog: Catalog, roots: Sequence[str]) -> Pairing:
     return Pairing(maker, remade=remade, landmarks=landmarks)
 
 
-def check_maker(maker: Maker, augment: list, fakes: bool | list[str]) -> None:
-    """ValueError where a maker cannot work beside the other options of a data module."""
+def check_maker(maker: Callable, augment: list, fakes: bool | list[str]) -> Maker:
+    """The maker; ValueError where it is none, or cannot work beside the other options of a data module."""
+    if lacking := [name for name in get_annotations(Maker) if not hasattr(maker, name)]:
+        raise ValueError(
+            f"data.pairs: {transform_name(maker)} is no maker of pairs: it has no {', '.join(lacking)}. Give "
+            "its class method, the name of its fakes in tables; needs_landmarks and needs_remade, true or false."
+        )
     if fake_share(maker) not in (0.0, 1.0):
         raise ValueError(
             f"data.pairs makes a fake of every real, and {maker} of a share of them. Leave its p out."
@@ -169,6 +179,7 @@ def check_maker(maker: Maker, augment: list, fakes: bool | list[str]) -> None:
             "data.fakes is false, which leaves out every fake of the tables, and data.pairs asks for "
             "reconstructions, which are such. Leave data.fakes out."
         )
+    return cast(Maker, maker)
 
 
 def leave_out_fakes(catalog: Catalog, keep: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from dfd.data.checks import check_distinct, fake_share, weighed
 from dfd.data.cues import cues_of
 from dfd.data.left_out import leave_out
-from dfd.data.pairs import MADE, Maker, Pairing, check_maker, leave_out_fakes, pairing_of
+from dfd.data.pairs import MADE, AnyMaker, Pairing, check_maker, leave_out_fakes, pairing_of
 from dfd.data.strata import Strata, parse_balance, strata_of
 from dfd.detector.card import TOY
 from dfd.shards.cache import Cache
@@ -34,16 +34,15 @@ class ShardPictures:
         mix: Callable | None,
         leave_out: list[str] | None,
         balance: str | list[str] | None,
-        pairs: Maker | None,
+        pairs: AnyMaker,
         fakes: bool | list[str],
     ):
         super().__init__()
         self.roots, self.cache = weighed(roots), cache
         self.augment, self.mix = augment, mix
         self.leave_out, self.balance = list(leave_out or []), parse_balance(balance)
-        self.pairs, self.fakes = pairs, fakes or False
-        if pairs is not None:
-            check_maker(pairs, self.augment, self.fakes)
+        self.fakes = fakes or False
+        self.pairs = None if pairs is None else check_maker(pairs, self.augment, self.fakes)
         self.catalog: Catalog | None = None
         self._learns = False  # whether the catalog has been made ready for training
         self._pairing: Pairing | None = None

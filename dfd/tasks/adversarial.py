@@ -10,8 +10,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from dfd.augment import Attack
-from dfd.augment.attack import ScalableAttack, WithCues, attackable
+from dfd.augment.attack import AnyAttack, ScalableAttack, WithCues, attackable, attacked
 from dfd.batch import Batch
 from dfd.models import Net
 from dfd.tasks.classification import ClassificationTask
@@ -49,7 +48,7 @@ class AdversarialTask(ClassificationTask):
     def __init__(
         self,
         net: Net,
-        attack: Attack,
+        attack: AnyAttack,
         mix: float = 0.5,
         trades: float | None = None,
         eps_warmup: float = 0.0,
@@ -116,13 +115,13 @@ class AdversarialTask(ClassificationTask):
             # not under no_grad: autocast remembers the weights that it casts
             with attackable(net):
                 label = (net(image).detach() > 0).long()
-        attacked = attack(net, image, label)
+        changed = attacked(attack, net, image, label)
         if (eps := getattr(attack, "eps", None)) is not None:
             self.log("train/attack_eps", float(eps))
-        self.log("train/attack_l2", (attacked - image).flatten(1).norm(dim=1).mean())
-        return attacked
+        self.log("train/attack_l2", (changed - image).flatten(1).norm(dim=1).mean())
+        return changed
 
-    def _current_attack(self) -> Attack:
+    def _current_attack(self) -> AnyAttack:
         if not self.eps_warmup:
             return self.attack
         share = linear_warmup(self.trainer.global_step, total_steps(self.trainer), self.eps_warmup)

@@ -61,6 +61,21 @@ def test_a_share_of_each_batch_is_attacked_and_all_of_it_is_learned(mix, num_att
     torch.testing.assert_close(loss, again.loss(again.net(mixed), given["label"]))
 
 
+@pytest.mark.parametrize(
+    ("attack", "words"),
+    [
+        (
+            lambda net, image, label, seed=None: image[:, :, ::2],
+            r"gave \(4, 3, 16, 32\) for pictures \(4, 3, 32, 32\)",
+        ),
+        (lambda net, image, label, seed=None: (image, label), "gave a tuple for pictures"),
+    ],
+)
+def test_what_an_attack_gives_in_place_of_pictures_is_said(attack, words):
+    with pytest.raises(ValueError, match=words):
+        step(task(attack), batch())
+
+
 def test_only_the_mixed_batch_leaves_gradients_and_statistics():
     trained, given = task(PGD(8, steps=2)), batch()
     torch.manual_seed(4)

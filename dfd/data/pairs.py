@@ -163,7 +163,7 @@ def check_maker(maker: Callable, augment: list, fakes: bool | list[str]) -> Make
     if lacking := [name for name in get_annotations(Maker) if not hasattr(maker, name)]:
         raise ValueError(
             f"data.pairs: {transform_name(maker)} is no maker of pairs: it has no {', '.join(lacking)}. Give "
-            "its class method, the name of its fakes in tables; needs_landmarks and needs_remade, true or false."
+            "its class method, the name of its fakes in tables; needs_landmarks, needs_remade: true or false."
         )
     if fake_share(maker) not in (0.0, 1.0):
         raise ValueError(

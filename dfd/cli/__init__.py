@@ -18,6 +18,7 @@ from dfd import __version__
 from dfd.cli.error_messages import UsageError, closest, shortened
 from dfd.cli.extras import how_to_install
 from dfd.cli.logs import logs_on_stderr
+from dfd.cli.own_code import raised_in
 from dfd.commands import baselines, cluster, data, detect, forensics, judge, models, serve, study, watch
 from dfd.interpreters import safe_path
 from dfd.launcher import find_launch
@@ -93,7 +94,9 @@ def _run(args: list[str], leaving: bool) -> int:
         text = how_to_install(error) if isinstance(error, ModuleNotFoundError) else _words(error)
         if text is None or os.environ.get("DFD_TRACEBACK"):
             raise
-        print(f"{_verb(args)}: {shortened(text)}", file=sys.stderr)
+        own = raised_in(error)
+        where = f" ({own}; DFD_TRACEBACK=1 shows the whole traceback)" if own else ""
+        print(f"{_verb(args)}: {shortened(text)}{where}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
 
 

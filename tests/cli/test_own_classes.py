@@ -1,7 +1,10 @@
 """Classes of somebody, named by path: what they need not write, and what is said of what they lack."""
 
+import sys
+
 import pytest
 import yaml
+from small import FIT
 
 from dfd.cli import main
 
@@ -28,6 +31,11 @@ class Brighter:
 class Nameless:
     def __call__(self, real, rng):
         return real
+
+
+class Broken:
+    def __call__(self, sample, rng):
+        raise ValueError("no such thing")
 '''
 
 
@@ -35,6 +43,7 @@ class Nameless:
 def own(tmp_path, monkeypatch):
     (tmp_path / "own_classes.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "own_classes", raising=False)  # of another test's folder
 
 
 def config_of(capsys, *args):
@@ -87,3 +96,21 @@ def test_what_a_maker_of_pairs_lacks_is_said(own, capsys, tmp_path):
     said = capsys.readouterr().err
     assert "Nameless is no maker of pairs: it has no method, needs_landmarks, needs_remade" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_of_its_code_says_where_it_was_raised(own, capsys, tmp_path, monkeypatch, workers):
+    monkeypatch.chdir(tmp_path)
+    assert (
+        main([*FIT, "--run_folder=run", "--data.augment=own_classes.Broken", f"--data.num_workers={workers}"])
+        == 1
+    )
+    line = OWN.splitlines().index('        raise ValueError("no such thing")') + 1
+    said = f"dfd fit: no such thing (own_classes.py:{line}, in __call__; DFD_TRACEBACK=1 shows"
+    assert said in capsys.readouterr().err
+
+
+def test_an_error_of_dfd_names_no_line(capsys):
+    assert main(["score", "nowhere.ckpt", "nothing.jpg"]) == 1
+    assert ".py" not in capsys.readouterr().err

@@ -143,7 +143,7 @@ def check_cache(
     check_limit(cache, needed, window)
 
 
-def checked(made: Any, by: Callable, name_of: Callable[[int], str], row: int) -> Sample:
+def checked_sample(made: Any, by: Callable, name_of: Callable[[int], str], row: int) -> Sample:
     """What a transform or a maker of pairs made of a sample.
 
     Raises:

@@ -13,7 +13,7 @@ import numpy as np
 from torch.utils.data import Dataset, Sampler
 
 from dfd.batch import REAL, Sample
-from dfd.data.checks import checked
+from dfd.data.checks import checked_sample
 from dfd.data.masks import Masks
 from dfd.data.open_files import OpenFile, OpenFiles
 from dfd.data.order import EpochOrder
@@ -227,7 +227,7 @@ class ShardDataset(Dataset):
         for _ in range(TRIES):  # a draw that changes next to nothing gives the picture back
             if fake is None or fake["label"] != REAL:
                 break
-            fake = checked(self.pairing.maker(given, rng), self.pairing.maker, self.name_of, row)
+            fake = checked_sample(self.pairing.maker(given, rng), self.pairing.maker, self.name_of, row)
         if fake is None or fake["label"] == REAL:
             return None
         if fake["image"].shape != sample["image"].shape:
@@ -242,7 +242,7 @@ class ShardDataset(Dataset):
         """A picture as it enters a batch. Both of a pair are sent through the same draws."""
         label, rng = sample["label"], self._draw(epoch, sample["row"])
         for transform in self.transforms:
-            sample = checked(transform(sample, rng), transform, self.name_of, sample["row"])
+            sample = checked_sample(transform(sample, rng), transform, self.name_of, sample["row"])
         if not self.training and sample["label"] != label:
             raise ValueError(
                 f"the stages of evaluation, {self.transforms}, changed the label of sample "

@@ -125,9 +125,15 @@ class ClassificationTask(DetectionTask):
                 shard(net, self.device_mesh["data_parallel"])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        if self.finetune is None:
-            return self.optimizer(self.net.parameters())
-        return self.optimizer([{"params": weights} for weights in self.finetune.groups(self.net).values()])
+        return self.optimizer([{"params": weights} for weights in self._groups().values()])
+
+    def _groups(self) -> dict[float, list[torch.nn.Parameter]]:
+        """The weights that learn by their share of the learning rate; of a loss by the whole of it."""
+        every = {1.0: list(self.net.parameters())}
+        groups = every if self.finetune is None else self.finetune.groups(self.net)
+        if of_loss := list(self.loss.parameters()):
+            groups.setdefault(1.0, []).extend(of_loss)
+        return groups
 
     def _keeps_random_weights(self) -> bool:
         """Whether weights that never learn are those that the net was drawn with."""
@@ -167,7 +173,7 @@ class ClassificationTask(DetectionTask):
     def on_train_start(self) -> None:
         (optimizer,) = self.trainer.optimizers
         renew(optimizer, self.optimizer)
-        shares = [1.0] if self.finetune is None else list(self.finetune.groups(self.net))
+        shares = list(self._groups())
         groups = zip(optimizer.param_groups, shares, strict=True)
         self._peaks = [group["lr"] * share for group, share in groups]
         self._restore_train_metrics()

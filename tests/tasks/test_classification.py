@@ -15,7 +15,7 @@ from dfd.cli import main
 from dfd.data import ToyDataModule, View
 from dfd.detector import load_net
 from dfd.models import Net, SingleStream, SmallCNN
-from dfd.tasks import ClassificationTask
+from dfd.tasks import ClassificationTask, LinearProbe
 from dfd.tasks.classification import _distinct
 from dfd.tasks.schedule import cosine_with_warmup
 
@@ -87,6 +87,24 @@ def test_a_net_of_two_logits_a_loss_of_many_numbers_and_a_mix_of_no_batch_are_sa
     ):
         with pytest.raises(ValueError, match=words):
             fit(task, toy(**data), tmp_path, max_epochs=1, limit_train_batches=1)
+
+
+class ShiftedLoss(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.shift = nn.Parameter(torch.tensor(3.0))
+
+    def forward(self, logit, label):
+        return nn.functional.binary_cross_entropy_with_logits(logit + self.shift, label)
+
+
+@pytest.mark.parametrize("finetune", [None, LinearProbe()])
+def test_weights_of_a_loss_learn(toy, tmp_path, finetune):
+    task = ClassificationTask(tiny(), loss=ShiftedLoss(), finetune=finetune)
+    trainer = fit(task, toy(), tmp_path, max_epochs=1)
+    assert float(task.loss.shift.detach()) < 3.0
+    known = [weight for group in trainer.optimizers[0].param_groups for weight in group["params"]]
+    assert sum(weight is task.loss.shift for weight in known) == 1
 
 
 def test_the_learning_rate_rises_then_falls_to_zero():

@@ -38,6 +38,9 @@ def read_with_pillow(data: bytes, orientation: int | None = None, profile: bytes
         profile, data = png_profile(data), png_chunks.without_metadata(data)
     elif webp_chunks.is_webp(data):
         profile, data = webp_profile(data), webp_chunks.without_metadata(data)
+        # before it is opened: libwebp clears a whole canvas then, where a training keeps freed memory
+        if size := webp_chunks.claimed_size(data):
+            check_size(*size, len(data))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of sizes and of metadata that are judged here

@@ -36,6 +36,23 @@ def without_metadata(data: bytes) -> bytes:
     return b"".join((b"RIFF", size.to_bytes(4, "little"), b"WEBP", *parts))
 
 
+def claimed_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height that the first header of pixels gives; None where there is none.
+
+    Raises:
+        Undecodable: as of `chunks`.
+    """
+    for kind, body in chunks(data):
+        if kind == b"VP8X" and len(body) >= 10:
+            return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
+        if kind == b"VP8L" and len(body) >= 5:
+            sides = int.from_bytes(body[1:5], "little")  # 14 bits each
+            return 1 + (sides & 0x3FFF), 1 + (sides >> 14 & 0x3FFF)
+        if kind == b"VP8 " and len(body) >= 10:
+            return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
+    return None
+
+
 def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Type and content of each chunk.
 

@@ -1,13 +1,17 @@
 """Caps hold for every format: what is cut off is refused, and what claims much in few bytes costs nothing."""
 
 import contextlib
+import io
 import struct
 import time
 
+import numpy as np
 import pytest
 from hostile_pictures import small_pictures
 from peak_memory import MEASURES, Peak
+from PIL import Image
 
+from dfd.media import webp_chunks
 from dfd.media.decode import Undecodable, image_info, read_picture
 
 pytestmark = pytest.mark.skipif(not MEASURES, reason="memory is read from /proc")
@@ -47,6 +51,29 @@ HEADERS = {
     "lossless webp": (b"VP8L", 9, "<HH"),
     "png": (b"IHDR", 4, ">II"),
 }
+
+
+@pytest.mark.parametrize("kind", ["lossless", "lossy", "extended"])
+def test_a_webp_that_claims_too_much_is_refused_before_it_is_opened(kind, monkeypatch):
+    extended = {"exif": b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0"} if kind == "extended" else {}
+    with io.BytesIO() as file:
+        noise = np.random.default_rng(0).integers(0, 256, (203, 301, 3), np.uint8)
+        Image.fromarray(noise).save(file, "WEBP", lossless=kind == "lossless", **extended)
+        data = file.getvalue()
+    assert webp_chunks.claimed_size(data) == (301, 203) == Image.open(io.BytesIO(data)).size
+    if kind == "extended":
+        at, size = data.index(b"VP8X") + 12, b"\xff\x3e\0" * 2
+    else:
+        # 14 bits a side, at their largest
+        at, size = (
+            (data.index(b"VP8L") + 9, b"\xff" * 4)
+            if kind == "lossless"
+            else (data.index(b"VP8 ") + 14, b"\xff\x3f" * 2)
+        )
+    hostile = data[:at] + size + data[at + len(size) :]
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("it was opened"))
+    with pytest.raises(Undecodable, match="pixels, more than the 64 million"):
+        read_picture(hostile)
 
 
 @pytest.mark.parametrize("size", [(65_000, 65_000), (8000, 8000), (60_000, 1000)])
